@@ -1,0 +1,123 @@
+"""The values that cross the library: one HTTP attempt, what it used, what it cost.
+
+Named tuples rather than frozen dataclasses: a `Call` is built on the application's own thread, and a named tuple of
+this size is built four times faster (`bench/record.py`).
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+#: Outcomes of our own; every other outcome is the API's own `error.type` (docs: errors, read 2026-11-21).
+SUCCESS = "success"
+ABANDONED = "abandoned"
+TRUNCATED = "truncated"
+CANCELLED = "cancelled"
+TIMEOUT = "timeout"
+CONNECTION_ERROR = "connection_error"
+REFUSAL = "refusal"
+BLOCKED = "blocked"
+
+#: The disjoint parts of a call's tokens; they sum to everything billed by the token.
+TOKEN_TYPES = ("input", "cache_read", "cache_write_5m", "cache_write_1h", "output")
+
+
+class Tokens(NamedTuple):
+    """Tokens of one inference as a partition: the parts are disjoint and sum to the whole."""
+
+    input: int = 0
+    cache_read: int = 0
+    cache_write_5m: int = 0
+    cache_write_1h: int = 0
+    output: int = 0
+
+    @property
+    def prompt(self) -> int:
+        """Everything the model read: uncached input, cache reads and cache writes."""
+        return self[0] + self[1] + self[2] + self[3]
+
+
+class Inference(NamedTuple):
+    """One separately billed inference. A call has one, unless `usage.iterations` lists more."""
+
+    model: str
+    tokens: Tokens
+
+
+class RateLimit(NamedTuple):
+    """One resource of the `anthropic-ratelimit-*` headers; a part that was not sent is None."""
+
+    resource: str
+    limit: float | None = None
+    remaining: float | None = None
+    reset_timestamp_seconds: float | None = None
+
+
+class Cost(NamedTuple):
+    """Dollars of one inference, by the same partition as `Tokens`."""
+
+    input: float = 0.0
+    cache_read: float = 0.0
+    cache_write_5m: float = 0.0
+    cache_write_1h: float = 0.0
+    output: float = 0.0
+
+
+class Bill(NamedTuple):
+    """What a `Call` costs.
+
+    `costs` runs parallel to `Call.inferences`; None stands for a model that the price book does not know.
+    `cache_result` is `hit`, `miss`, `ineligible` or `unasked`. All other values are dollars.
+    """
+
+    costs: tuple[Cost | None, ...]
+    server_tools: tuple[tuple[str, float], ...]
+    total_usd: float
+    cache_result: str
+    cache_miss_cost_usd: float = 0.0
+    cache_savings_usd: float = 0.0
+    cache_write_premium_usd: float = 0.0
+
+
+class Call(NamedTuple):
+    """One HTTP attempt, or one batch result. Frozen; the only value that crosses from capture to metrics.
+
+    Times are seconds; `started_at` is seconds since the Unix epoch and selects dated prices. `requests` is 0 for a
+    batch result, which counts tokens and dollars but is no request. `retry_reason` is the outcome of the attempt
+    before this one, empty on a first attempt. `estimated_output_tokens` is what an unfinished stream had surely begun
+    to produce: an estimate, never part of `inferences`. `priced_as` names the platform whose prices apply.
+    `bill` is None until the recorder has priced the call.
+    """
+
+    model: str
+    outcome: str = SUCCESS
+    inferences: tuple[Inference, ...] = ()
+    feature: str = ""
+    user: str = ""
+    tier: str = "standard"
+    started_at: float = 0.0
+    duration_seconds: float | None = None
+    time_to_first_token_seconds: float | None = None
+    stop_reason: str = ""
+    thinking_tokens: int = 0
+    server_tools: tuple[tuple[str, int], ...] = ()
+    cache_asked: bool = False
+    cache_miss_reason: str = ""
+    inference_geo: str = ""
+    priced_as: str = "anthropic"
+    billable: bool = True
+    requests: int = 1
+    retry_reason: str = ""
+    estimated_output_tokens: int = 0
+    rate_limits: tuple[RateLimit, ...] = ()
+    bill: Bill | None = None
+
+    @property
+    def output_tokens(self) -> int:
+        """Output tokens of all inferences."""
+        return sum(inference.tokens.output for inference in self.inferences)
+
+    @property
+    def total_tokens(self) -> int:
+        """All tokens of all inferences."""
+        return sum(sum(inference.tokens) for inference in self.inferences)
