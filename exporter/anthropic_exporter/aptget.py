@@ -1,0 +1,94 @@
+"""The distribution's packages, downloaded and unpacked in a folder of ours by a user without root.
+
+apt-get gets private lists, cache and state, so it works where the machine's own lists are empty; its locks and its
+sandbox user, both for root alone, are off.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_PATIENCE_SECONDS = 180.0
+
+
+def available() -> bool:
+    """Whether this is a machine with apt-get and dpkg."""
+    return bool(shutil.which("apt-get") and shutil.which("dpkg"))
+
+
+@contextlib.contextmanager
+def exclusive(home: Path) -> Iterator[None]:
+    """Hold the folder against other threads and processes that would unpack into it."""
+    home.mkdir(parents=True, exist_ok=True)
+    with (home / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def unpack(package: str, home: Path, *, with_dependencies: bool = False) -> Path | None:
+    """Download `package` and unpack it to `home/packages/<package>`; None where apt-get can not get it.
+
+    With dependencies, the packages that it needs and the machine does not have are unpacked into the same tree.
+    """
+    with tempfile.TemporaryDirectory(dir=home, prefix="unpack-") as scratch:
+        tree = Path(scratch, "tree")
+        archives = _download(package, home / "apt", Path(scratch), with_dependencies=with_dependencies)
+        if not archives or not all(_run(["dpkg", "-x", str(archive), str(tree)]) for archive in archives):
+            return None
+        return _publish(tree, home / "packages" / package)
+
+
+def _download(package: str, state: Path, folder: Path, *, with_dependencies: bool) -> list[Path]:
+    (state / "lists/partial").mkdir(parents=True, exist_ok=True)
+    (folder / "archives/partial").mkdir(parents=True)
+    apt_get = ["apt-get", "-q", *_private(state, folder)]
+    _run([*apt_get, "update"])  # one broken third-party source fails it; whether the package came is what counts
+    if with_dependencies:
+        _run([*apt_get, "install", "--yes", "--no-install-recommends", "--download-only", package], cwd=folder)
+    if not list((folder / "archives").glob("*.deb")):
+        _run([*apt_get, "download", package], cwd=folder)
+    return sorted(folder.glob("archives/*.deb")) + sorted(folder.glob("*.deb"))
+
+
+def _private(state: Path, folder: Path) -> list[str]:
+    options = {
+        "Dir::State": state,
+        "Dir::State::lists": state / "lists",
+        "Dir::State::status": "/var/lib/dpkg/status",
+        "Dir::Cache": folder,
+        "Debug::NoLocking": "true",
+        "APT::Sandbox::User": "",
+        "APT::Update::Post-Invoke::": "true",
+        "Acquire::Languages": "none",
+        "Acquire::Retries": "1",
+        "Acquire::http::Timeout": "20",
+        "Acquire::https::Timeout": "20",
+    }
+    return [part for name, value in options.items() for part in ("-o", f"{name}={value}")]
+
+
+def _publish(tree: Path, target: Path) -> Path:
+    target.parent.mkdir(exist_ok=True)
+    shutil.rmtree(target, ignore_errors=True)
+    return tree.rename(target)
+
+
+def _run(command: list[str], cwd: Path | None = None) -> bool:
+    environment = os.environ | {"DEBIAN_FRONTEND": "noninteractive", "LC_ALL": "C"}
+    try:
+        done = subprocess.run(  # noqa: S603
+            command, cwd=cwd, env=environment, capture_output=True, check=False, timeout=_PATIENCE_SECONDS
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return False
+    return done.returncode == 0

@@ -1,0 +1,182 @@
+"""Where Prometheus and its companions are: on PATH, in Homebrew, or unpacked here from the distribution's own packages.
+
+Nothing is installed and nothing needs root: on Debian and Ubuntu a missing tool is downloaded by `apt-get` into
+`.tools/` and unpacked there by `dpkg`.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from anthropic_exporter import aptget
+from anthropic_exporter.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+
+class Tool(NamedTuple):
+    """One executable: the names it goes by, the packages that hold it, the oldest version that runs the bundle."""
+
+    aliases: tuple[str, ...]
+    package: str
+    formula: str
+    oldest: tuple[int, int] | None = None
+    needs_libraries: bool = False
+
+
+_ALERTMANAGER = ("alertmanager", "prometheus-alertmanager")  # the second is Debian's name for it
+
+#: keep_firing_for came with Prometheus 2.42, routing_key_file with Alertmanager 0.25 (changelogs, read 2026-11-21).
+TOOLS = {
+    "prometheus": Tool(("prometheus",), "prometheus", "prometheus", (2, 42)),
+    "promtool": Tool(("promtool",), "prometheus", "prometheus", (2, 42)),
+    "alertmanager": Tool(_ALERTMANAGER, "prometheus-alertmanager", "alertmanager", (0, 25)),
+    "amtool": Tool(("amtool",), "prometheus-alertmanager", "alertmanager", (0, 25)),
+    "redis-server": Tool(("redis-server",), "redis-server", "redis", needs_libraries=True),
+}
+_WRAPPER = """\
+#!/bin/sh
+tree="$(dirname "$0")/{tree}"
+LD_LIBRARY_PATH="$(echo "$tree"/lib/*-linux-* | tr ' ' ':')" exec "$tree/bin/{program}" "$@"
+"""
+DEFAULT = ("prometheus", "promtool", "alertmanager", "amtool")
+
+
+def find(name: str) -> Path | None:
+    """The executable of this name that is new enough, or None. Downloads nothing.
+
+    Raises:
+        ConfigurationError: a name that is not in `TOOLS`.
+    """
+    tool = _tool(name)
+    return next((path for path in _candidates(tool) if _recent_enough(path, tool.oldest)), None)
+
+
+def provide(names: Iterable[str] = DEFAULT) -> dict[str, Path]:
+    """Where each of these tools is, unpacked first where it is missing. Safe under concurrent callers.
+
+    Raises:
+        ConfigurationError: a tool that is not there and can not be unpacked; the message says what to install.
+    """
+    found = {name: find(name) for name in names}
+    missing = [name for name, path in found.items() if path is None]
+    if missing:
+        _unpack(missing)
+        found |= {name: find(name) for name in missing}
+    if absent := [name for name, path in found.items() if path is None]:
+        raise ConfigurationError(_advice(absent))
+    return {name: path for name, path in found.items() if path is not None}
+
+
+def home() -> Path:
+    """The folder that unpacked tools live in: `.tools` of the checkout, else one below the user's cache."""
+    checkout = Path(__file__).resolve().parents[2]
+    if (checkout / "pyproject.toml").is_file() and os.access(checkout, os.W_OK):
+        return checkout / ".tools"
+    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(cache) / "anthropic-exporter" / "tools"
+
+
+def _tool(name: str) -> Tool:
+    if name not in TOOLS:
+        raise ConfigurationError(f"toolchain: {name!r} is not one of {', '.join(TOOLS)}")
+    return TOOLS[name]
+
+
+def _candidates(tool: Tool) -> Iterable[Path]:
+    homebrew = _homebrew_prefix()
+    search = (None, str(home() / "bin"), f"{homebrew}/bin" if homebrew else "")
+    for folders in search:
+        for alias in tool.aliases:
+            if folders != "" and (hit := shutil.which(alias, path=folders)):
+                yield Path(hit)
+
+
+@functools.cache
+def _homebrew_prefix() -> str:
+    brew = shutil.which("brew")
+    return _output([brew, "--prefix"]).strip() if brew else ""
+
+
+@functools.cache
+def _recent_enough(path: Path, oldest: tuple[int, int] | None) -> bool:
+    if oldest is None:
+        return True
+    version = re.search(r"version (\d+)\.(\d+)", _output([str(path), "--version"]))
+    return version is not None and (int(version[1]), int(version[2])) >= oldest
+
+
+def _output(command: Sequence[str]) -> str:
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=30)  # noqa: S603
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return done.stdout + done.stderr
+
+
+def _unpack(names: Sequence[str]) -> None:
+    if not aptget.available():
+        return
+    with aptget.exclusive(home()):
+        for package in dict.fromkeys(TOOLS[name].package for name in names if find(name) is None):
+            _unpack_package(package)
+    _recent_enough.cache_clear()
+
+
+def _unpack_package(package: str) -> None:
+    tools = [tool for tool in TOOLS.values() if tool.package == package]
+    tree = aptget.unpack(package, home(), with_dependencies=any(tool.needs_libraries for tool in tools))
+    if tree is not None:
+        for tool in tools:
+            _link(tool, tree / "usr")
+
+
+def _link(tool: Tool, tree: Path) -> None:
+    """Show the unpacked program in `bin/`, whole from the first moment that anybody can see it."""
+    source = next((tree / "bin" / alias for alias in tool.aliases if (tree / "bin" / alias).exists()), None)
+    if source is None:
+        return
+    target = home() / "bin" / tool.aliases[0]
+    target.parent.mkdir(exist_ok=True)
+    fresh = target.with_name(f".{target.name}.new")
+    fresh.unlink(missing_ok=True)
+    if tool.needs_libraries:
+        fresh.write_text(_WRAPPER.format(tree=os.path.relpath(tree, target.parent), program=source.name))
+        fresh.chmod(0o755)
+    else:
+        fresh.symlink_to(os.path.relpath(source, target.parent))
+    fresh.replace(target)
+
+
+def _advice(absent: Sequence[str]) -> str:
+    wanted = ", ".join(name + _floor(TOOLS[name].oldest) for name in absent)
+    formulas = " ".join(dict.fromkeys(TOOLS[name].formula for name in absent))
+    packages = " ".join(dict.fromkeys(TOOLS[name].package for name in absent))
+    return f"{wanted} not found: put it on PATH, or run `brew install {formulas}` or `apt-get install {packages}`"
+
+
+def _floor(oldest: tuple[int, int] | None) -> str:
+    return f" {oldest[0]}.{oldest[1]} or later" if oldest else ""
+
+
+def main(names: Sequence[str]) -> int:
+    """Print where each tool is, unpacking what is missing; 2 when one can not be had."""
+    try:
+        for name, path in provide(names or DEFAULT).items():
+            sys.stdout.write(f"{name}\t{path}\n")
+    except ConfigurationError as error:
+        sys.stderr.write(f"{error}\n")
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(sys.argv[1:]))

@@ -1,0 +1,138 @@
+from __future__ import annotations
+
+import concurrent.futures
+import shutil
+import subprocess
+import threading
+
+import pytest
+
+from anthropic_exporter import toolchain
+from anthropic_exporter.errors import ConfigurationError
+
+APT_GET = """#!/bin/sh
+echo "$*" >> {log}
+case "$*" in *" download "*) touch tools.deb;; *" update") exit 100;; esac
+"""
+DPKG = """#!/bin/sh
+mkdir -p "$3/usr/bin"
+for name in prometheus promtool prometheus-alertmanager amtool; do
+  printf '#!/bin/sh\\necho "$(basename $0), version 2.42.0"\\n' > "$3/usr/bin/$name"; chmod +x "$3/usr/bin/$name"
+done
+"""
+
+
+def executable(path, text):
+    path.write_text(text)
+    path.chmod(0o755)
+
+
+def program(folder, name, version):
+    executable(folder / name, f'#!/bin/sh\necho "{name}, version {version} (branch: HEAD)" >&2\n')
+
+
+@pytest.fixture(autouse=True)
+def machine(tmp_path, monkeypatch):
+    """A machine of its own: nothing on PATH but a shell's basics and what the test puts there."""
+    path, basics = tmp_path / "path", tmp_path / "basics"
+    path.mkdir()
+    basics.mkdir()
+    for name in ("sh", "mkdir", "touch", "chmod", "basename", "dirname", "tr"):
+        (basics / name).symlink_to(shutil.which(name))
+    monkeypatch.setenv("PATH", f"{path}:{basics}")
+    monkeypatch.setattr(toolchain, "home", lambda: tmp_path / "home")
+    toolchain._homebrew_prefix.cache_clear()
+    yield path
+    toolchain._homebrew_prefix.cache_clear()
+
+
+@pytest.fixture
+def debian(machine, tmp_path):
+    log = tmp_path / "apt-get.log"
+    executable(machine / "apt-get", APT_GET.format(log=log))
+    executable(machine / "dpkg", DPKG)
+    return log
+
+
+def test_a_tool_on_path_is_taken_from_there(machine):
+    program(machine, "promtool", "3.13.0")
+    assert toolchain.find("promtool") == machine / "promtool"
+
+
+def test_alertmanager_has_another_name_on_debian(machine):
+    program(machine, "prometheus-alertmanager", "0.25.0")
+    assert toolchain.find("alertmanager") == machine / "prometheus-alertmanager"
+
+
+def test_a_tool_too_old_for_the_rules_is_passed_over(machine):
+    program(machine, "prometheus", "2.31.2")
+    assert toolchain.find("prometheus") is None
+
+
+def test_homebrew_is_looked_into(machine, tmp_path):
+    (tmp_path / "brewed/bin").mkdir(parents=True)
+    program(tmp_path / "brewed/bin", "prometheus", "3.16.0")
+    executable(machine / "brew", f"#!/bin/sh\necho {tmp_path}/brewed\n")
+    assert toolchain.find("prometheus") == tmp_path / "brewed/bin/prometheus"
+
+
+def test_missing_tools_are_unpacked_although_a_third_party_source_fails(debian, tmp_path):
+    found = toolchain.provide()
+    assert found == {
+        name: tmp_path / "home/bin" / name for name in ("prometheus", "promtool", "alertmanager", "amtool")
+    }
+    version = subprocess.run([found["alertmanager"]], capture_output=True, text=True, check=True).stdout
+    assert version == "alertmanager, version 2.42.0\n"
+    assert [path.name for path in (tmp_path / "home").iterdir() if path.name.startswith("unpack-")] == []
+
+
+def test_unpacked_tools_are_not_fetched_again(debian):
+    toolchain.provide(["prometheus"])
+    before = debian.read_text()
+    toolchain.provide(["prometheus", "promtool"])
+    assert debian.read_text() == before
+
+
+def test_callers_at_the_same_time_unpack_once(debian):
+    together = threading.Barrier(4)
+
+    def caller():
+        together.wait()
+        return toolchain.provide(["promtool"])["promtool"]
+
+    with concurrent.futures.ThreadPoolExecutor(4) as pool:
+        paths = {future.result() for future in [pool.submit(caller) for _ in range(4)]}
+    assert len(paths) == 1
+    assert sum(" download " in line for line in debian.read_text().splitlines()) == 1
+
+
+def test_apt_get_writes_only_below_the_tools_folder(debian, tmp_path):
+    toolchain.provide(["prometheus"])
+    command = debian.read_text().splitlines()[0]
+    for option in ("Dir::State", "Dir::State::lists", "Dir::Cache"):
+        assert f"{option}={tmp_path}/home/" in command
+
+
+def test_what_can_not_be_had_is_one_line_that_says_what_to_install(machine):
+    with pytest.raises(ConfigurationError) as error:
+        toolchain.provide(["prometheus", "amtool"])
+    assert str(error.value) == (
+        "prometheus 2.42 or later, amtool 0.25 or later not found: put it on PATH, or run "
+        "`brew install prometheus alertmanager` or `apt-get install prometheus prometheus-alertmanager`"
+    )
+
+
+def test_an_unknown_tool_is_an_error():
+    with pytest.raises(ConfigurationError, match="'grafana' is not one of prometheus, promtool"):
+        toolchain.find("grafana")
+
+
+def test_the_module_prints_where_each_tool_is(machine, capsys):
+    program(machine, "promtool", "2.45.0")
+    assert toolchain.main(["promtool"]) == 0
+    assert capsys.readouterr().out == f"promtool\t{machine}/promtool\n"
+
+
+def test_the_module_ends_with_2_where_a_tool_is_missing(capsys):
+    assert toolchain.main([]) == 2
+    assert capsys.readouterr().err.startswith("prometheus 2.42 or later, promtool 2.42 or later")
