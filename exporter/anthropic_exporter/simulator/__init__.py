@@ -1,0 +1,1 @@
+"""A sample application and a fake Anthropic API: the demo's traffic and incidents, no key needed."""

@@ -1,0 +1,66 @@
+"""Exact answers, queued ahead: what a test wants on the wire, byte by byte."""
+
+from __future__ import annotations
+
+import collections
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+
+class Chunk(NamedTuple):
+    """Bytes of a body, sent after a pause of so many seconds."""
+
+    data: bytes
+    after: float = 0.0
+
+
+@dataclass(frozen=True)
+class Scripted:
+    """One exact answer. With `drop` the connection is reset behind the last chunk, before the body's end.
+
+    `drop` without any chunk resets the connection before the response begins.
+    """
+
+    status: int = 200
+    headers: Mapping[str, str] = field(default_factory=lambda: {"content-type": "application/json"})
+    body: tuple[Chunk, ...] = ()
+    drop: bool = False
+
+    @classmethod
+    def of(cls, body: bytes, *, status: int = 200, content_type: str = "application/json", **headers: str) -> Scripted:
+        """An answer in one piece; underscores in header names become hyphens."""
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        return cls(status, {"content-type": content_type} | named, (Chunk(body),))
+
+
+class Received(NamedTuple):
+    """One request as it arrived; `body` is the parsed JSON, None where it was none."""
+
+    method: str
+    path: str
+    headers: Mapping[str, str]
+    body: Any
+
+
+class Script:
+    """The queue of exact answers and the memory of the last thousand requests."""
+
+    def __init__(self) -> None:
+        self._answers: collections.deque[Scripted | Callable[[Received], Scripted]] = collections.deque()
+        self.received: collections.deque[Received] = collections.deque(maxlen=1000)
+
+    def push(self, *answers: Scripted | Callable[[Received], Scripted]) -> None:
+        """Queue answers for the next requests to any path."""
+        self._answers.extend(answers)
+
+    def next(self, request: Received) -> Scripted | None:
+        """Remember the request; its queued answer, or None when the API shall answer by itself."""
+        self.received.append(request)
+        try:
+            answer = self._answers.popleft()
+        except IndexError:
+            return None
+        return answer(request) if callable(answer) else answer
