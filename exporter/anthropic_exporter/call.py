@@ -44,15 +44,6 @@ class Inference(NamedTuple):
     tokens: Tokens
 
 
-class RateLimit(NamedTuple):
-    """One resource of the `anthropic-ratelimit-*` headers; a part that was not sent is None."""
-
-    resource: str
-    limit: float | None = None
-    remaining: float | None = None
-    reset_timestamp_seconds: float | None = None
-
-
 class Cost(NamedTuple):
     """Dollars of one inference, by the same partition as `Tokens`."""
 
@@ -85,7 +76,8 @@ class Call(NamedTuple):
     Times are seconds; `started_at` is seconds since the Unix epoch and selects dated prices. `requests` is 0 for a
     batch result, which counts tokens and dollars but is no request. `retry_reason` is the outcome of the attempt
     before this one, empty on a first attempt. `estimated_output_tokens` is what an unfinished stream had surely begun
-    to produce: an estimate, never part of `inferences`. `priced_as` names the platform whose prices apply.
+    to produce: an estimate, never part of `inferences`. `regional` marks a regional endpoint of a cloud platform.
+    `rate_limit_headers` are the `anthropic-ratelimit-*` family as sent, read only when somebody scrapes.
     `bill` is None until the recorder has priced the call.
     """
 
@@ -104,12 +96,12 @@ class Call(NamedTuple):
     cache_asked: bool = False
     cache_miss_reason: str = ""
     inference_geo: str = ""
-    priced_as: str = "anthropic"
+    regional: bool = False
     billable: bool = True
     requests: int = 1
     retry_reason: str = ""
     estimated_output_tokens: int = 0
-    rate_limits: tuple[RateLimit, ...] = ()
+    rate_limit_headers: tuple[tuple[str, str], ...] = ()
     bill: Bill | None = None
 
     @property

@@ -1,0 +1,234 @@
+"""One HTTP attempt from its start to its `Call`. Sync and async share all of it; knows neither the SDK nor Prometheus.
+
+An attempt ends once, whichever comes first: its body ended, an exception, `close()`, or the garbage collector. The last
+two may run while this very thread holds somebody's lock, so they only append.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from .attribution import current
+from .call import ABANDONED, CANCELLED, CONNECTION_ERROR, REFUSAL, SUCCESS, TIMEOUT, TRUNCATED, Call
+from .reading import asks_for_caching, error_type, is_rate_limit_header, read_message
+from .stream import JsonFold, StreamFold, aws_stream, inflater, sse_stream
+
+if TYPE_CHECKING:
+    from .recorder import Recorder
+
+_FIRST_ERROR_STATUS = 400
+_TIMEOUTS = frozenset({"APITimeoutError", "TimeoutException", "TimeoutError"})
+_CANCELLATIONS = frozenset({"CancelledError", "KeyboardInterrupt", "SystemExit", "GeneratorExit"})
+
+
+class Attempt:
+    """An attempt in flight.
+
+    Args:
+        recorder: where its call goes.
+        request: the request's JSON body.
+        retries_taken: 0 on the first attempt of a logical call.
+        key: the SDK's idempotency key, the same for all attempts of a logical call.
+    """
+
+    __slots__ = (
+        "__weakref__",
+        "_at",
+        "_done",
+        "_fold",
+        "_key",
+        "_rate_limit_headers",
+        "_recorder",
+        "_request",
+        "_retry_reason",
+        "_started",
+        "_status",
+        "_streamed",
+        "_ttft",
+        "_where",
+        "model",
+    )
+
+    def __init__(self, recorder: Recorder, request: Any, retries_taken: int, key: str | None) -> None:
+        body = request if isinstance(request, Mapping) else {}
+        model = body.get("model")
+        self.model = model if isinstance(model, str) else ""
+        self._recorder = recorder
+        self._request: Mapping[str, Any] = body
+        self._key = key
+        self._where = current()
+        self._retry_reason = recorder.retries.reason(key) if retries_taken else ""
+        self._status = 0
+        self._rate_limit_headers: tuple[tuple[str, str], ...] = ()
+        self._fold: StreamFold = _NO_BODY
+        self._streamed = False
+        self._ttft: float | None = None
+        self._done = False
+        self._at = recorder.begin(id(self), self.model, self._where)
+        self._started = time.perf_counter()
+
+    # -- what happens to it, in order
+
+    def head(self, status: int, headers: Any, *, buffered: bool) -> None:
+        """The response's status and headers came. `buffered`: its body was already read and decompressed."""
+        self._status = status
+        self._rate_limit_headers = tuple(pair for pair in headers.items() if is_rate_limit_header(pair[0]))
+        kind, encoding = headers.get("content-type", ""), "" if buffered else headers.get("content-encoding", "")
+        if "text/event-stream" in kind:
+            self._fold, self._streamed = sse_stream(encoding), True
+        elif "application/vnd.amazon.eventstream" in kind:
+            self._fold, self._streamed = aws_stream(encoding), True
+        else:
+            self._fold = JsonFold(inflater(encoding))
+
+    def body(self, content: bytes) -> None:
+        """The whole body was there at once, already decompressed."""
+        self._fold.tail.append(content)
+        self.ended()
+
+    def feed(self, chunk: bytes) -> bool:
+        """A chunk came. True once nothing has to be looked at any more: append the next ones to `tail`."""
+        try:
+            if not self._fold.feed(chunk):
+                return False
+            if self._streamed and self._ttft is None:
+                self._ttft = time.perf_counter() - self._started
+        except Exception as error:  # noqa: BLE001 - the error boundary
+            self._broken(error)
+        return True
+
+    @property
+    def tail(self) -> list[bytes]:
+        """Chunks that are read later."""
+        return self._fold.tail
+
+    def compact(self) -> list[bytes]:
+        """Read a tail that has grown to `COMPACT_CHUNKS`. Returns the list that takes the next chunks."""
+        try:
+            self._fold.compact()
+        except Exception as error:  # noqa: BLE001 - the error boundary
+            self._broken(error)
+        return self._fold.tail
+
+    # -- how it ends
+
+    def ended(self) -> None:
+        """The body ended by itself."""
+        self._finish(TRUNCATED, later=False)
+
+    def closed(self) -> None:
+        """Somebody closed the response, or nobody holds it any more."""
+        self._finish(ABANDONED, later=True)
+
+    def raised(self, error: BaseException) -> None:
+        """The attempt, or reading its body, raised."""
+        outcome = outcome_of(error)
+        if not self._status:
+            self._recorder.retries.failed(self._key, outcome)
+        self._finish(outcome, later=False)
+
+    def forget(self) -> None:
+        """There was no attempt, or it cannot be read."""
+        self._done = True
+        self._recorder.inflight.end(id(self))
+
+    def _broken(self, error: BaseException) -> None:
+        """Stop reading this body; what is known of it is recorded when it ends."""
+        self._fold = _Unread(self._fold)
+        self._recorder.failed("stream", error)
+
+    def _finish(self, unless_complete: str, *, later: bool) -> None:
+        if self._done:
+            return
+        self._done = True
+        seconds = time.perf_counter() - self._started
+        try:
+            self._recorder.inflight.end(id(self))
+            self._fold.close()
+            call = self._call(self._outcome(unless_complete), seconds)
+        except Exception as error:  # noqa: BLE001 - the error boundary
+            self._recorder.failed("attempt", error)
+            return
+        finally:
+            self._request = {}
+        (self._recorder.record_later if later else self._recorder.record)(call)
+
+    def _outcome(self, unless_complete: str) -> str:
+        fold = self._fold
+        if self._status >= _FIRST_ERROR_STATUS:
+            outcome = error_type(fold.message, self._status)
+            self._recorder.retries.failed(self._key, outcome)
+            return outcome
+        if fold.error:
+            return fold.error
+        if not fold.stopped:
+            return unless_complete
+        return REFUSAL if fold.message.get("stop_reason") == REFUSAL else SUCCESS
+
+    def _call(self, outcome: str, seconds: float) -> Call:
+        """The call: with tokens where a message came, without where an error or nothing did."""
+        fold, prewarming = self._fold, self._request.get("max_tokens") == 0
+        if fold.malformed:
+            self._recorder.failed("stream", ValueError("unreadable events in a response body"))
+        common = Call(
+            model=self.model,
+            outcome=outcome,
+            feature=self._where.feature,
+            user=self._where.user,
+            started_at=self._at,
+            duration_seconds=None if prewarming else seconds,
+            time_to_first_token_seconds=None if prewarming else self._ttft,
+            retry_reason=self._retry_reason,
+            rate_limit_headers=self._rate_limit_headers,
+        )
+        return self._with_message(common) if fold.message.get("usage") is not None else common
+
+    def _with_message(self, call: Call) -> Call:
+        fold = self._fold
+        message = fold.message if fold.final_usage else _without_output(fold.message)
+        reading = read_message(message, self.model)
+        self._recorder.malformed("usage", reading.malformed)
+        return call._replace(
+            model=reading.model,
+            inferences=reading.inferences,
+            tier=reading.tier,
+            stop_reason=reading.stop_reason,
+            thinking_tokens=reading.thinking_tokens,
+            server_tools=reading.server_tools,
+            cache_asked=reading.cached or asks_for_caching(self._request),
+            cache_miss_reason=reading.cache_miss_reason,
+            inference_geo=reading.inference_geo,
+            billable=reading.billable,
+            estimated_output_tokens=0 if fold.final_usage else fold.estimated_output_tokens,
+        )
+
+
+class _Unread(StreamFold):
+    """What was read before reading failed; takes no more."""
+
+    def __init__(self, read: StreamFold) -> None:
+        super().__init__(lambda _: ([], b""))
+        self.message, self.error, self.final_usage = read.message, read.error, read.final_usage
+        self.stopped, self.started_content = read.stopped, read.started_content
+
+    def _drain(self) -> None:
+        self.tail.clear()
+
+
+_NO_BODY = JsonFold()
+
+
+def outcome_of(error: BaseException) -> str:
+    """The outcome of an attempt that raised: `timeout`, `cancelled` or `connection_error`."""
+    names = {cls.__name__ for cls in type(error).__mro__}
+    if names & _TIMEOUTS:
+        return TIMEOUT
+    return CANCELLED if names & _CANCELLATIONS else CONNECTION_ERROR
+
+
+def _without_output(message: dict[str, Any]) -> dict[str, Any]:
+    """The message of an unfinished stream: the output count of `message_start` is a placeholder, not a count."""
+    usage = message["usage"]
+    return {**message, "usage": {**usage, "output_tokens": 0}} if isinstance(usage, Mapping) else message

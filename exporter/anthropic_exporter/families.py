@@ -1,0 +1,215 @@
+"""Every metric family, declared once: name, kind, labels, help. Data only; the README's table is made from it."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+COUNTER, GAUGE, HISTOGRAM = "counter", "gauge", "histogram"
+
+
+class Family(NamedTuple):
+    """One metric family. `buckets` are the upper bounds of a histogram, without +Inf."""
+
+    name: str
+    kind: str
+    labels: tuple[str, ...]
+    help: str
+    buckets: tuple[float, ...] = ()
+
+
+_SPEND = ("model", "feature", "user", "tier", "type")
+_WHERE = ("model", "feature")
+
+REQUESTS = Family(
+    "anthropic_requests_total",
+    COUNTER,
+    ("model", "feature", "user", "outcome"),
+    "HTTP attempts by outcome; a retried call is several. Batch results and free calls (count_tokens) are not in it.",
+)
+RETRIES = Family(
+    "anthropic_request_retries_total",
+    COUNTER,
+    ("model", "feature", "reason"),
+    "Attempts that the SDK retried, by the outcome that made it retry. The last failing attempt is no retry.",
+)
+TOKENS = Family(
+    "anthropic_tokens_total",
+    COUNTER,
+    _SPEND,
+    "Tokens as billed, a disjoint partition by type: input is the uncached part, output includes thinking.",
+)
+COST = Family(
+    "anthropic_cost_usd_total",
+    COUNTER,
+    _SPEND,
+    "US dollars at list price, by the same partition plus priced server tools. Unknown models are not in it.",
+)
+ESTIMATED_TOKENS = Family(
+    "anthropic_exporter_estimated_tokens_total",
+    COUNTER,
+    _WHERE,
+    "Output tokens of unfinished streams, estimated from the text that passed. Never part of anthropic_tokens_total.",
+)
+THINKING = Family(
+    "anthropic_thinking_tokens_total",
+    COUNTER,
+    _WHERE,
+    "Thinking tokens; already part of anthropic_tokens_total with type output.",
+)
+SERVER_TOOLS = Family(
+    "anthropic_server_tool_requests_total",
+    COUNTER,
+    ("model", "feature", "tool"),
+    "Server tool requests (web_search, web_fetch, ...), free ones too.",
+)
+CACHE_REQUESTS = Family(
+    "anthropic_cache_requests_total",
+    COUNTER,
+    ("model", "feature", "result"),
+    "Responses by prompt cache result: hit read some, miss asked and read nothing, ineligible was too short, unasked.",
+)
+CACHE_MISS_COST = Family(
+    "anthropic_cache_miss_cost_usd_total",
+    COUNTER,
+    _WHERE,
+    "US dollars that misses paid above what reading the same prompt from the cache would have cost.",
+)
+CACHE_SAVINGS = Family(
+    "anthropic_cache_savings_usd_total",
+    COUNTER,
+    _WHERE,
+    "US dollars saved by cache reads against plain input.",
+)
+CACHE_WRITE_PREMIUM = Family(
+    "anthropic_cache_write_premium_usd_total",
+    COUNTER,
+    _WHERE,
+    "US dollars paid for cache writes above plain input.",
+)
+CACHE_MISS_REASONS = Family(
+    "anthropic_cache_miss_reasons_total",
+    COUNTER,
+    ("model", "feature", "reason"),
+    "Cache misses by diagnostics.cache_miss_reason, where the caller asked for diagnostics.",
+)
+STOP_REASONS = Family(
+    "anthropic_stop_reasons_total",
+    COUNTER,
+    ("model", "feature", "stop_reason"),
+    "Responses by stop_reason.",
+)
+DURATION = Family(
+    "anthropic_request_duration_seconds",
+    HISTOGRAM,
+    _WHERE,
+    "Seconds from sending an attempt to the end of its body. Pre-warming calls (max_tokens 0) are not in it.",
+    (0.1, 0.25, 0.5, 1, 2, 5, 10, 20, 30, 60, 120, 300, 600),
+)
+TTFT = Family(
+    "anthropic_time_to_first_token_seconds",
+    HISTOGRAM,
+    _WHERE,
+    "Seconds from sending an attempt to the first content delta of its stream.",
+    (0.1, 0.2, 0.3, 0.5, 0.75, 1, 1.5, 2, 3, 5, 10, 30, 60),
+)
+TOKENS_PER_SECOND = Family(
+    "anthropic_output_tokens_per_second",
+    HISTOGRAM,
+    ("model",),
+    "Output tokens per second between the first token and the end of a stream.",
+    (5, 10, 20, 40, 60, 80, 100, 150, 200, 300),
+)
+REQUEST_OUTPUT_TOKENS = Family(
+    "anthropic_request_output_tokens",
+    HISTOGRAM,
+    _WHERE,
+    "Output tokens of one response.",
+    (64, 256, 1000, 2000, 4000, 8000, 10000, 16000, 32000, 64000, 128000),
+)
+REQUEST_COST = Family(
+    "anthropic_request_cost_usd",
+    HISTOGRAM,
+    _WHERE,
+    "US dollars of one response at list price.",
+    (0.0001, 0.001, 0.005, 0.01, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
+)
+REQUEST_OUTPUT_TOKENS_MAX = Family(
+    "anthropic_request_output_tokens_max",
+    GAUGE,
+    _WHERE,
+    "Output tokens of the largest response of the trailing 60 s.",
+)
+REQUEST_COST_MAX = Family(
+    "anthropic_request_cost_usd_max",
+    GAUGE,
+    _WHERE,
+    "US dollars of the most expensive response of the trailing 60 s.",
+)
+INFLIGHT = Family(
+    "anthropic_inflight_requests",
+    GAUGE,
+    _WHERE,
+    "Attempts sent and not yet ended; a stream is in flight until its body ends.",
+)
+OLDEST_INFLIGHT = Family(
+    "anthropic_oldest_inflight_request_age_seconds",
+    GAUGE,
+    _WHERE,
+    "Seconds since the oldest attempt in flight was sent; 0 where none is.",
+)
+RATELIMIT_LIMIT = Family(
+    "anthropic_ratelimit_limit",
+    GAUGE,
+    ("model", "resource"),
+    "Limit of the newest rate-limit headers, by resource.",
+)
+RATELIMIT_REMAINING = Family(
+    "anthropic_ratelimit_remaining",
+    GAUGE,
+    ("model", "resource"),
+    "What the newest rate-limit headers said is left; the API rounds tokens to thousands.",
+)
+RATELIMIT_RESET = Family(
+    "anthropic_ratelimit_reset_timestamp_seconds",
+    GAUGE,
+    ("model", "resource"),
+    "Unix time at which the resource is full again, by the newest rate-limit headers.",
+)
+BUILD_INFO = Family(
+    "anthropic_exporter_build_info",
+    GAUGE,
+    ("version", "sdk_version"),
+    "Always 1; the versions of this library and of the anthropic SDK.",
+)
+RECORD_ERRORS = Family(
+    "anthropic_exporter_record_errors_total",
+    COUNTER,
+    ("stage",),
+    "Failures of this library by stage. They never reach the application; what they touched may be missing here.",
+)
+UNPRICED_TOKENS = Family(
+    "anthropic_exporter_unpriced_tokens_total",
+    COUNTER,
+    ("model",),
+    "Tokens of models that the price book does not know: counted in anthropic_tokens_total, absent from the dollars.",
+)
+LABEL_OVERFLOW = Family(
+    "anthropic_exporter_label_overflow_total",
+    COUNTER,
+    ("label",),
+    "Label values folded into other, once per record; totals stay exact.",
+)
+LAST_RECORD = Family(
+    "anthropic_exporter_last_record_timestamp_seconds",
+    GAUGE,
+    (),
+    "Unix time of the newest recorded call; 0 before the first.",
+)
+PRICES_CHECKED = Family(
+    "anthropic_exporter_prices_checked_timestamp_seconds",
+    GAUGE,
+    (),
+    "Unix time at which the oldest price row was last compared with its source.",
+)
+
+FAMILIES: tuple[Family, ...] = tuple(value for value in globals().copy().values() if isinstance(value, Family))

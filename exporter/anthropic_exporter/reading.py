@@ -1,0 +1,242 @@
+"""The wire into values: a Messages API body becomes a `Reading`. Pure, and it never raises on what a server may send.
+
+Sources, all read 2026-11-21: the types `Usage` and `BetaUsage` of the SDK 2.12.0; platform.claude.com/docs, pages
+*streaming*, *prompt caching*, *handling stop reasons* and *errors*.
+
+A field that is absent or null counts as 0. A field that no server should send (negative, a string) counts as 0 too and
+is reported in `Reading.malformed`, so that it is counted where somebody sees it.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
+
+from .call import Inference, Tokens
+
+_RATE_LIMIT_PREFIXES = ("anthropic-ratelimit-", "anthropic-priority-", "anthropic-fast-")
+#: A refusal before any output is billed only in these categories (handling stop reasons, read 2026-11-21).
+_BILLED_REFUSALS = frozenset({"bio", "frontier_llm", "reasoning_extraction"})
+#: `error.type` by status, for error bodies that were never read (errors page, read 2026-11-21).
+_ERROR_OF_STATUS = {
+    400: "invalid_request_error",
+    401: "authentication_error",
+    402: "billing_error",
+    403: "permission_error",
+    404: "not_found_error",
+    408: "timeout_error",
+    409: "conflict_error",
+    413: "request_too_large",
+    429: "rate_limit_error",
+    500: "api_error",
+    504: "timeout_error",
+    529: "overloaded_error",
+}
+
+
+class Reading(NamedTuple):
+    """What one message says of itself. Counts are tokens or requests; an empty string stands for "not said"."""
+
+    model: str
+    inferences: tuple[Inference, ...]
+    tier: str = "standard"
+    stop_reason: str = ""
+    thinking_tokens: int = 0
+    server_tools: tuple[tuple[str, int], ...] = ()
+    cached: bool = False
+    cache_miss_reason: str = ""
+    inference_geo: str = ""
+    billable: bool = True
+    malformed: tuple[str, ...] = ()
+
+
+class RateLimit(NamedTuple):
+    """One resource of the rate-limit headers; a part that was not sent is None."""
+
+    resource: str
+    limit: float | None = None
+    remaining: float | None = None
+    reset_timestamp_seconds: float | None = None
+
+
+def read_message(message: Mapping[str, Any], asked_model: str) -> Reading:
+    """Read a message: the JSON body of a response, or a stream folded into one (`fold_event`)."""
+    malformed: list[str] = []
+    usage = _mapping(message, "usage", malformed)
+    model = _text(message.get("model")) or asked_model
+    inferences = _inferences(usage, model, malformed)
+    stop_reason = _text(message.get("stop_reason"))
+    return Reading(
+        model,
+        inferences,
+        _tier(usage),
+        stop_reason,
+        _count(_mapping(usage, "output_tokens_details", malformed), "thinking_tokens", malformed),
+        _server_tools(usage, malformed) if usage.get("server_tool_use") else (),
+        any(i.tokens[1] or i.tokens[2] or i.tokens[3] for i in inferences),
+        _cache_miss_reason(message) if message.get("diagnostics") else "",
+        _text(usage.get("inference_geo")),
+        stop_reason != "refusal" or _refusal_is_billed(message, inferences),
+        tuple(malformed),
+    )
+
+
+def fold_event(message: dict[str, Any], event: Mapping[str, Any]) -> None:
+    """Fold a `message_start` or `message_delta` event into `message`.
+
+    Usage in a delta is cumulative: it overwrites, is never added, and null keeps what was there.
+    """
+    started = event.get("message")
+    if isinstance(started, Mapping):
+        message.update(started)
+        message["usage"] = dict(started.get("usage") or {})
+    delta = event.get("delta")
+    if isinstance(delta, Mapping):
+        message.update({key: value for key, value in delta.items() if value is not None})
+    usage = event.get("usage")
+    if isinstance(usage, Mapping):
+        kept = message.get("usage")
+        merged = dict(kept) if isinstance(kept, Mapping) else {}
+        merged.update({key: value for key, value in usage.items() if value is not None})
+        message["usage"] = merged
+
+
+def read_usage(usage: Mapping[str, Any], model: str) -> Reading:
+    """Read a bare usage object: `response.usage` of anything that did not come through the SDK's client."""
+    return read_message({"model": model, "usage": usage}, model)
+
+
+def asks_for_caching(request: Any) -> bool:
+    """Whether a request body carries `cache_control` anywhere; the newest messages are looked at first."""
+    if not isinstance(request, Mapping):
+        return False
+    if request.get("cache_control"):
+        return True
+    contents = [m.get("content") for m in reversed(_list(request.get("messages"))) if isinstance(m, Mapping)]
+    return any(_marks_cache(blocks) for blocks in (request.get("system"), request.get("tools"), *contents))
+
+
+def error_type(body: Any, status: int) -> str:
+    """The API's `error.type` of an error body; by status where the body was not read or is not the API's."""
+    error = body.get("error") if isinstance(body, Mapping) else None
+    named = _text(error.get("type")) if isinstance(error, Mapping) else ""
+    return named or _ERROR_OF_STATUS.get(status) or ("api_error" if status >= 500 else "invalid_request_error")  # noqa: PLR2004
+
+
+def rate_limits(headers: Iterable[tuple[str, str]]) -> list[RateLimit]:
+    """The rate-limit headers as numbers, one entry a resource; `priority_*` and `fast_*` where they were sent.
+
+    Source: platform.claude.com/docs, rate limits, response headers, read 2026-11-21. Resets are RFC 3339 times.
+    """
+    found: dict[str, RateLimit] = {}
+    for name, value in headers:
+        resource, _, part = name.rpartition("-")
+        family, _, rest = resource.removeprefix("anthropic-").partition("-")
+        resource = (rest if family == "ratelimit" else f"{family}_{rest}").replace("-", "_")
+        limit = found.get(resource) or RateLimit(resource)
+        found[resource] = _with_part(limit, part, value)
+    return list(found.values())
+
+
+def is_rate_limit_header(name: str) -> bool:
+    """Whether a lower-case response header belongs to the rate-limit family."""
+    return name.startswith(_RATE_LIMIT_PREFIXES)
+
+
+def _with_part(limit: RateLimit, part: str, value: str) -> RateLimit:
+    try:
+        if part == "reset":
+            moment = dt.datetime.fromisoformat(value.replace("Z", "+00:00"))
+            return limit._replace(reset_timestamp_seconds=moment.timestamp())
+        if part in ("limit", "remaining"):
+            return limit._replace(limit=float(value)) if part == "limit" else limit._replace(remaining=float(value))
+    except (ValueError, OverflowError):
+        return limit
+    return limit
+
+
+def _inferences(usage: Mapping[str, Any], model: str, malformed: list[str]) -> tuple[Inference, ...]:
+    """`usage.iterations`, where present, is the record of what is billed, each entry on its own model."""
+    entries = [entry for entry in _list(usage.get("iterations")) if isinstance(entry, Mapping)]
+    if entries:
+        return tuple(Inference(_text(e.get("model")) or model, _tokens(e, malformed)) for e in entries)
+    return (Inference(model, _tokens(usage, malformed)),)
+
+
+def _tokens(usage: Mapping[str, Any], malformed: list[str]) -> Tokens:
+    """The partition. Writes without a TTL split are 5m; a split wins over the total, a remainder of the total is 5m."""
+    written = _count(usage, "cache_creation_input_tokens", malformed)
+    split = _mapping(usage, "cache_creation", malformed)
+    write_5m = _count(split, "ephemeral_5m_input_tokens", malformed)
+    write_1h = _count(split, "ephemeral_1h_input_tokens", malformed)
+    return Tokens(
+        _count(usage, "input_tokens", malformed),
+        _count(usage, "cache_read_input_tokens", malformed),
+        write_5m + max(0, written - write_5m - write_1h),
+        write_1h,
+        _count(usage, "output_tokens", malformed),
+    )
+
+
+def _count(usage: Mapping[str, Any], key: str, malformed: list[str]) -> int:
+    value = usage.get(key)
+    if type(value) is int and value >= 0:
+        return value
+    if value is not None:
+        malformed.append(key)
+    return 0
+
+
+_NOTHING: Mapping[str, Any] = {}
+
+
+def _mapping(parent: Mapping[str, Any], key: str, malformed: list[str]) -> Mapping[str, Any]:
+    value = parent.get(key)
+    if isinstance(value, dict):
+        return value
+    if value is not None:
+        malformed.append(key)
+    return _NOTHING
+
+
+def _tier(usage: Mapping[str, Any]) -> str:
+    if usage.get("speed") == "fast":
+        return "fast"
+    tier = usage.get("service_tier")
+    return tier if tier in ("batch", "priority") else "standard"
+
+
+def _server_tools(usage: Mapping[str, Any], malformed: list[str]) -> tuple[tuple[str, int], ...]:
+    used = _mapping(usage, "server_tool_use", malformed)
+    counts = ((str(key).removesuffix("_requests"), _count(used, key, malformed)) for key in used)
+    return tuple((tool, count) for tool, count in counts if count)
+
+
+def _cache_miss_reason(message: Mapping[str, Any]) -> str:
+    diagnostics = message.get("diagnostics")
+    reason = diagnostics.get("cache_miss_reason") if isinstance(diagnostics, Mapping) else None
+    return _text(reason.get("type")) if isinstance(reason, Mapping) else ""
+
+
+def _refusal_is_billed(message: Mapping[str, Any], inferences: tuple[Inference, ...]) -> bool:
+    """A refusal after output began is billed as any message; before it, only in the categories named above."""
+    details = message.get("stop_details")
+    category = details.get("category") if isinstance(details, Mapping) else None
+    return bool(message.get("content")) or category in _BILLED_REFUSALS or _generated(inferences)
+
+
+def _generated(inferences: tuple[Inference, ...]) -> bool:
+    return sum(inference.tokens.output for inference in inferences) > 1
+
+
+def _marks_cache(blocks: Any) -> bool:
+    return any(isinstance(block, Mapping) and block.get("cache_control") for block in _list(blocks))
+
+
+def _list(value: Any) -> list[Any] | tuple[Any, ...]:
+    return value if isinstance(value, list | tuple) else ()
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else ""

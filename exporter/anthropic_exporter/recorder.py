@@ -1,0 +1,322 @@
+"""The one door and the one error boundary: every call is bounded, priced, written and passed on here."""
+
+from __future__ import annotations
+
+import datetime as dt
+import logging
+import os
+import threading
+import time
+import weakref
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from prometheus_client.registry import REGISTRY, CollectorRegistry
+
+from . import families as f
+from .__about__ import __version__, installed
+from .attribution import Attribution, current
+from .call import Bill, Call
+from .cells import Reading
+from .collector import ReadingsCollector, register
+from .inflight import Inflight, Started, by_place
+from .labels import Bounded
+from .metrics import Metrics
+from .prices import PriceBook
+from .reading import read_usage
+from .render import Renderer
+from .retries import Retries
+
+if TYPE_CHECKING:
+    from .capture import Capture
+
+_log = logging.getLogger("anthropic_exporter")
+_LOG_EVERY_SECONDS = 60.0
+_MAX_FEATURES, _MAX_USERS, _MAX_MODELS = 100, 200, 50
+
+Sink = Callable[[Call], None]
+
+
+class Recorder:
+    """Counts and prices Claude calls, and shows them to Prometheus.
+
+    Recording never raises into the application and never waits: a failure of ours is counted in
+    `anthropic_exporter_record_errors_total` and logged once a minute. One recorder serves all threads and loops.
+
+    Args:
+        registry: the prometheus_client registry to join; None for none at all.
+        prices: a price file laid over the shipped prices, or a ready `PriceBook`.
+        features: the only feature names that become label values; without it the first 100 are let in. Whatever is not
+            let in is counted under `other`.
+        models: models that the application will use: their series exist at 0 from the start, for each of `features`.
+        strict: raise our own failures, for tests.
+        clock: seconds since the epoch.
+
+    Raises:
+        ConfigurationError: a mistake in the price file, or a registry that already holds these metrics.
+    """
+
+    def __init__(
+        self,
+        *,
+        registry: CollectorRegistry | None = REGISTRY,
+        prices: str | Path | PriceBook | None = None,
+        features: Iterable[str] | None = None,
+        models: Iterable[str] = (),
+        strict: bool = False,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self.prices = prices if isinstance(prices, PriceBook) else PriceBook.load(prices)
+        self._clock = clock
+        self._strict = strict
+        self._features = None if features is None else tuple(features)
+        self._models = tuple(models)
+        self._sinks: tuple[Sink, ...] = ()
+        self._renderer = Renderer()
+        self._reset()
+        self._collector = ReadingsCollector(self.read)
+        if registry is not None:
+            register(self._collector, registry)
+        _recorders.add(self)
+
+    def _reset(self) -> None:
+        """Start from nothing: at construction, and in a forked child, whose counters are its own."""
+        self._lock = threading.Lock()
+        self._pending: deque[Call] = deque()
+        self._failures: deque[str] = deque()
+        self._logged: dict[str, float] = {}
+        self._unpriced: set[str] = set()
+        self._renderer = Renderer()
+        self._metrics = Metrics(self._clock)
+        self._bounds = {
+            "feature": Bounded(_MAX_FEATURES, self._features),
+            "user": Bounded(_MAX_USERS),
+            "model": Bounded(_MAX_MODELS),
+        }
+        self.inflight = Inflight()
+        self.retries = Retries()
+        places = [(model, feature, "") for model in self._models for feature in self._features or ("",)]
+        self._expected: deque[tuple[str, str, str]] = deque(places)
+        self._seen: set[tuple[str, str, str]] = set()
+
+    # -- ways in
+
+    def middleware(self) -> Capture:
+        """The middleware for `Anthropic(middleware=[...])`; give it last, so that it sees every HTTP attempt."""
+        from .capture import Capture  # noqa: PLC0415 - the SDK is imported by those who use it
+
+        return Capture(self)
+
+    def record(self, call: Call) -> None:
+        """Count one call. Never raises and never waits; priced and visible before the next scrape at the latest."""
+        self._pending.append(call)
+        self.drain()
+
+    def record_later(self, call: Call) -> None:
+        """Count one call from a finalizer: only appends, because somebody's lock may be held right now."""
+        self._pending.append(call)
+
+    def record_usage(
+        self,
+        *,
+        model: str,
+        usage: Any,
+        duration: float | None = None,
+        feature: str | None = None,
+        user: str | None = None,
+    ) -> None:
+        """Count one successful request that did not come through an SDK client.
+
+        Args:
+            model: the model that served it.
+            usage: the API's usage object: a mapping, or the SDK's model.
+            duration: seconds it took.
+            feature: as in `attribution`; from the running block where not given.
+            user: as in `attribution`; from the running block where not given.
+        """
+        try:
+            self._record_usage(model, usage, duration, feature, user)
+        except Exception as error:  # noqa: BLE001 - the error boundary
+            self.failed("usage", error)
+
+    def _record_usage(
+        self, model: str, usage: Any, duration: float | None, feature: str | None, user: str | None
+    ) -> None:
+        if not isinstance(usage, Mapping):
+            usage = usage.model_dump() if hasattr(usage, "model_dump") else usage.dict()
+        reading = read_usage(usage, model)
+        here = current()
+        self.malformed("usage", reading.malformed)
+        self.record(
+            Call(
+                model=reading.model,
+                inferences=reading.inferences,
+                feature=here.feature if feature is None else feature,
+                user=here.user if user is None else user,
+                tier=reading.tier,
+                started_at=self._clock() - (duration or 0.0),
+                duration_seconds=duration,
+                thinking_tokens=reading.thinking_tokens,
+                server_tools=reading.server_tools,
+                cache_asked=reading.cached,
+                inference_geo=reading.inference_geo,
+            )
+        )
+
+    def begin(self, key: int, model: str, where: Attribution) -> float:
+        """Note that an attempt was sent; its label set exists from now on. Returns seconds since the epoch."""
+        labels = (model, where.feature, where.user)
+        if labels not in self._seen and len(self._seen) < _MAX_FEATURES * _MAX_USERS:
+            self._seen.add(labels)
+            self._expected.append(labels)
+        now = self._clock()
+        self.inflight.begin(key, Started(model, where.feature, now))
+        return now
+
+    # -- ways out
+
+    def subscribe(self, sink: Sink) -> Callable[[], None]:
+        """Pass every priced call to `sink`, on the thread that records it. Returns a function that undoes it."""
+        self._sinks = (*self._sinks, sink)
+
+        def unsubscribe() -> None:
+            self._sinks = tuple(one for one in self._sinks if one is not sink)
+
+        return unsubscribe
+
+    def read(self) -> dict[str, list[Reading]]:
+        """Every series, by family name, as of now."""
+        with self._lock:
+            self._drain_locked()
+            found = self._metrics.cells.read()
+            found.update(self._metrics.gauges())
+            found.update(self._process_gauges())
+        return found
+
+    def render(self, *, openmetrics: bool = False) -> bytes:
+        """The whole exposition, as /metrics serves it."""
+        readings = self.read()
+        return self._renderer.openmetrics(readings) if openmetrics else self._renderer.text(readings)
+
+    # -- the door's inside
+
+    def drain(self) -> None:
+        """Write what is pending, unless another thread is at it; that one, the next call or a scrape does it then."""
+        while (self._pending or self._expected or self._failures) and self._lock.acquire(blocking=False):
+            try:
+                self._drain_locked()
+            finally:
+                self._lock.release()
+
+    def _drain_locked(self) -> None:
+        pending, expected, failures = self._pending, self._expected, self._failures
+        while expected:
+            self._write_safely(self._expect, expected.popleft())
+        while failures:
+            self._metrics.count(f.RECORD_ERRORS, (failures.popleft(),))
+        while pending:
+            self._write_safely(self._write, pending.popleft())
+
+    def _write_safely(self, write: Callable[[Any], None], value: Any) -> None:
+        try:
+            write(value)
+        except Exception as error:  # noqa: BLE001 - the error boundary
+            self.failed("record", error)
+
+    def _expect(self, labels: tuple[str, str, str]) -> None:
+        model, feature, user = labels
+        self._metrics.expect(self._fold("model", model), self._fold("feature", feature), self._fold("user", user))
+
+    def _write(self, call: Call) -> None:
+        bill = self.prices.bill(call)
+        if None in bill.costs:
+            self._say_unpriced(call, bill)
+        call = Call(*self._bounded(call)[:-1], bill)
+        self._metrics.write(call)
+        for sink in self._sinks:
+            try:
+                sink(call)
+            except Exception as error:  # noqa: BLE001 - the error boundary
+                self.failed("sink", error)
+
+    def _bounded(self, call: Call) -> Call:
+        model, feature, user = call.model, call.feature, call.user
+        folded = self._fold("model", model), self._fold("feature", feature), self._fold("user", user)
+        others = len(call.inferences) > 1 or any(one.model != model for one in call.inferences)
+        if folded == (model, feature, user) and not others:
+            return call
+        inferences = tuple(one._replace(model=self._fold("model", one.model)) for one in call.inferences)
+        return call._replace(model=folded[0], feature=folded[1], user=folded[2], inferences=inferences)
+
+    def _fold(self, label: str, value: str) -> str:
+        folded = self._bounds[label].fold(value)
+        if folded != value:
+            self._metrics.count(f.LABEL_OVERFLOW, (label,))
+        return folded
+
+    def _process_gauges(self) -> dict[str, list[Reading]]:
+        model, feature = self._bounds["model"].fold, self._bounds["feature"].fold
+        started = [Started(model(one.model), feature(one.feature), one.at) for one in self.inflight.snapshot()]
+        inflight = by_place(started, self._clock(), self._metrics.places)
+        checked = dt.datetime.combine(self.prices.checked, dt.time(), dt.timezone.utc).timestamp()
+        return {
+            f.INFLIGHT.name: [Reading(place, [float(count)], 0.0) for place, (count, _) in inflight.items()],
+            f.OLDEST_INFLIGHT.name: [Reading(place, [age], 0.0) for place, (_, age) in inflight.items()],
+            f.BUILD_INFO.name: [Reading((__version__, installed("anthropic")), [1.0], 0.0)],
+            f.PRICES_CHECKED.name: [Reading((), [checked], 0.0)],
+        }
+
+    # -- the error boundary
+
+    def failed(self, stage: str, error: BaseException) -> None:
+        """Count and log a failure of ours. With `strict` it is raised instead.
+
+        The log line holds the error's type and place, never its text, which could carry a prompt.
+        """
+        self._failures.append(stage)
+        if self._strict:
+            raise error
+        now = self._clock()
+        if now - self._logged.get(stage, float("-inf")) >= _LOG_EVERY_SECONDS:
+            self._logged[stage] = now
+            kind, place = type(error).__name__, _place(error)
+            _log.warning("recording failed at stage %s: %s at %s; the application is not affected", stage, kind, place)
+
+    def malformed(self, stage: str, fields: tuple[str, ...]) -> None:
+        """Count fields of a response that no server should send; they were taken as 0."""
+        if fields:
+            self.failed(stage, ValueError(f"unusable values in usage fields {sorted(set(fields))}"))
+
+    def _say_unpriced(self, call: Call, bill: Bill) -> None:
+        """One log line a model, and at most as many as there are model labels."""
+        for inference, cost in zip(call.inferences, bill.costs, strict=True):
+            if cost is None and inference.model not in self._unpriced and len(self._unpriced) < _MAX_MODELS:
+                self._unpriced.add(inference.model)
+                _log.warning(
+                    "no price for model %.120r (tier %s): tokens are counted, dollars are not; add it to a price file",
+                    inference.model,
+                    call.tier,
+                )
+
+
+def _place(error: BaseException) -> str:
+    trace = error.__traceback__
+    if trace is None:
+        return "unknown place"
+    while trace.tb_next is not None:
+        trace = trace.tb_next
+    return f"{Path(trace.tb_frame.f_code.co_filename).name}:{trace.tb_lineno}"
+
+
+_recorders: weakref.WeakSet[Recorder] = weakref.WeakSet()
+
+
+def _reset_in_child() -> None:
+    for recorder in list(_recorders):
+        recorder._reset()  # noqa: SLF001 - this module's own
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_reset_in_child)

@@ -1,0 +1,185 @@
+"""Bytes of a streamed response into one folded message, without parsing what the application is waiting for.
+
+Until the first content delta every event is looked at as it passes. From then on chunks are only kept, and read in one
+go when the stream ends or every `COMPACT_CHUNKS` chunks; only the few events that carry usage are ever parsed.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import zlib
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+from .reading import fold_event
+
+#: A tail of so many chunks is read, so that a long stream does not pile up.
+COMPACT_CHUNKS = 128
+_DELTA = b"content_block_delta"
+_DELTA_LINE = b"event: content_block_delta"
+_FOLDED = (b"message_start", b"message_delta")
+# What a `content_block_delta` event spends on everything but its text, and bytes a token of English text.
+_DELTA_OVERHEAD_BYTES = 110
+_BYTES_A_TOKEN = 4
+
+Event = tuple[bytes, bytes]
+Splitter = Callable[[bytes], tuple[list[Event], bytes]]
+Inflate = Callable[[bytes], bytes]
+
+
+class StreamFold:
+    """Folds one streamed response. Feed it bytes as they come; read `message` after `close()`.
+
+    Attributes:
+        message: the message so far, as the JSON body would have said it.
+        stopped: `message_stop` was seen: the stream is complete.
+        final_usage: a `message_delta` was seen: output tokens are the server's count.
+        error: `error.type` of an error event inside the stream, or empty.
+        malformed: events that could not be read; they are passed over.
+        tail: chunks that nobody has read yet.
+    """
+
+    def __init__(self, split: Splitter, inflate: Inflate | None = None) -> None:
+        self.message: dict[str, Any] = {}
+        self.stopped = False
+        self.final_usage = False
+        self.started_content = False
+        self.error = ""
+        self.malformed = 0
+        self.tail: list[bytes] = []
+        self._split = split
+        self._inflate = inflate
+        self._rest = b""
+        self._delta_bytes = 0
+
+    @property
+    def estimated_output_tokens(self) -> int:
+        """About how many output tokens have passed; 0 before the first content delta."""
+        return max(1, self._delta_bytes // _BYTES_A_TOKEN) if self.started_content else 0
+
+    def feed(self, chunk: bytes) -> bool:
+        """Read a chunk now. True from the first content delta on: keep later chunks in `tail` and call `compact`."""
+        if self._inflate is not None:
+            chunk = self._inflate(chunk)
+        events, self._rest = self._split(self._rest + chunk)
+        for name, data in events:
+            try:
+                self._event(name, data)
+            except ValueError:
+                self.malformed += 1
+        return self.started_content
+
+    def compact(self) -> None:
+        """Read what `tail` holds, so that it stays short."""
+        self._drain()
+
+    def close(self) -> None:
+        """Read everything that is left. Idempotent."""
+        self._drain()
+
+    def _drain(self) -> None:
+        kept, self.tail[:] = b"".join(self.tail), ()
+        if kept:
+            self.feed(kept)
+
+    def _event(self, name: bytes, data: bytes) -> None:
+        if name == _DELTA:
+            self.started_content = True
+            self._delta_bytes += max(0, len(data) - _DELTA_OVERHEAD_BYTES)
+        elif name in _FOLDED:
+            fold_event(self.message, _object(data))
+            self.final_usage = self.final_usage or name == b"message_delta"
+        elif name == b"message_stop":
+            self.stopped = True
+        elif name == b"error":
+            error = _object(data).get("error")
+            kind = error.get("type") if isinstance(error, dict) else None
+            self.error = kind if isinstance(kind, str) else "api_error"
+
+
+class JsonFold(StreamFold):
+    """Collects a JSON body that the application reads in its own time; `stopped` once it was whole."""
+
+    def __init__(self, inflate: Inflate | None = None) -> None:
+        super().__init__(lambda _: ([], b""), inflate)
+
+    def feed(self, chunk: bytes) -> bool:
+        """Keep the chunk; nothing is read before the end."""
+        self.tail.append(chunk)
+        return True
+
+    def compact(self) -> None:
+        """Do nothing: a JSON body is read whole."""
+
+    def close(self) -> None:
+        """Parse what came. Idempotent."""
+        body, self.tail[:] = b"".join(self.tail), ()
+        if not body:
+            return
+        try:
+            self.message = _object(body if self._inflate is None else self._inflate(body))
+        except (ValueError, zlib.error):
+            self.malformed += 1
+        else:
+            self.stopped = self.final_usage = True
+
+
+def sse_stream(encoding: str) -> StreamFold:
+    """A fold for `text/event-stream`. `encoding` is the response's content-encoding."""
+    return StreamFold(split_sse, inflater(encoding))
+
+
+def aws_stream(encoding: str) -> StreamFold:
+    """A fold for `application/vnd.amazon.eventstream`, which AnthropicBedrock speaks; that client brings botocore."""
+    from botocore.eventstream import EventStreamBuffer  # noqa: PLC0415 - only there with that client
+
+    buffer = EventStreamBuffer()
+
+    def split(data: bytes) -> tuple[list[Event], bytes]:
+        buffer.add_data(data)
+        return list(_aws_events(buffer)), b""
+
+    return StreamFold(split, inflater(encoding))
+
+
+def split_sse(data: bytes) -> tuple[list[Event], bytes]:
+    """Complete events of `data`, and the bytes after the last of them. Line ends may be LF, CRLF or CR."""
+    held = b""
+    if b"\r" in data:
+        if data.endswith(b"\r"):
+            data, held = data[:-1], b"\r"
+        data = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+    *blocks, rest = data.split(b"\n\n")
+    return [_sse_event(block) for block in blocks], rest + held
+
+
+def _sse_event(block: bytes) -> Event:
+    if block.startswith(_DELTA_LINE):
+        return _DELTA, block
+    name, data = b"", []
+    for line in block.split(b"\n"):
+        if line.startswith(b"event:"):
+            name = line[6:].strip()
+        elif line.startswith(b"data:"):
+            data.append(line[5:].strip())
+    return name, b"\n".join(data)
+
+
+def _aws_events(messages: Iterable[Any]) -> Iterator[Event]:
+    for message in messages:
+        if message.headers.get(":message-type") == "event":
+            data = base64.b64decode(json.loads(message.payload)["bytes"])
+            yield str(_object(data).get("type")).encode(), data
+
+
+def inflater(encoding: str) -> Inflate | None:
+    """An incremental decompressor for gzip and deflate bodies; None where the bytes are plain."""
+    return zlib.decompressobj(47).decompress if encoding in ("gzip", "deflate") else None
+
+
+def _object(data: bytes) -> dict[str, Any]:
+    value = json.loads(data)
+    if not isinstance(value, dict):
+        raise ValueError("an event's data is no JSON object")  # noqa: TRY004 - malformed data, not a wrong argument
+    return value
