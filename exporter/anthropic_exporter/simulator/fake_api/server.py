@@ -96,6 +96,7 @@ def start(
         ws="none",
         lifespan="off",
         log_config=None,
+        log_level="critical",
         access_log=False,
         timeout_graceful_shutdown=1,
     )

@@ -1,0 +1,49 @@
+"""The bodies that the sample application sends, healthy and broken."""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import TYPE_CHECKING, Any
+
+from anthropic_exporter.simulator.workload import prose
+
+if TYPE_CHECKING:
+    from anthropic_exporter.simulator.workload import Feature
+
+_EPHEMERAL = {"type": "ephemeral"}
+SEARCH: Any = {
+    "name": "search_orders",
+    "description": "Find the orders that a sentence is about.",
+    "input_schema": {"type": "object", "properties": {"query": {"type": "string"}}, "required": ["query"]},
+}
+
+
+class Prompts:
+    """One feature's requests. The long system prompt is made once and marked for the cache."""
+
+    def __init__(self, feature: Feature) -> None:
+        self._feature = feature
+        self._system = {"type": "text", "text": prose(feature.system_tokens), "cache_control": _EPHEMERAL}
+        self._question = prose(feature.question_tokens)
+
+    def first(self, number: int) -> list[dict[str, Any]]:
+        """The first turn of a conversation; each is another question."""
+        return [{"role": "user", "content": f"Case {number:08d}. {self._question}"}]
+
+    def body(
+        self, messages: list[dict[str, Any]], *, stamped: bool = False, max_tokens: int | None = None
+    ) -> dict[str, Any]:
+        """The arguments of `messages.create`; with `stamped`, the time of day stands before the cached prefix."""
+        now = [{"type": "text", "text": f"Now: {dt.datetime.now(dt.timezone.utc).isoformat()}"}] if stamped else []
+        return {
+            "model": self._feature.model,
+            "max_tokens": self._feature.max_tokens if max_tokens is None else max_tokens,
+            "system": [*now, self._system],
+            "messages": messages,
+        }
+
+
+def results(content: list[Any]) -> list[dict[str, Any]]:
+    """Answers to the tool calls of a message."""
+    calls = (block for block in content if block.type == "tool_use")
+    return [{"type": "tool_result", "tool_use_id": call.id, "content": "2 orders, both delivered"} for call in calls]

@@ -1,0 +1,95 @@
+"""The sample application as data: its features, what it asks, and what can go wrong with it."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass, replace
+
+_CHARACTERS_PER_TOKEN = 4
+_SENTENCES = (
+    "Answer in the language of the question. ",
+    "Quote the paragraph of the contract that an answer rests on. ",
+    "Say so where the handbook is silent, and name the team that decides. ",
+    "Amounts are in euros unless the customer's account says otherwise. ",
+    "A refund above the daily limit needs a second pair of eyes. ",
+)
+
+
+@dataclass(frozen=True)
+class Feature:
+    """One feature of the application: its model, its prompt in tokens, its arrivals a minute, its users.
+
+    For an agent an arrival is a task of several calls.
+    """
+
+    name: str
+    model: str
+    per_minute: float
+    system_tokens: int
+    question_tokens: int
+    max_tokens: int
+    users: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Workload:
+    """The three features of the sample application."""
+
+    chat: Feature
+    summarise: Feature
+    agent: Feature
+
+    @property
+    def features(self) -> tuple[Feature, ...]:
+        """All features."""
+        return self.chat, self.summarise, self.agent
+
+
+@dataclass(frozen=True)
+class Incident:
+    """What a deploy broke in one feature.
+
+    `stamped`: a timestamp stands in front of the cached prompt, so no prefix is ever the same again. `forgetful`: the
+    agent drops the results of its tools and asks for them for ever. `rush`: one user's arrivals, times so many.
+    """
+
+    name: str
+    feature: str
+    cause: str
+    stamped: bool = False
+    forgetful: bool = False
+    rush: float = 1.0
+    user: str = ""
+
+
+_CUSTOMERS = ("acme", "globex", "initech", "umbrella", "hooli")
+
+WORKLOAD = Workload(
+    chat=Feature("chat", "claude-opus-5-5", 24, 50_000, 60, 1_000, _CUSTOMERS),
+    summarise=Feature("summarise", "claude-haiku-5-5", 20, 400, 6_000, 600, _CUSTOMERS[:3]),
+    agent=Feature("agent", "claude-sonnet-5-5", 6, 3_000, 200, 1_000, _CUSTOMERS[2:]),
+)
+
+CACHE_LOST = Incident(
+    "prompt cache lost", "chat", "a deploy puts a timestamp in front of the cached prompt", stamped=True
+)
+LOOP = Incident("agent loop", "agent", "a deploy drops the results of tools, so the agent asks again", forgetful=True)
+RUSH = Incident("one customer", "chat", "a script of one customer asks thirty times as much", rush=30, user="globex")
+INCIDENTS = (CACHE_LOST, LOOP, RUSH)
+
+
+def busy(workload: Workload, chat_per_minute: float) -> Workload:
+    """The same application with another pace of its chat."""
+    return replace(workload, chat=replace(workload.chat, per_minute=chat_per_minute))
+
+
+def prose(tokens: int) -> str:
+    """Text of exactly so many tokens of the fake tokenizer."""
+    length = tokens * _CHARACTERS_PER_TOKEN
+    pieces, size = [], 0
+    for number, sentence in enumerate(itertools.cycle(_SENTENCES), start=1):
+        if size >= length:
+            break
+        pieces.append(f"{number}. {sentence}")
+        size += len(pieces[-1])
+    return "".join(pieces)[:length]
