@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 _GZIP_LEVEL = 1
 _MAX_PORT = 65_535
 _IDLE_SECONDS = 30
+# How soon `close()` is noticed.
+_POLL_SECONDS = 0.05
 
 
 class Answer(NamedTuple):
@@ -45,7 +47,9 @@ class Server:
         self._http = _bound(host, port)
         self._http.recorder = recorder
         self.host, self.port = str(self._http.server_address[0]), int(self._http.server_address[1])
-        self._thread = threading.Thread(target=self._http.serve_forever, name="anthropic-exporter", daemon=True)
+        self._thread = threading.Thread(
+            target=self._http.serve_forever, args=(_POLL_SECONDS,), name="anthropic-exporter", daemon=True
+        )
         self._thread.start()
 
     @property
@@ -101,15 +105,13 @@ def _bound(host: str, port: int) -> _Http:
     try:
         return (_Http6 if ":" in host else _Http)((host, port), _Handler)
     except (OSError, OverflowError, UnicodeError) as error:
-        raise ConfigurationError(f"cannot listen on {host}:{port}: {_reason(error, port)}") from error
+        raise ConfigurationError(f"cannot listen on {host}:{port}: {_reason(error)}") from error
 
 
-def _reason(error: Exception, port: int) -> str:
+def _reason(error: Exception) -> str:
     code = getattr(error, "errno", None)
     if code == errno.EADDRINUSE:
-        return (
-            f"the port is in use by another process; stop it, or choose another port (0 picks a free one, tried {port})"
-        )
+        return "the port is in use by another process; stop it or choose another port (0 picks a free one)"
     if code == errno.EACCES:
         return "this user may not bind the port; choose one above 1023"
     if code == errno.EADDRNOTAVAIL:

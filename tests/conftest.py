@@ -1,0 +1,76 @@
+"""Fixtures that every test may ask for: a fresh registry, a strict recorder on it, a clock that only tests move."""
+
+from __future__ import annotations
+
+import pytest
+from prometheus_client import CollectorRegistry
+
+from anthropic_exporter import Call, Inference, Recorder, Tokens
+
+MODEL = "claude-opus-5-5"
+NOON = 1_795_262_400.0  # 2026-11-21T12:00:00Z
+
+
+class Clock:
+    """Seconds since the epoch, as the test wants them."""
+
+    def __init__(self, now: float = NOON) -> None:
+        self.now = now
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class Samples:
+    """`samples("anthropic_tokens_total", type="output")`: the sum over all samples with these labels; None for none."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.registry = registry
+
+    def __call__(self, name: str, **labels: str) -> float | None:
+        found = [
+            sample.value
+            for family in self.registry.collect()
+            for sample in family.samples
+            if sample.name == name and labels.items() <= sample.labels.items()
+        ]
+        return sum(found) if found else None
+
+
+@pytest.fixture
+def clock():
+    return Clock()
+
+
+@pytest.fixture
+def registry():
+    return CollectorRegistry()
+
+
+@pytest.fixture
+def recorder(registry, clock):
+    return Recorder(registry=registry, strict=True, clock=clock)
+
+
+@pytest.fixture
+def samples(registry, recorder):
+    return Samples(registry)
+
+
+@pytest.fixture
+def call():
+    """A call as capture makes it; `call(output=171)` changes tokens, `call(feature="chat")` any other field."""
+
+    def make(**fields):
+        tokens = {key: fields.pop(key) for key in Tokens._fields if key in fields}
+        made = Call(model=fields.pop("model", MODEL), started_at=NOON, duration_seconds=1.5)._replace(**fields)
+        return made._replace(inferences=(Inference(made.model, Tokens(**tokens)),)) if tokens else made
+
+    return make
+
+
+@pytest.fixture(autouse=True)
+def _clean_environment(monkeypatch):
+    """No key and no address of the person who runs the tests is ever used."""
+    for name in ("ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN", "ANTHROPIC_BASE_URL"):
+        monkeypatch.delenv(name, raising=False)

@@ -1,0 +1,179 @@
+from __future__ import annotations
+
+import gc
+import logging
+import sys
+import threading
+
+import pytest
+from anthropic.types import Usage
+from prometheus_client import CollectorRegistry, Counter
+from prometheus_client.parser import text_string_to_metric_families
+
+from anthropic_exporter import ConfigurationError, Recorder, attribution
+from conftest import Samples
+
+
+def test_a_second_recorder_on_one_registry_is_one_clear_error(registry, recorder):
+    with pytest.raises(ConfigurationError, match="already holds anthropic_") as caught:
+        Recorder(registry=registry)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_registry_that_already_holds_our_names_is_one_clear_error():
+    registry = CollectorRegistry()
+    Counter("anthropic_requests", "somebody else's", registry=registry)
+    with pytest.raises(ConfigurationError, match="already holds anthropic_"):
+        Recorder(registry=registry)
+
+
+def test_a_recorder_needs_no_registry(call):
+    recorder = Recorder(registry=None)
+    recorder.record(call(output=171))
+    assert b'type="output",user=""} 171.0' in recorder.render()
+
+
+def test_values_beyond_the_limits_are_folded_and_totals_stay_exact(recorder, samples, call):
+    for number in range(130):
+        recorder.record(call(feature=f"feature-{number}", output=10))
+    assert samples("anthropic_tokens_total") == 1300
+    assert samples("anthropic_tokens_total", feature="other") == 300
+    assert samples("anthropic_exporter_label_overflow_total", label="feature") == 30
+
+
+def test_models_beyond_the_limit_are_priced_by_their_name_and_shown_as_other(recorder, samples, call):
+    for number in range(50):
+        recorder.record(call(model=f"claude-unheard-of-{number}", output=1))
+    recorder.record(call(model="claude-haiku-4-5", output=1_000_000))
+    assert samples("anthropic_cost_usd_total", model="other") == pytest.approx(5.0)
+
+
+@pytest.mark.parametrize("value", ["x" * 10_240, 'say "hi"\nthere\\', "naïve ✓"])
+def test_any_label_value_leaves_a_readable_exposition(recorder, samples, call, value):
+    recorder.record(call(feature=value, output=171))
+    families = list(text_string_to_metric_families(recorder.render().decode()))
+    tokens = next(family for family in families if family.name == "anthropic_tokens")
+    found = {s.labels["feature"]: s.value for s in tokens.samples if s.labels.get("type") == "output" and s.value}
+    assert found == {"other" if len(value) > 120 else value: 171.0}
+
+
+def test_a_failing_sink_is_counted_and_logged_once_a_minute(registry, clock, call, caplog):
+    recorder, samples = Recorder(registry=registry, clock=clock), Samples(registry)
+    recorder.subscribe(lambda _: {}["the prompt of a customer"])
+    for _ in range(3):
+        recorder.record(call(output=1))
+    assert samples("anthropic_exporter_record_errors_total", stage="sink") == 3
+    assert samples("anthropic_tokens_total") == 3
+    assert caplog.text.count("recording failed at stage sink: KeyError at test_recorder.py:") == 1
+    assert "customer" not in caplog.text
+    clock.now += 61
+    recorder.record(call(output=1))
+    assert caplog.text.count("recording failed at stage sink") == 2
+
+
+def test_strict_raises_our_failures(recorder, call):
+    recorder.subscribe(lambda _: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        recorder.record(call(output=1))
+
+
+def test_a_subscriber_gets_priced_calls_until_it_leaves(recorder, call):
+    seen = []
+    leave = recorder.subscribe(seen.append)
+    recorder.record(call(output=1_000_000))
+    leave()
+    recorder.record(call(output=1))
+    assert [one.bill.total_usd for one in seen] == [20.0]
+
+
+def test_what_a_finalizer_recorded_is_there_at_the_next_scrape(recorder, samples, call):
+    recorder.record_later(call(output=171))
+    assert samples("anthropic_tokens_total", type="output") == 171
+
+
+def test_record_usage_counts_one_successful_request(recorder, samples):
+    usage = {"input_tokens": 3, "output_tokens": 171, "cache_creation_input_tokens": None, "service_tier": "standard"}
+    with attribution(feature="import", user="acme"):
+        recorder.record_usage(model="claude-haiku-4-5", usage=usage, duration=2.0)
+    assert samples("anthropic_requests_total", outcome="success", feature="import", user="acme") == 1
+    assert samples("anthropic_cost_usd_total") == pytest.approx(0.000858, rel=1e-12)
+    assert samples("anthropic_request_duration_seconds_sum") == 2.0
+
+
+def test_record_usage_takes_the_sdks_own_object(recorder, samples):
+    recorder.record_usage(model="claude-haiku-4-5", usage=Usage(input_tokens=3, output_tokens=171), feature="x")
+    assert samples("anthropic_tokens_total", feature="x") == 174
+
+
+@pytest.mark.parametrize("usage", [None, 7, "tokens", [], {"input_tokens": -5, "output_tokens": "many"}])
+def test_unusable_usage_is_counted_as_our_failure_and_never_raised(registry, usage):
+    recorder, samples = Recorder(registry=registry), Samples(registry)
+    recorder.record_usage(model="claude-haiku-4-5", usage=usage)
+    assert samples("anthropic_exporter_record_errors_total", stage="usage") == 1
+
+
+def test_nothing_is_lost_with_32_threads_at_a_switch_interval_of_a_microsecond(registry, call):
+    recorder, samples = Recorder(registry=registry), Samples(registry)
+    one, stop = call(output=1, user="u"), threading.Event()
+
+    def work():
+        for _ in range(500):
+            recorder.record(one)
+
+    def scrape():
+        while not stop.is_set():
+            recorder.render()
+
+    threads, scraper = [threading.Thread(target=work) for _ in range(32)], threading.Thread(target=scrape)
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        for thread in [scraper, *threads]:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        stop.set()
+        scraper.join()
+    finally:
+        sys.setswitchinterval(before)
+    assert samples("anthropic_tokens_total", type="output") == 16_000
+    assert samples("anthropic_requests_total") == 16_000
+    assert samples("anthropic_exporter_record_errors_total") is None
+
+
+def test_a_finalizer_that_records_in_the_middle_of_recording_does_not_deadlock(registry, call):
+    """Every allocation may run the garbage collector, and with it the finalizer of a dropped stream."""
+    recorder, samples, count = Recorder(registry=registry), Samples(registry), 80
+
+    class Dropped:
+        def __init__(self, number):
+            self.cycle, self.number = self, number
+
+        def __del__(self):
+            recorder.record_later(call(output=1, feature=f"dropped-{self.number % 50}"))
+
+    def work():
+        for number in range(count):
+            Dropped(number)
+            recorder.record(call(output=1, feature=f"live-{number % 50}"))
+            recorder.render()
+
+    before = gc.get_threshold()
+    gc.set_threshold(1)
+    try:
+        worker = threading.Thread(target=work, daemon=True)
+        worker.start()
+        worker.join(60)
+        assert not worker.is_alive(), "deadlock"
+    finally:
+        gc.set_threshold(*before)
+    gc.collect()
+    assert samples("anthropic_tokens_total", type="output") == 2 * count
+
+
+def test_logs_hold_no_values(registry, caplog):
+    caplog.set_level(logging.DEBUG, logger="anthropic_exporter")
+    recorder = Recorder(registry=registry)
+    recorder.record_usage(model="claude-haiku-4-5", usage={"input_tokens": "sk-ant-secret"})
+    recorder.failed("begin", ValueError("sk-ant-secret"))
+    assert "sk-ant-secret" not in caplog.text
