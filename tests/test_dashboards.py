@@ -55,7 +55,8 @@ def metrics(expr: str) -> set[str]:
 
 
 @pytest.fixture
-def generator():
+def generator(monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "scripts")
     spec = importlib.util.spec_from_file_location("generate_dashboard", ROOT / "scripts/generate_dashboard.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
