@@ -1,0 +1,59 @@
+# One command each; `make help` lists them. Everything a command needs it sets up by itself, below .venv and .tools.
+PYTHON ?= python3
+BIN := .venv/bin
+VERSION := $(shell $(PYTHON) -c 'import sys; print("3.10" if sys.version_info < (3, 11) else "3.11")' 2>/dev/null)
+CONSTRAINTS := constraints/python$(VERSION).txt
+.DEFAULT_GOAL := help
+
+.PHONY: help setup tools test test-fast lint format types check generate drift bench demo lock clean
+
+help: ## list the commands
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: .venv/ready ## make .venv with everything that development needs, in the pinned versions
+
+.venv/ready: pyproject.toml $(CONSTRAINTS)
+	@$(PYTHON) -c 'import sys; sys.exit("Python 3.10 or later is needed, this is " + sys.version.split()[0] if sys.version_info < (3, 10) else 0)'
+	@$(PYTHON) -m venv .venv || { echo "python3 -m venv does not work here: on Debian and Ubuntu, apt-get install python3-venv" >&2; exit 2; }
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c $(CONSTRAINTS) -e '.[cli,prices]' --group dev
+	@touch $@
+
+tools: setup ## unpack Prometheus, Alertmanager and their tools into .tools where PATH has none
+	$(BIN)/python -m anthropic_exporter.toolchain
+
+demo: setup ## the main job in two minutes: a Claude call becomes dollars, an alert and a notification
+	$(BIN)/anthropic-exporter demo $(ARGS)
+
+test: setup tools ## all tests, with real Prometheus and Alertmanager
+	$(BIN)/python -m pytest -n auto --dist loadfile $(ARGS)
+
+test-fast: setup ## the tests that start no other process
+	$(BIN)/python -m pytest -n auto --dist loadfile -m 'not stack' $(ARGS)
+
+lint: setup ## style, formatting and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: setup ## mend what can be mended by itself
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+check: setup tools ## the rules, routing and prices, by promtool and amtool
+	$(BIN)/anthropic-exporter check
+
+generate: setup ## write again what is generated: rules, dashboard, tables of the README
+	for script in scripts/generate_*.py; do $(BIN)/python $$script || exit 1; done
+
+drift: setup ## fail where a generated file is not what its script writes
+	for script in scripts/generate_*.py; do $(BIN)/python $$script --check || exit 1; done
+
+bench: setup ## measure the bars; quote the ratios, these take minutes
+	for script in bench/*.py; do $(BIN)/python $$script || exit 1; done
+
+lock: setup ## write the pinned versions of this Python again from what is installed
+	$(BIN)/python -m pip freeze --exclude-editable | grep -v '^setuptools=' > $(CONSTRAINTS)
+
+clean: ## remove what setup and tools made
+	rm -rf .venv .tools .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage
