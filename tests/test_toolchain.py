@@ -4,10 +4,11 @@ import concurrent.futures
 import shutil
 import subprocess
 import threading
+from pathlib import Path
 
 import pytest
 
-from anthropic_exporter import toolchain
+from anthropic_exporter import toolchain, unpacked
 from anthropic_exporter.errors import ConfigurationError
 
 APT_GET = """#!/bin/sh
@@ -17,7 +18,7 @@ case "$*" in *" download "*) touch tools.deb;; *" update") exit 100;; esac
 DPKG = """#!/bin/sh
 mkdir -p "$3/usr/bin"
 for name in prometheus promtool prometheus-alertmanager amtool; do
-  printf '#!/bin/sh\\necho "$(basename $0), version 2.42.0"\\n' > "$3/usr/bin/$name"; chmod +x "$3/usr/bin/$name"
+  printf '#!/bin/sh\\necho version 2.42.0\\n' > "$3/usr/bin/$name"; chmod +x "$3/usr/bin/$name"
 done
 """
 
@@ -82,8 +83,32 @@ def test_missing_tools_are_unpacked_although_a_third_party_source_fails(debian, 
         name: tmp_path / "home/bin" / name for name in ("prometheus", "promtool", "alertmanager", "amtool")
     }
     version = subprocess.run([found["alertmanager"]], capture_output=True, text=True, check=True).stdout
-    assert version == "alertmanager, version 2.42.0\n"
+    assert version == "version 2.42.0\n"
     assert [path.name for path in (tmp_path / "home").iterdir() if path.name.startswith("unpack-")] == []
+
+
+def test_an_unpacked_program_finds_the_files_it_was_built_to_find_in_usr(tmp_path):
+    tree = tmp_path / "packages/tool/usr"
+    (tree / "share/prometheus/alertmanager").mkdir(parents=True)
+    (tree / "share/prometheus/alertmanager/default.tmpl").write_text("the template\n")
+    (tree / "bin").mkdir()
+    executable(
+        tree / "bin/tool", "#!/bin/sh\nread line < /usr/share/prometheus/alertmanager/default.tmpl\necho $line $1\n"
+    )
+    for _ in range(2):
+        unpacked.show(tree / "bin/tool", tree, tmp_path / "bin/tool")
+    said = subprocess.run([tmp_path / "bin/tool", "an argument"], capture_output=True, text=True, check=True).stdout
+    assert said == "the template an argument\n"
+
+
+def test_an_unpacked_program_finds_its_libraries(tmp_path):
+    tree = tmp_path / "packages/tool/usr"
+    (tree / "lib/x86_64-linux-gnu").mkdir(parents=True)
+    (tree / "bin").mkdir()
+    executable(tree / "bin/tool", "#!/bin/sh\necho $LD_LIBRARY_PATH\n")
+    unpacked.show(tree / "bin/tool", tree, tmp_path / "bin/tool")
+    said = subprocess.run([tmp_path / "bin/tool"], capture_output=True, text=True, check=True).stdout.strip()
+    assert Path(said).resolve() == tree / "lib/x86_64-linux-gnu"
 
 
 def test_unpacked_tools_are_not_fetched_again(debian):

@@ -35,29 +35,39 @@ def exclusive(home: Path) -> Iterator[None]:
         yield
 
 
-def unpack(package: str, home: Path, *, with_dependencies: bool = False) -> Path | None:
+def unpack(package: str, home: Path) -> Path | None:
     """Download `package` and unpack it to `home/packages/<package>`; None where apt-get can not get it.
 
-    With dependencies, the packages that it needs and the machine does not have are unpacked into the same tree.
+    What it depends on and the machine does not have is unpacked into the same tree.
     """
     with tempfile.TemporaryDirectory(dir=home, prefix="unpack-") as scratch:
         tree = Path(scratch, "tree")
-        archives = _download(package, home / "apt", Path(scratch), with_dependencies=with_dependencies)
+        archives = _download(package, home / "apt", Path(scratch))
         if not archives or not all(_run(["dpkg", "-x", str(archive), str(tree)]) for archive in archives):
             return None
+        _mend_links(tree)
         return _publish(tree, home / "packages" / package)
 
 
-def _download(package: str, state: Path, folder: Path, *, with_dependencies: bool) -> list[Path]:
+def _download(package: str, state: Path, folder: Path) -> list[Path]:
     (state / "lists/partial").mkdir(parents=True, exist_ok=True)
     (folder / "archives/partial").mkdir(parents=True)
     apt_get = ["apt-get", "-q", *_private(state, folder)]
     _run([*apt_get, "update"])  # one broken third-party source fails it; whether the package came is what counts
-    if with_dependencies:
-        _run([*apt_get, "install", "--yes", "--no-install-recommends", "--download-only", package], cwd=folder)
-    if not list((folder / "archives").glob("*.deb")):
+    _run([*apt_get, "install", "--yes", "--no-install-recommends", "--download-only", package])
+    if not list((folder / "archives").glob(f"{package}_*.deb")):  # installed already, or its dependencies are broken
         _run([*apt_get, "download", package], cwd=folder)
     return sorted(folder.glob("archives/*.deb")) + sorted(folder.glob("*.deb"))
+
+
+def _mend_links(tree: Path) -> None:
+    """Point links into packages that the machine has, and that were not unpacked, to where they are."""
+    for link in tree.rglob("*"):
+        if link.is_symlink() and not link.exists():
+            wanted = os.path.relpath(os.path.normpath(link.parent / link.readlink()), tree)
+            if Path("/", wanted).exists():
+                link.unlink()
+                link.symlink_to(Path("/", wanted))
 
 
 def _private(state: Path, folder: Path) -> list[str]:

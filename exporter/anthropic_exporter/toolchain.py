@@ -15,7 +15,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from anthropic_exporter import aptget
+from anthropic_exporter import aptget, unpacked
 from anthropic_exporter.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -29,7 +29,6 @@ class Tool(NamedTuple):
     package: str
     formula: str
     oldest: tuple[int, int] | None = None
-    needs_libraries: bool = False
 
 
 _ALERTMANAGER = ("alertmanager", "prometheus-alertmanager")  # the second is Debian's name for it
@@ -40,13 +39,8 @@ TOOLS = {
     "promtool": Tool(("promtool",), "prometheus", "prometheus", (2, 42)),
     "alertmanager": Tool(_ALERTMANAGER, "prometheus-alertmanager", "alertmanager", (0, 25)),
     "amtool": Tool(("amtool",), "prometheus-alertmanager", "alertmanager", (0, 25)),
-    "redis-server": Tool(("redis-server",), "redis-server", "redis", needs_libraries=True),
+    "redis-server": Tool(("redis-server",), "redis-server", "redis"),
 }
-_WRAPPER = """\
-#!/bin/sh
-tree="$(dirname "$0")/{tree}"
-LD_LIBRARY_PATH="$(echo "$tree"/lib/*-linux-* | tr ' ' ':')" exec "$tree/bin/{program}" "$@"
-"""
 DEFAULT = ("prometheus", "promtool", "alertmanager", "amtool")
 
 
@@ -132,28 +126,13 @@ def _unpack(names: Sequence[str]) -> None:
 
 
 def _unpack_package(package: str) -> None:
-    tools = [tool for tool in TOOLS.values() if tool.package == package]
-    tree = aptget.unpack(package, home(), with_dependencies=any(tool.needs_libraries for tool in tools))
-    if tree is not None:
-        for tool in tools:
-            _link(tool, tree / "usr")
-
-
-def _link(tool: Tool, tree: Path) -> None:
-    """Show the unpacked program in `bin/`, whole from the first moment that anybody can see it."""
-    source = next((tree / "bin" / alias for alias in tool.aliases if (tree / "bin" / alias).exists()), None)
-    if source is None:
+    tree = aptget.unpack(package, home())
+    if tree is None:
         return
-    target = home() / "bin" / tool.aliases[0]
-    target.parent.mkdir(exist_ok=True)
-    fresh = target.with_name(f".{target.name}.new")
-    fresh.unlink(missing_ok=True)
-    if tool.needs_libraries:
-        fresh.write_text(_WRAPPER.format(tree=os.path.relpath(tree, target.parent), program=source.name))
-        fresh.chmod(0o755)
-    else:
-        fresh.symlink_to(os.path.relpath(source, target.parent))
-    fresh.replace(target)
+    for tool in (tool for tool in TOOLS.values() if tool.package == package):
+        program = next((tree / "usr/bin" / name for name in tool.aliases if (tree / "usr/bin" / name).exists()), None)
+        if program is not None:
+            unpacked.show(program, tree / "usr", home() / "bin" / tool.aliases[0])
 
 
 def _advice(absent: Sequence[str]) -> str:
