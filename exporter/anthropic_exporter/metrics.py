@@ -1,41 +1,59 @@
-"""A priced `Call` into cells. Every write happens under the recorder's lock and allocates only for a new label set."""
+"""A priced `Call` into cells. Every write happens under the recorder's lock and allocates only for a new label set.
+
+All labels are bounded here: the first 100 features, 200 users, 50 models and 50 of each of the server's words.
+"""
 
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 from . import families as f
-from .call import SUCCESS, TOKEN_TYPES, Call, Cost, Inference
+from .call import SUCCESS, TOKEN_TYPES, Bill, Call, Cost, Tokens
 from .cells import Block, Cells, Reading, width
 from .families import Family
 from .labels import Bounded
-from .reading import RateLimit, rate_limits
+from .rate_limits import RateLimit, rate_limits
 from .sliding import SlidingMax
 
-_MAX_WORDS = 50
+_LIMITS = {"model": 50, "feature": 100, "user": 200, "outcome": 50, "stop_reason": 50, "reason": 50, "tool": 50}
 _CACHE_RESULTS = ("hit", "miss", "ineligible", "unasked")
 #: Outcomes whose first burst must be visible to `rate()`: their series exist at 0 from the first request on.
 _EXPECTED_OUTCOMES = (SUCCESS, "rate_limit_error", "overloaded_error")
 
-# Layout of the block of a (model, feature): counters first, then the histograms.
+# Layout of the block of a (model, feature): counters first, then the histograms, each with its sum last.
 _THINKING, _MISS_COST, _SAVINGS, _PREMIUM, _ESTIMATED = range(5)
 _CACHE_RESULT = {result: 5 + index for index, result in enumerate(_CACHE_RESULTS)}
 _DURATION = 5 + len(_CACHE_RESULTS)
 _TTFT = _DURATION + width(f.DURATION)
 _OUTPUT_TOKENS = _TTFT + width(f.TTFT)
 _COST = _OUTPUT_TOKENS + width(f.REQUEST_OUTPUT_TOKENS)
+_PLACE_FAMILIES = (
+    *(f.THINKING, f.CACHE_MISS_COST, f.CACHE_SAVINGS, f.CACHE_WRITE_PREMIUM, f.ESTIMATED_TOKENS),
+    *(f.CACHE_REQUESTS for _ in _CACHE_RESULTS),
+    *(f.DURATION, f.TTFT, f.REQUEST_OUTPUT_TOKENS, f.REQUEST_COST),
+)
 
-_SPEND_WIDTH = len(TOKEN_TYPES)
 
-
-class Where(NamedTuple):
+class Place(NamedTuple):
     """What is kept per (model, feature): the block of its series and the largest responses of the last minute."""
 
+    model: str
+    feature: str
     block: Block
     output_tokens: SlidingMax
     cost_usd: SlidingMax
+
+
+class Slot(NamedTuple):
+    """Where a call of certain labels is written, found with one lookup. Its labels are bounded."""
+
+    place: Place
+    user: str
+    tier: str
+    requests: Block
+    spend: Block
 
 
 class Metrics:
@@ -43,110 +61,202 @@ class Metrics:
 
     Args:
         clock: seconds since the epoch.
+        features: the only feature names let in; None for the first 100.
     """
 
-    def __init__(self, clock: Callable[[], float]) -> None:
+    def __init__(self, clock: Callable[[], float], features: Iterable[str] | None = None) -> None:
         self.cells = Cells(clock)
         self._clock = clock
+        self._bounds = {label: Bounded(limit) for label, limit in _LIMITS.items()}
+        if features is not None:
+            self._bounds["feature"] = Bounded(0, features)
+        self._slots: dict[tuple[str, str, str, str, str], Slot] = {}
         self._spend: dict[tuple[str, str, str, str], Block] = {}
-        self._where: dict[tuple[str, str], Where] = {}
+        self._places: dict[tuple[str, str], Place] = {}
         self._speed: dict[str, Block] = {}
         self._counters: dict[tuple[str, tuple[str, ...]], Block] = {}
-        self._known: set[tuple[str, str, str]] = set()
-        self._words = {label: Bounded(_MAX_WORDS) for label in ("outcome", "stop_reason", "reason", "tool")}
         self._rate_limit_headers: dict[str, tuple[tuple[str, str], ...]] = {}
         self._last_record = 0.0
 
+    # -- label sets
+
     def expect(self, model: str, feature: str, user: str) -> None:
         """Make the label set exist at 0, so that `rate()` sees its first burst."""
-        if (model, feature, user) in self._known:
-            return
-        self._known.add((model, feature, user))
+        model, feature, user = self._fold("model", model), self._fold("feature", feature), self._fold("user", user)
         self._spend_block(model, feature, user, "standard")
-        self._where_of(model, feature)
+        self._place(model, feature)
         for outcome in _EXPECTED_OUTCOMES:
             self._counter(f.REQUESTS, (model, feature, user, outcome))
+
+    def place_of(self, model: str, feature: str) -> tuple[str, str]:
+        """The labels under which a (model, feature) is shown."""
+        return self._bounds["model"].fold(model), self._bounds["feature"].fold(feature)
+
+    @property
+    def places(self) -> list[tuple[str, str]]:
+        """Every (model, feature) seen."""
+        return list(self._places)
+
+    def _fold(self, label: str, value: str) -> str:
+        folded = self._bounds[label].fold(value)
+        if folded != value:
+            self.count(f.LABEL_OVERFLOW, (label,))
+        return folded
+
+    def _open(self, call: Call, key: tuple[str, str, str, str, str]) -> Slot:
+        """Make the slot of a call. One whose labels were folded is not kept: each of its records is an overflow."""
+        model, feature, user, tier, outcome = key
+        model, feature, user = self._fold("model", model), self._fold("feature", feature), self._fold("user", user)
+        if call.requests:
+            self.expect(model, feature, user)
+            requests = self._counter(f.REQUESTS, (model, feature, user, outcome))
+        else:
+            requests = [0.0]
+        place, spend = self._place(model, feature), self._spend_block(model, feature, user, tier)
+        slot = Slot(place, user, tier, requests, spend)
+        if call.requests and key == (model, feature, user, tier, outcome):
+            self._slots[key] = slot
+        return slot
+
+    def _place(self, model: str, feature: str) -> Place:
+        labels = (model, feature)
+        place = self._places.get(labels)
+        if place is None:
+            results = iter(_CACHE_RESULTS)
+            series = [
+                (family, (*labels, next(results)) if family is f.CACHE_REQUESTS else labels)
+                for family in _PLACE_FAMILIES
+            ]
+            place = self._places[labels] = Place(*labels, self.cells.block(series), SlidingMax(), SlidingMax())
+        return place
+
+    def _spend_block(self, *key: str) -> Block:
+        model, feature, user, tier = key
+        block = self._spend.get((model, feature, user, tier))
+        if block is None:
+            series = [(family, (*key, kind)) for family in (f.TOKENS, f.COST) for kind in TOKEN_TYPES]
+            block = self._spend[model, feature, user, tier] = self.cells.block(series)
+        return block
+
+    def _speed_block(self, model: str) -> Block:
+        block = self._speed.get(model)
+        if block is None:
+            block = self._speed[model] = self.cells.block([(f.TOKENS_PER_SECOND, (model,))])
+        return block
+
+    def _counter(self, family: Family, labels: tuple[str, ...]) -> Block:
+        block = self._counters.get((family.name, labels))
+        return block if block is not None else self._open_counter(family, labels)
+
+    def _open_counter(self, family: Family, labels: tuple[str, ...]) -> Block:
+        """Make a counter. Words that a server chose, such as a stop reason, are bounded here, off the hot path."""
+        word = family.labels[-1]
+        if word in ("outcome", "stop_reason", "reason", "tool"):
+            folded = self._fold(word, labels[-1])
+            if folded != labels[-1]:
+                return self._counter(family, (*labels[:-1], folded))
+        block = self._counters[family.name, labels] = self.cells.block([(family, labels)])
+        return block
+
+    # -- writing
 
     def count(self, family: Family, labels: tuple[str, ...], value: float = 1.0) -> None:
         """Add to a counter of which there are few."""
         self._counter(family, labels)[0] += value
 
-    def write(self, call: Call) -> None:
-        """Write one priced call."""
+    def write(self, call: Call, bill: Bill) -> Slot:
+        """Write one call and its bill. Returns where it was written, which names its bounded labels."""
         self._last_record = now = self._clock()
-        where = self._where_of(call.model, call.feature)
+        key = (call.model, call.feature, call.user, call.tier, call.outcome)
+        slot = self._slots.get(key) or self._open(call, key)
         if call.requests:
-            self.expect(call.model, call.feature, call.user)
-            self._counter(f.REQUESTS, (call.model, call.feature, call.user, call.outcome))[0] += 1.0
-            self._write_times(call, where.block)
+            slot.requests[0] += 1.0
+            self._write_times(call, slot.place)
         if call.inferences:
-            self._write_spend(call, where, now)
-        self._write_rare(call)
+            self._write_spend(call, bill, slot, int(now))
+        if call.stop_reason:
+            self._counter(f.STOP_REASONS, (slot.place.model, slot.place.feature, call.stop_reason))[0] += 1.0
+        if call.rate_limit_headers:
+            self._rate_limit_headers[slot.place.model] = call.rate_limit_headers
+        if call.retry_reason or call.cache_miss_reason or call.server_tools or call.estimated_output_tokens:
+            self._write_rare(call, bill, slot)
+        return slot
 
-    def _write_spend(self, call: Call, where: Where, now: float) -> None:
-        bill = call.bill
-        assert bill is not None  # noqa: S101 - the recorder prices before it writes
-        output = 0
-        for inference, cost in zip(call.inferences, bill.costs, strict=True):
-            block = self._spend_block(inference.model, call.feature, call.user, call.tier)
-            _add_tokens(block, inference)
-            output += inference.tokens[4]
-            if cost is None:
-                self.count(f.UNPRICED_TOKENS, (inference.model,), sum(inference.tokens))
-            else:
-                _add_cost(block, cost)
-        block = where.block
-        block[_THINKING] += call.thinking_tokens
+    def _write_times(self, call: Call, place: Place) -> None:
+        seconds, first = call.duration_seconds, call.time_to_first_token_seconds
+        block = place.block
+        if seconds is not None:
+            block[_DURATION + bisect_left(f.DURATION.buckets, seconds)] += 1.0
+            block[_TTFT - 1] += seconds
+        if first is not None:
+            block[_TTFT + bisect_left(f.TTFT.buckets, first)] += 1.0
+            block[_OUTPUT_TOKENS - 1] += first
+            if seconds is not None and seconds > first and call.outcome == SUCCESS:
+                speed, rate = self._speed_block(place.model), call.output_tokens / (seconds - first)
+                speed[bisect_left(f.TOKENS_PER_SECOND.buckets, rate)] += 1.0
+                speed[-1] += rate
+
+    def _write_spend(self, call: Call, bill: Bill, slot: Slot, second: int) -> None:
+        inferences, costs, place = call.inferences, bill.costs, slot.place
+        block = place.block
+        if len(inferences) == 1 and inferences[0].model == call.model and costs[0] is not None:
+            tokens = inferences[0].tokens
+            output = tokens[4]
+            _add(slot.spend, tokens, costs[0])
+        else:
+            output = call.output_tokens
+            self._write_inferences(call, bill, slot)
+        if call.thinking_tokens:
+            block[_THINKING] += call.thinking_tokens
         if call.requests:
             block[_CACHE_RESULT[bill.cache_result]] += 1.0
-            _observe(block, _OUTPUT_TOKENS, f.REQUEST_OUTPUT_TOKENS, output)
-            where.output_tokens.add(now, output)
-        if bill.total_usd and call.requests:
-            _observe(block, _COST, f.REQUEST_COST, bill.total_usd)
-            where.cost_usd.add(now, bill.total_usd)
+            block[_OUTPUT_TOKENS + bisect_left(f.REQUEST_OUTPUT_TOKENS.buckets, output)] += 1.0
+            block[_COST - 1] += output
+            place.output_tokens.add(second, output)
+            usd = bill.total_usd
+            if usd:
+                block[_COST + bisect_left(f.REQUEST_COST.buckets, usd)] += 1.0
+                block[-1] += usd
+                place.cost_usd.add(second, usd)
         if call.cache_asked:
             block[_MISS_COST] += bill.cache_miss_cost_usd
             block[_SAVINGS] += bill.cache_savings_usd
             block[_PREMIUM] += bill.cache_write_premium_usd
 
-    def _write_times(self, call: Call, block: Block) -> None:
-        duration, first = call.duration_seconds, call.time_to_first_token_seconds
-        if duration is not None:
-            _observe(block, _DURATION, f.DURATION, duration)
-        if first is not None:
-            _observe(block, _TTFT, f.TTFT, first)
-            if duration is not None and duration > first and call.outcome == SUCCESS:
-                speed = self._speed.get(call.model) or self._open_speed(call.model)
-                _observe(speed, 0, f.TOKENS_PER_SECOND, call.output_tokens / (duration - first))
+    def _write_inferences(self, call: Call, bill: Bill, slot: Slot) -> None:
+        """Inferences each on its own model, or without a price."""
+        for inference, cost in zip(call.inferences, bill.costs, strict=True):
+            model = slot.place.model if inference.model == call.model else self._fold("model", inference.model)
+            block = self._spend_block(model, slot.place.feature, slot.user, slot.tier)
+            _add(block, inference.tokens, cost or _NO_COST)
+            if cost is None:
+                self.count(f.UNPRICED_TOKENS, (model,), sum(inference.tokens))
 
-    def _write_rare(self, call: Call) -> None:
-        labels = (call.model, call.feature)
-        if call.stop_reason:
-            self.count(f.STOP_REASONS, (*labels, call.stop_reason))
+    def _write_rare(self, call: Call, bill: Bill, slot: Slot) -> None:
+        labels = (slot.place.model, slot.place.feature)
+        slot.place.block[_ESTIMATED] += call.estimated_output_tokens
         if call.retry_reason:
             self.count(f.RETRIES, (*labels, call.retry_reason))
         if call.cache_miss_reason:
             self.count(f.CACHE_MISS_REASONS, (*labels, call.cache_miss_reason))
-        if call.estimated_output_tokens:
-            self._where_of(*labels).block[_ESTIMATED] += call.estimated_output_tokens
-        if call.server_tools:
-            self._write_server_tools(call)
-        if call.rate_limit_headers:
-            self._rate_limit_headers[call.model] = call.rate_limit_headers
-
-    def _write_server_tools(self, call: Call) -> None:
         for tool, count in call.server_tools:
-            self.count(f.SERVER_TOOLS, (call.model, call.feature, tool), count)
-        for tool, usd in call.bill.server_tools if call.bill else ():
+            self.count(f.SERVER_TOOLS, (*labels, tool), count)
+        for tool, usd in bill.server_tools:
             if usd:
-                self.count(f.COST, (call.model, call.feature, call.user, call.tier, tool), usd)
+                self.count(f.COST, (*labels, slot.user, slot.tier, tool), usd)
+
+    # -- reading
 
     def gauges(self) -> dict[str, list[Reading]]:
         """The gauges that are computed at a scrape, by family name."""
         now = self._clock()
         found = {
-            f.REQUEST_OUTPUT_TOKENS_MAX.name: [_gauge(k, w.output_tokens.max(now)) for k, w in self._where.items()],
-            f.REQUEST_COST_MAX.name: [_gauge(k, w.cost_usd.max(now)) for k, w in self._where.items()],
+            f.REQUEST_OUTPUT_TOKENS_MAX.name: [
+                _gauge(labels, place.output_tokens.max(now)) for labels, place in self._places.items()
+            ],
+            f.REQUEST_COST_MAX.name: [
+                _gauge(labels, place.cost_usd.max(now)) for labels, place in self._places.items()
+            ],
             f.LAST_RECORD.name: [_gauge((), self._last_record)],
         }
         for model, headers in self._rate_limit_headers.items():
@@ -155,69 +265,22 @@ class Metrics:
                     found.setdefault(name, []).append(_gauge((model, limit.resource), value))
         return found
 
-    @property
-    def places(self) -> list[tuple[str, str]]:
-        """Every (model, feature) seen."""
-        return list(self._where)
 
-    def _counter(self, family: Family, labels: tuple[str, ...]) -> Block:
-        block = self._counters.get((family.name, labels))
-        return block if block is not None else self._open_counter(family, labels)
-
-    def _open_counter(self, family: Family, labels: tuple[str, ...]) -> Block:
-        """Make a counter. Words that a server chose, such as a stop reason, are bounded here, off the hot path."""
-        words = self._words.get(family.labels[-1])
-        folded = words.fold(labels[-1]) if words else labels[-1]
-        if folded != labels[-1]:
-            self.count(f.LABEL_OVERFLOW, (family.labels[-1],))
-            return self._counter(family, (*labels[:-1], folded))
-        block = self._counters[family.name, labels] = self.cells.block([(family, labels)])
-        return block
-
-    def _spend_block(self, model: str, feature: str, user: str, tier: str) -> Block:
-        key = (model, feature, user, tier)
-        block = self._spend.get(key)
-        if block is None:
-            series = [(family, (*key, kind)) for family in (f.TOKENS, f.COST) for kind in TOKEN_TYPES]
-            block = self._spend[key] = self.cells.block(series)
-        return block
-
-    def _where_of(self, model: str, feature: str) -> Where:
-        labels = (model, feature)
-        where = self._where.get(labels)
-        if where is None:
-            counters = (f.THINKING, f.CACHE_MISS_COST, f.CACHE_SAVINGS, f.CACHE_WRITE_PREMIUM, f.ESTIMATED_TOKENS)
-            results = [(f.CACHE_REQUESTS, (*labels, result)) for result in _CACHE_RESULTS]
-            histograms = (f.DURATION, f.TTFT, f.REQUEST_OUTPUT_TOKENS, f.REQUEST_COST)
-            series = [*((c, labels) for c in counters), *results, *((h, labels) for h in histograms)]
-            where = self._where[labels] = Where(self.cells.block(series), SlidingMax(), SlidingMax())
-        return where
-
-    def _open_speed(self, model: str) -> Block:
-        block = self._speed[model] = self.cells.block([(f.TOKENS_PER_SECOND, (model,))])
-        return block
+_NO_COST = Cost()
 
 
-def _add_tokens(block: Block, inference: Inference) -> None:
-    tokens = inference.tokens
+def _add(block: Block, tokens: Tokens, cost: Cost) -> None:
+    """Add to a spend block: five kinds of tokens, then five kinds of dollars."""
     block[0] += tokens[0]
     block[1] += tokens[1]
     block[2] += tokens[2]
     block[3] += tokens[3]
     block[4] += tokens[4]
-
-
-def _add_cost(block: Block, cost: Cost) -> None:
-    block[_SPEND_WIDTH] += cost[0]
-    block[_SPEND_WIDTH + 1] += cost[1]
-    block[_SPEND_WIDTH + 2] += cost[2]
-    block[_SPEND_WIDTH + 3] += cost[3]
-    block[_SPEND_WIDTH + 4] += cost[4]
-
-
-def _observe(block: Block, offset: int, family: Family, value: float) -> None:
-    block[offset + bisect_left(family.buckets, value)] += 1.0
-    block[offset + len(family.buckets) + 1] += value
+    block[5] += cost[0]
+    block[6] += cost[1]
+    block[7] += cost[2]
+    block[8] += cost[3]
+    block[9] += cost[4]
 
 
 def _gauge(labels: tuple[str, ...], value: float) -> Reading:

@@ -14,20 +14,23 @@ from pathlib import Path
 from typing import NamedTuple
 
 from . import price_file
-from .call import Bill, Call, Cost, Inference
+from .call import Bill, Call, Cost, Tokens
 from .price_file import Model, PriceFile, Rates
 
 _SECONDS_PER_DAY = 86_400
 _EPOCH = dt.date(1970, 1, 1)
+# What a model that the book does not know is taken to need before it caches.
+_USUAL_MINIMUM_TOKENS = 1024
 # claude-sonnet-4-5-20250929, claude-opus-4-6@20260205, us.anthropic.claude-opus-4-6-v1:0: one price, the bare name's.
 _DECORATION = re.compile(r"^(?:[a-z-]+\.)?anthropic\.|@.*$|-v\d+(?::\d+)?$|-latest$")
 _DATE = re.compile(r"-20\d{6}$")
 
 
 class Card(NamedTuple):
-    """The rates of one kind of request on one UTC day, factors applied."""
+    """The rates of one kind of request on one UTC day, factors applied; `start` and `end` in seconds of the epoch."""
 
-    day: int
+    start: float
+    end: float
     rates: Rates
     long_rates: Rates | None
     long_above_tokens: int
@@ -44,7 +47,7 @@ class PriceBook:
     def __init__(self, file: PriceFile) -> None:
         self.models = dict(file.models)
         self.server_tools = dict(file.server_tools)
-        self._cards: dict[tuple[str, str, str, bool], Card | None] = {}
+        self._cards: dict[tuple[str, str, str, bool], Card] = {}
 
     @classmethod
     def load(cls, path: str | Path | None = None) -> PriceBook:
@@ -71,13 +74,13 @@ class PriceBook:
 
     def card(self, model: str, call: Call) -> Card | None:
         """The rate card of one inference of `call`; None where the book has no price for it."""
-        day = int(call.started_at // _SECONDS_PER_DAY)
-        key = (model, call.tier, call.inference_geo, call.regional)
+        at, key = call.started_at, (model, call.tier, call.inference_geo, call.regional)
         card = self._cards.get(key)
-        if card is None or card.day != day:
-            card = self._resolve(model, day, _factor_names(call))
-            if card is not None:
-                self._cards[key] = card
+        if card is not None and card.start <= at < card.end:
+            return card
+        card = self._resolve(model, int(at // _SECONDS_PER_DAY), _factor_names(call))
+        if card is not None:
+            self._cards[key] = card
         return card
 
     def _resolve(self, name: str, day: int, factor_names: tuple[str, ...]) -> Card | None:
@@ -92,33 +95,37 @@ class PriceBook:
         for factor_name in factor_names:
             factor *= row.factors.get(factor_name, 1.0)
         long_rates = _scaled(row.long_rates, factor) if row.long_rates else None
-        return Card(day, _scaled(row.rates, factor), long_rates, row.long_above_tokens, model.min_cacheable_tokens)
+        start, rates = float(day * _SECONDS_PER_DAY), _scaled(row.rates, factor)
+        end = start + _SECONDS_PER_DAY
+        return Card(start, end, rates, long_rates, row.long_above_tokens, model.min_cacheable_tokens)
 
     def bill(self, call: Call) -> Bill:
         """Price a call. The bill of a free refusal is zero; an unknown model has the cost None, never a guess."""
         costs: list[Cost | None] = []
         total = miss = savings = premium = 0.0
-        result = _cache_result(call, 0)
+        result, asked = "unasked", call.cache_asked
         for inference in call.inferences:
-            card = self.card(inference.model, call)
+            model, tokens = inference
+            card = self.card(model, call)
             if card is None:
                 costs.append(None)
+                result = _cache_result(call, _USUAL_MINIMUM_TOKENS) if asked else result
                 continue
-            rates = _rates_for(card, inference)
-            cost = _cost(rates, inference) if call.billable else _FREE
+            rates = card.rates if card.long_rates is None else _rates_for(card, tokens)
+            cost = _cost(rates, tokens) if call.billable else _FREE
             costs.append(cost)
             total += cost[0] + cost[1] + cost[2] + cost[3] + cost[4]
-            if call.cache_asked:
+            if asked:
                 result = _cache_result(call, card.min_cacheable_tokens)
-                saved, paid = _cache_economics(rates, inference)
+                saved, paid = _cache_economics(rates, tokens)
                 savings += saved
                 premium += paid
                 if result == "miss" and call.billable:
-                    miss += max(0.0, sum(cost[:4]) - inference.tokens.prompt * rates.cache_read)
-        tools = self._tool_costs(call) if call.server_tools else ()
-        for _, usd in tools:
-            total += usd
-        return Bill(tuple(costs), tools, total, result, miss, savings, premium)
+                    miss += max(0.0, sum(cost[:4]) - tokens.prompt * rates.cache_read)
+        if call.server_tools:
+            tools = self._tool_costs(call)
+            return Bill(tuple(costs), tools, total + sum(usd for _, usd in tools), result, miss, savings, premium)
+        return Bill(tuple(costs), (), total, result, miss, savings, premium)
 
     def _tool_costs(self, call: Call) -> tuple[tuple[str, float], ...]:
         return tuple((tool, count * self.server_tools.get(tool, 0.0)) for tool, count in call.server_tools)
@@ -140,36 +147,27 @@ def _scaled(rates: Rates, factor: float) -> Rates:
     return rates if factor == 1.0 else Rates(*(rate * factor for rate in rates))
 
 
-def _rates_for(card: Card, inference: Inference) -> Rates:
-    if card.long_rates is not None and inference.tokens.prompt > card.long_above_tokens:
+def _rates_for(card: Card, tokens: Tokens) -> Rates:
+    if card.long_rates is not None and tokens.prompt > card.long_above_tokens:
         return card.long_rates
     return card.rates
 
 
-def _cost(rates: Rates, inference: Inference) -> Cost:
-    tokens = inference.tokens
-    return Cost(
-        tokens[0] * rates[0], tokens[1] * rates[1], tokens[2] * rates[2], tokens[3] * rates[3], tokens[4] * rates[4]
-    )
+def _cost(rates: Rates, tokens: Tokens) -> Cost:
+    plain, read, write_5m, write_1h, out = rates
+    return Cost(tokens[0] * plain, tokens[1] * read, tokens[2] * write_5m, tokens[3] * write_1h, tokens[4] * out)
 
 
-def _cache_economics(rates: Rates, inference: Inference) -> tuple[float, float]:
+def _cache_economics(rates: Rates, tokens: Tokens) -> tuple[float, float]:
     """Dollars saved by reads against plain input, and paid for writes above plain input."""
-    tokens, plain = inference.tokens, rates.input
-    saved = tokens.cache_read * (plain - rates.cache_read)
-    paid = tokens.cache_write_5m * (rates.cache_write_5m - plain) + tokens.cache_write_1h * (
-        rates.cache_write_1h - plain
-    )
-    return saved, paid
+    plain, read, write_5m, write_1h, _ = rates
+    return tokens[1] * (plain - read), tokens[2] * (write_5m - plain) + tokens[3] * (write_1h - plain)
 
 
 def _cache_result(call: Call, min_cacheable_tokens: int) -> str:
-    if not call.cache_asked:
-        return "unasked"
-    read = prompt = 0
-    for inference in call.inferences:
-        read += inference.tokens.cache_read
-        prompt = max(prompt, inference.tokens.prompt)
-    if read:
-        return "hit"
-    return "miss" if prompt >= min_cacheable_tokens else "ineligible"
+    longest = 0
+    for _, tokens in call.inferences:
+        if tokens[1]:
+            return "hit"
+        longest = max(longest, tokens[0] + tokens[2] + tokens[3])
+    return "miss" if longest >= min_cacheable_tokens else "ineligible"

@@ -22,7 +22,6 @@ from .call import Bill, Call
 from .cells import Reading
 from .collector import ReadingsCollector, register
 from .inflight import Inflight, Started, by_place
-from .labels import Bounded
 from .metrics import Metrics
 from .prices import PriceBook
 from .reading import read_usage
@@ -34,7 +33,8 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("anthropic_exporter")
 _LOG_EVERY_SECONDS = 60.0
-_MAX_FEATURES, _MAX_USERS, _MAX_MODELS = 100, 200, 50
+_MOST_SEEN_LABEL_SETS = 20_000
+_MOST_UNPRICED_LINES = 50
 
 Sink = Callable[[Call], None]
 
@@ -89,12 +89,7 @@ class Recorder:
         self._logged: dict[str, float] = {}
         self._unpriced: set[str] = set()
         self._renderer = Renderer()
-        self._metrics = Metrics(self._clock)
-        self._bounds = {
-            "feature": Bounded(_MAX_FEATURES, self._features),
-            "user": Bounded(_MAX_USERS),
-            "model": Bounded(_MAX_MODELS),
-        }
+        self._metrics = Metrics(self._clock, self._features)
         self.inflight = Inflight()
         self.retries = Retries()
         places = [(model, feature, "") for model in self._models for feature in self._features or ("",)]
@@ -168,7 +163,7 @@ class Recorder:
     def begin(self, key: int, model: str, where: Attribution) -> float:
         """Note that an attempt was sent; its label set exists from now on. Returns seconds since the epoch."""
         labels = (model, where.feature, where.user)
-        if labels not in self._seen and len(self._seen) < _MAX_FEATURES * _MAX_USERS:
+        if labels not in self._seen and len(self._seen) < _MOST_SEEN_LABEL_SETS:
             self._seen.add(labels)
             self._expected.append(labels)
         now = self._clock()
@@ -211,54 +206,36 @@ class Recorder:
                 self._lock.release()
 
     def _drain_locked(self) -> None:
-        pending, expected, failures = self._pending, self._expected, self._failures
-        while expected:
-            self._write_safely(self._expect, expected.popleft())
-        while failures:
-            self._metrics.count(f.RECORD_ERRORS, (failures.popleft(),))
-        while pending:
-            self._write_safely(self._write, pending.popleft())
-
-    def _write_safely(self, write: Callable[[Any], None], value: Any) -> None:
-        try:
-            write(value)
-        except Exception as error:  # noqa: BLE001 - the error boundary
-            self.failed("record", error)
-
-    def _expect(self, labels: tuple[str, str, str]) -> None:
-        model, feature, user = labels
-        self._metrics.expect(self._fold("model", model), self._fold("feature", feature), self._fold("user", user))
+        metrics, pending, expected, failures = self._metrics, self._pending, self._expected, self._failures
+        while pending or expected or failures:
+            try:
+                while expected:
+                    metrics.expect(*expected.popleft())
+                while pending:
+                    self._write(pending.popleft())
+                while failures:
+                    metrics.count(f.RECORD_ERRORS, (failures.popleft(),))
+            except Exception as error:  # noqa: BLE001 - the error boundary
+                self.failed("record", error)
 
     def _write(self, call: Call) -> None:
         bill = self.prices.bill(call)
+        slot = self._metrics.write(call, bill)
         if None in bill.costs:
             self._say_unpriced(call, bill)
-        call = Call(*self._bounded(call)[:-1], bill)
-        self._metrics.write(call)
+        if self._sinks:
+            self._pass_on(call._replace(model=slot.place.model, feature=slot.place.feature, user=slot.user, bill=bill))
+
+    def _pass_on(self, call: Call) -> None:
         for sink in self._sinks:
             try:
                 sink(call)
             except Exception as error:  # noqa: BLE001 - the error boundary
                 self.failed("sink", error)
 
-    def _bounded(self, call: Call) -> Call:
-        model, feature, user = call.model, call.feature, call.user
-        folded = self._fold("model", model), self._fold("feature", feature), self._fold("user", user)
-        others = len(call.inferences) > 1 or any(one.model != model for one in call.inferences)
-        if folded == (model, feature, user) and not others:
-            return call
-        inferences = tuple(one._replace(model=self._fold("model", one.model)) for one in call.inferences)
-        return call._replace(model=folded[0], feature=folded[1], user=folded[2], inferences=inferences)
-
-    def _fold(self, label: str, value: str) -> str:
-        folded = self._bounds[label].fold(value)
-        if folded != value:
-            self._metrics.count(f.LABEL_OVERFLOW, (label,))
-        return folded
-
     def _process_gauges(self) -> dict[str, list[Reading]]:
-        model, feature = self._bounds["model"].fold, self._bounds["feature"].fold
-        started = [Started(model(one.model), feature(one.feature), one.at) for one in self.inflight.snapshot()]
+        place_of = self._metrics.place_of
+        started = [Started(*place_of(one.model, one.feature), one.at) for one in self.inflight.snapshot()]
         inflight = by_place(started, self._clock(), self._metrics.places)
         checked = dt.datetime.combine(self.prices.checked, dt.time(), dt.timezone.utc).timestamp()
         return {
@@ -292,7 +269,7 @@ class Recorder:
     def _say_unpriced(self, call: Call, bill: Bill) -> None:
         """One log line a model, and at most as many as there are model labels."""
         for inference, cost in zip(call.inferences, bill.costs, strict=True):
-            if cost is None and inference.model not in self._unpriced and len(self._unpriced) < _MAX_MODELS:
+            if cost is None and inference.model not in self._unpriced and len(self._unpriced) < _MOST_UNPRICED_LINES:
                 self._unpriced.add(inference.model)
                 _log.warning(
                     "no price for model %.120r (tier %s): tokens are counted, dollars are not; add it to a price file",

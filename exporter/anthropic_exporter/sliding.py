@@ -3,32 +3,32 @@
 from __future__ import annotations
 
 _SECONDS = 60
+_SLOTS = _SECONDS + 1
 
 
 class SlidingMax:
-    """Largest value per second of the trailing 60 s, in a ring.
+    """Largest value per second of the trailing 60 s. Reading resets nothing, so that two scrapers see the same.
 
-    Reading does not reset anything, so that two scrapers see the same.
+    The running second is kept outside the ring: within it, adding a value costs two comparisons.
     """
 
-    __slots__ = ("_seconds", "_values")
+    __slots__ = ("_current", "_ring", "_second")
 
     def __init__(self) -> None:
-        self._seconds = [-1] * (_SECONDS + 1)
-        self._values = [0.0] * (_SECONDS + 1)
+        self._second = -1
+        self._current = 0.0
+        self._ring = [(-1, 0.0)] * _SLOTS
 
-    def add(self, now: float, value: float) -> None:
-        """Note a value at `now`, in seconds since the epoch."""
-        second = int(now)
-        slot = second % (_SECONDS + 1)
-        if self._seconds[slot] != second:
-            self._seconds[slot] = second
-            self._values[slot] = value
-        elif value > self._values[slot]:
-            self._values[slot] = value
+    def add(self, second: int, value: float) -> None:
+        """Note a value of a second, counted from the epoch."""
+        if second != self._second:
+            self._ring[self._second % _SLOTS] = (self._second, self._current)
+            self._second, self._current = second, value
+        elif value > self._current:
+            self._current = value
 
     def max(self, now: float) -> float:
         """The largest value of the 60 s before `now`; 0 where there was none."""
-        oldest = int(now) - _SECONDS
-        pairs = zip(self._seconds, self._values, strict=True)
-        return max((value for second, value in pairs if oldest < second <= int(now)), default=0.0)
+        newest = int(now)
+        values = [(self._second, self._current), *self._ring]
+        return max((value for second, value in values if newest - _SECONDS < second <= newest), default=0.0)
