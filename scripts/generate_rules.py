@@ -124,14 +124,22 @@ def per_minute(level: str, subject: str, counter: str, by: tuple[str, ...], matc
     )
 
 
+def either(record: str, operation: str = "increase") -> str:
+    """Whatever either window knows: the fast one is there sooner, the slow one bridges a gap in scraping."""
+    return f"{record}:{operation}30s or {record}:{operation}5m"
+
+
 def counted(record: str, counter: str, by: tuple[str, ...], matchers: str = "") -> tuple[Increase, ...]:
     """The growth of a counter, over the fast window and over the slow one."""
     return tuple(Increase(f"{record}:increase{window}", counter, by, window, matchers) for window in ("30s", "5m"))
 
 
 FEATURE, MODEL = ("feature",), ("model",)
-COST = "feature_model:anthropic_cost_usd_per_minute:rate5m"
-OUTCOMES = "feature_model_outcome:anthropic_requests:increase5m"
+COST = either("feature_model:anthropic_cost_usd_per_minute", "rate")
+TOKENS = either("feature:anthropic_tokens_per_minute", "rate")
+CACHE = either("feature_model_result:anthropic_cache_requests")
+CACHE_MISS_COST = either("feature_model:anthropic_cache_miss_cost_usd_per_minute", "rate")
+OUTCOMES = either("feature_model_outcome:anthropic_requests")
 # Results of a batch arrive all at once, hours after they were paid for: budgets count them, paces do not.
 INTERACTIVE = 'tier!="batch"'
 
@@ -148,7 +156,7 @@ BLOCKS: dict[str, tuple[Rule, ...]] = {
     "tokens": (
         *per_minute("feature", "tokens", "anthropic_tokens", FEATURE, INTERACTIVE),
         *counted("feature:anthropic_requests", "anthropic_requests", FEATURE),
-        Resolved("token_spike_ratio", FEATURE, "feature:anthropic_tokens_per_minute:rate5m"),
+        Resolved("token_spike_ratio", FEATURE, TOKENS),
     ),
     "cache": (
         *counted("feature_model_result:anthropic_cache_requests", "anthropic_cache_requests", (*PAIR, "result")),
@@ -157,11 +165,9 @@ BLOCKS: dict[str, tuple[Rule, ...]] = {
             "feature_model", "cache_read_tokens", "anthropic_tokens", PAIR, f'{INTERACTIVE}, type="cache_read"'
         ),
         *per_minute("feature_model", "cache_miss_cost_usd", "anthropic_cache_miss_cost_usd", PAIR),
-        Resolved("cache_miss_ratio", PAIR, "feature_model_result:anthropic_cache_requests:increase5m"),
-        Resolved("cache_read_share_drop", PAIR, "feature_model_result:anthropic_cache_requests:increase5m"),
-        Resolved(
-            "cache_miss_cost_usd_per_minute", PAIR, "feature_model:anthropic_cache_miss_cost_usd_per_minute:rate5m"
-        ),
+        Resolved("cache_miss_ratio", PAIR, CACHE),
+        Resolved("cache_read_share_drop", PAIR, CACHE),
+        Resolved("cache_miss_cost_usd_per_minute", PAIR, CACHE_MISS_COST),
     ),
     "cache-hour": tuple(
         Increase(f"feature_model:anthropic_cache_{what}_usd:increase1h", f"anthropic_cache_{what}_usd", PAIR, "1h")

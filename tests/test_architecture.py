@@ -15,7 +15,8 @@ MODULES = {path.stem: path for path in PACKAGE.glob("*.py")}
 #: What the core's modules may import of ours. A module below may never import one above it.
 LAYERS = [
     {"errors", "call", "__about__", "labels", "sliding", "retries", "inflight", "attribution", "families"},
-    {"marked_yaml", "reading", "cells"},
+    {"platforms", "rate_limits", "inflate", "seen"},
+    {"marked_yaml", "bundle", "reading", "cells"},
     {"price_file", "stream", "render"},
     {"prices", "metrics", "collector"},
     {"recorder"},

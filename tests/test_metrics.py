@@ -4,7 +4,7 @@ import pytest
 
 from anthropic_exporter import Inference, Recorder, Tokens
 from anthropic_exporter.attribution import Attribution
-from conftest import Samples
+from support import Samples
 
 
 def test_a_label_set_exists_at_0_from_the_moment_a_request_starts(recorder, samples):

@@ -11,7 +11,7 @@ from prometheus_client import CollectorRegistry, Counter
 from prometheus_client.parser import text_string_to_metric_families
 
 from anthropic_exporter import ConfigurationError, Recorder, attribution
-from conftest import Samples
+from support import Samples
 
 
 def test_a_second_recorder_on_one_registry_is_one_clear_error(registry, recorder):

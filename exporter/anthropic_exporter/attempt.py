@@ -12,8 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 from .attribution import current
 from .call import ABANDONED, CANCELLED, CONNECTION_ERROR, REFUSAL, SUCCESS, TIMEOUT, TRUNCATED, Call
-from .reading import asks_for_caching, error_type, is_rate_limit_header, read_message
-from .stream import JsonFold, StreamFold, aws_stream, inflater, sse_stream
+from .inflate import inflater
+from .rate_limits import is_rate_limit_header
+from .reading import asks_for_caching, error_type, read_message
+from .retries import Failed
+from .stream import JsonFold, StreamFold, Unread, aws_stream, sse_stream
 
 if TYPE_CHECKING:
     from .recorder import Recorder
@@ -59,7 +62,8 @@ class Attempt:
         self._request: Mapping[str, Any] = body
         self._key = key
         self._where = current()
-        self._retry_reason = recorder.retries.reason(key) if retries_taken else ""
+        before = recorder.retries.before(key) if retries_taken else None
+        self._retry_reason = ("unknown" if before is None else before.outcome) if retries_taken else ""
         self._status = 0
         self._rate_limit_headers: tuple[tuple[str, str], ...] = ()
         self._fold: StreamFold = _NO_BODY
@@ -126,7 +130,7 @@ class Attempt:
         """The attempt, or reading its body, raised."""
         outcome = outcome_of(error)
         if not self._status:
-            self._recorder.retries.failed(self._key, outcome)
+            self._recorder.retries.failed(self._key, Failed(outcome))
         self._finish(outcome, later=False)
 
     def forget(self) -> None:
@@ -136,7 +140,7 @@ class Attempt:
 
     def _broken(self, error: BaseException) -> None:
         """Stop reading this body; what is known of it is recorded when it ends."""
-        self._fold = _Unread(self._fold)
+        self._fold = Unread(self._fold)
         self._recorder.failed("stream", error)
 
     def _finish(self, unless_complete: str, *, later: bool) -> None:
@@ -159,7 +163,7 @@ class Attempt:
         fold = self._fold
         if self._status >= _FIRST_ERROR_STATUS:
             outcome = error_type(fold.message, self._status)
-            self._recorder.retries.failed(self._key, outcome)
+            self._recorder.retries.failed(self._key, Failed(outcome))
             return outcome
         if fold.error:
             return fold.error
@@ -203,18 +207,6 @@ class Attempt:
             billable=reading.billable,
             estimated_output_tokens=0 if fold.final_usage else fold.estimated_output_tokens,
         )
-
-
-class _Unread(StreamFold):
-    """What was read before reading failed; takes no more."""
-
-    def __init__(self, read: StreamFold) -> None:
-        super().__init__(lambda _: ([], b""))
-        self.message, self.error, self.final_usage = read.message, read.error, read.final_usage
-        self.stopped, self.started_content = read.stopped, read.started_content
-
-    def _drain(self) -> None:
-        self.tail.clear()
 
 
 _NO_BODY = JsonFold()

@@ -75,8 +75,10 @@ class Call(NamedTuple):
 
     Times are seconds; `started_at` is seconds since the Unix epoch and selects dated prices. `requests` is 0 for a
     batch result, which counts tokens and dollars but is no request. `retry_reason` is the outcome of the attempt
-    before this one, empty on a first attempt. `estimated_output_tokens` is what an unfinished stream had surely begun
-    to produce: an estimate, never part of `inferences`. `regional` marks a regional endpoint of a cloud platform.
+    before this one, empty on a first attempt. `call_duration_seconds` runs from the first attempt of the call to the
+    end of this, its last one; None where another attempt may follow. `estimated_output_tokens` is what an unfinished
+    stream had surely begun to produce: an estimate, never part of `inferences`. `estimate` says why the dollars are an
+    upper bound, where they are (`fallback_credit`, `priority_tier`). `regional` marks a regional endpoint of a cloud platform.
     `rate_limit_headers` are the `anthropic-ratelimit-*` family as sent, read only when somebody scrapes.
     `bill` is None until the recorder has priced the call.
     """
@@ -102,6 +104,8 @@ class Call(NamedTuple):
     retry_reason: str = ""
     estimated_output_tokens: int = 0
     rate_limit_headers: tuple[tuple[str, str], ...] = ()
+    call_duration_seconds: float | None = None
+    estimate: str = ""
     bill: Bill | None = None
 
     @property

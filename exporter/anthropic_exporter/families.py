@@ -50,6 +50,12 @@ ESTIMATED_TOKENS = Family(
     _WHERE,
     "Output tokens of unfinished streams, estimated from the text that passed. Never part of anthropic_tokens_total.",
 )
+ESTIMATED_COST = Family(
+    "anthropic_exporter_estimated_cost_usd_total",
+    COUNTER,
+    ("model", "feature", "reason"),
+    "US dollars inside anthropic_cost_usd_total that the bill may be below: fallback_credit, priority_tier.",
+)
 THINKING = Family(
     "anthropic_thinking_tokens_total",
     COUNTER,
@@ -104,6 +110,13 @@ DURATION = Family(
     _WHERE,
     "Seconds from sending an attempt to the end of its body. Pre-warming calls (max_tokens 0) are not in it.",
     (0.1, 0.25, 0.5, 1, 2, 5, 10, 20, 30, 60, 120, 300, 600),
+)
+CALL_DURATION = Family(
+    "anthropic_call_duration_seconds",
+    HISTOGRAM,
+    _WHERE,
+    "Seconds from the first attempt of a call to the end of its last, waits between retries included.",
+    (0.1, 0.25, 0.5, 1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1800),
 )
 TTFT = Family(
     "anthropic_time_to_first_token_seconds",
@@ -192,6 +205,12 @@ UNPRICED_TOKENS = Family(
     COUNTER,
     ("model",),
     "Tokens of models that the price book does not know: counted in anthropic_tokens_total, absent from the dollars.",
+)
+PRICE_SOURCE = Family(
+    "anthropic_exporter_price_source_info",
+    GAUGE,
+    ("model", "source"),
+    "Always 1; where the prices of a model that was used come from: shipped, file, genai-prices, or none.",
 )
 LABEL_OVERFLOW = Family(
     "anthropic_exporter_label_overflow_total",

@@ -9,15 +9,15 @@ is reported in `Reading.malformed`, so that it is counted where somebody sees it
 
 from __future__ import annotations
 
-import datetime as dt
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from .call import Inference, Tokens
 
-_RATE_LIMIT_PREFIXES = ("anthropic-ratelimit-", "anthropic-priority-", "anthropic-fast-")
 #: A refusal before any output is billed only in these categories (handling stop reasons, read 2026-11-21).
 _BILLED_REFUSALS = frozenset({"bio", "frontier_llm", "reasoning_extraction"})
+#: More tokens than any request can hold: such a count is a mistake, and added to a counter it would drown the rest.
+_MOST = 1_000_000_000
 #: `error.type` by status, for error bodies that were never read (errors page, read 2026-11-21).
 _ERROR_OF_STATUS = {
     400: "invalid_request_error",
@@ -48,16 +48,8 @@ class Reading(NamedTuple):
     cache_miss_reason: str = ""
     inference_geo: str = ""
     billable: bool = True
+    estimate: str = ""
     malformed: tuple[str, ...] = ()
-
-
-class RateLimit(NamedTuple):
-    """One resource of the rate-limit headers; a part that was not sent is None."""
-
-    resource: str
-    limit: float | None = None
-    remaining: float | None = None
-    reset_timestamp_seconds: float | None = None
 
 
 def read_message(message: Mapping[str, Any], asked_model: str) -> Reading:
@@ -78,6 +70,7 @@ def read_message(message: Mapping[str, Any], asked_model: str) -> Reading:
         _cache_miss_reason(message) if message.get("diagnostics") else "",
         _text(usage.get("inference_geo")),
         stop_reason != "refusal" or _refusal_is_billed(message, inferences),
+        _estimate(usage),
         tuple(malformed),
     )
 
@@ -90,7 +83,6 @@ def fold_event(message: dict[str, Any], event: Mapping[str, Any]) -> None:
     started = event.get("message")
     if isinstance(started, Mapping):
         message.update(started)
-        message["usage"] = dict(started.get("usage") or {})
     delta = event.get("delta")
     if isinstance(delta, Mapping):
         message.update({key: value for key, value in delta.items() if value is not None})
@@ -118,42 +110,19 @@ def asks_for_caching(request: Any) -> bool:
 
 
 def error_type(body: Any, status: int) -> str:
-    """The API's `error.type` of an error body; by status where the body was not read or is not the API's."""
-    error = body.get("error") if isinstance(body, Mapping) else None
-    named = _text(error.get("type")) if isinstance(error, Mapping) else ""
-    return named or _ERROR_OF_STATUS.get(status) or ("api_error" if status >= 500 else "invalid_request_error")  # noqa: PLR2004
+    """The API's `error.type` of an error body; by status where the body was not read or is not the API's.
 
-
-def rate_limits(headers: Iterable[tuple[str, str]]) -> list[RateLimit]:
-    """The rate-limit headers as numbers, one entry a resource; `priority_*` and `fast_*` where they were sent.
-
-    Source: platform.claude.com/docs, rate limits, response headers, read 2026-11-21. Resets are RFC 3339 times.
+    A spend cap answers 429 as a rate limit does, but waiting does not help: it goes by its `error_code`, such as
+    `enforced_spend_limit_reached` (types `*SpendLimitReachedErrorDetails` of the SDK 2.12.0).
     """
-    found: dict[str, RateLimit] = {}
-    for name, value in headers:
-        resource, _, part = name.rpartition("-")
-        family, _, rest = resource.removeprefix("anthropic-").partition("-")
-        resource = (rest if family == "ratelimit" else f"{family}_{rest}").replace("-", "_")
-        limit = found.get(resource) or RateLimit(resource)
-        found[resource] = _with_part(limit, part, value)
-    return list(found.values())
-
-
-def is_rate_limit_header(name: str) -> bool:
-    """Whether a lower-case response header belongs to the rate-limit family."""
-    return name.startswith(_RATE_LIMIT_PREFIXES)
-
-
-def _with_part(limit: RateLimit, part: str, value: str) -> RateLimit:
-    try:
-        if part == "reset":
-            moment = dt.datetime.fromisoformat(value.replace("Z", "+00:00"))
-            return limit._replace(reset_timestamp_seconds=moment.timestamp())
-        if part in ("limit", "remaining"):
-            return limit._replace(limit=float(value)) if part == "limit" else limit._replace(remaining=float(value))
-    except (ValueError, OverflowError):
-        return limit
-    return limit
+    error = body.get("error") if isinstance(body, Mapping) else None
+    error = error if isinstance(error, Mapping) else {}
+    details = error.get("details")
+    code = _text(details.get("error_code")) if isinstance(details, Mapping) else ""
+    if code.endswith("spend_limit_reached"):
+        return code
+    named = _text(error.get("type"))
+    return named or _ERROR_OF_STATUS.get(status) or ("api_error" if status >= 500 else "invalid_request_error")  # noqa: PLR2004
 
 
 def _inferences(usage: Mapping[str, Any], model: str, malformed: list[str]) -> tuple[Inference, ...]:
@@ -181,7 +150,7 @@ def _tokens(usage: Mapping[str, Any], malformed: list[str]) -> Tokens:
 
 def _count(usage: Mapping[str, Any], key: str, malformed: list[str]) -> int:
     value = usage.get(key)
-    if type(value) is int and value >= 0:
+    if type(value) is int and 0 <= value <= _MOST:
         return value
     if value is not None:
         malformed.append(key)
@@ -198,6 +167,14 @@ def _mapping(parent: Mapping[str, Any], key: str, malformed: list[str]) -> Mappi
     if value is not None:
         malformed.append(key)
     return _NOTHING
+
+
+def _estimate(usage: Mapping[str, Any]) -> str:
+    """Why the list price is more than the bill will be, where the response says so; the amount is not in it."""
+    credit = usage.get("fallback_credit")
+    if isinstance(credit, Mapping) and credit.get("status") == "redeemed":
+        return "fallback_credit"
+    return "priority_tier" if usage.get("service_tier") == "priority" else ""
 
 
 def _tier(usage: Mapping[str, Any]) -> str:

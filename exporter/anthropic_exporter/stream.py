@@ -12,20 +12,23 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-from .reading import fold_event
+from .inflate import Inflate, inflater
+from .reading import error_type, fold_event
 
 #: A tail of so many chunks is read, so that a long stream does not pile up.
 COMPACT_CHUNKS = 128
 _DELTA = b"content_block_delta"
 _DELTA_LINE = b"event: content_block_delta"
 _FOLDED = (b"message_start", b"message_delta")
-# What a `content_block_delta` event spends on everything but its text, and bytes a token of English text.
-_DELTA_OVERHEAD_BYTES = 110
+# A signature is made of long text and of no tokens.
+_SIGNATURE = b'"signature_delta"'
+# What the data of a `content_block_delta` event spends on everything but its text, and bytes a token of English text.
+_DELTA_OVERHEAD_BYTES = 86
 _BYTES_A_TOKEN = 4
+_STATUS_OF_A_FAILURE = 500
 
 Event = tuple[bytes, bytes]
 Splitter = Callable[[bytes], tuple[list[Event], bytes]]
-Inflate = Callable[[bytes], bytes]
 
 
 class StreamFold:
@@ -51,12 +54,8 @@ class StreamFold:
         self._split = split
         self._inflate = inflate
         self._rest = b""
-        self._delta_bytes = 0
-
-    @property
-    def estimated_output_tokens(self) -> int:
-        """About how many output tokens have passed; 0 before the first content delta."""
-        return max(1, self._delta_bytes // _BYTES_A_TOKEN) if self.started_content else 0
+        #: About how many output tokens have passed.
+        self.estimated_output_tokens = 0
 
     def feed(self, chunk: bytes) -> bool:
         """Read a chunk now. True from the first content delta on: keep later chunks in `tail` and call `compact`."""
@@ -86,16 +85,14 @@ class StreamFold:
     def _event(self, name: bytes, data: bytes) -> None:
         if name == _DELTA:
             self.started_content = True
-            self._delta_bytes += max(0, len(data) - _DELTA_OVERHEAD_BYTES)
+            self.estimated_output_tokens += _estimated_tokens(data)
         elif name in _FOLDED:
             fold_event(self.message, _object(data))
             self.final_usage = self.final_usage or name == b"message_delta"
         elif name == b"message_stop":
             self.stopped = True
         elif name == b"error":
-            error = _object(data).get("error")
-            kind = error.get("type") if isinstance(error, dict) else None
-            self.error = kind if isinstance(kind, str) else "api_error"
+            self.error = error_type(_object(data), _STATUS_OF_A_FAILURE)
 
 
 class JsonFold(StreamFold):
@@ -113,7 +110,7 @@ class JsonFold(StreamFold):
         """Do nothing: a JSON body is read whole."""
 
     def close(self) -> None:
-        """Parse what came. Idempotent."""
+        """Parse what came. Idempotent. Part of a body is not JSON: it leaves `stopped` unset."""
         body, self.tail[:] = b"".join(self.tail), ()
         if not body:
             return
@@ -156,7 +153,7 @@ def split_sse(data: bytes) -> tuple[list[Event], bytes]:
 
 def _sse_event(block: bytes) -> Event:
     if block.startswith(_DELTA_LINE):
-        return _DELTA, block
+        return _DELTA, block[len(_DELTA_LINE) :]
     name, data = b"", []
     for line in block.split(b"\n"):
         if line.startswith(b"event:"):
@@ -169,13 +166,18 @@ def _sse_event(block: bytes) -> Event:
 def _aws_events(messages: Iterable[Any]) -> Iterator[Event]:
     for message in messages:
         if message.headers.get(":message-type") == "event":
-            data = base64.b64decode(json.loads(message.payload)["bytes"])
+            data = base64.b64decode(_object(message.payload).get("bytes", b""))
             yield str(_object(data).get("type")).encode(), data
+        else:  # an exception or error frame: named by its headers, the SDK raises it as an error event
+            kind = message.headers.get(":exception-type") or message.headers.get(":error-code")
+            yield b"error", json.dumps({"error": {"type": kind}}).encode()
 
 
-def inflater(encoding: str) -> Inflate | None:
-    """An incremental decompressor for gzip and deflate bodies; None where the bytes are plain."""
-    return zlib.decompressobj(47).decompress if encoding in ("gzip", "deflate") else None
+def _estimated_tokens(delta: bytes) -> int:
+    """About the tokens of one content delta: at least one, unless it is a signature."""
+    if _SIGNATURE in delta:
+        return 0
+    return max(1, (len(delta) - _DELTA_OVERHEAD_BYTES) // _BYTES_A_TOKEN)
 
 
 def _object(data: bytes) -> dict[str, Any]:
@@ -183,3 +185,16 @@ def _object(data: bytes) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise ValueError("an event's data is no JSON object")  # noqa: TRY004 - malformed data, not a wrong argument
     return value
+
+
+class Unread(StreamFold):
+    """What was read before reading failed; takes no more."""
+
+    def __init__(self, read: StreamFold) -> None:
+        super().__init__(lambda _: ([], b""))
+        self.message, self.error, self.final_usage = read.message, read.error, read.final_usage
+        self.stopped, self.started_content = read.stopped, read.started_content
+        self.estimated_output_tokens = read.estimated_output_tokens
+
+    def _drain(self) -> None:
+        self.tail.clear()

@@ -1,0 +1,126 @@
+"""A webhook receiver: what a person's pager would get, with the second at which it came."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import re
+import threading
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from typing_extensions import Self
+
+
+class Notification(NamedTuple):
+    """One alert of one notification. Times are seconds since the epoch."""
+
+    alertname: str
+    status: str
+    labels: Mapping[str, str]
+    annotations: Mapping[str, str]
+    fired_at: float
+    received_at: float
+
+    @property
+    def firing(self) -> bool:
+        """Whether it tells of trouble, and not of its end."""
+        return self.status == "firing"
+
+
+class Receiver:
+    """Listens on a free loopback port until closed; a context manager.
+
+    Notifications to `/alerts` are kept in order; those to `/heartbeat` are only counted.
+    """
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._notifications: list[Notification] = []
+        self._heartbeats = 0
+        self._http = _Http(("127.0.0.1", 0), _Handler)
+        self._http.receiver = self
+        self.address = f"127.0.0.1:{self._http.server_address[1]}"
+        self._thread = threading.Thread(target=self._http.serve_forever, args=(0.1,), name="webhook", daemon=True)
+        self._thread.start()
+
+    @property
+    def notifications(self) -> list[Notification]:
+        """All notifications so far, oldest first."""
+        with self._changed:
+            return list(self._notifications)
+
+    @property
+    def heartbeats(self) -> int:
+        """How often the watchdog was heard."""
+        with self._changed:
+            return self._heartbeats
+
+    def wait_for(self, wanted: Callable[[Notification], bool], timeout: float) -> Notification | None:
+        """The first notification that is wanted, or None after so many seconds."""
+        with self._changed:
+            self._changed.wait_for(lambda: any(map(wanted, self._notifications)), timeout)
+            return next(filter(wanted, self._notifications), None)
+
+    def wait_for_heartbeat(self, timeout: float) -> bool:
+        """Whether the watchdog was heard within so many seconds: the whole path works."""
+        with self._changed:
+            return self._changed.wait_for(lambda: self._heartbeats > 0, timeout)
+
+    def take(self, path: str, payload: Mapping[str, Any], now: float) -> None:
+        """Keep what Alertmanager sent to `path`."""
+        with self._changed:
+            if path == "/heartbeat":
+                self._heartbeats += 1
+            else:
+                self._notifications += [_notification(alert, now) for alert in payload["alerts"]]
+            self._changed.notify_all()
+
+    def close(self) -> None:
+        """Stop listening. Idempotent."""
+        self._http.shutdown()
+        self._http.server_close()
+        self._thread.join()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_exc: object) -> None:
+        self.close()
+
+
+def seconds(rfc3339: str) -> float:
+    """Seconds since the epoch of a time as Go writes it, with up to nine digits of a second."""
+    trimmed = re.sub(r"(\.\d{6})\d+", r"\1", rfc3339.replace("Z", "+00:00"))
+    padded = re.sub(r"\.(\d+)", lambda match: f".{match[1]:0<6}", trimmed)
+    return dt.datetime.fromisoformat(padded).timestamp()
+
+
+def _notification(alert: Mapping[str, Any], now: float) -> Notification:
+    labels = alert["labels"]
+    return Notification(
+        labels.get("alertname", ""), alert["status"], labels, alert["annotations"], seconds(alert["startsAt"]), now
+    )
+
+
+class _Http(ThreadingHTTPServer):
+    daemon_threads = True
+    receiver: Receiver
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: _Http
+
+    def do_POST(self) -> None:
+        now = time.time()
+        payload = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        self.server.receiver.take(self.path, payload, now)
+        self.send_response(200)
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing: the terminal is the demo's."""

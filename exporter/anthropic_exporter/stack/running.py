@@ -1,0 +1,148 @@
+"""Starts the parts in their order, waits for each, and ends them in reverse."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import shutil
+import socket
+import tempfile
+import urllib.parse
+import urllib.request
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from anthropic_exporter import bundle, toolchain
+from anthropic_exporter.stack import config
+from anthropic_exporter.stack.process import Process
+from anthropic_exporter.stack.receiver import Receiver
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from typing_extensions import Self
+
+    from anthropic_exporter.stack.config import Threshold
+
+
+class Stack:
+    """A running Prometheus and Alertmanager; a context manager. `folder` holds their configuration, data and logs."""
+
+    def __init__(
+        self, addresses: config.Addresses, receiver: Receiver, folder: Path, owned: contextlib.ExitStack
+    ) -> None:
+        self.prometheus_url = f"http://{addresses.prometheus}"
+        self.alertmanager_url = f"http://{addresses.alertmanager}"
+        self.receiver = receiver
+        self.folder = folder
+        self._owned = owned
+
+    def query(self, expression: str) -> list[dict[str, Any]]:
+        """The result of an instant query: a list of `metric` and `value`."""
+        found = self._get("/api/v1/query?" + urllib.parse.urlencode({"query": expression}))["result"]
+        return list(found)
+
+    def alerts(self) -> list[dict[str, Any]]:
+        """The alerts that are pending or firing in Prometheus now."""
+        return list(self._get("/api/v1/alerts")["alerts"])
+
+    def close(self) -> None:
+        """End both processes and the receiver. Idempotent."""
+        self._owned.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_exc: object) -> None:
+        self.close()
+
+    def _get(self, path: str) -> Any:
+        with urllib.request.urlopen(self.prometheus_url + path, timeout=5) as response:  # noqa: S310 -- loopback
+            return json.load(response)["data"]
+
+
+def start(targets: Sequence[str], *, folder: Path | None = None, thresholds: Sequence[Threshold] = ()) -> Stack:
+    """Start Prometheus and Alertmanager on free loopback ports and wait until both are ready.
+
+    Args:
+        targets: `host:port` of the processes to scrape under the job `anthropic`.
+        folder: where configuration, data and logs go and stay; without it a folder that goes with the stack, unless
+            the start fails.
+        thresholds: what to replace of the shipped thresholds.
+
+    Raises:
+        ConfigurationError: a tool is missing and can not be unpacked, or a process does not get ready.
+    """
+    tools = toolchain.provide(("prometheus", "alertmanager"))
+    with contextlib.ExitStack() as starting:
+        work = folder or _temporary(starting)
+        work.mkdir(parents=True, exist_ok=True)
+        receiver = starting.enter_context(Receiver())
+        with _free_ports(2) as ports:
+            addresses = config.Addresses(
+                f"127.0.0.1:{ports[0]}", f"127.0.0.1:{ports[1]}", receiver.address, tuple(targets)
+            )
+        commands = (
+            _alertmanager(tools["alertmanager"], work, addresses),
+            _prometheus(tools["prometheus"], work, addresses, thresholds),
+        )
+        processes = [_started(starting, *command) for command in commands]
+        for process in processes:
+            process.wait_until_ready()
+        return Stack(addresses, receiver, work, starting.pop_all())
+
+
+def _alertmanager(tool: Path, work: Path, addresses: config.Addresses) -> tuple[list[str], Path, str]:
+    path = config.alertmanager(bundle.path("alertmanager"), work / "alertmanager", addresses)
+    command = [
+        str(tool),
+        f"--config.file={path}",
+        f"--storage.path={work / 'alertmanager-data'}",
+        f"--web.listen-address={addresses.alertmanager}",
+        f"--web.external-url=http://{addresses.alertmanager}",
+        "--cluster.listen-address=",
+    ]
+    return command, work / "alertmanager.log", f"http://{addresses.alertmanager}/-/ready"
+
+
+def _prometheus(
+    tool: Path, work: Path, addresses: config.Addresses, thresholds: Sequence[Threshold]
+) -> tuple[list[str], Path, str]:
+    path = config.prometheus(bundle.path("prometheus"), work / "prometheus", addresses, thresholds)
+    command = [
+        str(tool),
+        f"--config.file={path}",
+        f"--storage.tsdb.path={work / 'prometheus-data'}",
+        f"--web.listen-address={addresses.prometheus}",
+        f"--web.external-url=http://{addresses.prometheus}",
+        "--web.enable-lifecycle",
+        # an alert of the first seconds goes nowhere, because Alertmanager is not discovered yet; not for a minute
+        "--rules.alert.resend-delay=5s",
+    ]
+    return command, work / "prometheus.log", f"http://{addresses.prometheus}/-/ready"
+
+
+def _started(owned: contextlib.ExitStack, command: list[str], log: Path, ready_url: str) -> Process:
+    process = Process(command, log, ready_url)
+    owned.callback(process.close)
+    return process
+
+
+def _temporary(owned: contextlib.ExitStack) -> Path:
+    """A folder that is removed at the end of a good run and kept, with its logs, after a failed start."""
+    folder = Path(tempfile.mkdtemp(prefix="anthropic-exporter-"))
+
+    def remove(failure: type[BaseException] | None, *_: object) -> None:
+        if failure is None or not issubclass(failure, Exception):
+            shutil.rmtree(folder, ignore_errors=True)
+
+    owned.push(remove)
+    return folder
+
+
+@contextlib.contextmanager
+def _free_ports(count: int) -> Iterator[list[int]]:
+    """Ports that nothing listens on, held until the block ends."""
+    with contextlib.ExitStack() as held:
+        listeners = [held.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)]
+        yield [listener.getsockname()[1] for listener in listeners]

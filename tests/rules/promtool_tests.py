@@ -1,0 +1,119 @@
+"""Tests in promtool's own format, with three things added when they are loaded.
+
+`${...}` in a string is arithmetic on the thresholds of the shipped file, so that no test repeats one. `exp_labels` need
+not name the severity and category, which the alert's rule says. Annotations are compared only where a test gives them.
+`thresholds` and `without` of a test add thresholds to the shipped ones and take defaults away.
+"""
+
+from __future__ import annotations
+
+import copy
+import re
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+HERE = Path(__file__).resolve().parent
+RULES = HERE.parent.parent / "prometheus" / "rules"
+EXPRESSION = re.compile(r"\$\{([^}]+)\}")
+Yaml = dict[str, Any]
+
+
+def load(name: str) -> Yaml:
+    return yaml.safe_load((RULES / f"{name}.yml").read_text(encoding="utf-8"))
+
+
+def rules_of(document: Yaml) -> list[Yaml]:
+    return [rule for group in document["groups"] for rule in group["rules"]]
+
+
+def defaults() -> dict[str, float]:
+    labelled = [(rule["labels"], rule["expr"]) for rule in rules_of(load("thresholds"))]
+    return {labels["threshold"]: float(value) for labels, value in labelled if set(labels) == {"threshold"}}
+
+
+def alerts(*names: str) -> dict[str, Yaml]:
+    found = [rule for name in names for rule in rules_of(load(name))]
+    return {rule["alert"]: rule for rule in found if "alert" in rule}
+
+
+def collect() -> list[tuple[str, list[str], Yaml]]:
+    documents = [yaml.safe_load(path.read_text(encoding="utf-8")) for path in sorted(HERE.glob("*.test.yml"))]
+    return [
+        (f"{document['rules'][0]}: {test['name']}", document["rules"], test)
+        for document in documents
+        for test in document["tests"]
+    ]
+
+
+def run(promtool: Path, folder: Path, names: list[str], test: Yaml, rules: Path = RULES) -> str:
+    """What promtool has to say against the test; nothing when it passes."""
+    test = filled_in(copy.deepcopy(test), defaults())
+    folder.mkdir(parents=True, exist_ok=True)
+    compared = compared_annotations(test)
+    for name in names:
+        document = yaml.safe_load((rules / f"{name}.yml").read_text(encoding="utf-8"))
+        write(folder / f"{name}.yml", with_annotations(document, compared))
+    write(folder / "thresholds.yml", thresholds(test))
+    write(folder / "test.yml", as_promtool_reads(names, test))
+    done = subprocess.run(
+        [promtool, "test", "rules", "test.yml"], cwd=folder, capture_output=True, text=True, check=False
+    )
+    return "" if done.returncode == 0 else done.stdout + done.stderr
+
+
+def write(path: Path, document: Yaml) -> None:
+    path.write_text(yaml.safe_dump(document, sort_keys=False, width=10**6), encoding="utf-8")
+
+
+def filled_in(value: Any, names: dict[str, float]) -> Any:
+    match value:
+        case dict():
+            return {key: filled_in(item, names) for key, item in value.items()}
+        case list():
+            return [filled_in(item, names) for item in value]
+        case str() if whole := EXPRESSION.fullmatch(value):
+            return calculated(whole[1], names)
+        case str():
+            return EXPRESSION.sub(lambda found: f"{calculated(found[1], names):.9g}", value)
+    return value
+
+
+def calculated(expression: str, names: dict[str, float]) -> float:
+    return float(eval(expression, {"__builtins__": {}}, dict(names)))  # arithmetic of our own test files
+
+
+def thresholds(test: Yaml) -> Yaml:
+    document = load("thresholds")
+    (group,) = document["groups"]
+    gone = test.pop("without", [])
+    group["rules"] = [rule for rule in group["rules"] if rule["labels"]["threshold"] not in gone]
+    for added in test.pop("thresholds", []):
+        labels = {key: value for key, value in added.items() if key != "value"}
+        group["rules"].append({"record": "anthropic_threshold", "expr": str(added["value"]), "labels": labels})
+    return document
+
+
+def compared_annotations(test: Yaml) -> set[str]:
+    expected = [alert for item in test.get("alert_rule_test", []) for alert in item["exp_alerts"]]
+    return {key for alert in expected for key in alert.get("exp_annotations", {})}
+
+
+def with_annotations(document: Yaml, names: set[str]) -> Yaml:
+    for rule in rules_of(document):
+        kept = {key: text for key, text in rule.pop("annotations", {}).items() if key in names}
+        if kept:
+            rule["annotations"] = kept
+    return document
+
+
+def as_promtool_reads(names: list[str], test: Yaml) -> Yaml:
+    known = alerts(*names)
+    for item in test.get("alert_rule_test", []):
+        labels = known[item["alertname"]]["labels"]
+        item["exp_alerts"] = [alert | {"exp_labels": labels | alert["exp_labels"]} for alert in item["exp_alerts"]]
+    interval = test.pop("evaluation_interval", "5s")
+    files = ["thresholds.yml", *(f"{name}.yml" for name in names)]
+    return {"rule_files": files, "evaluation_interval": interval, "tests": [{"interval": "5s"} | test]}
