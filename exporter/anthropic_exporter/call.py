@@ -78,8 +78,8 @@ class Call(NamedTuple):
     before this one, empty on a first attempt. `call_duration_seconds` runs from the first attempt of the call to the
     end of this, its last one; None where another attempt may follow. `estimated_output_tokens` is what an unfinished
     stream had surely begun to produce: an estimate, never part of `inferences`. `estimate` says why the dollars are an
-    upper bound, where they are (`fallback_credit`, `priority_tier`). `regional` marks a regional endpoint of a cloud platform.
-    `rate_limit_headers` are the `anthropic-ratelimit-*` family as sent, read only when somebody scrapes.
+    upper bound, where they are (`fallback_credit`, `priority_tier`). `regional` marks a regional endpoint of a cloud
+    platform. `rate_limit_headers` are the `anthropic-ratelimit-*` family as sent, read only when somebody scrapes.
     `bill` is None until the recorder has priced the call.
     """
 
