@@ -1,4 +1,4 @@
-"""Serves /metrics from the application's own process: standard library only, loopback unless told otherwise."""
+"""Serves /metrics, and what is mounted beside it, from the application's own process: standard library only."""
 
 from __future__ import annotations
 
@@ -6,15 +6,19 @@ import errno
 import gzip
 import html
 import socket
+import sys
 import threading
+from collections.abc import Iterable
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any
 
+from . import request_body
 from .__about__ import __version__
 from .errors import ConfigurationError
 from .recorder import Recorder
 from .render import OPENMETRICS_CONTENT_TYPE, TEXT_CONTENT_TYPE
+from .routes import TEXT, Answer, Request, Route, refusal
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -27,14 +31,6 @@ _IDLE_SECONDS = 30
 _POLL_SECONDS = 0.05
 
 
-class Answer(NamedTuple):
-    """A response: status, content type, body."""
-
-    status: HTTPStatus
-    content_type: str
-    body: bytes
-
-
 class Server:
     """A running server; close it, or use it as a context manager.
 
@@ -43,9 +39,10 @@ class Server:
         port: the port it is bound to; the real one where 0 was asked for.
     """
 
-    def __init__(self, recorder: Recorder, host: str, port: int) -> None:
+    def __init__(self, recorder: Recorder, host: str, port: int, routes: Iterable[Route] = ()) -> None:
+        table = _table((*_own_routes(recorder), *routes))
         self._http = _bound(host, port)
-        self._http.recorder = recorder
+        self._http.recorder, self._http.table = recorder, table
         self.host, self.port = str(self._http.server_address[0]), int(self._http.server_address[1])
         self._thread = threading.Thread(
             target=self._http.serve_forever, args=(_POLL_SECONDS,), name="anthropic-exporter", daemon=True
@@ -71,7 +68,7 @@ class Server:
         self.close()
 
 
-def serve(recorder: Recorder, *, port: int = 9464, host: str = "127.0.0.1") -> Server:
+def serve(recorder: Recorder, *, port: int = 9464, host: str = "127.0.0.1", routes: Iterable[Route] = ()) -> Server:
     """Serve the recorder's metrics in a daemon thread.
 
     `/metrics` answers in Prometheus text or OpenMetrics by `Accept`, gzipped where accepted; `/-/healthy` says that the
@@ -81,11 +78,16 @@ def serve(recorder: Recorder, *, port: int = 9464, host: str = "127.0.0.1") -> S
         recorder: what to show.
         port: TCP port; 0 picks a free one.
         host: address to bind; only this machine can connect unless another is given.
+        routes: what else to serve.
 
     Raises:
-        ConfigurationError: the port is taken or not allowed, or the address is not one of this machine.
+        ConfigurationError: the port is taken or not allowed, the address is not one of this machine, or two routes
+            want the same path.
     """
-    return Server(recorder, host, port)
+    return Server(recorder, host, port, routes)
+
+
+_Table = dict[str, dict[str, Route]]
 
 
 class _Http(ThreadingHTTPServer):
@@ -93,6 +95,12 @@ class _Http(ThreadingHTTPServer):
     block_on_close = False
     request_queue_size = 128
     recorder: Recorder
+    table: _Table
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Say nothing of a client that went away; everything else is a mistake of ours."""
+        if not isinstance(sys.exc_info()[1], OSError):
+            super().handle_error(request, client_address)
 
 
 class _Http6(_Http):
@@ -127,21 +135,60 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         """Answer; HEAD is the same without its body."""
-        self._send(_answer(self.server.recorder, self.path.partition("?")[0], self.headers.get("Accept", "")))
+        route, request = self._route("GET")
+        self._send(route if isinstance(route, Answer) else self._ask(route, request))
 
     do_HEAD = do_GET  # noqa: N815 - the base class finds handlers by these names
 
+    def do_POST(self) -> None:
+        """Take a body, where somebody wants it."""
+        route, request = self._route("POST")
+        if isinstance(route, Answer):
+            self._refuse(route)
+            return
+        body = request_body.read(self.rfile, self.connection, request.headers, route.max_body_bytes)
+        if isinstance(body, Answer):
+            self._refuse(body)
+        else:
+            self._send(self._ask(route, request._replace(body=body)))
+
+    def _route(self, method: str) -> tuple[Route | Answer, Request]:
+        """Who answers, or what refuses; and the request without its body."""
+        path, _, query = self.path.partition("?")
+        request = Request(path, query, {name.lower(): value for name, value in self.headers.items()})
+        methods = self.server.table.get(path)
+        if methods is None:
+            return refusal(HTTPStatus.NOT_FOUND, "not found; try /metrics"), request
+        route = methods.get(method)
+        if route is None:
+            allowed = ", ".join(methods)
+            return refusal(HTTPStatus.METHOD_NOT_ALLOWED, f"use {allowed}", ("Allow", allowed)), request
+        return (route.admit(request.headers) if route.admit else None) or route, request
+
+    def _ask(self, route: Route, request: Request) -> Answer:
+        try:
+            return route.handle(request)
+        except Exception as error:  # noqa: BLE001 - the error boundary
+            self.server.recorder.failed("serve", error)
+            return refusal(HTTPStatus.INTERNAL_SERVER_ERROR, "failed; the application's log says where")
+
+    def _refuse(self, answer: Answer) -> None:
+        """Answer without the body having been read: the connection cannot be used again."""
+        self.close_connection = True
+        self._send(answer._replace(headers=(*answer.headers, ("Connection", "close"))))
+        request_body.discard(self.rfile, self.connection)
+
     def _send(self, answer: Answer) -> None:
-        body = answer.body
-        compressed = "gzip" in self.headers.get("Accept-Encoding", "")
-        if compressed:
+        body, headers = answer.body, dict(answer.headers)
+        if "Content-Encoding" not in headers and "gzip" in self.headers.get("Accept-Encoding", ""):
             body = gzip.compress(body, _GZIP_LEVEL)
+            headers["Content-Encoding"] = "gzip"
         self.send_response(answer.status)
         self.send_header("Content-Type", answer.content_type)
         self.send_header("Content-Length", str(len(body)))
         self.send_header("Vary", "Accept, Accept-Encoding")
-        if compressed:
-            self.send_header("Content-Encoding", "gzip")
+        for name, value in headers.items():
+            self.send_header(name, value)
         self.end_headers()
         if self.command != "HEAD":
             self.wfile.write(body)
@@ -150,16 +197,35 @@ class _Handler(BaseHTTPRequestHandler):
         """Say nothing: a scrape every 5 s is no news."""
 
 
-def _answer(recorder: Recorder, path: str, accept: str) -> Answer:
-    if path == "/metrics":
-        openmetrics = "application/openmetrics-text" in accept
+def _own_routes(recorder: Recorder) -> tuple[Route, ...]:
+    def metrics(request: Request) -> Answer:
+        openmetrics = "application/openmetrics-text" in request.headers.get("accept", "")
         content_type = OPENMETRICS_CONTENT_TYPE if openmetrics else TEXT_CONTENT_TYPE
         return Answer(HTTPStatus.OK, content_type, recorder.render(openmetrics=openmetrics))
-    if path == "/-/healthy":
-        return Answer(HTTPStatus.OK, "text/plain; charset=utf-8", b"healthy\n")
-    if path == "/":
-        return Answer(HTTPStatus.OK, "text/html; charset=utf-8", _LANDING_PAGE.encode())
-    return Answer(HTTPStatus.NOT_FOUND, "text/plain; charset=utf-8", b"not found; try /metrics\n")
+
+    def healthy(_: Request) -> Answer:
+        return Answer(HTTPStatus.OK, TEXT, b"healthy\n")
+
+    return Route("/metrics", metrics, title="for Prometheus"), Route("/-/healthy", healthy, title="for health checks")
+
+
+def _table(routes: tuple[Route, ...]) -> _Table:
+    """Routes by path and method, the landing page among them."""
+    table: _Table = {}
+    for route in (*routes, Route("/", lambda _: page)):
+        if table.setdefault(route.path, {}).setdefault(route.method, route) is not route:
+            raise ConfigurationError(f"two routes want {route.method} {route.path}; leave one of them out")
+    page = Answer(HTTPStatus.OK, "text/html; charset=utf-8", _landing_page(routes).encode())
+    return table
+
+
+def _landing_page(routes: tuple[Route, ...]) -> str:
+    lines = (
+        f'<li><a href="{html.escape(one.path)}">{html.escape(one.path)}</a> {html.escape(one.title)}</li>'
+        for one in routes
+        if one.title
+    )
+    return _LANDING_PAGE.replace("LINES", "".join(lines))
 
 
 _LANDING_PAGE = f"""<!doctype html>
@@ -170,7 +236,7 @@ _LANDING_PAGE = f"""<!doctype html>
 <body>
 <h1>anthropic-exporter</h1>
 <p>What this process's Claude calls cost. Version {html.escape(__version__)}.</p>
-<ul><li><a href="/metrics">/metrics</a> for Prometheus</li><li><a href="/-/healthy">/-/healthy</a></li></ul>
+<ul>LINES</ul>
 </body>
 </html>
 """
