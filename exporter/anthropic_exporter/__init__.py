@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from .__about__ import __version__
 from .attribution import attribution
 from .call import Bill, Call, Cost, Inference, Tokens
-from .errors import AnthropicExporterError, ConfigurationError
+from .errors import AnthropicExporterError, ConfigurationError, SpendLimitExceeded
 from .recorder import Recorder
 from .server import Server, serve
 
@@ -23,6 +23,7 @@ __all__ = [
     "Inference",
     "Recorder",
     "Server",
+    "SpendLimitExceeded",
     "Tokens",
     "__version__",
     "attribution",

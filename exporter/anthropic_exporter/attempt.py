@@ -181,6 +181,7 @@ class Attempt:
             outcome=outcome,
             feature=self._where.feature,
             user=self._where.user,
+            task=self._where.task,
             started_at=self._at,
             duration_seconds=None if prewarming else seconds,
             time_to_first_token_seconds=None if prewarming else self._ttft,

@@ -70,6 +70,15 @@ class Bill(NamedTuple):
     cache_write_premium_usd: float = 0.0
 
 
+class Task(NamedTuple):
+    """One run of a piece of work, with the limits its code gave it; `number` is unique in the process."""
+
+    number: int
+    name: str = ""
+    max_calls: int | None = None
+    max_usd: float | None = None
+
+
 class Call(NamedTuple):
     """One HTTP attempt, or one batch result. Frozen; the only value that crosses from capture to metrics.
 
@@ -80,7 +89,8 @@ class Call(NamedTuple):
     stream had surely begun to produce: an estimate, never part of `inferences`. `estimate` says why the dollars are an
     upper bound, where they are (`fallback_credit`, `priority_tier`). `regional` marks a regional endpoint of a cloud
     platform. `rate_limit_headers` are the `anthropic-ratelimit-*` family as sent, read only when somebody scrapes.
-    `bill` is None until the recorder has priced the call.
+    `task` is what the call was made for, where its code said so; it is no label. `bill` is None until the recorder has
+    priced the call.
     """
 
     model: str
@@ -106,6 +116,7 @@ class Call(NamedTuple):
     rate_limit_headers: tuple[tuple[str, str], ...] = ()
     call_duration_seconds: float | None = None
     estimate: str = ""
+    task: Task | None = None
     bill: Bill | None = None
 
     @property

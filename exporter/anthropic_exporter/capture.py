@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 from anthropic import APIRequest, Middleware
 
 from .attempt import Attempt
+from .attribution import current
+from .errors import SpendLimitExceeded
 from .tee import tee
 
 if TYPE_CHECKING:
@@ -30,7 +32,9 @@ class Capture(Middleware):
         self.recorder = recorder
 
     def handle(self, request: APIRequest, call_next: CallNext) -> Any:
-        """Pass a sync attempt through."""
+        """Pass a sync attempt through, unless a gate stops it."""
+        if self.recorder.gates:
+            request = self._admitted(request)
         attempt = self._begin(request)
         if attempt is None:
             return call_next(request)
@@ -43,7 +47,9 @@ class Capture(Middleware):
         return response
 
     async def handle_async(self, request: APIRequest, call_next: AsyncCallNext) -> Any:
-        """Pass an async attempt through."""
+        """Pass an async attempt through, unless a gate stops it."""
+        if self.recorder.gates:
+            request = self._admitted(request)
         attempt = self._begin(request)
         if attempt is None:
             return await call_next(request)
@@ -54,6 +60,25 @@ class Capture(Middleware):
             raise
         self._responded(attempt, response)
         return response
+
+    def _admitted(self, request: APIRequest) -> APIRequest:
+        """The request that may be sent: the same one, or another one in its place.
+
+        Raises:
+            SpendLimitExceeded: a gate stops it.
+        """
+        recorder = self.recorder
+        try:
+            if _is_message_request(request):
+                where = current()
+                for gate in recorder.gates:
+                    request = gate(request, where)
+        except SpendLimitExceeded:
+            recorder.blocked(_model_of(request), where)
+            raise
+        except Exception as error:  # noqa: BLE001 - the error boundary
+            recorder.failed("gate", error)
+        return request
 
     def _begin(self, request: APIRequest) -> Attempt | None:
         try:
@@ -120,6 +145,12 @@ def _wrap_init(cls: type[Any], recorder: Recorder) -> Callable[[], None]:
 
     cls.__init__ = init
     return undo
+
+
+def _model_of(request: APIRequest) -> str:
+    body = request.json
+    model = body.get("model") if isinstance(body, dict) else None
+    return model if isinstance(model, str) else ""
 
 
 def _is_message_request(request: APIRequest) -> bool:

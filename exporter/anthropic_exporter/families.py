@@ -212,6 +212,18 @@ PRICE_SOURCE = Family(
     ("model", "source"),
     "Always 1; where the prices of a model that was used come from: shipped, file, genai-prices, or none.",
 )
+GUARD_BLOCKED = Family(
+    "anthropic_guard_blocked_total",
+    COUNTER,
+    ("feature", "reason", "mode"),
+    "Attempts that an open breaker stopped or degraded; with mode observe, those that it would have stopped.",
+)
+GUARD_CALLBACKS = Family(
+    "anthropic_guard_callbacks_total",
+    COUNTER,
+    ("callback", "result"),
+    "Alerts handed to callbacks of the Guard, by result: ok, failed, timeout, or dropped because the queue was full.",
+)
 LABEL_OVERFLOW = Family(
     "anthropic_exporter_label_overflow_total",
     COUNTER,

@@ -164,6 +164,11 @@ class Metrics:
         """Add to a counter of which there are few."""
         self._counter(family, labels)[0] += value
 
+    def count_event(self, family: Family, labels: tuple[str, ...]) -> None:
+        """Add one to a counter whose label values come from outside: they are bounded here."""
+        named = zip(family.labels, labels, strict=True)
+        self.count(family, tuple(self._fold(name, value) if name in self._bounds else value for name, value in named))
+
     def write(self, call: Call, bill: Bill) -> Slot:
         """Write one call and its bill. Returns where it was written, which names its bounded labels."""
         self._last_record = now = self._clock()

@@ -18,7 +18,7 @@ from prometheus_client.registry import REGISTRY, CollectorRegistry
 from . import families as f
 from .__about__ import __version__, installed
 from .attribution import Attribution, current
-from .call import Bill, Call
+from .call import BLOCKED, Bill, Call
 from .cells import Reading
 from .collector import ReadingsCollector, register
 from .inflight import Inflight, Started, by_place
@@ -37,6 +37,8 @@ _MOST_SEEN_LABEL_SETS = 20_000
 _MOST_UNPRICED_LINES = 50
 
 Sink = Callable[[Call], None]
+#: Asked before a request of the SDK is sent: returns it, or another one; raises `SpendLimitExceeded` to stop it.
+Gate = Callable[[Any, Attribution], Any]
 
 
 class Recorder:
@@ -69,11 +71,12 @@ class Recorder:
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.prices = prices if isinstance(prices, PriceBook) else PriceBook.load(prices)
-        self._clock = clock
+        self._clock = self.clock = clock
         self._strict = strict
         self._features = None if features is None else tuple(features)
         self._models = tuple(models)
         self._sinks: tuple[Sink, ...] = ()
+        self.gates: tuple[Gate, ...] = ()
         self._renderer = Renderer()
         self._reset()
         self._collector = ReadingsCollector(self.read)
@@ -85,7 +88,7 @@ class Recorder:
         """Start from nothing: at construction, and in a forked child, whose counters are its own."""
         self._lock = threading.Lock()
         self._pending: deque[Call] = deque()
-        self._failures: deque[str] = deque()
+        self._events: deque[tuple[f.Family, tuple[str, ...]]] = deque()
         self._logged: dict[str, float] = {}
         self._unpriced: set[str] = set()
         self._renderer = Renderer()
@@ -152,6 +155,7 @@ class Recorder:
                 user=here.user if user is None else user,
                 tier=reading.tier,
                 started_at=self._clock() - (duration or 0.0),
+                task=here.task,
                 duration_seconds=duration,
                 thinking_tokens=reading.thinking_tokens,
                 server_tools=reading.server_tools,
@@ -170,6 +174,15 @@ class Recorder:
         self.inflight.begin(key, Started(model, where.feature, now))
         return now
 
+    def blocked(self, model: str, where: Attribution) -> None:
+        """Count a request that a gate stopped: it was not sent."""
+        self.record(Call(model, BLOCKED, feature=where.feature, user=where.user, started_at=self._clock()))
+
+    def count(self, family: f.Family, *labels: str) -> None:
+        """Add one to a counter of ours. Never raises and never waits; feature, model and user are bounded."""
+        self._events.append((family, labels))
+        self.drain()
+
     # -- ways out
 
     def subscribe(self, sink: Sink) -> Callable[[], None]:
@@ -180,6 +193,19 @@ class Recorder:
             self._sinks = tuple(one for one in self._sinks if one is not sink)
 
         return unsubscribe
+
+    def admit_by(self, gate: Gate) -> Callable[[], None]:
+        """Ask `gate` before each request of the SDK is sent. Returns a function that undoes it."""
+        self.gates = (*self.gates, gate)
+
+        def undo() -> None:
+            self.gates = tuple(one for one in self.gates if one is not gate)
+
+        return undo
+
+    def place_of(self, model: str, feature: str) -> tuple[str, str]:
+        """The labels (model, feature) under which such calls are shown."""
+        return self._metrics.place_of(model, feature)
 
     def read(self) -> dict[str, list[Reading]]:
         """Every series, by family name, as of now."""
@@ -199,22 +225,22 @@ class Recorder:
 
     def drain(self) -> None:
         """Write what is pending, unless another thread is at it; that one, the next call or a scrape does it then."""
-        while (self._pending or self._expected or self._failures) and self._lock.acquire(blocking=False):
+        while (self._pending or self._expected or self._events) and self._lock.acquire(blocking=False):
             try:
                 self._drain_locked()
             finally:
                 self._lock.release()
 
     def _drain_locked(self) -> None:
-        metrics, pending, expected, failures = self._metrics, self._pending, self._expected, self._failures
-        while pending or expected or failures:
+        metrics, pending, expected, events = self._metrics, self._pending, self._expected, self._events
+        while pending or expected or events:
             try:
                 while expected:
                     metrics.expect(*expected.popleft())
                 while pending:
                     self._write(pending.popleft())
-                while failures:
-                    metrics.count(f.RECORD_ERRORS, (failures.popleft(),))
+                while events:
+                    metrics.count_event(*events.popleft())
             except Exception as error:  # noqa: BLE001 - the error boundary
                 self.failed("record", error)
 
@@ -252,7 +278,7 @@ class Recorder:
 
         The log line holds the error's type and place, never its text, which could carry a prompt.
         """
-        self._failures.append(stage)
+        self._events.append((f.RECORD_ERRORS, (stage,)))
         if self._strict:
             raise error
         now = self._clock()
