@@ -116,4 +116,7 @@ def as_promtool_reads(names: list[str], test: Yaml) -> Yaml:
         item["exp_alerts"] = [alert | {"exp_labels": labels | alert["exp_labels"]} for alert in item["exp_alerts"]]
     interval = test.pop("evaluation_interval", "5s")
     files = ["thresholds.yml", *(f"{name}.yml" for name in names)]
-    return {"rule_files": files, "evaluation_interval": interval, "tests": [{"interval": "5s"} | test]}
+    # without an order promtool takes the groups in a random one
+    order = [group["name"] for name in ["thresholds", *names] for group in load(name)["groups"]]
+    tests = [{"interval": "5s"} | test]
+    return {"rule_files": files, "evaluation_interval": interval, "group_eval_order": order, "tests": tests}

@@ -75,6 +75,13 @@ def test_names_severities_and_categories_are_the_published_ones():
 
 
 @pytest.mark.parametrize("name", SEVERITIES)
+def test_every_alert_is_expected_to_fire_and_to_stay_silent(name):
+    expectations = [item for *_, test in CASES for item in test.get("alert_rule_test", []) if item["alertname"] == name]
+    assert any(item["exp_alerts"] for item in expectations)
+    assert name == "Watchdog" or any(not item["exp_alerts"] for item in expectations)
+
+
+@pytest.mark.parametrize("name", SEVERITIES)
 def test_annotations_are_complete(name):
     annotations = ALERTS[name]["annotations"]
     assert set(annotations) == {"summary", "description", "runbook_url", "dashboard_url"}
