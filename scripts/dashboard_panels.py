@@ -89,7 +89,7 @@ def _timeseries(spec: Json, colours: Json) -> Json:
         "spanNulls": 60_000,
         "stacking": {"mode": "normal" if stacked else "none", "group": "A"},
         "axisSoftMin": 0,
-    }
+    } | ({"axisSoftMax": spec["soft_max"]} if "soft_max" in spec else {})
     defaults = _units(spec) | {"color": {"mode": "palette-classic"}, "min": 0, "custom": custom}
     placement = spec.get("legend", "bottom")
     legend_options = {"displayMode": "list", "placement": placement, "showLegend": True, "calcs": []}
