@@ -19,11 +19,13 @@ SEARCH: Any = {
 
 
 class Prompts:
-    """One feature's requests. The long system prompt is made once and marked for the cache."""
+    """One feature's requests. The system prompt is made once."""
 
     def __init__(self, feature: Feature) -> None:
         self._feature = feature
-        self._system = {"type": "text", "text": prose(feature.system_tokens), "cache_control": _EPHEMERAL}
+        self._system: dict[str, Any] = {"type": "text", "text": prose(feature.system_tokens)}
+        if feature.cached:
+            self._system["cache_control"] = _EPHEMERAL
         self._question = prose(feature.question_tokens)
 
     def first(self, number: int) -> list[dict[str, Any]]:

@@ -19,7 +19,7 @@ _SENTENCES = (
 class Feature:
     """One feature of the application: its model, its prompt in tokens, its arrivals a minute, its users.
 
-    For an agent an arrival is a task of several calls.
+    For an agent an arrival is a task of several calls. `cached` marks the system prompt for the cache.
     """
 
     name: str
@@ -29,6 +29,7 @@ class Feature:
     question_tokens: int
     max_tokens: int
     users: tuple[str, ...]
+    cached: bool = True
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,7 @@ _CUSTOMERS = ("acme", "globex", "initech", "umbrella", "hooli")
 
 WORKLOAD = Workload(
     chat=Feature("chat", "claude-opus-5-5", 24, 50_000, 60, 1_000, _CUSTOMERS),
-    summarise=Feature("summarise", "claude-haiku-5-5", 20, 400, 6_000, 600, _CUSTOMERS[:3]),
+    summarise=Feature("summarise", "claude-haiku-5-5", 20, 400, 6_000, 600, _CUSTOMERS[:3], cached=False),
     agent=Feature("agent", "claude-sonnet-5-5", 6, 3_000, 200, 1_000, _CUSTOMERS[2:]),
 )
 

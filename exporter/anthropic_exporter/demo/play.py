@@ -1,0 +1,187 @@
+"""The plot: calm, the deploy that breaks a feature, the alert, the notification, the end. Time comes from outside."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from anthropic_exporter.call import TOKEN_TYPES
+from anthropic_exporter.demo import story
+from anthropic_exporter.demo.ledger import Sum, total
+from anthropic_exporter.demo.story import Ending, FeatureLine, Loss, Moment, Picture
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from anthropic_exporter.demo.ledger import Entry, Ledger
+    from anthropic_exporter.simulator.traffic import Application
+    from anthropic_exporter.simulator.workload import Feature, Incident
+    from anthropic_exporter.stack import Notification
+
+_WINDOW_SECONDS = 30.0
+_PATIENCE_SECONDS = 60.0
+_MINUTE = 60.0
+_STORY_CATEGORIES = ("cost", "cache")
+
+
+class Scene(NamedTuple):
+    """What does not change during a run. Times are seconds; `epoch` is the Unix time at which the run started.
+
+    `left_out` says why there are no notifications to wait for; empty where there are.
+    """
+
+    calm: float
+    incident_seconds: float
+    incident: Incident
+    features: tuple[Feature, ...]
+    threshold_usd_per_minute: float
+    links: tuple[tuple[str, str], ...]
+    epoch: float
+    left_out: str = ""
+
+
+class Play:
+    """One run of the story; `step` moves it on.
+
+    Args:
+        scene: what is played.
+        application: what is broken in the middle.
+        ledger: what its calls cost.
+        heard: all notifications so far.
+        clock: seconds since the run started, the ledger's clock.
+    """
+
+    def __init__(
+        self,
+        scene: Scene,
+        application: Application,
+        ledger: Ledger,
+        heard: Callable[[], Sequence[Notification]],
+        clock: Callable[[], float],
+    ) -> None:
+        self._scene = scene
+        self._application = application
+        self._ledger = ledger
+        self._heard = heard
+        self._clock = clock
+        self._moments = [Moment(0.0, story.CALM, f"three features at work; at {scene.calm:.0f} s a deploy breaks one")]
+        self._incident_at: float | None = None
+        self.notification: Notification | None = None
+
+    def step(self) -> bool:
+        """Do what is due. True while there is more to come."""
+        now = self._clock()
+        if self._incident_at is None:
+            if now >= self._scene.calm:
+                self._break(now)
+            return True
+        if self.notification is None:
+            self._listen()
+        return now < self._end()
+
+    def repair(self) -> None:
+        """Take the deploy back."""
+        self._application.deploy(None)
+        self._moments.append(Moment(self._clock(), story.REPAIRED, "the deploy is taken back"))
+
+    def picture(self) -> Picture:
+        """The story at this moment."""
+        now = self._clock()
+        entries = self._ledger.between(-1.0, now)
+        window = total(entry for entry in entries if entry.at > now - _WINDOW_SECONDS)
+        minutes = _WINDOW_SECONDS / _MINUTE
+        asked = [entry for entry in entries if entry.cache_result in ("hit", "miss")]
+        return Picture(
+            now=now,
+            planned=self._scene.calm + self._scene.incident_seconds,
+            phase=self._phase(),
+            window=_WINDOW_SECONDS,
+            spend=tuple((entry.at, entry.cost_usd) for entry in entries),
+            hits=tuple((entry.at, entry.cache_result == "hit") for entry in asked),
+            features=tuple(self._line(feature, entries, now, minutes) for feature in self._scene.features),
+            tokens_per_minute={kind: count / minutes for kind, count in zip(TOKEN_TYPES, window.tokens, strict=True)},
+            hit_ratio=window.hit_ratio,
+            broken_feature=self._scene.incident.feature,
+            moments=tuple(self._moments),
+            loss=self.loss(now),
+            threshold_usd_per_minute=self._scene.threshold_usd_per_minute,
+            links=self._scene.links,
+            left_out=self._scene.left_out,
+        )
+
+    def ending(self) -> Ending:
+        """How it went."""
+        broken = next(one for one in self._scene.features if one.name == self._scene.incident.feature)
+        until = self.since_start(self.notification.received_at) if self.notification else self._clock()
+        return Ending(
+            tuple(self._moments[1:]),
+            self.loss(until),
+            self.notification is not None,
+            broken.model,
+            broken.system_tokens,
+            self._scene.left_out,
+            self._also_told(),
+        )
+
+    def loss(self, until: float) -> Loss | None:
+        """What the incident cost up to a moment; None before it."""
+        if self._incident_at is None:
+            return None
+        paid = self._lost(until)
+        pace = self._lost(self._clock())
+        seconds = self._clock() - self._incident_at
+        return Loss(
+            seconds=until - self._incident_at,
+            requests=paid.misses,
+            usd=paid.lost_usd,
+            usd_per_minute=pace.lost_usd / max(1.0, seconds) * _MINUTE,
+            usd_per_request=pace.lost_usd / pace.misses if pace.misses else 0.0,
+        )
+
+    def since_start(self, unix_seconds: float) -> float:
+        """A Unix time as seconds since the run started."""
+        return unix_seconds - self._scene.epoch
+
+    # -- inside
+
+    def _also_told(self) -> tuple[str, ...]:
+        names = dict.fromkeys(one.alertname for one in self._heard() if one.firing and one != self.notification)
+        return (f"Also notified: {', '.join(names)}",) if names else ()
+
+    def _break(self, now: float) -> None:
+        self._incident_at = now
+        incident = self._scene.incident
+        self._application.deploy(incident)
+        self._moments.append(Moment(now, story.INCIDENT, f"{incident.feature}: {incident.cause}"))
+
+    def _listen(self) -> None:
+        self.notification = found = next(filter(self._tells_of_it, self._heard()), None)
+        if found is None or self._incident_at is None:
+            return
+        fired, arrived = self.since_start(found.fired_at), self.since_start(found.received_at)
+        self._moments += [
+            Moment(fired, story.FIRED, f"{found.alertname} fires, {fired - self._incident_at:.1f} s after the deploy"),
+            Moment(arrived, story.NOTIFIED, f"the notification is there, {arrived - self._incident_at:.1f} s after it"),
+        ]
+
+    def _tells_of_it(self, one: Notification) -> bool:
+        mine = one.labels.get("feature") == self._scene.incident.feature
+        after = self._incident_at is not None and self.since_start(one.received_at) >= self._incident_at
+        return one.firing and mine and after and one.labels.get("category") in _STORY_CATEGORIES
+
+    def _end(self) -> float:
+        waiting = self.notification is None and not self._scene.left_out
+        patience = _PATIENCE_SECONDS if waiting else 0.0
+        return (self._incident_at or 0.0) + self._scene.incident_seconds + patience
+
+    def _phase(self) -> str:
+        kinds = [moment.kind for moment in self._moments]
+        return next(kind for kind in reversed(kinds) if kind in (story.CALM, story.INCIDENT, story.REPAIRED))
+
+    def _line(self, feature: Feature, entries: Sequence[Entry], now: float, minutes: float) -> FeatureLine:
+        recent = total(one for one in entries if one.feature == feature.name and one.at > now - _WINDOW_SECONDS)
+        return FeatureLine(feature.name, recent.requests / minutes, recent.cost_usd / minutes, recent.hit_ratio)
+
+    def _lost(self, until: float) -> Sum:
+        mine = self._scene.incident.feature
+        found = self._ledger.between(self._incident_at or 0.0, until)
+        return total(entry for entry in found if entry.feature == mine and entry.cache_result == "miss")

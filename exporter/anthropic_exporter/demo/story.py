@@ -1,0 +1,105 @@
+"""What the demo shows, as values: moments, the moving picture, and the dollars that an early alert saves."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+#: Hours until a report that is made once a day tells of an incident.
+REPORT_HOURS = 9
+_MINUTE = 60.0
+
+CALM, INCIDENT, REPAIRED = "calm", "incident", "repaired"
+FIRED, NOTIFIED = "fired", "notified"
+
+
+class Moment(NamedTuple):
+    """Something that happened, `at` seconds after the application started."""
+
+    at: float
+    kind: str
+    text: str
+
+
+class Loss(NamedTuple):
+    """What the lost cache cost above a working one, up to a moment.
+
+    `seconds` is the time since the incident, `usd_per_minute` its measured pace, `usd_per_request` the mean of the
+    requests that missed.
+    """
+
+    seconds: float
+    requests: int
+    usd: float
+    usd_per_minute: float
+    usd_per_request: float
+
+    @property
+    def until_report_usd(self) -> float:
+        """What the same pace costs until a daily report tells of it."""
+        return self.usd_per_minute * _MINUTE * REPORT_HOURS
+
+    @property
+    def of_a_thousand_usd(self) -> float:
+        """What a thousand such requests cost above a working cache."""
+        return self.usd_per_request * 1000
+
+
+class FeatureLine(NamedTuple):
+    """One feature now. `hit_ratio` is None where no request asked for the cache."""
+
+    name: str
+    requests_per_minute: float
+    usd_per_minute: float
+    hit_ratio: float | None
+
+
+class Picture(NamedTuple):
+    """One frame of the view. Seconds count from the start of the application.
+
+    `spend` and `hits` are one pair a call: when it ended with what it cost, or with whether it read the cache.
+    """
+
+    now: float
+    planned: float
+    phase: str
+    window: float
+    spend: tuple[tuple[float, float], ...]
+    hits: tuple[tuple[float, bool], ...]
+    features: tuple[FeatureLine, ...]
+    tokens_per_minute: dict[str, float]
+    hit_ratio: float | None
+    broken_feature: str
+    moments: tuple[Moment, ...]
+    loss: Loss | None
+    threshold_usd_per_minute: float
+    links: tuple[tuple[str, str], ...]
+    left_out: str
+
+    @property
+    def usd_per_minute(self) -> float:
+        """The pace of everything together."""
+        return sum(feature.usd_per_minute for feature in self.features)
+
+    def moment(self, kind: str) -> Moment | None:
+        """The first moment of this kind, if it came."""
+        return next((moment for moment in self.moments if moment.kind == kind), None)
+
+
+class Ending(NamedTuple):
+    """How it went: the loss until the notification, or until the end where none came.
+
+    `tokens_lost` is the cached prompt of the broken feature, on `model`. `left_out` says why nobody could be notified.
+    """
+
+    moments: tuple[Moment, ...]
+    loss: Loss | None
+    notified: bool
+    model: str
+    tokens_lost: int
+    left_out: str = ""
+    notes: tuple[str, ...] = ()
+
+
+def pace(spend: tuple[tuple[float, float], ...], at: float, window: float) -> float:
+    """Dollars a minute over the `window` seconds before `at`."""
+    return sum(usd for when, usd in spend if at - window < when <= at) / window * _MINUTE
