@@ -20,7 +20,7 @@ LAYERS = [
     {"price_file", "stream", "render"},
     {"prices", "metrics", "collector"},
     {"recorder"},
-    {"attempt"},
+    {"attempt", "batches"},
     {"tee", "server"},
     {"capture"},
 ]

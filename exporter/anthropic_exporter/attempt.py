@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any
 from .attribution import current
 from .call import ABANDONED, CANCELLED, CONNECTION_ERROR, REFUSAL, SUCCESS, TIMEOUT, TRUNCATED, Call
 from .inflate import inflater
+from .platforms import is_regional
 from .rate_limits import is_rate_limit_header
 from .reading import asks_for_caching, error_type, read_message
-from .retries import Failed
+from .retries import PATIENCE_SECONDS, Failed, may_be_retried
 from .stream import JsonFold, StreamFold, Unread, aws_stream, sse_stream
 
 if TYPE_CHECKING:
@@ -39,13 +40,17 @@ class Attempt:
     __slots__ = (
         "__weakref__",
         "_at",
+        "_began",
         "_done",
         "_fold",
+        "_inflight",
         "_key",
         "_rate_limit_headers",
         "_recorder",
+        "_regional",
         "_request",
         "_retry_reason",
+        "_should_retry",
         "_started",
         "_status",
         "_streamed",
@@ -65,19 +70,25 @@ class Attempt:
         before = recorder.retries.before(key) if retries_taken else None
         self._retry_reason = ("unknown" if before is None else before.outcome) if retries_taken else ""
         self._status = 0
+        self._should_retry = ""
+        self._regional = False
         self._rate_limit_headers: tuple[tuple[str, str], ...] = ()
         self._fold: StreamFold = _NO_BODY
         self._streamed = False
         self._ttft: float | None = None
         self._done = False
+        self._inflight = recorder.inflight
         self._at = recorder.begin(id(self), self.model, self._where)
         self._started = time.perf_counter()
+        self._began = self._started if before is None else before.began
 
     # -- what happens to it, in order
 
-    def head(self, status: int, headers: Any, *, buffered: bool) -> None:
+    def head(self, status: int, headers: Any, path: str, *, buffered: bool) -> None:
         """The response's status and headers came. `buffered`: its body was already read and decompressed."""
         self._status = status
+        self._should_retry = headers.get("x-should-retry", "")
+        self._regional = is_regional(path)
         self._rate_limit_headers = tuple(pair for pair in headers.items() if is_rate_limit_header(pair[0]))
         kind, encoding = headers.get("content-type", ""), "" if buffered else headers.get("content-encoding", "")
         if "text/event-stream" in kind:
@@ -128,15 +139,12 @@ class Attempt:
 
     def raised(self, error: BaseException) -> None:
         """The attempt, or reading its body, raised."""
-        outcome = outcome_of(error)
-        if not self._status:
-            self._recorder.retries.failed(self._key, Failed(outcome))
-        self._finish(outcome, later=False)
+        self._finish(outcome_of(error), later=False)
 
     def forget(self) -> None:
         """There was no attempt, or it cannot be read."""
         self._done = True
-        self._recorder.inflight.end(id(self))
+        self._inflight.end(id(self))
 
     def _broken(self, error: BaseException) -> None:
         """Stop reading this body; what is known of it is recorded when it ends."""
@@ -147,48 +155,70 @@ class Attempt:
         if self._done:
             return
         self._done = True
-        seconds = time.perf_counter() - self._started
+        ended = time.perf_counter()
         try:
-            self._recorder.inflight.end(id(self))
-            self._fold.close()
-            call = self._call(self._outcome(unless_complete), seconds)
+            self._inflight.end(id(self))
+            if self._inflight is self._recorder.inflight:  # else this process was forked since: the parent counts it
+                self._read_rest(whole=unless_complete == TRUNCATED)
+                outcome = self._outcome(unless_complete)
+                call = self._call(outcome, ended, last=not self._failed(outcome, ended))
+                (self._recorder.record_later if later else self._recorder.record)(call)
         except Exception as error:  # noqa: BLE001 - the error boundary
             self._recorder.failed("attempt", error)
-            return
         finally:
             self._request = {}
-        (self._recorder.record_later if later else self._recorder.record)(call)
+
+    def _read_rest(self, *, whole: bool) -> None:
+        """Read what was only kept. A part of a JSON body, or an error page of a proxy, is no failure of ours."""
+        try:
+            self._fold.close()
+        except Exception as error:  # noqa: BLE001 - the error boundary
+            self._broken(error)
+        if self._fold.malformed and self._status < _FIRST_ERROR_STATUS and (whole or self._streamed):
+            self._recorder.failed("stream", ValueError("unreadable events in a response body"))
 
     def _outcome(self, unless_complete: str) -> str:
         fold = self._fold
         if self._status >= _FIRST_ERROR_STATUS:
-            outcome = error_type(fold.message, self._status)
-            self._recorder.retries.failed(self._key, Failed(outcome))
-            return outcome
+            return error_type(fold.message, self._status)
         if fold.error:
             return fold.error
         if not fold.stopped:
             return unless_complete
         return REFUSAL if fold.message.get("stop_reason") == REFUSAL else SUCCESS
 
-    def _call(self, outcome: str, seconds: float) -> Call:
+    def _failed(self, outcome: str, ended: float) -> bool:
+        """Whether the SDK may try again. If it does, it finds here why and since when."""
+        if not may_be_retried(self._status, self._should_retry, outcome):
+            return False
+        deadline = float("inf") if self._prewarming else ended + PATIENCE_SECONDS
+        failed = Failed(outcome, self.model, self._where.feature, self._began, ended, deadline)
+        self._recorder.retries.failed(self._key, failed)
+        return True
+
+    @property
+    def _prewarming(self) -> bool:
+        """`max_tokens: 0` fills the prompt cache and answers nothing; its times say nothing about answers."""
+        return self._request.get("max_tokens") == 0
+
+    def _call(self, outcome: str, ended: float, *, last: bool) -> Call:
         """The call: with tokens where a message came, without where an error or nothing did."""
-        fold, prewarming = self._fold, self._request.get("max_tokens") == 0
-        if fold.malformed:
-            self._recorder.failed("stream", ValueError("unreadable events in a response body"))
-        common = Call(
+        timed = not self._prewarming
+        call = Call(
             model=self.model,
             outcome=outcome,
             feature=self._where.feature,
             user=self._where.user,
             task=self._where.task,
             started_at=self._at,
-            duration_seconds=None if prewarming else seconds,
-            time_to_first_token_seconds=None if prewarming else self._ttft,
+            duration_seconds=ended - self._started if timed else None,
+            time_to_first_token_seconds=self._ttft if timed else None,
+            call_duration_seconds=ended - self._began if timed and last else None,
+            regional=self._regional,
             retry_reason=self._retry_reason,
             rate_limit_headers=self._rate_limit_headers,
         )
-        return self._with_message(common) if fold.message.get("usage") is not None else common
+        return self._with_message(call) if self._fold.message.get("usage") is not None else call
 
     def _with_message(self, call: Call) -> Call:
         fold = self._fold
@@ -206,7 +236,8 @@ class Attempt:
             cache_miss_reason=reading.cache_miss_reason,
             inference_geo=reading.inference_geo,
             billable=reading.billable,
-            estimated_output_tokens=0 if fold.final_usage else fold.estimated_output_tokens,
+            estimate=reading.estimate,
+            estimated_output_tokens=0 if fold.stopped else fold.estimated_output_tokens,
         )
 
 

@@ -6,7 +6,7 @@ import functools
 import inspect
 import itertools
 from collections.abc import Callable
-from contextvars import ContextVar, Token
+from contextvars import ContextVar
 from typing import Any, NamedTuple, TypeVar
 
 from .call import Task
@@ -24,12 +24,15 @@ class Attribution(NamedTuple):
 
 
 _task_numbers = itertools.count(1)
-_current: ContextVar[Attribution] = ContextVar("anthropic_exporter_attribution", default=Attribution())  # noqa: B039 - immutable
+
+# The open blocks of a context, innermost last. A value rather than tokens: a block may be left in another context than
+# it was entered in, where a token would raise, as when the event loop finalizes an abandoned async generator.
+_blocks: ContextVar[tuple[Attribution, ...]] = ContextVar("anthropic_exporter_attribution", default=(Attribution(),))
 
 
 def current() -> Attribution:
     """The attribution of the running block."""
-    return _current.get()
+    return _blocks.get()[-1]
 
 
 _NO_TASK = ("", None, None)
@@ -41,6 +44,9 @@ class attribution:  # noqa: N801 - reads as a statement: `with attribution(...)`
     Holds across `await`, in tasks, in `asyncio.to_thread` and in copied contexts. A plain `threading.Thread` starts
     unattributed, as Python has it. A nested block changes only what it names. A stream belongs to the block in which it
     was asked for. Values are short names of few features and users; see the README on bounded labels.
+
+    A generator that is decorated is attributed while it runs and not while its consumer does. A block that is opened
+    inside of an undecorated generator and spans a `yield` is seen by the consumer too, as Python has it.
 
     Args:
         feature: the part of the application that spends, such as "summarise".
@@ -68,43 +74,109 @@ class attribution:  # noqa: N801 - reads as a statement: `with attribution(...)`
         self._feature = feature
         self._user = user
         self._limits = (task or "", max_calls, max_usd)
-        self._tokens: list[Token[Attribution]] = []
 
     def __enter__(self) -> Attribution:
-        outer = _current.get()
+        blocks = _blocks.get()
+        outer = blocks[-1]
         inner = Attribution(
             outer.feature if self._feature is None else str(self._feature),
             outer.user if self._user is None else str(self._user),
             outer.task if self._limits == _NO_TASK else Task(next(_task_numbers), *self._limits),
         )
-        self._tokens.append(_current.set(inner))
+        _blocks.set((*blocks, inner))
         return inner
 
     def __exit__(self, *_: object) -> None:
-        _current.reset(self._tokens.pop())
-
-    def _again(self) -> attribution:
-        """The same block for one more run, which may be in another thread."""
-        task, max_calls, max_usd = self._limits
-        return attribution(feature=self._feature, user=self._user, task=task, max_calls=max_calls, max_usd=max_usd)
+        blocks = _blocks.get()
+        if len(blocks) > 1:
+            _blocks.set(blocks[:-1])
 
     def __call__(self, function: _F) -> _F:
         """Decorate a plain, async, generator or async generator function."""
-        wrapper = _wrapper(function, self._again)
-        return functools.wraps(function)(wrapper)  # type: ignore[return-value]
+        return functools.wraps(function)(_wrapper(function, self))  # type: ignore[return-value]
 
 
-def _wrapper(function: Callable[..., Any], block: Callable[[], attribution]) -> Callable[..., Any]:
+def _wrapper(function: Callable[..., Any], block: attribution) -> Callable[..., Any]:
+    """Of the same kind as `function`, because frameworks look at the kind."""
     if inspect.iscoroutinefunction(function):
+        return _coroutine(function, block)
+    if inspect.isasyncgenfunction(function):
+        return _async_generator(function, block)
+    return (_generator if inspect.isgeneratorfunction(function) else _plain)(function, block)
 
-        async def in_coroutine(*args: Any, **kwargs: Any) -> Any:
-            with block():
-                return await function(*args, **kwargs)
 
-        return in_coroutine
-
-    def in_call(*args: Any, **kwargs: Any) -> Any:
-        with block():
+def _plain(function: Callable[..., Any], block: attribution) -> Callable[..., Any]:
+    def wrapper(*args: Any, **kwargs: Any) -> Any:
+        with block:
             return function(*args, **kwargs)
 
-    return in_call
+    return wrapper
+
+
+def _coroutine(function: Callable[..., Any], block: attribution) -> Callable[..., Any]:
+    async def wrapper(*args: Any, **kwargs: Any) -> Any:
+        with block:
+            return await function(*args, **kwargs)
+
+    return wrapper
+
+
+class _Step:
+    """The blocks of a generator, in place while it runs and away while its consumer does."""
+
+    def __init__(self, block: attribution) -> None:
+        with block:
+            self._inside = _blocks.get()
+        self._outside = _blocks.get()
+
+    def __enter__(self) -> None:
+        self._outside = _blocks.get()
+        _blocks.set(self._inside)
+
+    def __exit__(self, *_: object) -> None:
+        self._inside = _blocks.get()
+        _blocks.set(self._outside)
+
+
+def _generator(function: Callable[..., Any], block: attribution) -> Callable[..., Any]:
+    def wrapper(*args: Any, **kwargs: Any) -> Any:
+        generator, step = function(*args, **kwargs), _Step(block)
+        resume: Callable[[], Any] = functools.partial(next, generator)
+        while True:
+            try:
+                with step:
+                    value = resume()
+            except StopIteration as stop:
+                return stop.value
+            try:
+                resume = functools.partial(generator.send, (yield value))
+            except GeneratorExit:
+                with step:
+                    generator.close()
+                raise
+            except BaseException as error:  # noqa: BLE001 - thrown in by the consumer, for the generator to handle
+                resume = functools.partial(generator.throw, error)
+
+    return wrapper
+
+
+def _async_generator(function: Callable[..., Any], block: attribution) -> Callable[..., Any]:
+    async def wrapper(*args: Any, **kwargs: Any) -> Any:
+        generator, step = function(*args, **kwargs), _Step(block)
+        resume: Callable[[], Any] = generator.__anext__
+        while True:
+            try:
+                with step:
+                    value = await resume()
+            except StopAsyncIteration:
+                return
+            try:
+                resume = functools.partial(generator.asend, (yield value))
+            except GeneratorExit:
+                with step:
+                    await generator.aclose()
+                raise
+            except BaseException as error:  # noqa: BLE001 - thrown in by the consumer, for the generator to handle
+                resume = functools.partial(generator.athrow, error)
+
+    return wrapper

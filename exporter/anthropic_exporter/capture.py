@@ -6,13 +6,16 @@ Source: platform.claude.com/docs, SDKs, middleware, read 2026-11-21.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import functools
+from collections.abc import Callable, Iterable
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
 from anthropic import APIRequest, Middleware
 
 from .attempt import Attempt
 from .attribution import current
+from .batches import BatchLookup, BatchResults, batch_of_results, is_about_batches
 from .errors import SpendLimitExceeded
 from .tee import tee
 
@@ -20,6 +23,12 @@ if TYPE_CHECKING:
     from anthropic._middleware import AsyncCallNext, CallNext
 
     from .recorder import Recorder
+
+
+Watched = Attempt | BatchResults | BatchLookup
+
+# The attempts that are being sent from here, by recorder: a client may carry the middleware of one recorder twice.
+_sending: ContextVar[tuple[tuple[Any, ...], ...]] = ContextVar("anthropic_exporter_sending", default=())
 
 
 class Capture(Middleware):
@@ -35,30 +44,38 @@ class Capture(Middleware):
         """Pass a sync attempt through, unless a gate stops it."""
         if self.recorder.gates:
             request = self._admitted(request)
-        attempt = self._begin(request)
-        if attempt is None:
+        watched = self._begin(request)
+        if watched is None:
             return call_next(request)
+        outer = _sending.get()
+        _sending.set((*outer, self._name(request)))
         try:
             response = call_next(request)
         except BaseException as error:
-            attempt.raised(error)
+            watched.raised(error)
             raise
-        self._responded(attempt, response)
+        finally:
+            _sending.set(outer)
+        self._responded(watched, response)
         return response
 
     async def handle_async(self, request: APIRequest, call_next: AsyncCallNext) -> Any:
         """Pass an async attempt through, unless a gate stops it."""
         if self.recorder.gates:
             request = self._admitted(request)
-        attempt = self._begin(request)
-        if attempt is None:
+        watched = self._begin(request)
+        if watched is None:
             return await call_next(request)
+        outer = _sending.get()
+        _sending.set((*outer, self._name(request)))
         try:
             response = await call_next(request)
         except BaseException as error:
-            attempt.raised(error)
+            watched.raised(error)
             raise
-        self._responded(attempt, response)
+        finally:
+            _sending.set(outer)
+        self._responded(watched, response)
         return response
 
     def _admitted(self, request: APIRequest) -> APIRequest:
@@ -80,71 +97,111 @@ class Capture(Middleware):
             recorder.failed("gate", error)
         return request
 
-    def _begin(self, request: APIRequest) -> Attempt | None:
+    def _name(self, request: APIRequest) -> tuple[Any, ...]:
+        return (id(self.recorder), request.options.idempotency_key, request.retries_taken, request.url)
+
+    def _begin(self, request: APIRequest) -> Watched | None:
         try:
-            if not _is_message_request(request):
+            if self._name(request) in _sending.get():
                 return None
-            return Attempt(self.recorder, request.json, request.retries_taken, request.options.idempotency_key)
+            return _watched(self.recorder, request)
         except Exception as error:  # noqa: BLE001 - the error boundary
-            self.recorder.failed("begin", error)
+            self._failed("begin", error)
             return None
 
-    def _responded(self, attempt: Attempt, response: Any) -> None:
+    def _responded(self, watched: Watched, response: Any) -> None:
         try:
             http = getattr(response, "http_response", None)
             if http is None:  # another middleware answered from memory: no HTTP attempt was made
-                attempt.forget()
+                watched.forget()
                 return
             buffered = http.is_closed
-            attempt.head(http.status_code, http.headers, buffered=buffered)
+            watched.head(http.status_code, http.headers, _path_of(http), buffered=buffered)
             if buffered:
-                attempt.body(http.content)
-            else:
-                http.stream = tee(http.stream, attempt, type(http).__module__.partition(".")[0])
+                watched.body(http.content)
+            elif not isinstance(watched, BatchLookup):
+                http.stream = tee(http.stream, watched, type(http).__module__.partition(".")[0])
         except Exception as error:  # noqa: BLE001 - the error boundary
-            attempt.forget()
-            self.recorder.failed("response", error)
+            watched.forget()
+            self._failed("response", error)
+
+    def _failed(self, stage: str, error: Exception) -> None:
+        self.recorder.failed(stage, error)
+        self.recorder.drain()
+
+
+def _watched(recorder: Recorder, request: APIRequest) -> Watched | None:
+    """What watches this request: an attempt, a reader of batch results, or nothing where nothing is billed."""
+    path = request.url.partition("?")[0]
+    if _is_message_request(request):
+        return Attempt(recorder, request.json, request.retries_taken, request.options.idempotency_key)
+    if not is_about_batches(path):
+        return None
+    batch = batch_of_results(path)
+    return BatchResults(recorder, batch) if batch else BatchLookup(recorder)
+
+
+def _path_of(http: Any) -> str:
+    """The path as sent, percent-encoded; empty for a response that another middleware made by itself."""
+    try:
+        path: str = http.request.url.raw_path.partition(b"?")[0].decode()
+    except RuntimeError:
+        return ""
+    return path
 
 
 def instrument(recorder: Recorder) -> Callable[[], None]:
     """Record every client created from now on, without a change where clients are made.
 
     Wraps the two base classes that every client class of the SDK goes through. Clients that already carry the
-    recorder's middleware are left alone; calling it twice changes nothing.
+    recorder's middleware are left alone. Calling it again for the same recorder changes nothing, and undoes nothing.
+    Several recorders may be instrumented, and undone in any order.
 
     Returns:
         A function that undoes it; clients created meanwhile keep recording.
     """
     from anthropic import _base_client  # noqa: PLC0415 - only those who call this depend on it
 
-    undo = [_wrap_init(cls, recorder) for cls in (_base_client.SyncAPIClient, _base_client.AsyncAPIClient)]
+    if recorder in _instrumented:
+        return lambda: None
+    _instrumented.append(recorder)
+    unwrap = [_wrap_init(cls) for cls in (_base_client.SyncAPIClient, _base_client.AsyncAPIClient)]
 
     def uninstrument() -> None:
-        for one in undo:
+        if recorder in _instrumented:
+            _instrumented.remove(recorder)
+        for one in () if _instrumented else unwrap:
             one()
 
     return uninstrument
 
 
-def _wrap_init(cls: type[Any], recorder: Recorder) -> Callable[[], None]:
+_instrumented: list[Recorder] = []
+
+
+def _wrap_init(cls: type[Any]) -> Callable[[], None]:
     original = cls.__init__
-    if getattr(original, "_anthropic_exporter_recorder", None) is recorder:
-        return lambda: None
+    if hasattr(original, "_anthropic_exporter_wraps"):
+        return lambda: _unwrap_init(cls)
 
+    @functools.wraps(original)
     def init(self: Any, *args: Any, middleware: Any = None, **kwargs: Any) -> None:
-        chain = tuple(middleware or ())
-        if not any(isinstance(one, Capture) and one.recorder is recorder for one in chain):
-            chain = (*chain, Capture(recorder))
-        original(self, *args, middleware=chain, **kwargs)
+        original(self, *args, middleware=_with_captures(middleware or ()), **kwargs)
 
-    init._anthropic_exporter_recorder = recorder  # type: ignore[attr-defined]  # noqa: SLF001 - our own mark
-
-    def undo() -> None:
-        if cls.__init__ is init:
-            cls.__init__ = original
-
+    init._anthropic_exporter_wraps = original  # type: ignore[attr-defined]  # noqa: SLF001 - our own mark
     cls.__init__ = init
-    return undo
+    return lambda: _unwrap_init(cls)
+
+
+def _unwrap_init(cls: type[Any]) -> None:
+    """Put the original back, unless somebody wrapped ours since: then ours stays and adds nothing."""
+    cls.__init__ = getattr(cls.__init__, "_anthropic_exporter_wraps", cls.__init__)
+
+
+def _with_captures(middleware: Iterable[Any]) -> tuple[Any, ...]:
+    chain = tuple(middleware)
+    carried = [one.recorder for one in chain if isinstance(one, Capture)]
+    return (*chain, *(Capture(recorder) for recorder in _instrumented if recorder not in carried))
 
 
 def _model_of(request: APIRequest) -> str:

@@ -115,7 +115,8 @@ CALL_DURATION = Family(
     "anthropic_call_duration_seconds",
     HISTOGRAM,
     _WHERE,
-    "Seconds from the first attempt of a call to the end of its last, waits between retries included.",
+    "Seconds from the first attempt of a call to the end of its last, waits between retries included. "
+    "One whose last attempt failed is in it once nobody has tried again for 90 s.",
     (0.1, 0.25, 0.5, 1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1800),
 )
 TTFT = Family(

@@ -29,5 +29,5 @@ class Bounded:
         if self._room <= 0 or len(value) > _MAX_CHARS:
             return OTHER
         self._room -= 1
-        self._known[value] = value
-        return value
+        self._known[value] = readable = value.encode(errors="replace").decode()  # a lone surrogate cannot be shown
+        return readable

@@ -26,13 +26,14 @@ _EXPECTED_OUTCOMES = (SUCCESS, "rate_limit_error", "overloaded_error")
 _THINKING, _MISS_COST, _SAVINGS, _PREMIUM, _ESTIMATED = range(5)
 _CACHE_RESULT = {result: 5 + index for index, result in enumerate(_CACHE_RESULTS)}
 _DURATION = 5 + len(_CACHE_RESULTS)
-_TTFT = _DURATION + width(f.DURATION)
+_CALL_DURATION = _DURATION + width(f.DURATION)
+_TTFT = _CALL_DURATION + width(f.CALL_DURATION)
 _OUTPUT_TOKENS = _TTFT + width(f.TTFT)
 _COST = _OUTPUT_TOKENS + width(f.REQUEST_OUTPUT_TOKENS)
 _PLACE_FAMILIES = (
     *(f.THINKING, f.CACHE_MISS_COST, f.CACHE_SAVINGS, f.CACHE_WRITE_PREMIUM, f.ESTIMATED_TOKENS),
     *(f.CACHE_REQUESTS for _ in _CACHE_RESULTS),
-    *(f.DURATION, f.TTFT, f.REQUEST_OUTPUT_TOKENS, f.REQUEST_COST),
+    *(f.DURATION, f.CALL_DURATION, f.TTFT, f.REQUEST_OUTPUT_TOKENS, f.REQUEST_COST),
 )
 
 
@@ -75,7 +76,7 @@ class Metrics:
         self._places: dict[tuple[str, str], Place] = {}
         self._speed: dict[str, Block] = {}
         self._counters: dict[tuple[str, tuple[str, ...]], Block] = {}
-        self._rate_limit_headers: dict[str, tuple[tuple[str, str], ...]] = {}
+        self._rate_limit_headers: dict[str, tuple[float, tuple[tuple[str, str], ...]]] = {}
         self._last_record = 0.0
 
     # -- label sets
@@ -182,17 +183,22 @@ class Metrics:
         if call.stop_reason:
             self._counter(f.STOP_REASONS, (slot.place.model, slot.place.feature, call.stop_reason))[0] += 1.0
         if call.rate_limit_headers:
-            self._rate_limit_headers[slot.place.model] = call.rate_limit_headers
+            self._keep_rate_limits(slot.place.model, call)
         if call.retry_reason or call.cache_miss_reason or call.server_tools or call.estimated_output_tokens:
             self._write_rare(call, bill, slot)
+        if call.estimate:
+            self.count(f.ESTIMATED_COST, (slot.place.model, slot.place.feature, call.estimate), bill.total_usd)
         return slot
 
     def _write_times(self, call: Call, place: Place) -> None:
-        seconds, first = call.duration_seconds, call.time_to_first_token_seconds
+        seconds, first, whole = call.duration_seconds, call.time_to_first_token_seconds, call.call_duration_seconds
         block = place.block
         if seconds is not None:
             block[_DURATION + bisect_left(f.DURATION.buckets, seconds)] += 1.0
-            block[_TTFT - 1] += seconds
+            block[_CALL_DURATION - 1] += seconds
+        if whole is not None:
+            block[_CALL_DURATION + bisect_left(f.CALL_DURATION.buckets, whole)] += 1.0
+            block[_TTFT - 1] += whole
         if first is not None:
             block[_TTFT + bisect_left(f.TTFT.buckets, first)] += 1.0
             block[_OUTPUT_TOKENS - 1] += first
@@ -200,6 +206,18 @@ class Metrics:
                 speed, rate = self._speed_block(place.model), call.output_tokens / (seconds - first)
                 speed[bisect_left(f.TOKENS_PER_SECOND.buckets, rate)] += 1.0
                 speed[-1] += rate
+
+    def write_call_duration(self, model: str, feature: str, seconds: float) -> None:
+        """Write the duration of a call whose end was only known later."""
+        block = self._place(self._fold("model", model), self._fold("feature", feature)).block
+        block[_CALL_DURATION + bisect_left(f.CALL_DURATION.buckets, seconds)] += 1.0
+        block[_TTFT - 1] += seconds
+
+    def _keep_rate_limits(self, model: str, call: Call) -> None:
+        """Keep the newest: a long stream ends with headers that are as old as its beginning."""
+        at, _ = self._rate_limit_headers.get(model, (0.0, ()))
+        if call.started_at >= at:
+            self._rate_limit_headers[model] = (call.started_at, call.rate_limit_headers)
 
     def _write_spend(self, call: Call, bill: Bill, slot: Slot, second: int) -> None:
         inferences, costs, place = call.inferences, bill.costs, slot.place
@@ -264,7 +282,7 @@ class Metrics:
             ],
             f.LAST_RECORD.name: [_gauge((), self._last_record)],
         }
-        for model, headers in self._rate_limit_headers.items():
+        for model, (_, headers) in self._rate_limit_headers.items():
             for limit in rate_limits(headers):
                 for name, value in _rate_limit_gauges(limit):
                     found.setdefault(name, []).append(_gauge((model, limit.resource), value))

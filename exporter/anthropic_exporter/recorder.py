@@ -27,6 +27,7 @@ from .prices import PriceBook
 from .reading import read_usage
 from .render import Renderer
 from .retries import Retries
+from .seen import SeenResults
 
 if TYPE_CHECKING:
     from .capture import Capture
@@ -89,12 +90,14 @@ class Recorder:
         self._lock = threading.Lock()
         self._pending: deque[Call] = deque()
         self._events: deque[tuple[f.Family, tuple[str, ...]]] = deque()
+        self._lines: deque[tuple[Any, ...]] = deque()
         self._logged: dict[str, float] = {}
         self._unpriced: set[str] = set()
         self._renderer = Renderer()
         self._metrics = Metrics(self._clock, self._features)
         self.inflight = Inflight()
         self.retries = Retries()
+        self.seen = SeenResults()
         places = [(model, feature, "") for model in self._models for feature in self._features or ("",)]
         self._expected: deque[tuple[str, str, str]] = deque(places)
         self._seen: set[tuple[str, str, str]] = set()
@@ -210,10 +213,12 @@ class Recorder:
     def read(self) -> dict[str, list[Reading]]:
         """Every series, by family name, as of now."""
         with self._lock:
+            self._give_up()
             self._drain_locked()
             found = self._metrics.cells.read()
             found.update(self._metrics.gauges())
             found.update(self._process_gauges())
+        self._say()
         return found
 
     def render(self, *, openmetrics: bool = False) -> bytes:
@@ -230,19 +235,31 @@ class Recorder:
                 self._drain_locked()
             finally:
                 self._lock.release()
+        if self._lines:
+            self._say()
 
     def _drain_locked(self) -> None:
-        metrics, pending, expected, events = self._metrics, self._pending, self._expected, self._events
-        while pending or expected or events:
+        metrics, pending, expected = self._metrics, self._pending, self._expected
+        while pending or expected:
             try:
                 while expected:
                     metrics.expect(*expected.popleft())
                 while pending:
                     self._write(pending.popleft())
-                while events:
-                    metrics.count_event(*events.popleft())
             except Exception as error:  # noqa: BLE001 - the error boundary
                 self.failed("record", error)
+        while self._events:
+            family, labels = self._events.popleft()
+            try:
+                metrics.count_event(family, labels)
+            except Exception as error:  # noqa: BLE001 - the error boundary
+                if family is not f.RECORD_ERRORS:  # counting a failure is where failures end
+                    self.failed("record", error)
+
+    def _give_up(self) -> None:
+        """Count the duration of calls whose last attempt failed: nobody has tried again for so long."""
+        for failed in self.retries.given_up(time.perf_counter()):
+            self._metrics.write_call_duration(failed.model, failed.feature, failed.ended - failed.began)
 
     def _write(self, call: Call) -> None:
         bill = self.prices.bill(call)
@@ -274,9 +291,10 @@ class Recorder:
     # -- the error boundary
 
     def failed(self, stage: str, error: BaseException) -> None:
-        """Count and log a failure of ours. With `strict` it is raised instead.
+        """Count a failure of ours, and log it once a minute. With `strict` it is raised instead.
 
-        The log line holds the error's type and place, never its text, which could carry a prompt.
+        Only appends, because a finalizer may have failed: `drain` counts and logs. The log line holds the error's type
+        and place, never its text, which could carry a prompt.
         """
         self._events.append((f.RECORD_ERRORS, (stage,)))
         if self._strict:
@@ -284,8 +302,8 @@ class Recorder:
         now = self._clock()
         if now - self._logged.get(stage, float("-inf")) >= _LOG_EVERY_SECONDS:
             self._logged[stage] = now
-            kind, place = type(error).__name__, _place(error)
-            _log.warning("recording failed at stage %s: %s at %s; the application is not affected", stage, kind, place)
+            line = "recording failed at stage %s: %s at %s; the application is not affected"
+            self._lines.append((line, stage, type(error).__name__, _place(error)))
 
     def malformed(self, stage: str, fields: tuple[str, ...]) -> None:
         """Count fields of a response that no server should send; they were taken as 0."""
@@ -297,11 +315,18 @@ class Recorder:
         for inference, cost in zip(call.inferences, bill.costs, strict=True):
             if cost is None and inference.model not in self._unpriced and len(self._unpriced) < _MOST_UNPRICED_LINES:
                 self._unpriced.add(inference.model)
-                _log.warning(
-                    "no price for model %.120r (tier %s): tokens are counted, dollars are not; add it to a price file",
-                    inference.model,
-                    call.tier,
+                line = (
+                    "no price for model %.120r (tier %s): tokens are counted, dollars are not; add it to a price file"
                 )
+                self._lines.append((line, inference.model, call.tier))
+
+    def _say(self) -> None:
+        """Log what is to be said. Never under our lock: a log handler may take its time, or scrape."""
+        while self._lines:
+            try:
+                _log.warning(*self._lines.popleft())
+            except Exception:  # noqa: BLE001, S112 - another thread said it, or a log filter failed: not ours
+                continue
 
 
 def _place(error: BaseException) -> str:

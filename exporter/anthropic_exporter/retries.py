@@ -4,9 +4,31 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from .call import CONNECTION_ERROR, TIMEOUT
+
 _MOST = 4096
+_FIRST_ERROR_STATUS = 400
 #: The SDK waits at most 8 s between attempts unless the server names a time; nobody comes back much later than that.
 PATIENCE_SECONDS = 90.0
+_RETRIED_STATUSES = frozenset({408, 409, 429})
+_FIRST_SERVER_ERROR = 500
+
+
+def may_be_retried(status: int, should_retry: str, outcome: str) -> bool:
+    """Whether the SDK tries again after such an attempt, if it has tries left.
+
+    Source: `_should_retry` and `_should_retry_exception` of the SDK, the same in 0.108.0 and 2.12.0.
+
+    Args:
+        status: the HTTP status; 0 where no response came.
+        should_retry: the response header `x-should-retry`, which decides where it is sent.
+        outcome: the outcome of the attempt.
+    """
+    if not status:
+        return outcome in (TIMEOUT, CONNECTION_ERROR)
+    if should_retry in ("true", "false"):
+        return should_retry == "true" and status >= _FIRST_ERROR_STATUS
+    return status in _RETRIED_STATUSES or status >= _FIRST_SERVER_ERROR
 
 
 class Failed(NamedTuple):

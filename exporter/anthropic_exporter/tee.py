@@ -12,10 +12,11 @@ from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 from .attempt import Attempt
+from .batches import BatchResults
 from .stream import COMPACT_CHUNKS
 
 
-def tee(stream: Any, attempt: Attempt, library: str) -> Any:
+def tee(stream: Any, attempt: Attempt | BatchResults, library: str) -> Any:
     """A stream of the same kind (sync, async or both) that tells `attempt` what passes.
 
     Args:
@@ -30,7 +31,7 @@ def tee(stream: Any, attempt: Attempt, library: str) -> Any:
 
 
 class _Tee:
-    def __init__(self, inner: Any, attempt: Attempt) -> None:
+    def __init__(self, inner: Any, attempt: Attempt | BatchResults) -> None:
         self._inner = inner
         self._attempt = attempt
 

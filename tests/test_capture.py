@@ -1,0 +1,474 @@
+"""Every way into the API, through the real SDK and a real socket: seen once an attempt, unchanged for the caller."""
+
+from __future__ import annotations
+
+import json
+
+import anthropic
+import pytest
+from prometheus_client import CollectorRegistry
+from pydantic import BaseModel
+
+from anthropic_exporter import Recorder, attribution
+from anthropic_exporter.simulator.fake_api import Scripted
+from bodies import ASK, MODEL, USAGE, answer, events, refused, streamed
+from support import Samples
+
+pytest_plugins = ("fixtures_fake_api",)
+
+#: Of one answer with `USAGE`: 100 input, 2000 read from the cache, 50 output, at 4, 0.20 and 20 dollars a million.
+TOKENS, DOLLARS = 2150, 0.0018
+
+
+class Verdict(BaseModel):
+    good: bool
+
+
+def options(fake_api, **kwargs):
+    return {"api_key": "sk-ant-test", "base_url": fake_api.base_url, "max_retries": 0} | kwargs
+
+
+@pytest.fixture
+def client(fake_api, recorder):
+    with anthropic.Anthropic(**options(fake_api, middleware=[recorder.middleware()])) as client:
+        yield client
+
+
+@pytest.fixture
+async def async_client(fake_api, recorder):
+    async with anthropic.AsyncAnthropic(**options(fake_api, middleware=[recorder.middleware()])) as client:
+        yield client
+
+
+def counted(samples, **outcomes):
+    """Requests by outcome, nothing else than these."""
+    for outcome, count in outcomes.items():
+        assert samples("anthropic_requests_total", outcome=outcome) == count, outcome
+    assert samples("anthropic_requests_total") == sum(outcomes.values())
+
+
+# -- each entry point: what it sends back to play, how it is called, sync and async
+
+
+def create(client):
+    return client.messages.create(**ASK).to_dict()
+
+
+def create_stream(client):
+    return [event.to_dict() for event in client.messages.create(**ASK, stream=True)]
+
+
+def stream_text(client):
+    with client.messages.stream(**ASK) as stream:
+        return list(stream.text_stream), stream.get_final_message().to_dict()
+
+
+def stream_events(client):
+    with client.messages.stream(**ASK) as stream:
+        return [event.type for event in stream]
+
+
+def parse(client):
+    return client.messages.parse(**ASK, output_format=Verdict).parsed_output
+
+
+def raw(client):
+    response = client.messages.with_raw_response.create(**ASK)
+    return response.status_code, response.headers["content-type"], response.text(), response.parse().to_dict()
+
+
+def raw_stream(client):
+    response = client.messages.with_raw_response.create(**ASK, stream=True)
+    return [event.to_dict() for event in response.parse()]
+
+
+def streaming_read(client):
+    with client.messages.with_streaming_response.create(**ASK) as response:
+        return response.read()
+
+
+def streaming_bytes(client):
+    with client.messages.with_streaming_response.create(**ASK, stream=True) as response:
+        return b"".join(response.iter_bytes())
+
+
+def streaming_lines(client):
+    with client.messages.with_streaming_response.create(**ASK, stream=True) as response:
+        return list(response.iter_lines())
+
+
+def streaming_parse(client):
+    with client.messages.with_streaming_response.create(**ASK) as response:
+        return response.parse().to_dict()
+
+
+def post(client):
+    return client.post("/v1/messages", body=ASK, cast_to=object)
+
+
+def beta(client):
+    return client.beta.messages.create(**ASK).to_dict()
+
+
+def beta_stream(client):
+    with client.beta.messages.stream(**ASK) as stream:
+        return stream.get_final_message().to_dict()
+
+
+def with_options(client):
+    return client.with_options(timeout=30).messages.create(**ASK).to_dict()
+
+
+def copied(client):
+    return client.copy(max_retries=1).messages.create(**ASK).to_dict()
+
+
+async def acreate(client):
+    return (await client.messages.create(**ASK)).to_dict()
+
+
+async def acreate_stream(client):
+    return [event.to_dict() async for event in await client.messages.create(**ASK, stream=True)]
+
+
+async def astream_text(client):
+    async with client.messages.stream(**ASK) as stream:
+        return [text async for text in stream.text_stream], (await stream.get_final_message()).to_dict()
+
+
+async def astream_events(client):
+    async with client.messages.stream(**ASK) as stream:
+        return [event.type async for event in stream]
+
+
+async def aparse(client):
+    return (await client.messages.parse(**ASK, output_format=Verdict)).parsed_output
+
+
+async def araw(client):
+    response = await client.messages.with_raw_response.create(**ASK)
+    return response.status_code, response.headers["content-type"], await text_of(response)
+
+
+async def text_of(response):
+    """`text()` of a raw response is a coroutine in some versions of the SDK and none in others."""
+    text = response.text()
+    return text if isinstance(text, str) else await text
+
+
+async def araw_stream(client):
+    response = await client.messages.with_raw_response.create(**ASK, stream=True)
+    parsed = response.parse()
+    stream = parsed if hasattr(parsed, "__aiter__") else await parsed
+    return [event.to_dict() async for event in stream]
+
+
+async def astreaming_read(client):
+    async with client.messages.with_streaming_response.create(**ASK) as response:
+        return await response.read()
+
+
+async def astreaming_bytes(client):
+    async with client.messages.with_streaming_response.create(**ASK, stream=True) as response:
+        return b"".join([chunk async for chunk in response.iter_bytes()])
+
+
+async def astreaming_lines(client):
+    async with client.messages.with_streaming_response.create(**ASK, stream=True) as response:
+        return [line async for line in response.iter_lines()]
+
+
+async def astreaming_parse(client):
+    async with client.messages.with_streaming_response.create(**ASK) as response:
+        return (await response.parse()).to_dict()
+
+
+async def apost(client):
+    return await client.post("/v1/messages", body=ASK, cast_to=object)
+
+
+async def abeta(client):
+    return (await client.beta.messages.create(**ASK)).to_dict()
+
+
+async def abeta_stream(client):
+    async with client.beta.messages.stream(**ASK) as stream:
+        return (await stream.get_final_message()).to_dict()
+
+
+async def awith_options(client):
+    return (await client.with_options(timeout=30).messages.create(**ASK)).to_dict()
+
+
+async def acopied(client):
+    return (await client.copy(max_retries=1).messages.create(**ASK)).to_dict()
+
+
+WHOLE, STREAM = answer(), streamed(events())
+VERDICT = answer(content=[{"type": "text", "text": json.dumps({"good": True})}])
+SYNC = [
+    *((f, WHOLE) for f in (create, raw, streaming_read, streaming_parse, post, beta, with_options, copied)),
+    *((f, STREAM) for f in (create_stream, stream_text, stream_events, raw_stream, streaming_bytes, streaming_lines)),
+    *((beta_stream, STREAM), (parse, VERDICT)),
+]
+ASYNC = [
+    *((f, WHOLE) for f in (acreate, araw, astreaming_read, astreaming_parse, apost, abeta, awith_options, acopied)),
+    *((f, STREAM) for f in (acreate_stream, astream_text, astream_events, araw_stream)),
+    *((f, STREAM) for f in (astreaming_bytes, astreaming_lines, abeta_stream)),
+    (aparse, VERDICT),
+]
+
+
+def named(entries):
+    return pytest.mark.parametrize(("call", "played"), entries, ids=[call.__name__ for call, _ in entries])
+
+
+def supported(client, call):
+    if call.__name__.endswith("parse") and "streaming" not in call.__name__ and not hasattr(client.messages, "parse"):
+        pytest.skip("this SDK has no messages.parse")
+
+
+@named(SYNC)
+def test_a_sync_entry_point_is_seen_once_and_gets_what_the_sdk_gives(
+    fake_api, client, sdk_client, samples, call, played
+):
+    supported(client, call)
+    fake_api.push(played, played)
+    assert call(client) == call(sdk_client)
+    counted(samples, success=1)
+    assert samples("anthropic_tokens_total") == TOKENS
+    assert samples("anthropic_cost_usd_total") == pytest.approx(DOLLARS, rel=1e-12)
+
+
+@named(ASYNC)
+async def test_an_async_entry_point_is_seen_once_and_gets_what_the_sdk_gives(
+    fake_api, async_client, async_sdk_client, samples, call, played
+):
+    supported(async_client, call)
+    fake_api.push(played, played)
+    assert await call(async_client) == await call(async_sdk_client)
+    counted(samples, success=1)
+    assert samples("anthropic_tokens_total") == TOKENS
+    assert samples("anthropic_cost_usd_total") == pytest.approx(DOLLARS, rel=1e-12)
+
+
+# -- the tool runner: every round is a request
+
+
+TOOL_ROUNDS = (
+    answer(
+        content=[{"type": "tool_use", "id": "toolu_1", "name": "weather", "input": {"city": "Rome"}}],
+        stop_reason="tool_use",
+    ),
+    answer(),
+)
+
+
+def test_each_round_of_the_tool_runner_is_a_request(fake_api, client, samples):
+    @anthropic.beta_tool
+    def weather(city: str) -> str:
+        """Say the weather.
+
+        Args:
+            city: where.
+        """
+        return f"{city}: sunny"
+
+    fake_api.push(*TOOL_ROUNDS)
+    final = client.beta.messages.tool_runner(**ASK, tools=[weather]).until_done()
+    assert final.stop_reason == "end_turn"
+    counted(samples, success=2)
+    assert samples("anthropic_tokens_total") == 2 * TOKENS
+
+
+async def test_each_round_of_the_async_tool_runner_is_a_request(fake_api, async_client, samples):
+    @anthropic.beta_async_tool
+    async def weather(city: str) -> str:
+        """Say the weather.
+
+        Args:
+            city: where.
+        """
+        return f"{city}: sunny"
+
+    fake_api.push(*TOOL_ROUNDS)
+    await async_client.beta.messages.tool_runner(**ASK, tools=[weather]).until_done()
+    counted(samples, success=2)
+
+
+# -- what is free
+
+
+def test_what_is_not_billed_is_no_request(fake_api, client, samples):
+    fake_api.push(Scripted.of(b'{"input_tokens": 7}'), Scripted.of(b'{"data": [], "has_more": false}'))
+    assert client.messages.count_tokens(model=MODEL, messages=ASK["messages"]).input_tokens == 7
+    assert client.models.list().data == []
+    assert samples("anthropic_requests_total") is None
+
+
+# -- errors
+
+
+@pytest.mark.parametrize(
+    ("status", "error_type"),
+    [
+        (400, "invalid_request_error"),
+        (401, "authentication_error"),
+        (402, "billing_error"),
+        (403, "permission_error"),
+        (404, "not_found_error"),
+        (413, "request_too_large"),
+        (429, "rate_limit_error"),
+        (500, "api_error"),
+        (504, "timeout_error"),
+        (529, "overloaded_error"),
+    ],
+)
+@pytest.mark.parametrize("call", [create, create_stream, streaming_read])
+def test_an_error_goes_by_the_apis_type_and_is_raised_as_ever(
+    fake_api, client, sdk_client, samples, status, error_type, call
+):
+    fake_api.push(*[refused(status, error_type)] * 2)
+    with pytest.raises(anthropic.APIStatusError) as recorded:
+        call(client)
+    with pytest.raises(anthropic.APIStatusError) as plain:
+        call(sdk_client)
+    assert type(recorded.value) is type(plain.value)
+    assert recorded.value.body == plain.value.body
+    assert samples("anthropic_requests_total", outcome=error_type) == 1
+    assert samples("anthropic_requests_total") == 1
+    assert samples("anthropic_tokens_total") == 0
+
+
+def test_a_spend_limit_is_told_apart_from_a_rate_limit(fake_api, client, samples):
+    details = {"error_code": "enforced_spend_limit_reached"}
+    fake_api.push(refused(429, "rate_limit_error", details=details))
+    with pytest.raises(anthropic.RateLimitError):
+        client.messages.create(**ASK)
+    counted(samples, enforced_spend_limit_reached=1, rate_limit_error=0, success=0, overloaded_error=0)
+
+
+def test_the_error_page_of_a_proxy_is_an_api_error_and_no_failure_of_ours(fake_api, client, samples):
+    page = Scripted.of(b"<html>Bad Gateway</html>", status=502, content_type="text/html")
+    fake_api.push(page)
+    with pytest.raises(anthropic.InternalServerError):
+        client.messages.create(**ASK)
+    counted(samples, api_error=1, success=0, rate_limit_error=0, overloaded_error=0)
+    assert samples("anthropic_exporter_record_errors_total") is None
+
+
+def test_nobody_there_is_a_connection_error(recorder, samples, fake_api):
+    fake_api.close()
+    client = anthropic.Anthropic(**options(fake_api, middleware=[recorder.middleware()]))
+    with client, pytest.raises(anthropic.APIConnectionError):
+        client.messages.create(**ASK)
+    assert samples("anthropic_requests_total", outcome="connection_error") == 1
+
+
+def test_no_answer_in_time_is_a_timeout(fake_api, client, samples):
+    fake_api.push(streamed(events(), after=5.0))
+    with pytest.raises(anthropic.APITimeoutError):
+        client.with_options(timeout=0.05).messages.create(**ASK)
+    assert samples("anthropic_requests_total", outcome="timeout") == 1
+
+
+# -- where and what
+
+
+def test_a_call_belongs_to_the_block_in_which_it_was_made(fake_api, client, samples):
+    fake_api.push(WHOLE, STREAM)
+    with attribution(feature="chat", user="acme"):
+        client.messages.create(**ASK)
+        stream = client.messages.create(**ASK, stream=True)
+    list(stream)
+    assert samples("anthropic_requests_total", feature="chat", user="acme", outcome="success") == 2
+
+
+def test_the_served_model_is_counted_not_the_one_asked_for(fake_api, client, samples):
+    fake_api.push(answer(model="claude-haiku-4-5-20251001"))
+    client.messages.create(**ASK)
+    assert samples("anthropic_tokens_total", model="claude-haiku-4-5-20251001") == TOKENS
+
+
+def test_what_asks_for_caching_and_reads_nothing_is_a_miss(fake_api, client, samples):
+    fake_api.push(answer({"input_tokens": 3000, "output_tokens": 5}))
+    system = [{"type": "text", "text": "long", "cache_control": {"type": "ephemeral"}}]
+    client.messages.create(**ASK, system=system)
+    assert samples("anthropic_cache_requests_total", result="miss") == 1
+
+
+def test_redeemed_fallback_credit_marks_its_dollars_as_an_estimate(fake_api, client, samples):
+    fake_api.push(answer(USAGE | {"fallback_credit": {"status": "redeemed"}}))
+    client.messages.create(**ASK)
+    assert samples("anthropic_exporter_estimated_cost_usd_total", reason="fallback_credit") == pytest.approx(DOLLARS)
+
+
+# -- rate limits
+
+
+KINDS = ("requests", "tokens", "input-tokens", "output-tokens")
+DEARER = ("priority-input-tokens", "priority-output-tokens", "fast-input-tokens", "fast-output-tokens")
+
+
+def test_all_24_rate_limit_headers_become_gauges(fake_api, client, samples):
+    resources = [*(f"ratelimit-{kind}" for kind in KINDS), *DEARER]
+    headers = {}
+    for number, resource in enumerate(resources):
+        headers[f"anthropic-{resource}-limit"] = str(1000 + number)
+        headers[f"anthropic-{resource}-remaining"] = str(number)
+        headers[f"anthropic-{resource}-reset"] = "2026-11-21T12:00:00Z"
+    assert len(headers) == 24
+    fake_api.push(answer(headers=headers))
+    client.messages.create(**ASK)
+    for name in ("limit", "remaining", "reset_timestamp_seconds"):
+        found = [s for f in samples.registry.collect() for s in f.samples if s.name == f"anthropic_ratelimit_{name}"]
+        assert len(found) == 8
+        assert {s.labels["model"] for s in found} == {MODEL}
+    assert samples("anthropic_ratelimit_limit", resource="requests") == 1000
+    assert samples("anthropic_ratelimit_remaining", resource="output_tokens") == 3
+    assert samples("anthropic_ratelimit_limit", resource="priority_input_tokens") == 1004
+    assert samples("anthropic_ratelimit_remaining", resource="fast_output_tokens") == 7
+    assert samples("anthropic_ratelimit_reset_timestamp_seconds", resource="tokens") == 1_795_262_400.0
+
+
+def test_a_long_stream_does_not_bring_back_the_limits_of_its_beginning(fake_api, client, samples, clock):
+    def left(number):
+        return {"anthropic-ratelimit-requests-remaining": str(number)}
+
+    fake_api.push(streamed(events(), headers=left(10)), answer(headers=left(9)))
+    stream = client.messages.create(**ASK, stream=True)
+    clock.now += 1
+    client.messages.create(**ASK)
+    list(stream)
+    assert samples("anthropic_ratelimit_remaining", resource="requests") == 9
+
+
+# -- two middlewares
+
+
+def test_a_client_that_carries_the_middleware_twice_is_counted_once(fake_api, recorder, client, samples):
+    fake_api.push(WHOLE, STREAM)
+    twice = client.with_options(middleware=[*client.middleware, recorder.middleware()])
+    twice.messages.create(**ASK)
+    list(twice.messages.create(**ASK, stream=True))
+    counted(samples, success=2)
+    assert samples("anthropic_tokens_total") == 2 * TOKENS
+
+
+def test_two_recorders_see_the_same_call(fake_api, recorder, client, samples):
+    other = Samples(CollectorRegistry())
+    second = Recorder(registry=other.registry, strict=True)
+    fake_api.push(WHOLE)
+    client.with_options(middleware=[*client.middleware, second.middleware()]).messages.create(**ASK)
+    assert samples("anthropic_tokens_total") == other("anthropic_tokens_total") == TOKENS
+
+
+def test_an_answer_from_memory_is_no_attempt(fake_api, recorder, samples):
+    def remembered(request, call_next):
+        return "from memory"
+
+    chain = [recorder.middleware(), remembered]
+    with anthropic.Anthropic(**options(fake_api, middleware=chain)) as client:
+        assert client.messages.create(**ASK) == "from memory"
+    assert samples("anthropic_requests_total") == 0
+    assert samples("anthropic_inflight_requests") == 0
