@@ -239,3 +239,13 @@ def test_a_failing_handler_is_answered_with_500_and_counted():
 def test_two_routes_on_one_path_are_one_clear_error(recorder):
     with pytest.raises(ConfigurationError, match="two routes want GET /metrics; leave one of them out"):
         serve(recorder, port=0, routes=[Route("/metrics", echo)])
+
+
+def test_a_connection_that_was_kept_open_ends_with_the_server(recorder):
+    running = serve(recorder, port=0)
+    kept = http.client.HTTPConnection(running.host, running.port, timeout=10)
+    kept.request("GET", "/-/healthy")
+    assert kept.getresponse().read() == b"healthy\n"
+    running.close()
+    assert kept.sock.recv(1) == b""
+    kept.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from typing import NamedTuple
@@ -51,3 +52,15 @@ class Route(NamedTuple):
 def refusal(status: HTTPStatus, text: str, *headers: tuple[str, str]) -> Answer:
     """An answer that says in one line what was wrong."""
     return Answer(status, TEXT, f"{text}\n".encode(), headers)
+
+
+_LOOPBACK = re.compile(r"(localhost|[\w.-]+\.localhost|127\.\d+\.\d+\.\d+|\[::1\])(:\d+)?", re.IGNORECASE)
+
+
+def loopback_names_only(headers: Mapping[str, str]) -> Answer | None:
+    """Refuse a request that does not name this machine as loopback: a foreign web page may have a name point here."""
+    if _LOOPBACK.fullmatch(headers.get("host", "")):
+        return None
+    return refusal(
+        HTTPStatus.MISDIRECTED_REQUEST, "this server is for this machine: ask for localhost, or bind another address"
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import gzip
 import html
@@ -29,6 +30,7 @@ _MAX_PORT = 65_535
 _IDLE_SECONDS = 30
 # How soon `close()` is noticed.
 _POLL_SECONDS = 0.05
+_LOOPBACK_HOSTS = ("127.0.0.1", "::1", "localhost")
 
 
 class Server:
@@ -39,7 +41,15 @@ class Server:
         port: the port it is bound to; the real one where 0 was asked for.
     """
 
-    def __init__(self, recorder: Recorder, host: str, port: int, routes: Iterable[Route] = ()) -> None:
+    def __init__(
+        self,
+        recorder: Recorder,
+        host: str,
+        port: int,
+        routes: Iterable[Route] = (),
+        owned: contextlib.ExitStack | None = None,
+    ) -> None:
+        self._owned = owned or contextlib.ExitStack()
         table = _table((*_own_routes(recorder), *routes))
         self._http = _bound(host, port)
         self._http.recorder, self._http.table = recorder, table
@@ -59,7 +69,9 @@ class Server:
         """Stop serving and free the port. Idempotent."""
         self._http.shutdown()
         self._http.server_close()
+        self._http.hang_up()
         self._thread.join()
+        self._owned.close()
 
     def __enter__(self) -> Self:
         return self
@@ -68,7 +80,14 @@ class Server:
         self.close()
 
 
-def serve(recorder: Recorder, *, port: int = 9464, host: str = "127.0.0.1", routes: Iterable[Route] = ()) -> Server:
+def serve(
+    recorder: Recorder,
+    *,
+    port: int = 9464,
+    host: str = "127.0.0.1",
+    routes: Iterable[Route] = (),
+    live: bool = False,
+) -> Server:
     """Serve the recorder's metrics in a daemon thread.
 
     `/metrics` answers in Prometheus text or OpenMetrics by `Accept`, gzipped where accepted; `/-/healthy` says that the
@@ -79,12 +98,27 @@ def serve(recorder: Recorder, *, port: int = 9464, host: str = "127.0.0.1", rout
         port: TCP port; 0 picks a free one.
         host: address to bind; only this machine can connect unless another is given.
         routes: what else to serve.
+        live: serve `/live` too, a page that shows spend as it happens.
 
     Raises:
         ConfigurationError: the port is taken or not allowed, the address is not one of this machine, or two routes
             want the same path.
     """
-    return Server(recorder, host, port, routes)
+    owned = contextlib.ExitStack()
+    try:
+        mounted = [*routes, *(_live(recorder, host, owned) if live else ())]
+        return Server(recorder, host, port, mounted, owned)
+    except BaseException:
+        owned.close()
+        raise
+
+
+def _live(recorder: Recorder, host: str, owned: contextlib.ExitStack) -> tuple[Route, ...]:
+    from .live import Live  # noqa: PLC0415 - only those who ask for the page load it
+
+    page = Live(recorder, local=host in _LOOPBACK_HOSTS)
+    owned.callback(page.close)
+    return page.routes
 
 
 _Table = dict[str, dict[str, Route]]
@@ -96,6 +130,26 @@ class _Http(ThreadingHTTPServer):
     request_queue_size = 128
     recorder: Recorder
     table: _Table
+
+    def __init__(self, *arguments: Any) -> None:
+        self._connections: set[Any] = set()
+        super().__init__(*arguments)
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        """Remember the connection: clients keep them open between requests."""
+        self._connections.add(request)
+        super().process_request(request, client_address)
+
+    def shutdown_request(self, request: Any) -> None:
+        """Forget the connection, and close it."""
+        self._connections.discard(request)
+        super().shutdown_request(request)
+
+    def hang_up(self) -> None:
+        """Take no further request on open connections; an answer that is under way is sent."""
+        for connection in list(self._connections):
+            with contextlib.suppress(OSError):
+                connection.shutdown(socket.SHUT_RD)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Say nothing of a client that went away; everything else is a mistake of ours."""

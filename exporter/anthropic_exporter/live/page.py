@@ -1,0 +1,86 @@
+"""The page and its address: one self-contained document that asks nobody but this process."""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import hashlib
+import time
+from collections.abc import Callable
+from http import HTTPStatus
+from importlib import resources
+from typing import TYPE_CHECKING
+from urllib.parse import parse_qs
+
+from anthropic_exporter.live.state import State
+from anthropic_exporter.live.watch import Watched
+from anthropic_exporter.routes import JSON, Answer, Request, Route, loopback_names_only
+
+if TYPE_CHECKING:
+    from anthropic_exporter.recorder import Recorder
+
+_HTML = "text/html; charset=utf-8"
+_SCRIPTS = ("uPlot.iife.min.js", "numbers.js", "charts.js", "page.js")
+_STYLES = ("uPlot.min.css", "page.css")
+_PRIVATE = (
+    ("Cache-Control", "no-store"),
+    ("X-Content-Type-Options", "nosniff"),
+    ("Referrer-Policy", "no-referrer"),
+    ("Cross-Origin-Resource-Policy", "same-origin"),
+)
+
+
+class Live:
+    """The routes `/live` and `/live/state` of one recorder. Close it to stop listening to the recorder.
+
+    Args:
+        recorder: whose calls to show.
+        watched: open alerts and breakers, where there is a Guard.
+        local: answer only requests that name this machine, so that no web page elsewhere can read the figures through a
+            host name of its own that points here.
+        clock: seconds, never going back.
+        wall: seconds since the epoch.
+    """
+
+    def __init__(
+        self,
+        recorder: Recorder,
+        watched: Watched | None = None,
+        *,
+        local: bool = True,
+        clock: Callable[[], float] = time.monotonic,
+        wall: Callable[[], float] = time.time,
+    ) -> None:
+        self._state = State(recorder, watched, clock=clock, wall=wall)
+        self.close = self._state.close
+        page, admit = _page(), loopback_names_only if local else None
+        self.routes = (
+            Route("/live", lambda _: page, admit=admit, title="spend as it happens, on a page"),
+            Route("/live/state", self._read, admit=admit),
+        )
+
+    def _read(self, request: Request) -> Answer:
+        since = parse_qs(request.query).get("since", ["0"])[0]
+        if not (since.isascii() and since.isdigit() and len(since) < 16):  # noqa: PLR2004 - far beyond any step
+            return Answer(HTTPStatus.BAD_REQUEST, JSON, b'{"error": "since is no step number"}')
+        return Answer(HTTPStatus.OK, JSON, self._state.read(int(since)), _PRIVATE)
+
+
+def _page() -> Answer:
+    """The document, compressed once: every client that can show it takes gzip."""
+    scripts, styles = "\n".join(map(_asset, _SCRIPTS)), "\n".join(map(_asset, _STYLES))
+    document = _asset("page.html").replace("/*STYLES*/", styles).replace("/*SCRIPTS*/", scripts)
+    policy = (
+        f"default-src 'none'; script-src {_hash(scripts)}; style-src {_hash(styles)}; connect-src 'self'; "
+        "img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    )
+    headers = (*_PRIVATE, ("Content-Security-Policy", policy), ("Content-Encoding", "gzip"))
+    return Answer(HTTPStatus.OK, _HTML, gzip.compress(document.encode(), 9), headers)
+
+
+def _asset(name: str) -> str:
+    return (resources.files(__package__) / "assets" / name).read_text(encoding="utf-8")
+
+
+def _hash(text: str) -> str:
+    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"

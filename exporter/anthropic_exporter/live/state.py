@@ -1,0 +1,128 @@
+"""What the page is told each second: the new steps of the history, and what holds now. Bounded in size."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from anthropic_exporter.__about__ import __version__
+from anthropic_exporter.live import history as h
+from anthropic_exporter.live.history import History
+from anthropic_exporter.live.marks import MINUTE_SECONDS, QUARTER_SECONDS, STEP_SECONDS
+from anthropic_exporter.live.watch import Watched
+
+if TYPE_CHECKING:
+    from anthropic_exporter.call import Call
+    from anthropic_exporter.recorder import Recorder
+
+#: Each point of a chart sums up the minute before it.
+_SENT_STEPS = (QUARTER_SECONDS + MINUTE_SECONDS) // STEP_SECONDS
+_SHOWN_NAMES = 12
+# So many calls wait at most while somebody reads; a forked child, where nobody reads, keeps no more than these.
+_MOST_PENDING = 10_000
+
+
+class State:
+    """Subscribes to a recorder and answers the page. Adding a call never waits for a reader.
+
+    Args:
+        recorder: whose calls to show.
+        watched: open alerts and breakers, where there is a Guard.
+        clock: seconds, never going back.
+        wall: seconds since the epoch.
+    """
+
+    def __init__(
+        self,
+        recorder: Recorder,
+        watched: Watched | None = None,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        wall: Callable[[], float] = time.time,
+    ) -> None:
+        self._recorder = recorder
+        self._watched = watched
+        self._clock = clock
+        self._wall = wall
+        self._lock = threading.Lock()
+        self._pending: deque[tuple[float, Call]] = deque(maxlen=_MOST_PENDING)
+        self._history = History(clock())
+        self._began_at = wall()
+        self._closed: deque[tuple[int, str]] = deque(maxlen=_SENT_STEPS)
+        self._next = self._history.total.steps.current
+        self.close = recorder.subscribe(self.add)
+
+    def add(self, call: Call) -> None:
+        """Take one priced call, on the thread that recorded it."""
+        self._pending.append((self._clock(), call))
+        if self._lock.acquire(blocking=False):
+            try:
+                self._drain()
+            finally:
+                self._lock.release()
+
+    def _drain(self) -> None:
+        pending, history = self._pending, self._history
+        while pending:
+            at, call = pending.popleft()
+            history.add(call, at)
+
+    def read(self, since: int = 0) -> bytes:
+        """JSON of what holds now, with the closed steps from `since` on. Every list in it is bounded."""
+        self._recorder.drain()
+        with self._lock:
+            self._drain()
+            now = self._clock()
+            self._history.advance(now)
+            self._close_steps()
+            steps = [text for number, text in self._closed if number >= since]
+            found = self._figures(now)
+        found.update(self._around(), next=self._next)
+        return f'{json.dumps(found, allow_nan=False)[:-1]}, "steps": [{",".join(steps)}]}}'.encode()
+
+    def _close_steps(self) -> None:
+        current = self._history.total.steps.current
+        for number in range(max(self._next, current - _SENT_STEPS), current):
+            self._closed.append((number, _step(self._history.step(number))))
+        self._next = current
+
+    def _figures(self, now: float) -> dict[str, Any]:
+        history = self._history
+        minute = history.total.minute()
+        return {
+            "version": __version__,
+            "now": self._wall(),
+            "clock": now,
+            "began_at": self._began_at,
+            "minute": [_short(minute[: h.DURATION]), h.percentiles(minute)],
+            "quarter": _short(history.total.quarter()[: h.DURATION]),
+            "total": _short(history.total.totals[: h.DURATION]),
+            "features": h.top(history.features, _SHOWN_NAMES),
+            "feature_count": len(history.features),
+            "users": h.top(history.users, _SHOWN_NAMES),
+            "user_count": len(history.users),
+        }
+
+    def _around(self) -> dict[str, Any]:
+        started = self._recorder.inflight.snapshot()
+        oldest = min((one.at for one in started), default=None)
+        return {
+            "inflight": len(started),
+            "oldest_seconds": None if oldest is None else max(0.0, self._wall() - oldest),
+            "alerts": None if self._watched is None else self._watched.alerts(),
+            "breakers": None if self._watched is None else self._watched.breakers(),
+        }
+
+
+def _step(step: h.Step) -> str:
+    spent = {name: float(f"{usd:.6g}") for name, usd in step.feature_usd.items()}
+    return json.dumps([step.number, _short(step.counts), step.latency, spent], separators=(",", ":"), allow_nan=False)
+
+
+def _short(values: list[float]) -> list[float]:
+    """Nine digits say all that a screen can show."""
+    return [float(f"{value:.9g}") if value else 0 for value in values]
