@@ -1,0 +1,27 @@
+"""The Guard: see it in the process, stop it in the process. Start with `Guard`."""
+
+from __future__ import annotations
+
+from anthropic_exporter.errors import SpendLimitExceeded
+from anthropic_exporter.guard.alerts import Alert
+from anthropic_exporter.guard.breaker import BreakerState
+from anthropic_exporter.guard.conditions import CONDITIONS
+from anthropic_exporter.guard.guard import Guard, Spent, Timing
+from anthropic_exporter.guard.limits import Limits, Threshold
+from anthropic_exporter.guard.notify import log, pagerduty, slack_webhook, webhook
+
+__all__ = [
+    "CONDITIONS",
+    "Alert",
+    "BreakerState",
+    "Guard",
+    "Limits",
+    "SpendLimitExceeded",
+    "Spent",
+    "Threshold",
+    "Timing",
+    "log",
+    "pagerduty",
+    "slack_webhook",
+    "webhook",
+]

@@ -1,0 +1,215 @@
+"""What is told: alerts with a beginning and an end, each told once, from measurements that come and go."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+FIRING, RESOLVED = "firing", "resolved"
+
+
+class Condition(NamedTuple):
+    """One kind of anomaly. `key` is what breakers name; the rest is what the rule of the same alert says.
+
+    `unit` shows value and threshold, as in `"{:.2f} USD a minute"`; `window` says over which time they are taken;
+    `resolve_seconds` is how long the condition must be over before its alert is, the rule's `keep_firing_for`.
+    """
+
+    key: str
+    alertname: str
+    severity: str
+    category: str
+    summary: str
+    unit: str
+    window: str
+    resolve_seconds: float = 120.0
+
+
+class Measure(NamedTuple):
+    """What was measured for a condition; feature and model are empty where it is about all of them.
+
+    `scope` is "place" (feature and model), "feature", "model", "task" or "total".
+    """
+
+    condition: Condition
+    scope: str
+    feature: str
+    model: str
+    value: float
+    threshold: float
+    note: str = ""
+
+    @property
+    def holds(self) -> bool:
+        """Whether the threshold is crossed."""
+        return self.value > self.threshold
+
+    @property
+    def identity(self) -> tuple[str, str, str, str]:
+        """What makes two measurements speak of the same alert."""
+        return (self.condition.key, self.scope, self.feature, self.model)
+
+
+class Alert(NamedTuple):
+    """What callbacks get. The same names and labels as the Prometheus rules. Times are seconds since the epoch."""
+
+    name: str
+    severity: str
+    category: str
+    status: str
+    feature: str
+    model: str
+    value: float
+    threshold: float
+    summary: str
+    description: str
+    started_at: float
+    ended_at: float | None = None
+    condition: str = ""
+
+    @property
+    def labels(self) -> dict[str, str]:
+        """As Alertmanager shows them; labels that are empty do not exist there."""
+        named = {"alertname": self.name, "severity": self.severity, "category": self.category}
+        return named | {key: value for key, value in (("feature", self.feature), ("model", self.model)) if value}
+
+
+class _Active:
+    """One alert between its beginning and its end."""
+
+    __slots__ = ("held_at", "holding", "measure", "started_at", "told")
+
+    def __init__(self, measure: Measure, now: float) -> None:
+        self.measure = measure
+        self.started_at = now
+        self.held_at = now
+        self.holding = True
+        self.told = False
+
+
+class Alerts:
+    """The alerts of a Guard. Fires at once; resolves when the value stayed below for a while; never flaps.
+
+    Args:
+        hysteresis: the part of the threshold by which the value must fall below it to count as over.
+        resolve_seconds: how long a condition must be over before its alert is; each condition's own where not given.
+        cooldown_seconds: an alert that fires again so soon after it was told is told when this time is over, if it
+            still fires then.
+    """
+
+    def __init__(
+        self, *, hysteresis: float = 0.1, cooldown_seconds: float = 300.0, resolve_seconds: float | None = None
+    ) -> None:
+        self._resolve_seconds = resolve_seconds
+        self._factor = 1.0 - hysteresis
+        self._cooldown_seconds = cooldown_seconds
+        self._active: dict[tuple[str, str, str, str], _Active] = {}
+        self._told_at: dict[tuple[str, str, str, str], float] = {}
+
+    def saw(self, measure: Measure, now: float) -> bool:
+        """Take one measurement, whenever it comes. True where its condition holds now, by its hysteresis too."""
+        active = self._active.get(measure.identity)
+        if active is None:
+            if measure.holds:
+                self._active[measure.identity] = _Active(measure, now)
+            return measure.holds
+        active.holding = measure.value > measure.threshold * self._factor
+        if active.holding:
+            active.measure, active.held_at = measure, now
+        return active.holding
+
+    def settle(self, measured: Iterable[Measure], now: float) -> None:
+        """Take the measurements of everything: what was not measured does not hold."""
+        seen = set()
+        for measure in measured:
+            seen.add(measure.identity)
+            self.saw(measure, now)
+        for identity, active in self._active.items():
+            if identity not in seen:
+                active.holding = False
+
+    def news(self, now: float) -> list[Alert]:
+        """What is to be told since the last time: alerts that began, and alerts that are over."""
+        news = []
+        for identity, active in list(self._active.items()):
+            if not active.told and now - self._told_at.get(identity, float("-inf")) >= self._cooldown_seconds:
+                active.told = True
+                self._told_at[identity] = now
+                news.append(_alert(active, None))
+            if not active.holding and now - active.held_at >= self._resolves_after(active):
+                del self._active[identity]
+                if active.told:
+                    news.append(_alert(active, now))
+        self._forget_old(now)
+        return news
+
+    def _resolves_after(self, active: _Active) -> float:
+        own = active.measure.condition.resolve_seconds
+        return own if self._resolve_seconds is None else self._resolve_seconds
+
+    def holding(self, identity: tuple[str, str, str, str]) -> bool:
+        """Whether this very condition holds now."""
+        active = self._active.get(identity)
+        return active is not None and active.holding
+
+    def firing(self) -> list[Alert]:
+        """The alerts that are open, the oldest first."""
+        return [_alert(active, None) for active in sorted(self._active.values(), key=lambda one: one.started_at)]
+
+    def since(self, feature: str, keys: Iterable[str]) -> float | None:
+        """Since when an alert of one of these conditions is open for the feature; None where none is."""
+        found = [
+            one.started_at for identity, one in self._active.items() if identity[2] == feature and identity[0] in keys
+        ]
+        return min(found, default=None)
+
+    def _forget_old(self, now: float) -> None:
+        if len(self._told_at) > len(self._active):
+            self._told_at = {
+                identity: at
+                for identity, at in self._told_at.items()
+                if identity in self._active or now - at < self._cooldown_seconds
+            }
+
+
+def _alert(active: _Active, ended_at: float | None) -> Alert:
+    measure = active.measure
+    condition = measure.condition
+    return Alert(
+        name=condition.alertname,
+        severity=condition.severity,
+        category=condition.category,
+        status=FIRING if ended_at is None else RESOLVED,
+        feature=measure.feature,
+        model=measure.model,
+        value=measure.value,
+        threshold=measure.threshold,
+        summary=condition.summary,
+        description=describe(measure),
+        started_at=active.started_at,
+        ended_at=ended_at,
+        condition=condition.key,
+    )
+
+
+def describe(measure: Measure) -> str:
+    """One sentence: who, how much, against what, over which time."""
+    condition = measure.condition
+    said = f"{who(measure)}: {against(measure)} ({condition.window})."
+    return f"{said} {measure.note}" if measure.note else said
+
+
+def against(measure: Measure) -> str:
+    """How much was measured, and how much is allowed."""
+    unit = measure.condition.unit
+    return f"{unit.format(measure.value)}; the threshold is {unit.format(measure.threshold)}"
+
+
+def who(measure: Measure) -> str:
+    """Of whom a measurement speaks, for people."""
+    if measure.scope == "total":
+        return "All features together"
+    if measure.scope == "model":
+        return measure.model or "An unnamed model"
+    feature = measure.feature or "Unattributed calls"
+    return f"{feature} on {measure.model or 'an unnamed model'}" if measure.scope == "place" else feature

@@ -1,0 +1,303 @@
+"""When requests are stopped: closed, open, half-open; per feature, per model or for everything. Knows no request."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, NamedTuple
+
+from anthropic_exporter.call import Call
+from anthropic_exporter.errors import ConfigurationError, SpendLimitExceeded
+from anthropic_exporter.guard.alerts import Measure, against
+from anthropic_exporter.guard.conditions import CONDITIONS, DAILY_COST, DAILY_TOKENS, RUNAWAY
+
+CLOSED, OPEN, HALF_OPEN = "closed", "open", "half_open"
+BLOCK, DEGRADE, OBSERVE = "block", "degrade", "observe"
+SCOPES = ("feature", "model", "total")
+MANUAL = "manual"
+_DAY = 86_400
+_DAILY = frozenset({DAILY_COST.key, DAILY_TOKENS.key})
+#: What a condition is measured by, where that is less than feature and model.
+_MEASURED_BY = {
+    "cost_spike": "feature",
+    "token_spike": "feature",
+    "rate_limited": "model",
+    "overloaded": "model",
+}
+_DATE = re.compile(r"-\d{8}$")
+
+Identity = tuple[str, str, str, str]
+
+
+class Moment(NamedTuple):
+    """One instant: `now` never goes back; `wall` is what the clock shows. Both are seconds since the epoch."""
+
+    now: float
+    wall: float
+
+
+class BreakerState(NamedTuple):
+    """What a breaker does to one feature, one model or everything, right now.
+
+    `state` is "closed", "open" or "half_open"; `reason` is the condition that opened it, or "manual"; `limit` and
+    `window` say it in words; `blocked` counts what was stopped, degraded or would have been since it opened. Times are
+    seconds since the epoch.
+    """
+
+    scope: str
+    name: str
+    state: str
+    action: str
+    reason: str = ""
+    limit: str = ""
+    window: str = ""
+    opened_at: float | None = None
+    retry_at: float | None = None
+    blocked: int = 0
+
+
+class Circuit:
+    """One breaker of one name, from the first time it opens."""
+
+    __slots__ = (
+        "_half_open_wall",
+        "_muted",
+        "_probed_at",
+        "_probes_left",
+        "_returned",
+        "_tripped",
+        "blocked",
+        "limit",
+        "name",
+        "opened_at",
+        "reason",
+        "retry_at",
+        "scope",
+        "state",
+        "window",
+    )
+
+    def __init__(self, scope: str, name: str) -> None:
+        self.scope = scope
+        self.name = name
+        self.state = CLOSED
+        self.reason = self.limit = self.window = ""
+        self.opened_at = 0.0
+        self.retry_at: float | None = None
+        self.blocked = 0
+        self._tripped: set[Identity] = set()
+        self._muted: set[Identity] = set()
+        self._probes_left = self._returned = 0
+        self._probed_at = self._half_open_wall = 0.0
+
+    def trip(self, measure: Measure, at: Moment, seconds: float) -> None:
+        """A condition holds: open, and stay open for as long as it does."""
+        if measure.identity in self._muted or (self.state == OPEN and self.reason == MANUAL):
+            return
+        self._tripped.add(measure.identity)
+        if self.state != OPEN:
+            self._open(measure.condition.key, at.now)
+            self.retry_at = at.now + seconds
+        if measure.condition.key in _DAILY:
+            self.retry_at = at.now + _DAY - at.wall % _DAY
+        if self.reason == measure.condition.key:
+            self.limit, self.window = against(measure), measure.condition.window
+
+    def open_by_hand(self, why: str, at: Moment, seconds: float | None) -> None:
+        """Open until somebody closes it, or for so many seconds."""
+        self._open(MANUAL, at.now)
+        self._tripped.clear()
+        self.retry_at = None if seconds is None else at.now + seconds
+        self.limit, self.window = why, "until closed by hand" if seconds is None else f"for {seconds:.0f} s"
+
+    def close(self, *, mute: bool) -> None:
+        """Let everything through. `mute`: what holds now does not open it again before it was over once."""
+        self._muted = set(self._tripped) if mute else set()
+        self._tripped.clear()
+        self.state, self.reason, self.limit, self.window, self.retry_at = CLOSED, "", "", "", None
+
+    def advance(self, at: Moment, holds: Callable[[Identity], bool], seconds: float, probes: int) -> None:
+        """Go on with time: open becomes half-open when its conditions are over; lost probes are sent again."""
+        self._muted = {one for one in self._muted if holds(one)}
+        if self.state == OPEN and self.retry_at is not None and at.now >= self.retry_at:
+            if self.reason == MANUAL:
+                self.close(mute=False)
+            elif any(map(holds, self._tripped)):
+                self.retry_at = at.now + seconds
+            else:
+                self._half_open(at, probes)
+        elif self.state == HALF_OPEN and not self._probes_left and at.now - self._probed_at >= seconds:
+            self._half_open(at, probes)
+
+    def admits(self, at: Moment) -> bool:
+        """Whether a request may pass: all when closed, none when open, the probes when half-open."""
+        if self.state == HALF_OPEN and self._probes_left:
+            self._probes_left -= 1
+            self._probed_at = at.now
+            return True
+        return self.state == CLOSED
+
+    def ended(self, call: Call, probes: int) -> None:
+        """A call came back and opened nothing: as many as were sent to probe close the circuit."""
+        if self.state == HALF_OPEN and call.started_at >= self._half_open_wall:
+            self._returned += 1
+            if self._returned >= probes:
+                self.close(mute=False)
+
+    def _open(self, reason: str, now: float) -> None:
+        self.state, self.reason = OPEN, reason
+        self.opened_at = now
+        self.blocked = 0
+
+    def _half_open(self, at: Moment, probes: int) -> None:
+        self.state = HALF_OPEN
+        self._tripped.clear()
+        self._probes_left, self._returned = probes, 0
+        self._probed_at, self._half_open_wall = at.now, at.wall
+
+
+class Breaker:
+    """What opens, for whom, and what happens to their requests then. Made by `Guard.breaker`.
+
+    Args:
+        scope: "feature", "model" or "total": what an open breaker stops.
+        when: the conditions that open it, by key.
+        action: "block", "degrade" or "observe".
+        degrade: for "degrade": gets the request of the SDK, returns the one to send instead.
+        exempt: features that are never stopped.
+        open_seconds: how long it stays open at least, and how long a probe may take.
+        probes: calls that are let through when half-open; it closes when they ended and nothing holds.
+
+    Raises:
+        ConfigurationError: an argument that makes no sense, named in one line.
+    """
+
+    def __init__(
+        self,
+        *,
+        scope: str,
+        when: Iterable[str],
+        action: str,
+        degrade: Callable[[Any], Any] | None,
+        exempt: Iterable[str],
+        open_seconds: float,
+        probes: int,
+    ) -> None:
+        self.scope = scope
+        self.when = frozenset((when,) if isinstance(when, str) else when)
+        self.action = action
+        self.degrade = degrade
+        self.exempt = frozenset((exempt,) if isinstance(exempt, str) else exempt)
+        self.open_seconds = open_seconds
+        self.probes = probes
+        self._circuits: dict[tuple[str, str], Circuit] = {}
+        self._check()
+
+    def _check(self) -> None:
+        _one_of("scope", self.scope, SCOPES)
+        _one_of("action", self.action, (OBSERVE, BLOCK, DEGRADE))
+        for key in sorted(self.when):
+            _one_of("when", key, sorted(CONDITIONS))
+            measured_by = _MEASURED_BY.get(key, self.scope)
+            if self.scope not in (measured_by, "total"):
+                raise ConfigurationError(
+                    f"breaker: {key} is measured by {measured_by}; use scope={measured_by!r} or scope='total'"
+                )
+        if (self.action == DEGRADE) != callable(self.degrade):
+            raise ConfigurationError("breaker: action='degrade' and degrade=... go together; give both or neither")
+        if not (self.open_seconds > 0 and self.probes >= 1):
+            raise ConfigurationError("breaker: open_seconds must be above 0 and probes at least 1")
+
+    @property
+    def for_tasks(self) -> bool:
+        """Whether it stops tasks that are beyond their own limits."""
+        return RUNAWAY.key in self.when
+
+    @property
+    def closed(self) -> bool:
+        """Whether it stops nobody."""
+        return all(circuit.state == CLOSED for circuit in self._circuits.values())
+
+    def trip(self, measure: Measure, at: Moment) -> None:
+        """Take a measurement whose condition holds."""
+        if measure.condition.key in self.when and measure.scope != "task":
+            name = self._name(measure)
+            if name is not None:
+                self._circuit(*name).trip(measure, at, self.open_seconds)
+
+    def advance(self, at: Moment, holds: Callable[[Identity], bool]) -> None:
+        """Go on with time."""
+        for circuit in self._circuits.values():
+            circuit.advance(at, holds, self.open_seconds, self.probes)
+
+    def ended(self, call: Call) -> None:
+        """A call of these labels came back."""
+        for circuit in self._of(call.feature, call.model):
+            circuit.ended(call, self.probes)
+
+    def stops(self, feature: str, model: str, at: Moment) -> Circuit | None:
+        """The circuit that a request may not pass; None where it may. Counts it."""
+        if feature in self.exempt:
+            return None
+        for circuit in self._of(feature, model):
+            if not circuit.admits(at):
+                circuit.blocked += 1
+                return circuit
+        return None
+
+    def open(self, scope: str, name: str, why: str, at: Moment, seconds: float | None) -> None:
+        """Open by hand."""
+        self._circuit(scope, name).open_by_hand(why, at, seconds)
+
+    def close(self, scope: str, name: str) -> None:
+        """Close by hand; nothing happens where it is closed."""
+        circuit = self._circuits.get((scope, self._bare(name)))
+        if circuit is not None and circuit.state != CLOSED:
+            circuit.close(mute=True)
+
+    def states(self) -> Iterator[BreakerState]:
+        """What it does now: one value for each name that is not closed, or one that says that none is."""
+        shut = [circuit for circuit in self._circuits.values() if circuit.state != CLOSED]
+        if not shut:
+            yield BreakerState(self.scope, "", CLOSED, self.action)
+        for one in shut:
+            what = (one.reason, one.limit, one.window)
+            yield BreakerState(
+                one.scope, one.name, one.state, self.action, *what, one.opened_at, one.retry_at, one.blocked
+            )
+
+    def _circuit(self, scope: str, name: str) -> Circuit:
+        key = (scope, self._bare(name))
+        circuit = self._circuits.get(key)
+        if circuit is None:
+            circuit = self._circuits[key] = Circuit(*key)
+        return circuit
+
+    def _of(self, feature: str, model: str) -> list[Circuit]:
+        own = (self.scope, {"feature": feature, "model": self._bare(model)}.get(self.scope, ""))
+        found = (self._circuits.get(key) for key in dict.fromkeys((own, ("total", ""))))
+        return [circuit for circuit in found if circuit is not None]
+
+    def _name(self, measure: Measure) -> tuple[str, str] | None:
+        """Whom a measurement stops; a budget of one feature stops no model."""
+        if self.scope == "total" or measure.scope == "total":
+            return ("total", "")
+        if measure.scope not in (self.scope, "place"):
+            return None
+        return (self.scope, measure.feature if self.scope == "feature" else measure.model)
+
+    def _bare(self, name: str) -> str:
+        """A model's name without its date: the alias that was asked for, and the model that answered."""
+        return _DATE.sub("", name) if self.scope == "model" else name
+
+
+def exceeded(circuit: Circuit) -> SpendLimitExceeded:
+    """The error for a request that a circuit stops."""
+    return SpendLimitExceeded(
+        circuit.scope, circuit.name, circuit.reason, circuit.limit, circuit.window, circuit.retry_at
+    )
+
+
+def _one_of(name: str, value: str, allowed: Iterable[str]) -> None:
+    if value not in allowed:
+        raise ConfigurationError(f"breaker: {name} {value!r} is none of {', '.join(allowed)}")

@@ -1,0 +1,127 @@
+"""What was spent since 00:00 UTC, per feature and in all; remembered over restarts."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, Protocol
+
+from anthropic_exporter.guard.alerts import Measure
+from anthropic_exporter.guard.conditions import DAILY_COST, DAILY_TOKENS
+from anthropic_exporter.guard.limits import Limits
+
+_DAY = 86_400
+_KEPT_DAYS = 2
+
+
+class Spent:
+    """Tokens and dollars of one feature on one day."""
+
+    __slots__ = ("tokens", "usd")
+
+    def __init__(self, tokens: float = 0.0, usd: float = 0.0) -> None:
+        self.tokens = tokens
+        self.usd = usd
+
+
+class BudgetStore(Protocol):
+    """Where the day's spend lives. In this process; a store shared by workers and hosts has the same three methods."""
+
+    def turn(self, wall: float) -> None:
+        """Go on to the day of `wall`, seconds since the epoch."""
+
+    def add(self, feature: str, tokens: float, usd: float) -> bool:
+        """Add what a call spent. True where this used a budget up."""
+
+    def measures(self) -> Iterable[Measure]:
+        """What was spent, against every budget there is."""
+
+
+class Ledger:
+    """The days' spend of this process. A day that ended is kept for one more, should the clock be put back.
+
+    Args:
+        limits: the budgets; a feature's own budget stands beside the one of everything together.
+    """
+
+    def __init__(self, limits: Limits) -> None:
+        self._usd, self._tokens = limits.of("cost_usd_per_day"), limits.of("tokens_per_day")
+        self._usd_of, self._tokens_of = limits.own("cost_usd_per_day"), limits.own("tokens_per_day")
+        self._own = self._usd_of.keys() | self._tokens_of.keys()
+        self._days: dict[int, dict[str, Spent]] = {}
+        self._today: dict[str, Spent] = {}
+        self._total = Spent()
+        self._day = -1
+        self.changes = 0
+
+    def turn(self, wall: float) -> None:
+        """Go on to the day of `wall`, seconds since the epoch; back to the day before where the clock was put back."""
+        day = int(wall // _DAY)
+        if day == self._day:
+            return
+        features = self._days.setdefault(day, {})
+        while len(self._days) > _KEPT_DAYS:
+            del self._days[min(key for key in self._days if key != day)]
+        self._day, self._today = day, features
+        self._total = Spent(sum(one.tokens for one in features.values()), sum(one.usd for one in features.values()))
+
+    def add(self, feature: str, tokens: float, usd: float) -> bool:
+        """Add what a call spent on the day that `turn` named. True where this used a budget up."""
+        spent = self._today.get(feature)
+        if spent is None:
+            spent = self._today[feature] = Spent()
+        spent.tokens += tokens
+        spent.usd += usd
+        total = self._total
+        total.tokens += tokens
+        total.usd += usd
+        self.changes += 1
+        if total.usd > self._usd >= total.usd - usd or total.tokens > self._tokens >= total.tokens - tokens:
+            return True
+        return bool(self._own) and feature in self._own and self._used_up(feature, spent, tokens, usd)
+
+    def spent(self) -> tuple[Spent, Mapping[str, Spent]]:
+        """What was spent today: in all, and by feature."""
+        return self._total, dict(self._today)
+
+    def _used_up(self, feature: str, spent: Spent, tokens: float, usd: float) -> bool:
+        budget_usd, budget_tokens = self._usd_of.get(feature, math.inf), self._tokens_of.get(feature, math.inf)
+        return spent.usd > budget_usd >= spent.usd - usd or spent.tokens > budget_tokens >= spent.tokens - tokens
+
+    def measures(self) -> Iterator[Measure]:
+        """What was spent today, against every budget there is."""
+        total, by_feature = self.spent()
+        yield Measure(DAILY_COST, "total", "", "", total.usd, self._usd)
+        yield Measure(DAILY_TOKENS, "total", "", "", total.tokens, self._tokens)
+        for feature, budget in self._usd_of.items():
+            if feature in by_feature:
+                yield Measure(DAILY_COST, "feature", feature, "", by_feature[feature].usd, budget)
+        for feature, budget in self._tokens_of.items():
+            if feature in by_feature:
+                yield Measure(DAILY_TOKENS, "feature", feature, "", by_feature[feature].tokens, budget)
+
+    def dump(self) -> dict[str, Any]:
+        """As plain values for a file: features by day."""
+        return {
+            str(day): {feature: [spent.tokens, spent.usd] for feature, spent in list(features.items())}
+            for day, features in list(self._days.items())
+        }
+
+    def load(self, dumped: Mapping[str, Any]) -> None:
+        """Take over what `dump` gave.
+
+        Raises:
+            ValueError: it is no such thing.
+        """
+        try:
+            days = {
+                int(day): {
+                    str(feature): Spent(float(tokens), float(usd)) for feature, (tokens, usd) in features.items()
+                }
+                for day, features in dumped.items()
+            }
+        except (TypeError, AttributeError) as error:
+            raise ValueError("no budgets") from error
+        if any(not math.isfinite(one.usd + one.tokens) for features in days.values() for one in features.values()):
+            raise ValueError("no budgets")
+        self._days, self._day = days, -1

@@ -1,0 +1,522 @@
+"""The Guard: subscribes to a recorder, sees anomalies within a second, tells of them, and stops what it was told to."""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import os
+import threading
+import weakref
+from collections.abc import Callable, Iterable, Iterator
+from contextvars import ContextVar
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from anthropic_exporter import families as f
+from anthropic_exporter.attribution import Attribution
+from anthropic_exporter.call import Call
+from anthropic_exporter.errors import ConfigurationError, SpendLimitExceeded
+from anthropic_exporter.guard import conditions as c
+from anthropic_exporter.guard.alerts import Alert, Alerts, Measure, against
+from anthropic_exporter.guard.breaker import BLOCK, DEGRADE, OBSERVE, Breaker, BreakerState, Moment, exceeded
+from anthropic_exporter.guard.budgets import Ledger
+from anthropic_exporter.guard.callbacks import Callback, Callbacks
+from anthropic_exporter.guard.conditions import Sums
+from anthropic_exporter.guard.learning import Learning
+from anthropic_exporter.guard.limits import Limits
+from anthropic_exporter.guard.state import State
+from anthropic_exporter.guard.tasks import Tasks
+from anthropic_exporter.guard.windows import Place, Windows
+from anthropic_exporter.inflight import Started
+from anthropic_exporter.recorder import Recorder
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+_BATCH = "batch"
+_deciding: ContextVar[bool] = ContextVar("anthropic_exporter_guard_deciding", default=False)
+
+
+class Timing(NamedTuple):
+    """How fast and how patient a Guard is; all in seconds.
+
+    Attributes:
+        evaluate_every_seconds: between two looks at everything; dollars are looked at with every call as well. None:
+            only when `tick()` is called.
+        calibration_seconds: how much must be known of a feature before its spikes are told.
+        hysteresis: the part of a threshold by which a value must fall below it to count as over.
+        resolve_seconds: how long a condition must be over before its alert is; as in the rules where not given.
+        cooldown_seconds: an alert that begins again so soon after it was told is told when this time is over.
+        callback_timeout_seconds: how long a callback may take before the next one gets its turn.
+    """
+
+    evaluate_every_seconds: float | None = 0.5
+    calibration_seconds: float = 1800.0
+    hysteresis: float = 0.1
+    resolve_seconds: float | None = None
+    cooldown_seconds: float = 300.0
+    callback_timeout_seconds: float = 10.0
+
+
+class Spent(NamedTuple):
+    """Tokens and dollars since 00:00 UTC; `feature` is empty for unattributed calls."""
+
+    feature: str
+    tokens: float
+    usd: float
+
+
+class Guard:
+    """Watches one recorder in its process: alerts by the thresholds of the rules, and breakers where asked for.
+
+    Args:
+        recorder: whose calls it sees.
+        limits: the thresholds; those of the shipped rules where not given.
+        state_dir: a folder of this process alone, in which budgets and baselines outlive it; without one they do not.
+        timing: how fast and how patient it is.
+        clock: seconds since the epoch; the recorder's where not given.
+
+    Raises:
+        ConfigurationError: thresholds are missing, or the folder cannot be used.
+    """
+
+    def __init__(
+        self,
+        recorder: Recorder,
+        limits: Limits | None = None,
+        *,
+        state_dir: str | Path | None = None,
+        timing: Timing | None = None,
+        clock: Callable[[], float] | None = None,
+    ) -> None:
+        self.recorder = recorder
+        self.limits = limits or Limits.shipped()
+        self.timing = timing or Timing()
+        self._clock = clock or recorder.clock
+        self._breakers: tuple[Breaker, ...] = ()
+        self._ledger = Ledger(self.limits)
+        self._learning = Learning(self.timing.calibration_seconds)
+        self._callbacks = Callbacks(self._count_callback, timeout_seconds=self.timing.callback_timeout_seconds)
+        self._ahead = 0
+        self._reset()
+        self._state = None if state_dir is None else State(state_dir)
+        self._saved_changes = 0
+        self._restore()
+        self._moment()
+        self._undo = (recorder.subscribe(self._take), recorder.admit_by(self._admit))
+        _guards.add(self)
+        atexit.register(self.close)
+
+    def _reset(self) -> None:
+        """What holds for this process alone: at construction, and in a forked child."""
+        self._lock = threading.RLock()
+        self._stopped = threading.Event()
+        self._ticker: threading.Thread | None = None
+        self._windows = Windows(self.limits)
+        timing = self.timing
+        self._alerts = Alerts(
+            hysteresis=timing.hysteresis,
+            cooldown_seconds=timing.cooldown_seconds,
+            resolve_seconds=timing.resolve_seconds,
+        )
+        self._tasks = Tasks()
+        self._second = -1
+        self._shut = False
+
+    # -- what the application says
+
+    def on_alert(self, *callbacks: Callback) -> None:
+        """Call these with every `Alert` that begins or is over, on a thread of their own."""
+        for callback in callbacks:
+            if not callable(callback):
+                raise ConfigurationError(f"on_alert: {type(callback).__name__} cannot be called; give a function")
+        self._callbacks.add(callbacks)
+
+    def breaker(
+        self,
+        *,
+        scope: str = "feature",
+        when: Iterable[str] = (c.COST_RATE.key,),
+        action: str = OBSERVE,
+        degrade: Callable[[Any], Any] | None = None,
+        exempt: Iterable[str] = (),
+        open_seconds: float = 60.0,
+        probes: int = 1,
+    ) -> None:
+        """Stop requests before they are sent, while one of the conditions `when` holds.
+
+        Args:
+            scope: what is stopped: the "feature" or the "model" that a condition holds for, or the "total".
+            when: conditions by key, such as "cost_rate", "request_cost", "daily_cost", "runaway_loop".
+            action: "observe" only counts what would have been stopped; "block" raises `SpendLimitExceeded` into the
+                call; "degrade" sends another request instead.
+            degrade: gets the SDK's request, returns the one to send: `request.copy(body={**request.json, ...})`. Where
+                it fails, the request is sent as it was, and the failure is counted.
+            exempt: features that are never stopped.
+            open_seconds: how long it stays open at least, and how long a probe may take.
+            probes: how many calls must come back well before all are let through again.
+
+        Raises:
+            ConfigurationError: an argument that makes no sense.
+        """
+        made = Breaker(
+            scope=scope,
+            when=when,
+            action=action,
+            degrade=degrade,
+            exempt=exempt,
+            open_seconds=open_seconds,
+            probes=probes,
+        )
+        with self._lock:
+            self._breakers = (*self._breakers, made)
+
+    def open_breaker(
+        self, name: str = "", *, scope: str = "feature", reason: str, seconds: float | None = None
+    ) -> None:
+        """Open a breaker by hand: every breaker of this scope does to `name` what its action says.
+
+        Args:
+            name: the feature or the model; empty for the scope "total".
+            scope: "feature", "model" or "total".
+            reason: for people; it is part of the error.
+            seconds: for how long; until `close_breaker` where not given.
+
+        Raises:
+            ConfigurationError: there is no breaker of this scope.
+        """
+        at = self._moment()
+        with self._lock:
+            for breaker in self._of_scope(scope):
+                breaker.open(scope, name, reason, at, seconds)
+            self._turned()
+
+    def close_breaker(self, name: str = "", *, scope: str = "feature") -> None:
+        """Close a breaker by hand, however it was opened. What holds right now has to end before it opens it again.
+
+        Raises:
+            ConfigurationError: there is no breaker of this scope.
+        """
+        with self._lock:
+            for breaker in self._of_scope(scope):
+                breaker.close(scope, name)
+            self._turned()
+
+    def set_baseline(
+        self, feature: str, *, cost_usd_per_minute: float | None = None, tokens_per_minute: float | None = None
+    ) -> None:
+        """Say what a feature usually spends, instead of learning it; None goes back to what was learned."""
+        with self._lock:
+            self._learning.fix(feature, cost_usd_per_minute=cost_usd_per_minute, tokens_per_minute=tokens_per_minute)
+
+    # -- what it says
+
+    def alerts(self) -> tuple[Alert, ...]:
+        """The alerts that are open, the oldest first."""
+        with self._lock:
+            return tuple(self._alerts.firing())
+
+    def breakers(self) -> tuple[BreakerState, ...]:
+        """What every breaker does now: each name that is not closed, or one value that says that none is."""
+        with self._lock:
+            return tuple(state for breaker in self._breakers for state in breaker.states())
+
+    def today(self) -> tuple[Spent, ...]:
+        """What was spent since 00:00 UTC, by feature."""
+        _, by_feature = self._ledger.spent()
+        return tuple(Spent(feature, spent.tokens, spent.usd) for feature, spent in by_feature.items())
+
+    # -- the hot path
+
+    def _take(self, call: Call) -> None:
+        """Take one priced call; the recorder has them come one at a time."""
+        wall = self._clock()
+        second = int(wall) + self._ahead
+        if second != self._second:
+            second = self._turn(wall)
+        tokens = 0
+        for inference in call.inferences:
+            tokens += sum(inference.tokens)
+        crossed = False
+        if call.tier != _BATCH:
+            place = self._windows.place(call.feature, call.model, second)
+            crossed = place.add(call, tokens)
+            if crossed:
+                self._look(place)
+        bill = call.bill
+        if bill is not None and tokens and self._ledger.add(call.feature, tokens, bill.total_usd):
+            self._look(None)
+        if self._shut or call.task is not None:
+            self._came_back(call)
+
+    def _turn(self, wall: float) -> int:
+        """A second began, or the clock was put back, which only the budgets take part in."""
+        with self._lock:
+            second = int(wall) + self._ahead
+            if second < self._second:
+                self._ahead += self._second - second
+            self._second = max(second, self._second)
+            self._ledger.turn(wall)
+            if self._ticker is None:
+                self._start()
+            return self._second
+
+    def _look(self, place: Place | None) -> None:
+        """A trip line was crossed: measure what it is about, and act on it at once."""
+        at = self._moment()
+        with self._lock:
+            measures = self._ledger.measures() if place is None else c.urgent(Sums(place, self._second))
+            holding = [measure for measure in measures if self._saw(measure, at)]
+            if holding and place is not None:
+                place.seen()
+            self._turned()
+            news = self._alerts.news(at.now)
+        self._callbacks.tell(news)
+
+    def _came_back(self, call: Call) -> None:
+        at = self._moment()
+        with self._lock:
+            if call.task is not None and call.bill is not None:
+                beyond = self._tasks.spent(call.task, call.feature, call.bill.total_usd, at.now)
+                if beyond is not None:
+                    self._saw(beyond, at)
+            if call.outcome != "blocked":
+                for breaker in self._breakers:
+                    breaker.ended(call)
+            self._turned()
+
+    def _saw(self, measure: Measure, at: Moment) -> bool:
+        self._alerts.saw(measure, at.now)
+        if measure.holds:
+            for breaker in self._breakers:
+                breaker.trip(measure, at)
+        return measure.holds
+
+    def _turned(self) -> None:
+        self._shut = any(not breaker.closed for breaker in self._breakers)
+
+    # -- the gate
+
+    def _admit(self, request: Any, where: Attribution) -> Any:
+        """The request to send.
+
+        Raises:
+            SpendLimitExceeded: none may be sent.
+        """
+        if self._ticker is None:
+            self._start()
+        if where.task is not None:
+            request = self._admit_task(request, where)
+        if self._shut and not _deciding.get():
+            request = self._judge(request, where)
+        return request
+
+    def _judge(self, request: Any, where: Attribution) -> Any:
+        model, feature = self.recorder.place_of(_model_of(request), where.feature)
+        at = self._moment()
+        for breaker in self._breakers:
+            with self._lock:
+                breaker.advance(at, self._alerts.holding)
+                circuit = breaker.stops(feature, model, at)
+                self._turned()
+            if circuit is not None:
+                request = self._stop(breaker, request, feature, exceeded(circuit))
+        return request
+
+    def _admit_task(self, request: Any, where: Attribution) -> Any:
+        if where.task is None or _deciding.get():
+            return request
+        _, feature = self.recorder.place_of("", where.feature)
+        at = self._moment()
+        with self._lock:
+            beyond = self._tasks.asks(where.task, feature, at.now, again=request.retries_taken > 0)
+            if beyond is None:
+                return request
+            self._saw(beyond, at)
+            news = self._alerts.news(at.now)
+        self._callbacks.tell(news)
+        error = SpendLimitExceeded(
+            "task", where.task.name, beyond.condition.key, against(beyond), beyond.condition.window, None
+        )
+        breakers = [one for one in self._breakers if one.for_tasks]
+        if not breakers:
+            self.recorder.count(f.GUARD_BLOCKED, feature, error.reason, OBSERVE)
+        for breaker in breakers:
+            if feature not in breaker.exempt:
+                request = self._stop(breaker, request, feature, error)
+        return request
+
+    def _stop(self, breaker: Breaker, request: Any, feature: str, error: SpendLimitExceeded) -> Any:
+        self.recorder.count(f.GUARD_BLOCKED, feature, error.reason, breaker.action)
+        if breaker.action == BLOCK:
+            raise error
+        return self._degraded(breaker, request) if breaker.action == DEGRADE else request
+
+    def _degraded(self, breaker: Breaker, request: Any) -> Any:
+        """What the application sends instead. It may call the client itself: those calls are not judged."""
+        token = _deciding.set(True)
+        try:
+            changed = breaker.degrade(request) if breaker.degrade is not None else request
+            if not isinstance(changed, type(request)):
+                raise TypeError("degrade() returned no request")  # noqa: TRY301 - counted like any of its failures
+        except Exception as error:  # noqa: BLE001 - the error boundary
+            self.recorder.failed("degrade", error)
+            return request
+        else:
+            return changed
+        finally:
+            _deciding.reset(token)
+
+    # -- every half second
+
+    def tick(self) -> None:
+        """Look at everything now. The Guard's own thread does it; call it where `evaluate_every_seconds` is None."""
+        self.recorder.drain()
+        at = self._moment()
+        measures = list(self._measures(at))
+        with self._lock:
+            measures += self._ledger.measures()
+            self._alerts.settle(measures, at.now)
+            for measure in measures:
+                if measure.holds:
+                    for breaker in self._breakers:
+                        breaker.trip(measure, at)
+            for breaker in self._breakers:
+                breaker.advance(at, self._alerts.holding)
+            self._turned()
+            news = self._alerts.news(at.now)
+            learned = self._learning.learn(self._windows, self._alerts, at.now, at.wall)
+        self._callbacks.tell(news)
+        self._callbacks.watch()
+        self._windows.forget([place for place in self._windows if place.idle(self._second)])
+        self._keep(learned=learned)
+
+    def _measures(self, at: Moment) -> Iterator[Measure]:
+        all_sums = [Sums(place, int(at.now)) for place in self._windows]
+        explained = False
+        by_feature: dict[str, list[Sums]] = {}
+        for sums in all_sums:
+            by_feature.setdefault(sums.place.feature, []).append(sums)
+            for measure in c.of_place(sums, self._learning.share(sums.place, at.wall)):
+                explained = explained or (measure.condition is c.COST_RATE and measure.holds)
+                yield measure
+        if not explained:
+            yield from c.of_total(all_sums, self.limits)
+        yield from c.of_models(all_sums, self.limits)
+        for feature, of_it in by_feature.items():
+            usual = self._learning.usual(feature, at.wall)
+            if usual is not None:
+                yield from c.of_feature(feature, of_it, usual, self.limits)
+        yield from c.of_inflight(self._inflight(), at.wall, self.limits)
+        with self._lock:
+            yield from list(self._tasks.measures(at.now))
+
+    def _inflight(self) -> Iterator[Started]:
+        place_of = self.recorder.place_of
+        for one in self.recorder.inflight.snapshot():
+            yield Started(*place_of(one.model, one.feature), one.at)
+
+    def _moment(self) -> Moment:
+        wall = self._clock()
+        if int(wall) + self._ahead != self._second:
+            self._turn(wall)
+        return Moment(wall + self._ahead, wall)
+
+    # -- its thread, its files, its end
+
+    def _start(self) -> None:
+        every = self.timing.evaluate_every_seconds
+        with self._lock:
+            if self._ticker is not None or self._stopped.is_set() or every is None:
+                return
+            self._ticker = threading.Thread(target=self._run, args=(every,), name="anthropic-guard", daemon=True)
+            self._ticker.start()
+
+    def _run(self, every: float) -> None:
+        while not self._stopped.wait(every):
+            try:
+                self.tick()
+            except Exception as error:  # noqa: BLE001 - the error boundary
+                self._failed("guard", error)
+
+    def _failed(self, stage: str, error: Exception) -> None:
+        with contextlib.suppress(Exception):  # a strict recorder raises it; it is counted, and this thread goes on
+            self.recorder.failed(stage, error)
+
+    def _count_callback(self, name: str, result: str) -> None:
+        self.recorder.count(f.GUARD_CALLBACKS, name, result)
+
+    def _restore(self) -> None:
+        if self._state is None:
+            return
+        for name, load in (("budgets", self._ledger.load), ("baselines", self._learning.baselines.load)):
+            try:
+                load(self._state.read(name))
+            except ValueError:
+                self._state.damaged(name)
+
+    def _keep(self, *, learned: bool) -> None:
+        state, changes = self._state, self._ledger.changes
+        if state is None:
+            return
+        try:
+            if changes != self._saved_changes:
+                state.write("budgets", self._ledger.dump())
+                self._saved_changes = changes
+            if learned:
+                state.write("baselines", self._learning.baselines.dump())
+        except OSError as error:
+            self._failed("guard_state", error)
+
+    def close(self) -> None:
+        """Stop watching: a last look, what is queued told for two seconds, budgets and baselines kept. Idempotent."""
+        if self._stopped.is_set():
+            return
+        self._stopped.set()
+        atexit.unregister(self.close)
+        for undo in self._undo:
+            undo()
+        try:
+            self.tick()
+            self._keep(learned=True)
+        except Exception as error:  # noqa: BLE001 - the error boundary
+            self._failed("guard", error)
+        self._callbacks.close(2.0)
+        if self._state is not None:
+            self._state.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _of_scope(self, scope: str) -> list[Breaker]:
+        found = [one for one in self._breakers if scope in (one.scope, "total")]
+        if not found:
+            raise ConfigurationError(f"no breaker has scope={scope!r}; make one with guard.breaker(scope={scope!r})")
+        return found
+
+    def _forked(self) -> None:
+        """In a child: its own thread, windows and alerts; the day's spend is known so far, the files are not its."""
+        self._reset()
+        self._callbacks.reset()
+        self._state = None
+
+
+def _model_of(request: Any) -> str:
+    body = request.json
+    model = body.get("model") if isinstance(body, dict) else None
+    return model if isinstance(model, str) else ""
+
+
+_guards: weakref.WeakSet[Guard] = weakref.WeakSet()
+
+
+def _reset_in_child() -> None:
+    for guard in list(_guards):
+        guard._forked()  # noqa: SLF001 - this module's own
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_reset_in_child)

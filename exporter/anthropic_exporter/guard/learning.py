@@ -1,0 +1,92 @@
+"""What is usual, learned from the windows as time passes; kept over restarts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from anthropic_exporter.guard import conditions as c
+from anthropic_exporter.guard import windows as w
+from anthropic_exporter.guard.alerts import Alerts
+from anthropic_exporter.guard.baseline import SLOT_SECONDS, Baselines
+from anthropic_exporter.guard.conditions import Sums, Usual
+from anthropic_exporter.guard.windows import Place
+
+_ANOMALIES = frozenset({c.COST_RATE.key, c.COST_SPIKE.key, c.TOKEN_SPIKE.key, c.REQUEST_COST.key})
+_CACHE_ANOMALIES = frozenset({c.CACHE_MISS_RATE.key, c.CACHE_MISS_COST.key})
+_REMEMBERED_SECONDS = 60
+#: An anomaly that goes on for so long is what is usual from then on.
+_RELEARN_SECONDS = 7200.0
+
+
+class Learning:
+    """Teaches the baselines one slot after the other, and remembers their answers for a minute.
+
+    Args:
+        calibration_seconds: how much must be known of a feature before its spikes are told.
+    """
+
+    def __init__(self, calibration_seconds: float) -> None:
+        self.baselines = Baselines(calibration_seconds)
+        self._slot = -1
+        self._whole = False
+        self._asked_at = -1
+        self._usual: dict[str, Usual | None] = {}
+        self._shares: dict[tuple[str, str], float | None] = {}
+
+    def usual(self, feature: str, wall: float) -> Usual | None:
+        """What a feature usually spends at this time; None while that is being learned."""
+        self._forget(wall)
+        if feature not in self._usual:
+            self._usual[feature] = self.baselines.usual(feature, wall)
+        return self._usual[feature]
+
+    def share(self, place: Place, wall: float) -> float | None:
+        """The share of its prompt that a place usually reads from the cache; None while that is being learned."""
+        self._forget(wall)
+        key = (place.feature, place.model)
+        if key not in self._shares:
+            self._shares[key] = self.baselines.usual_share(*key, wall)
+        return self._shares[key]
+
+    def fix(self, feature: str, *, cost_usd_per_minute: float | None, tokens_per_minute: float | None) -> None:
+        """Say what is usual instead of learning it."""
+        self.baselines.fix(feature, cost_usd_per_minute=cost_usd_per_minute, tokens_per_minute=tokens_per_minute)
+        self._usual.clear()
+
+    def learn(self, places: Iterable[Place], alerts: Alerts, now: float, wall: float) -> bool:
+        """Take in the slot that ended, where one did. True where there is something new to keep."""
+        slot = int(wall // SLOT_SECONDS)
+        ended, self._slot = self._slot, slot
+        if slot == ended:
+            return False
+        whole, self._whole = self._whole, slot == ended + 1 or ended < 0
+        if slot != ended + 1 or not whole:
+            return False
+        by_feature: dict[str, list[Sums]] = {feature: [] for feature in self.baselines.features}
+        for place in places:
+            by_feature.setdefault(place.feature, []).append(Sums(place, int(now)))
+        for feature, sums in by_feature.items():
+            self._learn_feature(feature, sums, ended, alerts.since(feature, _ANOMALIES), now)
+            if alerts.since(feature, _CACHE_ANOMALIES) is None:
+                for one in sums:
+                    read, prompt = one.slow[w.CACHE_READ], one.slow[w.PROMPT]
+                    self.baselines.learn_share(feature, one.place.model, ended, read, prompt)
+        self._asked_at = -1
+        return True
+
+    def _learn_feature(self, feature: str, sums: list[Sums], slot: int, anomalous: float | None, now: float) -> None:
+        minutes = w.SLOW_SECONDS / 60
+        cost = sum(one.slow[w.COST] for one in sums) / minutes
+        tokens = sum(one.slow[w.TOKENS] for one in sums) / minutes
+        if anomalous is not None and now - anomalous < _RELEARN_SECONDS:
+            usual = self.baselines.usual(feature, slot * SLOT_SECONDS)
+            if usual is not None:
+                cost, tokens = min(cost, usual.cost_usd), min(tokens, usual.tokens)
+        self.baselines.learn(feature, slot, Usual(cost, tokens))
+
+    def _forget(self, wall: float) -> None:
+        minute = int(wall) // _REMEMBERED_SECONDS
+        if minute != self._asked_at:
+            self._asked_at = minute
+            self._usual.clear()
+            self._shares.clear()

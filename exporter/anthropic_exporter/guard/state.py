@@ -1,0 +1,88 @@
+"""Small files that survive the process: written whole or not at all, and a damaged one never stops the application."""
+
+from __future__ import annotations
+
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
+from anthropic_exporter.errors import ConfigurationError
+
+fcntl: Any
+try:
+    import fcntl
+except ImportError:  # Windows has no flock; two processes on one folder are not told apart there
+    fcntl = None
+
+_log = logging.getLogger("anthropic_exporter.guard")
+
+
+class State:
+    """A folder with the state of one Guard, held by one process at a time.
+
+    Args:
+        folder: made where it does not exist.
+
+    Raises:
+        ConfigurationError: the folder cannot be written, or another process holds it.
+    """
+
+    def __init__(self, folder: str | Path) -> None:
+        self._folder = Path(folder)
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            self._lock = (self._folder / "lock").open("w", encoding="ascii")
+        except OSError as error:
+            raise ConfigurationError(
+                f"{self._folder}: cannot be written: {error.strerror}; give another state_dir"
+            ) from error
+        self._take()
+
+    def _take(self) -> None:
+        if fcntl is None:
+            return
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            self._lock.close()
+            raise ConfigurationError(
+                f"{self._folder}: another process keeps its state here; give each process a state_dir of its own"
+            ) from error
+
+    def read(self, name: str) -> dict[str, Any]:
+        """What was written under this name; empty where nothing was, or where it is damaged, which is logged."""
+        path = self._folder / f"{name}.json"
+        try:
+            found = json.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return {}
+        except (OSError, ValueError):
+            found = None
+        if isinstance(found, dict):
+            return found
+        self.damaged(name)
+        return {}
+
+    def damaged(self, name: str) -> None:
+        """Put a file aside that cannot be used."""
+        path = self._folder / f"{name}.json"
+        _log.warning("%s is damaged and starts from nothing; it was kept as %s.damaged", path, path.name)
+        path.replace(path.with_name(f"{path.name}.damaged"))
+
+    def write(self, name: str, value: dict[str, Any]) -> None:
+        """Replace the file at once: a reader, or a process killed meanwhile, has the old one or the new one.
+
+        Raises:
+            OSError: the disk does not take it.
+        """
+        path = self._folder / f"{name}.json"
+        fresh = path.with_name(f".{path.name}.new")
+        # One part after the other, so that other threads run in between.
+        parts = (f"{json.dumps(key)}: {json.dumps(part)}" for key, part in value.items())
+        fresh.write_text("{" + ",\n".join(parts) + "}\n", encoding="utf-8")
+        fresh.replace(path)
+
+    def close(self) -> None:
+        """Let another process have the folder. Idempotent."""
+        self._lock.close()

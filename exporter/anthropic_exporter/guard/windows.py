@@ -1,0 +1,275 @@
+"""What happened in the last seconds and minutes, per feature and model, in constant time and memory per call.
+
+Calls are added by one thread at a time, the one that holds the recorder's lock. Anybody may read meanwhile: reading
+changes nothing, and what it misses of a call that is being added it sees half a second later.
+"""
+
+from __future__ import annotations
+
+import math
+from array import array
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator
+from typing import Protocol
+
+from anthropic_exporter import families as f
+from anthropic_exporter.call import Call
+from anthropic_exporter.guard.limits import Limits
+
+FAST_SECONDS, SLOW_SECONDS, REQUEST_SECONDS = 30, 300, 60
+
+# The fields that a place adds up, in this order.
+COST, TOKENS, REQUESTS, PROMPT, CACHE_READ, HITS, MISSES, ANSWERED, MISS_COST, FAILED, RATE_LIMITED, OVERLOADED = range(
+    12
+)
+_WIDTH = 12
+_LATENCY_STEP = 10
+_TTFT = len(f.DURATION.buckets) + 1
+_LATENCY_WIDTH = _TTFT + len(f.TTFT.buckets) + 1
+
+#: As in the rules: these are no failures, or have an alert of their own.
+_NO_FAILURE = frozenset({"success", "abandoned", "cancelled", "refusal", "blocked"})
+_REFUSED = {"rate_limit_error": RATE_LIMITED, "overloaded_error": OVERLOADED}
+
+
+class Ring:
+    """Totals that only grow, and what they were at the end of each of the last steps.
+
+    What happened within a window is a difference of two totals, as in Prometheus, so nothing has to be taken out again.
+
+    Args:
+        width: how many totals.
+        step: seconds a step.
+        seconds: the longest window.
+        second: seconds, of a clock that never goes back.
+    """
+
+    __slots__ = ("_marks", "_slots", "_step", "at", "totals")
+
+    def __init__(self, width: int, step: int, seconds: int, second: int) -> None:
+        self.totals = [0.0] * width
+        self.at = second // step
+        self._step = step
+        self._slots = seconds // step + 1
+        self._marks = array("d", bytes(8 * width * self._slots))
+
+    def advance(self, second: int) -> None:
+        """Move on to `second`."""
+        step = second // self._step
+        if step <= self.at:
+            return
+        totals = array("d", self.totals)
+        width, slots, marks = len(totals), self._slots, self._marks
+        for past in range(max(self.at, step - slots), step):
+            slot = past % slots * width
+            marks[slot : slot + width] = totals
+        self.at = step
+
+    def before(self, seconds: int, second: int) -> array[float]:
+        """The totals as they were at the start of a window of so many seconds that ends with `second`."""
+        width, start = len(self.totals), (second - seconds) // self._step
+        if start >= self.at:
+            return array("d", self.totals)
+        slot = start % self._slots * width
+        return self._marks[slot : slot + width]
+
+    def sums(self, seconds: int, second: int) -> list[float]:
+        """What was added within the last so many seconds, the running step included."""
+        before = self.before(seconds, second)
+        return [max(0.0, now - then) for now, then in zip(self.totals, before, strict=True)]
+
+
+class Peaks:
+    """The largest value of each of the last 5 minutes' steps."""
+
+    __slots__ = ("_step", "_values", "at")
+
+    def __init__(self, step: int, seconds: int) -> None:
+        self._step = step
+        self._values = array("d", bytes(8 * (seconds // step + 1)))
+        self.at = -1
+
+    def advance(self, second: int) -> None:
+        """Move on to `second`."""
+        step, slots = second // self._step, len(self._values)
+        for passed in range(max(self.at + 1, step - slots + 1), step + 1):
+            self._values[passed % slots] = 0.0
+        self.at = max(step, self.at)
+
+    def add(self, value: float) -> None:
+        """Note a value of the step that is running."""
+        slot = self.at % len(self._values)
+        if value > self._values[slot]:  # noqa: PLR1730 - three times as fast as max()
+            self._values[slot] = value
+
+    def max(self, seconds: int, second: int) -> float:
+        """The largest value of the last so many seconds, to the step; 0 where there was none."""
+        slots, newest = len(self._values), second // self._step
+        steps = range(max(newest - seconds // self._step, self.at - slots + 1), min(newest, self.at) + 1)
+        return max((self._values[step % slots] for step in steps), default=0.0)
+
+
+class Place:
+    """One feature on one model: its windows, its largest requests, its thresholds.
+
+    Attributes:
+        second: up to which its windows have moved on.
+        cost_trip: the total of dollars above which the cost rate may be over its threshold.
+        miss_trip: the same for dollars lost to cache misses.
+        large_at: the second of the last request above a threshold of single ones.
+    """
+
+    __slots__ = (
+        "_large_tokens",
+        "_large_usd",
+        "_times",
+        "cost_trip",
+        "costs",
+        "feature",
+        "large_at",
+        "limits",
+        "miss_trip",
+        "model",
+        "outputs",
+        "ring",
+        "second",
+    )
+
+    def __init__(self, feature: str, model: str, limits: Limits, second: int) -> None:
+        self.feature = feature
+        self.model = model
+        self.limits = Thresholds(limits, feature, model)
+        self._large_usd = self.limits.request_cost_usd
+        self._large_tokens = self.limits.request_output_tokens
+        self.second = second
+        self.ring = Ring(_WIDTH, 1, SLOW_SECONDS, second)
+        self._times = Ring(_LATENCY_WIDTH, _LATENCY_STEP, SLOW_SECONDS, second)
+        self.costs = Peaks(5, SLOW_SECONDS)
+        self.outputs = Peaks(5, REQUEST_SECONDS)
+        self.large_at = -math.inf
+        self.advance(second)
+
+    def advance(self, second: int) -> None:
+        """Move on to `second`, before the first call of it is added."""
+        self.second = second
+        for part in (self.ring, self._times, self.costs, self.outputs):
+            part.advance(second)
+        fast, slow = self.ring.before(FAST_SECONDS, second), self.ring.before(SLOW_SECONDS, second)
+        self.cost_trip = _trip(fast[COST], slow[COST], self.limits.cost_usd_per_minute)
+        self.miss_trip = _trip(fast[MISS_COST], slow[MISS_COST], self.limits.cache_miss_cost_usd_per_minute)
+
+    def add(self, call: Call, tokens: float) -> bool:
+        """Add one priced call of so many tokens in all. True where a threshold may be crossed: worth a look now."""
+        totals = self.ring.totals
+        totals[REQUESTS] += call.requests
+        outcome = call.outcome
+        if outcome != "success" and outcome not in _NO_FAILURE:
+            totals[_REFUSED.get(outcome, FAILED)] += 1.0
+        seconds = call.duration_seconds
+        if seconds is not None:
+            times = self._times.totals
+            times[bisect_left(f.DURATION.buckets, seconds)] += 1.0
+            first = call.time_to_first_token_seconds
+            if first is not None:
+                times[_TTFT + bisect_left(f.TTFT.buckets, first)] += 1.0
+        bill = call.bill
+        if not tokens or bill is None:
+            return False
+        parts = call.inferences[0].tokens if len(call.inferences) == 1 else _added(call)
+        usd, output = bill.total_usd, parts[4]
+        totals[TOKENS] += tokens
+        totals[PROMPT] += tokens - output
+        totals[CACHE_READ] += parts[1]
+        totals[ANSWERED] += 1.0
+        totals[COST] += usd
+        result = bill.cache_result
+        if result == "hit":
+            totals[HITS] += 1.0
+        elif result == "miss":
+            totals[MISSES] += 1.0
+            totals[MISS_COST] += bill.cache_miss_cost_usd
+        self.costs.add(usd)
+        self.outputs.add(output)
+        if usd > self._large_usd or output > self._large_tokens:
+            self.large_at = self.second
+            return True
+        return totals[COST] > self.cost_trip or totals[MISS_COST] > self.miss_trip
+
+    def seen(self) -> None:
+        """What may be crossed was looked at and holds: not again within this second."""
+        self.cost_trip = self.miss_trip = math.inf
+
+    def idle(self, second: int) -> bool:
+        """Whether nothing happened within the longest window."""
+        return self.ring.before(SLOW_SECONDS, second)[REQUESTS] == self.ring.totals[REQUESTS]
+
+    def durations(self, second: int) -> list[float]:
+        """Requests of the slow window by the buckets of the duration histogram, not cumulative."""
+        return self._times.sums(SLOW_SECONDS, second)[:_TTFT]
+
+    def first_tokens(self, second: int) -> list[float]:
+        """Streams of the slow window by the buckets of the time to first token, not cumulative."""
+        return self._times.sums(SLOW_SECONDS, second)[_TTFT:]
+
+
+def _trip(fast: float, slow: float, per_minute: float) -> float:
+    return min(fast + per_minute * FAST_SECONDS / 60, slow + per_minute * SLOW_SECONDS / 60)
+
+
+def _added(call: Call) -> list[int]:
+    """The tokens of several inferences by type."""
+    return [sum(parts) for parts in zip(*(one.tokens for one in call.inferences), strict=True)]
+
+
+class Thresholds:
+    """The thresholds of one place, looked up once: an attribute for each name."""
+
+    def __init__(self, limits: Limits, feature: str, model: str) -> None:
+        self._limits, self._feature, self._model = limits, feature, model
+
+    def __getattr__(self, name: str) -> float:
+        value = self._limits.of(name, self._feature, self._model)
+        setattr(self, name, value)
+        return value
+
+
+class WindowStore(Protocol):
+    """Where places live. In this process; a store shared by workers and hosts has the same three methods."""
+
+    def place(self, feature: str, model: str, second: int) -> Place:
+        """The place of a feature on a model, moved on to `second`; made where it is new."""
+
+    def __iter__(self) -> Iterator[Place]:
+        """Every place."""
+
+    def forget(self, places: Iterable[Place]) -> None:
+        """Drop places where nothing happens any more."""
+
+
+class Windows:
+    """The places of this process.
+
+    Args:
+        limits: the thresholds of every place.
+    """
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self._places: dict[tuple[str, str], Place] = {}
+
+    def place(self, feature: str, model: str, second: int) -> Place:
+        """The place of a feature on a model, moved on to `second`; made where it is new."""
+        place = self._places.get((feature, model))
+        if place is None:
+            place = self._places[feature, model] = Place(feature, model, self._limits, second)
+        elif place.second != second:
+            place.advance(second)
+        return place
+
+    def __iter__(self) -> Iterator[Place]:
+        return iter(list(self._places.values()))
+
+    def forget(self, places: Iterable[Place]) -> None:
+        """Drop places where nothing happens any more."""
+        for place in places:
+            self._places.pop((place.feature, place.model), None)
