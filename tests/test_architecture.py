@@ -21,7 +21,7 @@ LAYERS = [
     {"prices", "metrics", "collector"},
     {"recorder"},
     {"attempt", "batches"},
-    {"tee", "server"},
+    {"tee", "server", "notices"},
     {"capture"},
 ]
 

@@ -243,5 +243,17 @@ PRICES_CHECKED = Family(
     (),
     "Unix time at which the oldest price row was last compared with its source.",
 )
+NOTIFICATIONS = Family(
+    "anthropic_exporter_notifications_total",
+    COUNTER,
+    ("severity", "status", "alertname"),
+    "Alerts that Alertmanager sent to the standalone exporter, firing and resolved; repeats count again.",
+)
+LAST_HEARTBEAT = Family(
+    "anthropic_exporter_last_heartbeat_timestamp_seconds",
+    GAUGE,
+    (),
+    "Unix time at which the Watchdog alert last reached the standalone exporter; absent before the first.",
+)
 
 FAMILIES: tuple[Family, ...] = tuple(value for value in globals().copy().values() if isinstance(value, Family))

@@ -17,7 +17,16 @@ from .labels import Bounded
 from .rate_limits import RateLimit, rate_limits
 from .sliding import SlidingMax
 
-_LIMITS = {"model": 50, "feature": 100, "user": 200, "outcome": 50, "stop_reason": 50, "reason": 50, "tool": 50}
+_LIMITS = {
+    "model": 50,
+    "feature": 100,
+    "user": 200,
+    "outcome": 50,
+    "stop_reason": 50,
+    "reason": 50,
+    "tool": 50,
+    "alertname": 100,
+}
 _CACHE_RESULTS = ("hit", "miss", "ineligible", "unasked")
 #: Outcomes whose first burst must be visible to `rate()`: their series exist at 0 from the first request on.
 _EXPECTED_OUTCOMES = (SUCCESS, "rate_limit_error", "overloaded_error")
@@ -164,6 +173,10 @@ class Metrics:
     def count(self, family: Family, labels: tuple[str, ...], value: float = 1.0) -> None:
         """Add to a counter of which there are few."""
         self._counter(family, labels)[0] += value
+
+    def set(self, family: Family, labels: tuple[str, ...], value: float) -> None:
+        """Set a gauge of which there are few."""
+        self._counter(family, labels)[0] = value
 
     def count_event(self, family: Family, labels: tuple[str, ...]) -> None:
         """Add one to a counter whose label values come from outside: they are bounded here."""

@@ -186,6 +186,11 @@ class Recorder:
         self._events.append((family, labels))
         self.drain()
 
+    def set(self, family: f.Family, value: float, *labels: str) -> None:
+        """Set a gauge of ours. May wait for a scrape to end; not for the application's own threads."""
+        with self._lock:
+            self._metrics.set(family, labels, value)
+
     # -- ways out
 
     def subscribe(self, sink: Sink) -> Callable[[], None]:
