@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 import sys
+from pathlib import Path
 from typing import Any
 
 import click
 
+from anthropic_exporter import bundle
 from anthropic_exporter.__about__ import __version__
 from anthropic_exporter.errors import AnthropicExporterError
-from anthropic_exporter.stopping import Stopped, raising
+from anthropic_exporter.stopping import Stopped, noticed, raising
 
 _USAGE = 2
 _INTERRUPTED = 130
@@ -63,3 +66,78 @@ def demo(**options: Any) -> int:
 
     with raising():
         return runner.run(runner.Settings(**options), Console())
+
+
+_host = click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+_port = click.option("--port", default=9464, show_default=True, type=click.IntRange(0, 65535), help="0 is a free one.")
+
+
+@commands.command()
+@_host
+@_port
+def serve(host: str, port: int) -> int:
+    """The standalone exporter: its own /metrics, and the receiver of Alertmanager's webhook.
+
+    POST /alerts is counted and logged, POST /heartbeat is remembered. SIGTERM ends it at once.
+    """
+    from anthropic_exporter import Recorder, notices, server  # noqa: PLC0415 - see the module
+
+    _log_to_stdout()
+    recorder = Recorder(registry=None)
+    with noticed() as told, server.serve(recorder, host=host, port=port, routes=notices.routes(recorder)) as running:
+        logging.getLogger("anthropic_exporter").info("serving %s/metrics", running.url)
+        told.wait()
+    return 0
+
+
+@commands.command()
+@_host
+@_port
+@click.option("--seed", default=1, show_default=True, help="The same seed draws the same requests and incidents.")
+@click.option("--every", default=600.0, show_default=True, type=click.FloatRange(1), help="Seconds between incidents.")
+def simulate(host: str, port: int, seed: int, every: float) -> int:
+    """A sample application against a fake API, with /metrics and an incident now and then.
+
+    For the compose profile `demo`, and to look at dashboards. SIGTERM ends it at once.
+    """
+    from anthropic_exporter.simulator import running  # noqa: PLC0415 - see the module
+
+    _log_to_stdout()
+    with noticed() as told:
+        running.simulate(host, port, seed, every, told)
+    return 0
+
+
+@commands.command()
+@click.option(
+    "--prometheus", type=click.Path(path_type=Path), help="Folder with prometheus.yml and rules; else the bundle's."
+)
+@click.option(
+    "--alertmanager", type=click.Path(path_type=Path), help="Folder with alertmanager.yml; else the bundle's."
+)
+@click.option(
+    "--prices", type=click.Path(path_type=Path), multiple=True, help="A price file of your own; may be repeated."
+)
+def check(prometheus: Path | None, alertmanager: Path | None, prices: tuple[Path, ...]) -> int:
+    """Rules, thresholds, routing and prices, before they are live: promtool, amtool and our own eye.
+
+    One line a finding, with file and line. Exit codes: 0 nothing found, 1 something, 2 it could not be looked at.
+    """
+    from anthropic_exporter import checks, price_file  # noqa: PLC0415 - see the module
+
+    rules, routing = prometheus or bundle.path("prometheus"), alertmanager or bundle.path("alertmanager")
+    books = (price_file.SHIPPED, *prices)
+    with raising():
+        found = [*checks.prometheus(rules), *checks.alertmanager(routing), *checks.prices(books)]
+    for finding in found:
+        click.echo(str(finding))
+    count = f"{len(found)} finding{'' if len(found) == 1 else 's'}" if found else "nothing found"
+    click.echo(f"checked {rules}, {routing}, {', '.join(map(str, books))}: {count}")
+    return 1 if found else 0
+
+
+def _log_to_stdout() -> None:
+    """Log lines are what a container shows; those of the HTTP client about each request are not."""
+    logging.basicConfig(stream=sys.stdout, level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    for name in ("httpx", "httpx2", "anthropic"):
+        logging.getLogger(name).setLevel(logging.WARNING)

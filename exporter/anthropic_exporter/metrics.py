@@ -160,7 +160,7 @@ class Metrics:
 
     def _open_counter(self, family: Family, labels: tuple[str, ...]) -> Block:
         """Make a counter. Words that a server chose, such as a stop reason, are bounded here, off the hot path."""
-        word = family.labels[-1]
+        word = family.labels[-1] if family.labels else ""
         if word in ("outcome", "stop_reason", "reason", "tool"):
             folded = self._fold(word, labels[-1])
             if folded != labels[-1]:

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from anthropic_exporter.stack import Stack
 
 _TICK_SECONDS = 0.5
+_PATIENCE_SECONDS = 2.0
 _CHAT_PER_MINUTE = 60
 _API_SPEED = 2.0
 _THRESHOLD = "cost_usd_per_minute"
@@ -63,7 +64,8 @@ def run(settings: Settings, console: Console) -> int:
         clock = lambda: time.monotonic() - began  # noqa: E731 - one clock for the ledger and the play
         ledger = Ledger(clock)
         recorder.subscribe(ledger)
-        application = owned.enter_context(Application(recorder, api.base_url, workload=workload, seed=settings.seed))
+        application = Application(recorder, api.base_url, workload=workload, seed=settings.seed).start()
+        owned.callback(application.close, _PATIENCE_SECONDS)
         scene = Scene(
             settings.calm,
             settings.incident,

@@ -61,11 +61,11 @@ class Application:
             thread.start()
         return self
 
-    def close(self) -> None:
-        """Stop: chat and summariser cancel what is in flight, the agent ends its call."""
+    def close(self, patience: float = _PATIENCE_SECONDS) -> None:
+        """Stop: chat and summariser cancel what is in flight, the agent ends its call, within so many seconds."""
         self._stop.set()
         for thread in self._threads:
-            thread.join(_PATIENCE_SECONDS)
+            thread.join(patience)
 
     def __enter__(self) -> Self:
         return self.start()
