@@ -14,7 +14,7 @@ from anthropic_exporter.simulator.fake_api import Scripted
 from bodies import ASK, MODEL, USAGE, answer, events, refused, streamed
 from support import Samples
 
-pytest_plugins = ("fixtures_fake_api",)
+pytest_plugins = ("fixtures_fake_api", "fixtures_clients")
 
 #: Of one answer with `USAGE`: 100 input, 2000 read from the cache, 50 output, at 4, 0.20 and 20 dollars a million.
 TOKENS, DOLLARS = 2150, 0.0018
@@ -22,22 +22,6 @@ TOKENS, DOLLARS = 2150, 0.0018
 
 class Verdict(BaseModel):
     good: bool
-
-
-def options(fake_api, **kwargs):
-    return {"api_key": "sk-ant-test", "base_url": fake_api.base_url, "max_retries": 0} | kwargs
-
-
-@pytest.fixture
-def client(fake_api, recorder):
-    with anthropic.Anthropic(**options(fake_api, middleware=[recorder.middleware()])) as client:
-        yield client
-
-
-@pytest.fixture
-async def async_client(fake_api, recorder):
-    async with anthropic.AsyncAnthropic(**options(fake_api, middleware=[recorder.middleware()])) as client:
-        yield client
 
 
 def counted(samples, **outcomes):
@@ -357,10 +341,9 @@ def test_the_error_page_of_a_proxy_is_an_api_error_and_no_failure_of_ours(fake_a
     assert samples("anthropic_exporter_record_errors_total") is None
 
 
-def test_nobody_there_is_a_connection_error(recorder, samples, fake_api):
+def test_nobody_there_is_a_connection_error(fake_api, client, samples):
     fake_api.close()
-    client = anthropic.Anthropic(**options(fake_api, middleware=[recorder.middleware()]))
-    with client, pytest.raises(anthropic.APIConnectionError):
+    with pytest.raises(anthropic.APIConnectionError):
         client.messages.create(**ASK)
     assert samples("anthropic_requests_total", outcome="connection_error") == 1
 
@@ -463,12 +446,12 @@ def test_two_recorders_see_the_same_call(fake_api, recorder, client, samples):
     assert samples("anthropic_tokens_total") == other("anthropic_tokens_total") == TOKENS
 
 
-def test_an_answer_from_memory_is_no_attempt(fake_api, recorder, samples):
+def test_an_answer_from_memory_is_no_attempt(client_options, recorder, samples):
     def remembered(request, call_next):
         return "from memory"
 
     chain = [recorder.middleware(), remembered]
-    with anthropic.Anthropic(**options(fake_api, middleware=chain)) as client:
+    with anthropic.Anthropic(**client_options, middleware=chain) as client:
         assert client.messages.create(**ASK) == "from memory"
     assert samples("anthropic_requests_total") == 0
     assert samples("anthropic_inflight_requests") == 0

@@ -20,11 +20,12 @@ COMPACT_CHUNKS = 128
 _DELTA = b"content_block_delta"
 _DELTA_LINE = b"event: content_block_delta"
 _FOLDED = (b"message_start", b"message_delta")
-# A signature is made of long text and of no tokens.
-_SIGNATURE = b'"signature_delta"'
-# What the data of a `content_block_delta` event spends on everything but its text, and bytes a token of English text.
-_DELTA_OVERHEAD_BYTES = 86
-_BYTES_A_TOKEN = 4
+# The end of the delta's own type, behind that of the event; the text's key stands between it and the text. The server
+# pads events with spaces behind the text, so that their length says nothing.
+_DELTA_TYPE = b'_delta"'
+_BEHIND_THE_EVENTS_TYPE = 40
+_TYPE_AND_KEY_BYTES = 17
+_BYTES_A_TOKEN = 4  # of English text
 _STATUS_OF_A_FAILURE = 500
 
 Event = tuple[bytes, bytes]
@@ -37,7 +38,7 @@ class StreamFold:
     Attributes:
         message: the message so far, as the JSON body would have said it.
         stopped: `message_stop` was seen: the stream is complete.
-        final_usage: a `message_delta` was seen: output tokens are the server's count.
+        final_usage: a `message_delta` with usage was seen: output tokens are the server's count up to there.
         error: `error.type` of an error event inside the stream, or empty.
         malformed: events that could not be read; they are passed over.
         tail: chunks that nobody has read yet.
@@ -54,7 +55,7 @@ class StreamFold:
         self._split = split
         self._inflate = inflate
         self._rest = b""
-        #: About how many output tokens have passed.
+        #: About how many output tokens have passed since the server last counted them.
         self.estimated_output_tokens = 0
 
     def feed(self, chunk: bytes) -> bool:
@@ -87,12 +88,17 @@ class StreamFold:
             self.started_content = True
             self.estimated_output_tokens += _estimated_tokens(data)
         elif name in _FOLDED:
-            fold_event(self.message, _object(data))
-            self.final_usage = self.final_usage or name == b"message_delta"
+            self._fold(_object(data), final=name == b"message_delta")
         elif name == b"message_stop":
             self.stopped = True
         elif name == b"error":
             self.error = error_type(_object(data), _STATUS_OF_A_FAILURE)
+
+    def _fold(self, event: dict[str, Any], *, final: bool) -> None:
+        fold_event(self.message, event)
+        usage = event.get("usage")
+        if final and isinstance(usage, dict) and usage.get("output_tokens") is not None:
+            self.final_usage, self.estimated_output_tokens = True, 0  # counted by the server up to here
 
 
 class JsonFold(StreamFold):
@@ -174,10 +180,11 @@ def _aws_events(messages: Iterable[Any]) -> Iterator[Event]:
 
 
 def _estimated_tokens(delta: bytes) -> int:
-    """About the tokens of one content delta: at least one, unless it is a signature."""
-    if _SIGNATURE in delta:
+    """About the tokens of one content delta: at least one, unless it is a signature, which has none."""
+    kind = delta.find(_DELTA_TYPE, _BEHIND_THE_EVENTS_TYPE)
+    if delta.endswith(b"signature", 0, max(kind, 0)):
         return 0
-    return max(1, (len(delta) - _DELTA_OVERHEAD_BYTES) // _BYTES_A_TOKEN)
+    return max(1, (delta.rfind(b'"') - kind - _TYPE_AND_KEY_BYTES) // _BYTES_A_TOKEN)
 
 
 def _object(data: bytes) -> dict[str, Any]:

@@ -1,0 +1,26 @@
+"""SDK clients that carry the recorder's middleware and talk to the fake API."""
+
+from __future__ import annotations
+
+import anthropic
+import pytest
+
+
+@pytest.fixture
+def client_options(fake_api):
+    """What a client of the fake API is made with."""
+    return {"api_key": "sk-ant-test", "base_url": fake_api.base_url, "max_retries": 0}
+
+
+@pytest.fixture
+def client(client_options, recorder):
+    """A sync client that is recorded; retries off."""
+    with anthropic.Anthropic(**client_options, middleware=[recorder.middleware()]) as client:
+        yield client
+
+
+@pytest.fixture
+async def async_client(client_options, recorder):
+    """An async client that is recorded; retries off."""
+    async with anthropic.AsyncAnthropic(**client_options, middleware=[recorder.middleware()]) as client:
+        yield client
