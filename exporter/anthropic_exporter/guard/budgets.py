@@ -52,7 +52,12 @@ class Ledger:
         self._today: dict[str, Spent] = {}
         self._total = Spent()
         self._day = -1
-        self.changes = 0
+        self._set_trips()
+
+    @property
+    def version(self) -> tuple[int, float]:
+        """Another one after every call that spent something."""
+        return self._day, self._total.tokens
 
     def turn(self, wall: float) -> None:
         """Go on to the day of `wall`, seconds since the epoch; back to the day before where the clock was put back."""
@@ -64,25 +69,33 @@ class Ledger:
             del self._days[min(key for key in self._days if key != day)]
         self._day, self._today = day, features
         self._total = Spent(sum(one.tokens for one in features.values()), sum(one.usd for one in features.values()))
+        self._set_trips()
 
     def add(self, feature: str, tokens: float, usd: float) -> bool:
         """Add what a call spent on the day that `turn` named. True where this used a budget up."""
-        spent = self._today.get(feature)
-        if spent is None:
+        try:
+            spent = self._today[feature]
+        except KeyError:
             spent = self._today[feature] = Spent()
         spent.tokens += tokens
         spent.usd += usd
         total = self._total
         total.tokens += tokens
         total.usd += usd
-        self.changes += 1
-        if total.usd > self._usd >= total.usd - usd or total.tokens > self._tokens >= total.tokens - tokens:
+        if total.usd > self._usd_trip or total.tokens > self._tokens_trip:
+            self._set_trips()
             return True
-        return bool(self._own) and feature in self._own and self._used_up(feature, spent, tokens, usd)
+        return feature in self._own and self._used_up(feature, spent, tokens, usd)
 
     def spent(self) -> tuple[Spent, Mapping[str, Spent]]:
         """What was spent today: in all, and by feature."""
         return self._total, dict(self._today)
+
+    def _set_trips(self) -> None:
+        """Where a budget is used up, that was said once and is measured from then on."""
+        total = self._total
+        self._usd_trip = self._usd if total.usd <= self._usd else math.inf
+        self._tokens_trip = self._tokens if total.tokens <= self._tokens else math.inf
 
     def _used_up(self, feature: str, spent: Spent, tokens: float, usd: float) -> bool:
         budget_usd, budget_tokens = self._usd_of.get(feature, math.inf), self._tokens_of.get(feature, math.inf)

@@ -198,8 +198,8 @@ def urgent(sums: Sums) -> Iterator[Measure]:
     lost = sums.rate(w.MISS_COST, w.MISSES, limits.cost_min_requests)
     yield Measure(CACHE_MISS_COST, *where, lost, limits.cache_miss_cost_usd_per_minute)
     if sums.second - place.large_at < REQUEST_SECONDS:
-        cost = place.costs.max(REQUEST_SECONDS, sums.second)
-        output = place.outputs.max(REQUEST_SECONDS, sums.second)
+        cost = place.largest_usd(REQUEST_SECONDS, sums.second)
+        output = place.largest_output(REQUEST_SECONDS, sums.second)
         if cost > limits.request_cost_usd:
             yield Measure(REQUEST_COST, *where, cost, limits.request_cost_usd)
         else:
@@ -213,7 +213,7 @@ def _cache(sums: Sums, usual: float | None) -> Iterator[Measure]:
         return
     where, least = ("place", place.feature, place.model), limits.cache_min_requests
     missed = _share(sums, (w.MISSES,), (w.HITS, w.MISSES), (w.HITS, w.MISSES), least)
-    read = _share(sums, (w.CACHE_READ,), (w.PROMPT,), (w.ANSWERED,), least)
+    read = _share(sums, (w.CACHE_READ,), (w.PROMPT,), (w.HITS, w.MISSES, w.UNASKED), least)
     drop = None if usual is None or read is None else usual - read
     if drop is not None and drop > limits.cache_read_share_drop and (missed or 0.0) <= limits.cache_miss_ratio:
         yield Measure(CACHE_SHARE_DROP, *where, drop, limits.cache_read_share_drop)
@@ -324,10 +324,10 @@ def of_feature(feature: str, places: Sequence[Sums], usual: Usual, limits: Limit
         seconds, values = SLOW_SECONDS, _added(one.slow for one in places)
     if values[w.REQUESTS] < max(1.0, least):
         return
-    cost, tokens = values[w.COST] * _PER_MINUTE[seconds], values[w.TOKENS] * _PER_MINUTE[seconds]
+    cost, tokens = values[w.COST] * _PER_MINUTE[seconds], (values[w.PROMPT] + values[w.OUTPUT]) * _PER_MINUTE[seconds]
     threshold = max(usual.cost_usd * limits.of("cost_spike_ratio", feature), limits.of("cost_spike_min_usd_per_minute"))
     if cost > threshold * 0.5:
-        largest = max(one.place.costs.max(max(REQUEST_SECONDS, seconds), one.second) for one in places)
+        largest = max(one.place.largest_usd(max(REQUEST_SECONDS, seconds), one.second) for one in places)
         cost -= largest * _PER_MINUTE[seconds]
     yield Measure(COST_SPIKE, "feature", feature, "", cost, threshold)
     threshold = max(

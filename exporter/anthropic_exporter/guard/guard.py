@@ -9,12 +9,13 @@ import threading
 import weakref
 from collections.abc import Callable, Iterable, Iterator
 from contextvars import ContextVar
+from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from anthropic_exporter import families as f
 from anthropic_exporter.attribution import Attribution
-from anthropic_exporter.call import Call
+from anthropic_exporter.call import Call, Inference, Tokens
 from anthropic_exporter.errors import ConfigurationError, SpendLimitExceeded
 from anthropic_exporter.guard import conditions as c
 from anthropic_exporter.guard.alerts import Alert, Alerts, Measure, against
@@ -34,6 +35,16 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 _BATCH = "batch"
+#: One look into a call instead of ten.
+_fields = itemgetter(
+    *map(
+        Call._fields.index,
+        (
+            *("model", "outcome", "inferences", "feature", "tier"),
+            *("duration_seconds", "time_to_first_token_seconds", "requests", "bill", "task"),
+        ),
+    )
+)
 _deciding: ContextVar[bool] = ContextVar("anthropic_exporter_guard_deciding", default=False)
 
 
@@ -100,7 +111,7 @@ class Guard:
         self._ahead = 0
         self._reset()
         self._state = None if state_dir is None else State(state_dir)
-        self._saved_changes = 0
+        self._saved: tuple[int, float] | None = None
         self._restore()
         self._moment()
         self._undo = (recorder.subscribe(self._take), recorder.admit_by(self._admit))
@@ -234,19 +245,21 @@ class Guard:
         second = int(wall) + self._ahead
         if second != self._second:
             second = self._turn(wall)
-        tokens = 0
-        for inference in call.inferences:
-            tokens += sum(inference.tokens)
-        crossed = False
-        if call.tier != _BATCH:
-            place = self._windows.place(call.feature, call.model, second)
-            crossed = place.add(call, tokens)
-            if crossed:
+        model, outcome, inferences, feature, tier, seconds, first, requests, bill, task = _fields(call)
+        place = None
+        if tier != _BATCH:
+            place = self._windows[feature, model]
+            if place.second != second:
+                place.advance(second)
+            place.count(outcome, requests, seconds, first)
+        if inferences and bill is not None:
+            fresh, read, short, long, output = inferences[0].tokens if len(inferences) == 1 else _tokens(inferences)
+            prompt = fresh + read + short + long
+            if place is not None and place.spend(bill, prompt, read, output):
                 self._look(place)
-        bill = call.bill
-        if bill is not None and tokens and self._ledger.add(call.feature, tokens, bill.total_usd):
-            self._look(None)
-        if self._shut or call.task is not None:
+            if self._ledger.add(feature, prompt + output, bill.total_usd):
+                self._look(None)
+        if self._shut or task is not None:
             self._came_back(call)
 
     def _turn(self, wall: float) -> int:
@@ -385,14 +398,14 @@ class Guard:
                 breaker.advance(at, self._alerts.holding)
             self._turned()
             news = self._alerts.news(at.now)
-            learned = self._learning.learn(self._windows, self._alerts, at.now, at.wall)
+            learned = self._learning.learn(self._windows.places(), self._alerts, at.now, at.wall)
         self._callbacks.tell(news)
         self._callbacks.watch()
-        self._windows.forget([place for place in self._windows if place.idle(self._second)])
+        self._windows.forget([place for place in self._windows.places() if place.idle(self._second)])
         self._keep(learned=learned)
 
     def _measures(self, at: Moment) -> Iterator[Measure]:
-        all_sums = [Sums(place, int(at.now)) for place in self._windows]
+        all_sums = [Sums(place, int(at.now)) for place in self._windows.places()]
         explained = False
         by_feature: dict[str, list[Sums]] = {}
         for sums in all_sums:
@@ -456,13 +469,13 @@ class Guard:
                 self._state.damaged(name)
 
     def _keep(self, *, learned: bool) -> None:
-        state, changes = self._state, self._ledger.changes
+        state, version = self._state, self._ledger.version
         if state is None:
             return
         try:
-            if changes != self._saved_changes:
+            if version != self._saved:
                 state.write("budgets", self._ledger.dump())
-                self._saved_changes = changes
+                self._saved = version
             if learned:
                 state.write("baselines", self._learning.baselines.dump())
         except OSError as error:
@@ -502,6 +515,11 @@ class Guard:
         self._reset()
         self._callbacks.reset()
         self._state = None
+
+
+def _tokens(inferences: tuple[Inference, ...]) -> Tokens:
+    """The tokens of several inferences by type."""
+    return Tokens(*(sum(parts) for parts in zip(*(one.tokens for one in inferences), strict=True)))
 
 
 def _model_of(request: Any) -> str:

@@ -77,7 +77,7 @@ class Learning:
     def _learn_feature(self, feature: str, sums: list[Sums], slot: int, anomalous: float | None, now: float) -> None:
         minutes = w.SLOW_SECONDS / 60
         cost = sum(one.slow[w.COST] for one in sums) / minutes
-        tokens = sum(one.slow[w.TOKENS] for one in sums) / minutes
+        tokens = sum(one.slow[w.PROMPT] + one.slow[w.OUTPUT] for one in sums) / minutes
         if anomalous is not None and now - anomalous < _RELEARN_SECONDS:
             usual = self.baselines.usual(feature, slot * SLOT_SECONDS)
             if usual is not None:

@@ -9,23 +9,24 @@ from __future__ import annotations
 import math
 from array import array
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import Protocol
 
 from anthropic_exporter import families as f
-from anthropic_exporter.call import Call
+from anthropic_exporter.call import Bill
 from anthropic_exporter.guard.limits import Limits
 
 FAST_SECONDS, SLOW_SECONDS, REQUEST_SECONDS = 30, 300, 60
 
-# The fields that a place adds up, in this order.
-COST, TOKENS, REQUESTS, PROMPT, CACHE_READ, HITS, MISSES, ANSWERED, MISS_COST, FAILED, RATE_LIMITED, OVERLOADED = range(
+# The fields that a place adds up, in this order. UNASKED: neither hit nor miss, too short for a cache included.
+COST, OUTPUT, REQUESTS, PROMPT, CACHE_READ, HITS, MISSES, UNASKED, MISS_COST, FAILED, RATE_LIMITED, OVERLOADED = range(
     12
 )
 _WIDTH = 12
 _LATENCY_STEP = 10
-_TTFT = len(f.DURATION.buckets) + 1
-_LATENCY_WIDTH = _TTFT + len(f.TTFT.buckets) + 1
+_DURATION_BUCKETS, _TTFT_BUCKETS = f.DURATION.buckets, f.TTFT.buckets
+_TTFT = len(_DURATION_BUCKETS) + 1
+_LATENCY_WIDTH = _TTFT + len(_TTFT_BUCKETS) + 1
 
 #: As in the rules: these are no failures, or have an alert of their own.
 _NO_FAILURE = frozenset({"success", "abandoned", "cancelled", "refusal", "blocked"})
@@ -89,18 +90,14 @@ class Peaks:
         self._values = array("d", bytes(8 * (seconds // step + 1)))
         self.at = -1
 
-    def advance(self, second: int) -> None:
-        """Move on to `second`."""
+    def advance(self, second: int, value: float) -> None:
+        """Note the largest value of the seconds since the last time, and move on to `second`."""
+        slot = self.at % len(self._values)
+        self._values[slot] = max(self._values[slot], value)
         step, slots = second // self._step, len(self._values)
         for passed in range(max(self.at + 1, step - slots + 1), step + 1):
             self._values[passed % slots] = 0.0
         self.at = max(step, self.at)
-
-    def add(self, value: float) -> None:
-        """Note a value of the step that is running."""
-        slot = self.at % len(self._values)
-        if value > self._values[slot]:  # noqa: PLR1730 - three times as fast as max()
-            self._values[slot] = value
 
     def max(self, seconds: int, second: int) -> float:
         """The largest value of the last so many seconds, to the step; 0 where there was none."""
@@ -114,23 +111,27 @@ class Place:
 
     Attributes:
         second: up to which its windows have moved on.
+        peak_usd: the most expensive request of this second.
+        peak_output: the output tokens of the longest answer of this second.
         cost_trip: the total of dollars above which the cost rate may be over its threshold.
         miss_trip: the same for dollars lost to cache misses.
         large_at: the second of the last request above a threshold of single ones.
     """
 
     __slots__ = (
+        "_costs",
         "_large_tokens",
         "_large_usd",
+        "_outputs",
         "_times",
         "cost_trip",
-        "costs",
         "feature",
         "large_at",
         "limits",
         "miss_trip",
         "model",
-        "outputs",
+        "peak_output",
+        "peak_usd",
         "ring",
         "second",
     )
@@ -144,52 +145,55 @@ class Place:
         self.second = second
         self.ring = Ring(_WIDTH, 1, SLOW_SECONDS, second)
         self._times = Ring(_LATENCY_WIDTH, _LATENCY_STEP, SLOW_SECONDS, second)
-        self.costs = Peaks(5, SLOW_SECONDS)
-        self.outputs = Peaks(5, REQUEST_SECONDS)
+        self._costs = Peaks(5, SLOW_SECONDS)
+        self._outputs = Peaks(5, REQUEST_SECONDS)
+        self.peak_usd = self.peak_output = 0.0
         self.large_at = -math.inf
         self.advance(second)
 
     def advance(self, second: int) -> None:
         """Move on to `second`, before the first call of it is added."""
         self.second = second
-        for part in (self.ring, self._times, self.costs, self.outputs):
-            part.advance(second)
+        self.ring.advance(second)
+        self._times.advance(second)
+        self._costs.advance(second, self.peak_usd)
+        self._outputs.advance(second, self.peak_output)
+        self.peak_usd = self.peak_output = 0.0
         fast, slow = self.ring.before(FAST_SECONDS, second), self.ring.before(SLOW_SECONDS, second)
         self.cost_trip = _trip(fast[COST], slow[COST], self.limits.cost_usd_per_minute)
         self.miss_trip = _trip(fast[MISS_COST], slow[MISS_COST], self.limits.cache_miss_cost_usd_per_minute)
 
-    def add(self, call: Call, tokens: float) -> bool:
-        """Add one priced call of so many tokens in all. True where a threshold may be crossed: worth a look now."""
+    def count(self, outcome: str, requests: int, seconds: float | None, first: float | None) -> None:
+        """Count one attempt: how it ended, how long it took, when its first token came."""
         totals = self.ring.totals
-        totals[REQUESTS] += call.requests
-        outcome = call.outcome
+        totals[REQUESTS] += requests
         if outcome != "success" and outcome not in _NO_FAILURE:
             totals[_REFUSED.get(outcome, FAILED)] += 1.0
-        seconds = call.duration_seconds
         if seconds is not None:
             times = self._times.totals
-            times[bisect_left(f.DURATION.buckets, seconds)] += 1.0
-            first = call.time_to_first_token_seconds
+            times[bisect_left(_DURATION_BUCKETS, seconds)] += 1.0
             if first is not None:
-                times[_TTFT + bisect_left(f.TTFT.buckets, first)] += 1.0
-        bill = call.bill
-        if not tokens or bill is None:
-            return False
-        parts = call.inferences[0].tokens if len(call.inferences) == 1 else _added(call)
-        usd, output = bill.total_usd, parts[4]
-        totals[TOKENS] += tokens
-        totals[PROMPT] += tokens - output
-        totals[CACHE_READ] += parts[1]
-        totals[ANSWERED] += 1.0
+                times[_TTFT + bisect_left(_TTFT_BUCKETS, first)] += 1.0
+
+    def spend(self, bill: Bill, prompt: int, cache_read: int, output: int) -> bool:
+        """Add what a response used. True where a threshold may be crossed: worth a look now."""
+        totals, usd = self.ring.totals, bill.total_usd
         totals[COST] += usd
+        totals[PROMPT] += prompt
+        totals[CACHE_READ] += cache_read
+        totals[OUTPUT] += output
         result = bill.cache_result
         if result == "hit":
             totals[HITS] += 1.0
         elif result == "miss":
             totals[MISSES] += 1.0
             totals[MISS_COST] += bill.cache_miss_cost_usd
-        self.costs.add(usd)
-        self.outputs.add(output)
+        else:
+            totals[UNASKED] += 1.0
+        if usd > self.peak_usd:  # noqa: PLR1730 - three times as fast as max()
+            self.peak_usd = usd
+        if output > self.peak_output:  # noqa: PLR1730 - as above
+            self.peak_output = output
         if usd > self._large_usd or output > self._large_tokens:
             self.large_at = self.second
             return True
@@ -203,6 +207,16 @@ class Place:
         """Whether nothing happened within the longest window."""
         return self.ring.before(SLOW_SECONDS, second)[REQUESTS] == self.ring.totals[REQUESTS]
 
+    def largest_usd(self, seconds: int, second: int) -> float:
+        """The most expensive request of the last so many seconds."""
+        running = self.peak_usd if second - self.second < seconds else 0.0
+        return max(running, self._costs.max(seconds, second))
+
+    def largest_output(self, seconds: int, second: int) -> float:
+        """The output tokens of the longest answer of the last so many seconds, 60 at most."""
+        running = self.peak_output if second - self.second < seconds else 0.0
+        return max(running, self._outputs.max(seconds, second))
+
     def durations(self, second: int) -> list[float]:
         """Requests of the slow window by the buckets of the duration histogram, not cumulative."""
         return self._times.sums(SLOW_SECONDS, second)[:_TTFT]
@@ -214,11 +228,6 @@ class Place:
 
 def _trip(fast: float, slow: float, per_minute: float) -> float:
     return min(fast + per_minute * FAST_SECONDS / 60, slow + per_minute * SLOW_SECONDS / 60)
-
-
-def _added(call: Call) -> list[int]:
-    """The tokens of several inferences by type."""
-    return [sum(parts) for parts in zip(*(one.tokens for one in call.inferences), strict=True)]
 
 
 class Thresholds:
@@ -234,42 +243,38 @@ class Thresholds:
 
 
 class WindowStore(Protocol):
-    """Where places live. In this process; a store shared by workers and hosts has the same three methods."""
+    """Where places live. In this process; a store shared by workers and hosts has the same methods."""
 
-    def place(self, feature: str, model: str, second: int) -> Place:
-        """The place of a feature on a model, moved on to `second`; made where it is new."""
+    def __getitem__(self, key: tuple[str, str]) -> Place:
+        """The place of a (feature, model); made where it is new."""
 
-    def __iter__(self) -> Iterator[Place]:
+    def places(self) -> list[Place]:
         """Every place."""
 
     def forget(self, places: Iterable[Place]) -> None:
         """Drop places where nothing happens any more."""
 
 
-class Windows:
-    """The places of this process.
+class Windows(dict[tuple[str, str], Place]):
+    """The places of this process, by feature and model. A dictionary: looking one up calls nothing of ours.
 
     Args:
         limits: the thresholds of every place.
     """
 
     def __init__(self, limits: Limits) -> None:
+        super().__init__()
         self._limits = limits
-        self._places: dict[tuple[str, str], Place] = {}
 
-    def place(self, feature: str, model: str, second: int) -> Place:
-        """The place of a feature on a model, moved on to `second`; made where it is new."""
-        place = self._places.get((feature, model))
-        if place is None:
-            place = self._places[feature, model] = Place(feature, model, self._limits, second)
-        elif place.second != second:
-            place.advance(second)
+    def __missing__(self, key: tuple[str, str]) -> Place:
+        place = self[key] = Place(*key, self._limits, 0)
         return place
 
-    def __iter__(self) -> Iterator[Place]:
-        return iter(list(self._places.values()))
+    def places(self) -> list[Place]:
+        """Every place."""
+        return list(self.values())
 
     def forget(self, places: Iterable[Place]) -> None:
         """Drop places where nothing happens any more."""
         for place in places:
-            self._places.pop((place.feature, place.model), None)
+            self.pop((place.feature, place.model), None)
