@@ -40,7 +40,7 @@ class SpendLimitExceeded(AnthropicExporterError):  # noqa: N818 - users catch it
         self.retry_at = retry_at
 
     def __str__(self) -> str:
-        what = f"{self.scope} {self.name!r}" if self.name else f"every {self.scope}"
+        what = "every request" if self.scope == "total" else f"{self.scope} {self.name!r}"
         if self.retry_at is None:
             again = "not tried again"
         else:

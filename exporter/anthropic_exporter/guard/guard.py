@@ -205,11 +205,13 @@ class Guard:
     def close_breaker(self, name: str = "", *, scope: str = "feature") -> None:
         """Close a breaker by hand, however it was opened. What holds right now has to end before it opens it again.
 
+        The scope "total" also closes what a budget of everything opened, in breakers of any scope.
+
         Raises:
             ConfigurationError: there is no breaker of this scope.
         """
         with self._lock:
-            for breaker in self._of_scope(scope):
+            for breaker in self._breakers if scope == "total" else self._of_scope(scope):
                 breaker.close(scope, name)
             self._turned()
 
@@ -505,7 +507,7 @@ class Guard:
         self.close()
 
     def _of_scope(self, scope: str) -> list[Breaker]:
-        found = [one for one in self._breakers if scope in (one.scope, "total")]
+        found = [one for one in self._breakers if one.scope == scope]
         if not found:
             raise ConfigurationError(f"no breaker has scope={scope!r}; make one with guard.breaker(scope={scope!r})")
         return found

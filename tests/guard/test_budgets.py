@@ -1,0 +1,80 @@
+"""The day's spend: exact, per UTC day, over restarts; and what happens to its files."""
+
+from __future__ import annotations
+
+import pytest
+
+from anthropic_exporter.errors import ConfigurationError
+from anthropic_exporter.guard import Spent
+
+
+def test_the_day_is_counted_by_feature_and_starts_anew_at_midnight_utc(guard, spend, clock):
+    spend(0.5)
+    spend(0.25, feature="search")
+    assert sorted(guard.today()) == [Spent("chat", 125_000, 0.5), Spent("search", 62_500, 0.25)]
+    clock.now += 12 * 3600
+    assert sorted(guard.today()) == [Spent("chat", 125_000, 0.5), Spent("search", 62_500, 0.25)]
+    guard.tick()
+    assert guard.today() == ()
+    spend(0.125)
+    assert guard.today() == (Spent("chat", 31_250, 0.125),)
+
+
+def test_the_call_that_uses_the_budget_up_tells_of_it(start_guard, spend):
+    guard = start_guard(cost_usd_per_day=1)
+    spend(0.75)
+    assert guard.alerts() == ()
+    spend(0.5)
+    assert [(alert.name, alert.feature, alert.value) for alert in guard.alerts()] == [
+        ("AnthropicDailyCostBudgetExceeded", "", 1.25)
+    ]
+
+
+def test_a_budget_of_one_feature_stands_beside_that_of_everything(start_guard, spend):
+    guard = start_guard(feature="chat", tokens_per_day=100_000)
+    spend(0.5, feature="search")
+    spend(0.5)
+    assert [(alert.name, alert.feature) for alert in guard.alerts()] == [("AnthropicDailyTokenBudgetExceeded", "chat")]
+
+
+def test_budgets_and_baselines_outlive_the_process(start_guard, spend, tmp_path):
+    first = start_guard(state_dir=tmp_path)
+    first.set_baseline("chat", cost_usd_per_minute=0.5, tokens_per_minute=1000)
+    spend(0.5)
+    first.close()
+    second = start_guard(state_dir=tmp_path, cost_usd_per_day=1)
+    assert second.today() == (Spent("chat", 125_000, 0.5),)
+    assert second._learning.usual("chat", 0.0).cost_usd == 0.5
+    spend(0.6)
+    assert [alert.name for alert in second.alerts()] == ["AnthropicDailyCostBudgetExceeded"]
+
+
+def test_every_look_keeps_what_was_spent_since_the_last(start_guard, spend, tmp_path):
+    guard = start_guard(state_dir=tmp_path)
+    spend(0.5)
+    guard.tick()
+    assert '"chat": [125000.0, 0.5]' in (tmp_path / "budgets.json").read_text()
+
+
+@pytest.mark.parametrize(
+    "content", ["", "{", "[]", '{"x": 1}', '{"20000": {"chat": ["a", 1]}}', '{"1": {"a": [NaN, 1]}}']
+)
+def test_a_damaged_file_is_put_aside_and_said_and_stops_nobody(start_guard, spend, tmp_path, caplog, content):
+    (tmp_path / "budgets.json").write_text(content)
+    guard = start_guard(state_dir=tmp_path)
+    spend(0.5)
+    assert guard.today() == (Spent("chat", 125_000, 0.5),)
+    assert (tmp_path / "budgets.json.damaged").read_text() == content
+    assert "is damaged and starts from nothing" in caplog.text
+
+
+def test_two_guards_never_share_a_folder(start_guard, tmp_path):
+    start_guard(state_dir=tmp_path)
+    with pytest.raises(ConfigurationError, match="another process keeps its state here; give each process"):
+        start_guard(state_dir=tmp_path)
+
+
+def test_a_folder_that_cannot_be_is_one_line(start_guard, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ConfigurationError, match=r"cannot be written: .*; give another state_dir"):
+        start_guard(state_dir=tmp_path / "file")

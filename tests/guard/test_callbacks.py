@@ -1,0 +1,135 @@
+"""Callbacks that raise, hang or are too slow: the others get their alerts, and nothing is lost without a count."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+
+import pytest
+
+from anthropic_exporter.guard.alerts import Alert
+from anthropic_exporter.guard.callbacks import Callbacks
+
+
+def alert(number=1):
+    return Alert("AnthropicCostRateHigh", "critical", "cost", "firing", "chat", "opus", number, 2.0, "s", "d", 0.0)
+
+
+@pytest.fixture
+def results():
+    return Counter()
+
+
+@pytest.fixture
+def start(results):
+    started = []
+
+    def make(*callbacks, **options):
+        made = Callbacks(lambda name, result: results.update([(name, result)]), **options)
+        made.add(callbacks)
+        started.append(made)
+        return made
+
+    yield make
+    for callbacks in started:
+        callbacks.close(0.0)
+
+
+@pytest.fixture
+def hang():
+    """A callback that does not return before the test ends."""
+    end = threading.Event()
+
+    def hang(_):
+        end.wait()
+
+    yield hang
+    end.set()
+
+
+def test_every_callback_gets_every_alert_in_order_on_another_thread(start, results):
+    first, second, threads = [], [], set()
+
+    def keep(one):
+        threads.add(threading.current_thread())
+        first.append(one.value)
+
+    callbacks = start(keep, second.append)
+    callbacks.tell([alert(number) for number in range(50)])
+    assert callbacks.flush(5.0)
+    assert first == [one.value for one in second] == list(range(50))
+    assert threading.current_thread() not in threads
+    assert results == {("keep", "ok"): 50, ("append", "ok"): 50}
+
+
+def test_one_that_raises_is_counted_and_the_next_one_is_called(start, results):
+    def broken(_):
+        raise RuntimeError("sk-ant-secret")
+
+    def leaving(_):
+        raise SystemExit
+
+    found = []
+    callbacks = start(broken, leaving, found.append)
+    callbacks.tell([alert()])
+    assert callbacks.flush(5.0)
+    assert len(found) == 1
+    assert results == {("broken", "failed"): 1, ("leaving", "failed"): 1, ("append", "ok"): 1}
+
+
+def test_the_log_names_the_callback_and_never_what_it_raised(start, caplog):
+    def broken(_):
+        raise RuntimeError("sk-ant-secret")
+
+    callbacks = start(broken)
+    callbacks.tell([alert()])
+    assert callbacks.flush(5.0)
+    assert "callback broken: RuntimeError" in caplog.text
+    assert "secret" not in caplog.text
+
+
+def test_one_that_hangs_is_left_behind_and_the_next_one_is_called(start, results, hang):
+    found = []
+    callbacks = start(hang, found.append, timeout_seconds=0.05)
+    callbacks.tell([alert(1), alert(2)])
+    assert callbacks.flush(5.0)
+    assert [one.value for one in found] == [1, 2]
+    assert results == {("hang", "timeout"): 2, ("append", "ok"): 2}
+
+
+def test_one_that_hangs_for_ever_keeps_three_threads_and_the_rest_is_counted_as_dropped(start, results, hang):
+    before = threading.active_count()
+    callbacks = start(hang, timeout_seconds=0.02)
+    for _ in range(10):
+        callbacks.tell([alert()])
+        assert callbacks.flush(5.0)
+    assert results == {("hang", "timeout"): 3, ("hang", "dropped"): 7}
+    assert threading.active_count() <= before + 4
+
+
+def test_a_full_queue_drops_and_counts(start, results, hang):
+    callbacks = start(hang, most_waiting=5, timeout_seconds=60)
+    callbacks.tell([alert(number) for number in range(20)])
+    assert 14 <= results["hang", "dropped"] <= 15
+
+
+def test_telling_never_waits_for_a_callback(start, hang):
+    callbacks = start(hang, timeout_seconds=60)
+    told = threading.Thread(target=callbacks.tell, args=([alert(number) for number in range(100)],))
+    told.start()
+    told.join(5.0)
+    assert not told.is_alive()
+
+
+def test_what_waits_at_the_end_is_told_first_and_what_cannot_be_is_counted(start, results, hang):
+    found = []
+    quick = start(found.append)
+    quick.tell([alert(number) for number in range(100)])
+    quick.close(5.0)
+    assert len(found) == 100
+    stuck = start(hang, timeout_seconds=60)
+    stuck.tell([alert(), alert()])
+    stuck.close(0.05)
+    assert results["hang", "dropped"] >= 1
+    quick.tell([alert()])
+    assert results["append", "dropped"] == 1

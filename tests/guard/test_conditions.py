@@ -1,0 +1,166 @@
+"""Each condition: fires when it should, with the labels of the rule, and stays silent one step below."""
+
+from __future__ import annotations
+
+import pytest
+import yaml
+
+from anthropic_exporter import bundle
+from anthropic_exporter.attribution import Attribution
+from anthropic_exporter.guard import CONDITIONS
+from anthropic_exporter.guard.conditions import quantile
+
+
+def shipped_alerts():
+    files = sorted((bundle.path("prometheus") / "rules").glob("*.yml"))
+    groups = [group for file in files for group in yaml.safe_load(file.read_text())["groups"]]
+    return {rule["alert"]: rule for group in groups for rule in group["rules"] if "alert" in rule}
+
+
+@pytest.mark.parametrize("condition", CONDITIONS.values(), ids=lambda one: one.key)
+def test_names_labels_summaries_and_patience_are_those_of_the_rules(condition):
+    rule = shipped_alerts().get(condition.alertname)
+    if condition.key == "runaway_loop":
+        assert rule is None  # tasks are known in the process alone
+        return
+    assert rule["labels"] == {"severity": condition.severity, "category": condition.category}
+    assert rule["annotations"]["summary"] == condition.summary
+    kept = rule.get("keep_firing_for", "0m")
+    assert condition.resolve_seconds == int(kept[:-1]) * 60
+
+
+def names(guard):
+    return [(alert.name, alert.feature, alert.model) for alert in guard.alerts()]
+
+
+def test_three_requests_above_the_pace_are_told_at_the_third(guard, spend):
+    for _ in range(2):
+        spend(0.9)
+    assert names(guard) == []
+    spend(0.9)
+    assert names(guard) == [("AnthropicCostRateHigh", "chat", "claude-opus-5-5")]
+    assert guard.alerts()[0].labels == {
+        "alertname": "AnthropicCostRateHigh",
+        "severity": "critical",
+        "category": "cost",
+        "feature": "chat",
+        "model": "claude-opus-5-5",
+    }
+
+
+def test_one_large_request_is_no_pace_but_is_told_by_itself(guard, spend):
+    spend(1.1)
+    guard.tick()
+    assert names(guard) == [("AnthropicRequestUnusuallyExpensive", "chat", "claude-opus-5-5")]
+
+
+def test_a_long_answer_is_told(guard, recorder, call):
+    recorder.record(call(output=10_001, feature="chat"))
+    assert [(alert.name, alert.value) for alert in guard.alerts()] == [("AnthropicRequestUnusuallyExpensive", 10_001)]
+
+
+def test_few_requests_are_judged_over_five_minutes(guard, live, spend):
+    """Two dollars a minute in one request each 50 s: never three within 30 s."""
+    live(250, lambda second: spend(0.99) if second % 20 == 0 else None)
+    assert ("AnthropicCostRateHigh", "chat", "claude-opus-5-5") in names(guard)
+
+
+def test_a_sum_that_no_feature_explains_is_told_without_labels(guard, spend):
+    for feature in ("a", "b", "c"):
+        for _ in range(4):
+            spend(0.1, feature=feature)
+    guard.tick()
+    assert names(guard) == [("AnthropicCostRateHigh", "", "")]
+
+
+def test_batches_are_in_the_budget_and_not_in_the_pace(start_guard, spend):
+    guard = start_guard(cost_usd_per_day=3)
+    for _ in range(10):
+        spend(0.9, tier="batch", requests=0)
+    guard.tick()
+    assert [alert.name for alert in guard.alerts()] == ["AnthropicDailyCostBudgetExceeded"]
+
+
+def misses(recorder, call, count):
+    for _ in range(count):
+        recorder.record(call(cache_write_5m=20_000, feature="chat", cache_asked=True))
+
+
+def hits(recorder, call, count):
+    for _ in range(count):
+        recorder.record(call(cache_read=20_000, feature="chat", cache_asked=True))
+
+
+def test_misses_are_told_from_the_twentieth_request_on(guard, recorder, call):
+    misses(recorder, call, 10)
+    hits(recorder, call, 9)
+    guard.tick()
+    assert "AnthropicCacheMissRateHigh" not in [name for name, *_ in names(guard)]
+    misses(recorder, call, 1)
+    guard.tick()
+    assert ("AnthropicCacheMissRateHigh", "chat", "claude-opus-5-5") in names(guard)
+
+
+def test_dollars_lost_to_misses_are_told_with_the_call(guard, recorder, call):
+    misses(recorder, call, 5)
+    assert names(guard) == []
+    misses(recorder, call, 3)
+    assert ("AnthropicCacheMissWaste", "chat", "claude-opus-5-5") in names(guard)
+
+
+def test_requests_that_stop_asking_for_the_cache_are_told_by_the_share(guard, recorder, call, live):
+    def warm(_):
+        recorder.record(call(cache_read=2_000, input=100, feature="chat", cache_asked=True))
+
+    live(4200, warm)
+    assert names(guard) == []
+    live(31, lambda _: recorder.record(call(input=2_100, feature="chat")))
+    assert ("AnthropicCacheMissRateHigh", "chat", "claude-opus-5-5") in names(guard)
+
+
+def test_slow_requests_are_told_from_the_twentieth_on(guard, recorder, call):
+    for _ in range(19):
+        recorder.record(call(output=1, duration_seconds=9.0, time_to_first_token_seconds=4.0))
+    guard.tick()
+    assert names(guard) == []
+    recorder.record(call(output=1, duration_seconds=9.0, time_to_first_token_seconds=4.0))
+    guard.tick()
+    assert [name for name, *_ in names(guard)] == ["AnthropicLatencyHigh", "AnthropicTimeToFirstTokenHigh"]
+
+
+@pytest.mark.parametrize(
+    ("outcome", "told"),
+    [
+        ("api_error", ("AnthropicErrorRateHigh", "chat", "claude-opus-5-5")),
+        ("timeout", ("AnthropicErrorRateHigh", "chat", "claude-opus-5-5")),
+        ("rate_limit_error", ("AnthropicRateLimited", "", "claude-opus-5-5")),
+        ("overloaded_error", ("AnthropicOverloaded", "", "claude-opus-5-5")),
+        ("refusal", None),
+        ("cancelled", None),
+        ("blocked", None),
+    ],
+)
+def test_failures_limits_and_overload_are_told_apart(guard, recorder, call, outcome, told):
+    for number in range(20):
+        recorder.record(call(feature="chat", outcome=outcome if number < 3 else "success"))
+    guard.tick()
+    assert names(guard) == ([told] if told else [])
+
+
+def test_a_request_that_hangs_is_told_while_it_hangs(guard, recorder, clock):
+    recorder.begin(1, "claude-opus-5-5", Attribution("chat"))
+    clock.now += 300
+    guard.tick()
+    assert names(guard) == []
+    clock.now += 1
+    guard.tick()
+    assert names(guard) == [("AnthropicRequestStuck", "chat", "claude-opus-5-5")]
+    recorder.inflight.end(1)
+    guard.tick()
+    assert names(guard) == []
+
+
+def test_a_percentile_is_read_as_prometheus_reads_it():
+    """`histogram_quantile(0.95, ...)` of promtool for 90 observations up to 1 and 10 up to 2: 1.5."""
+    assert quantile(0.95, [90, 10, 0], [1, 2]) == 1.5
+    assert quantile(0.95, [0, 0, 5], [1, 2]) == 2
