@@ -5,7 +5,7 @@ VERSION := $(shell $(PYTHON) -c 'import sys; print("3.10" if sys.version_info < 
 CONSTRAINTS := constraints/python$(VERSION).txt
 .DEFAULT_GOAL := help
 
-.PHONY: help setup tools test test-fast lint format types check generate drift bench demo lock clean
+.PHONY: help setup tools test test-fast lint format types check generate drift mutants bench demo lock clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -48,6 +48,9 @@ generate: setup ## write again what is generated: rules, dashboard, tables of th
 
 drift: setup ## fail where a generated file is not what its script writes
 	for script in scripts/generate_*.py; do $(BIN)/python $$script --check || exit 1; done
+
+mutants: setup tools ## change the rules one place at a time, and see that a test notices (ARGS=cost: one file)
+	$(BIN)/python tests/rules/mutants.py $(ARGS)
 
 bench: setup ## measure the bars; quote the ratios, these take minutes
 	for script in bench/*.py; do $(BIN)/python $$script || exit 1; done

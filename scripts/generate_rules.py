@@ -1,4 +1,4 @@
-"""Write the repetitive recording rules into prometheus/rules: exact increases, resolved thresholds, missing defaults.
+"""Write what repeats into prometheus/rules: exact increases, resolved thresholds, dollars of incidents, links.
 
 Each rule file keeps its generated rules between a `# begin generated: NAME` and a `# end generated` line, in the group
 of the alerts that use them. Run without arguments to write, with `--check` to exit 1 when a file would change.
@@ -7,19 +7,25 @@ of the alerts that use them. Run without arguments to write, with `--check` to e
 from __future__ import annotations
 
 import argparse
+import json
 import re
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 from textwrap import indent
 
-RULES = Path(__file__).resolve().parent.parent / "prometheus" / "rules"
+import yaml
+
+ROOT = Path(__file__).resolve().parent.parent
+RULES = ROOT / "prometheus" / "rules"
+DASHBOARD = ROOT / "grafana" / "dashboards" / "claude-cost.json"
 BLOCK = re.compile(
     r"^(?P<begin> *# begin generated: (?P<name>[\w-]+)\n)(?P<body>.*?)(?P<end> *# end generated\n)",
     re.MULTILINE | re.DOTALL,
 )
-SECONDS = {"30s": 30, "1m": 60, "5m": 300, "10m": 600, "1h": 3600}
+SECONDS = {"5s": 5, "30s": 30, "1m": 60, "5m": 300, "10m": 600, "1h": 3600}
 PAIR = ("feature", "model")
+TOTAL = ', feature="", model=""'
 
 
 @dataclass(frozen=True)
@@ -52,7 +58,7 @@ class Increase:
             f"{self.factor}sum by ({', '.join(self.by)}) (\n"
             f"  {now}{selector} - ({before} <= {now}{selector})\n"
             f"  or {now}{selector} < {before}\n"
-            f"  or {now}{selector} and time() - {created}{selector} < {newborn} unless {before}\n"
+            f"  or {now}{selector} and time() - {created}{selector} < {newborn}\n"
             ")",
         )
 
@@ -83,6 +89,72 @@ class Resolved:
         """The overrides that fix exactly these labels."""
         matchers = [f'{label}{"!=" if label in fixed else "="}""' for label in PAIR]
         return f'anthropic_threshold{{threshold="{self.threshold}", {", ".join(matchers)}}}'
+
+
+@dataclass(frozen=True)
+class Usual:
+    """What a subject usually spends a minute; held during an incident, so that none becomes its own usual."""
+
+    spending: str
+    by: tuple[str, ...]
+    known: str
+    subjects: str
+    incidents: str
+
+    def rule(self) -> str:
+        """A recording rule."""
+        level = "_".join(self.by) or "total"
+        name = f"{level}:anthropic_{self.spending}_per_minute:usual"
+        labels = ", ".join(self.by)
+        return recording(
+            name,
+            f"{name} and on ({labels}) {level}:anthropic_incident_cost_usd:sum{{{self.incidents}}}\n"
+            f"or on ({labels}) {self.known}\n"
+            f"or on ({labels}) 0 * {self.subjects}",
+        )
+
+
+@dataclass(frozen=True)
+class Incident:
+    """Dollars above what is usual since an alert's condition began, and what the window had seen of it before.
+
+    It goes on while the condition or its alert holds and is gone with both. It stands before the alert, whose
+    description shows it.
+    """
+
+    alert: str
+    by: tuple[str, ...]
+    seen: str
+    growth: str
+    condition: str = ""
+
+    def rule(self) -> str:
+        """A recording rule."""
+        labels = ", ".join(self.by)
+        name = f"{'_'.join(self.by) or 'total'}:anthropic_incident_cost_usd:sum"
+        so_far = f'{name}{{alertname="{self.alert}"}}'
+        firing = f'ALERTS{{alertname="{self.alert}", alertstate="firing"{"" if self.by else TOTAL}}}'
+        expression = (
+            "clamp_min(\n"
+            f"  {so_far} + on ({labels}) ({self.growth})\n"
+            f"  or on ({labels}) {so_far}\n"
+            f"  or on ({labels}) ({indent(self.seen, '  ').strip()})\n"
+            f"  or on ({labels}) ({self.growth}),\n"
+            "  0\n"
+            ")\n"
+            f"and on ({labels}) (\n"
+            f"{indent((self.condition or condition_of(self.alert)).strip(), '  ')}\n"
+            f"  or {firing}\n"
+            ")"
+        )
+        return recording(name, expression) + f"  labels: {{alertname: {self.alert}}}\n"
+
+
+def condition_of(alert: str) -> str:
+    """The expression of an alert, as it stands in its file."""
+    documents = [yaml.safe_load(path.read_text(encoding="utf-8")) for path in sorted(RULES.glob("*.yml"))]
+    rules = [rule for document in documents for group in document["groups"] for rule in group["rules"]]
+    return next(str(rule["expr"]) for rule in rules if rule.get("alert") == alert)
 
 
 @dataclass(frozen=True)
@@ -124,6 +196,22 @@ def per_minute(level: str, subject: str, counter: str, by: tuple[str, ...], matc
     )
 
 
+def guard(name: str) -> str:
+    """The series of a threshold that has no overrides."""
+    return f'anthropic_threshold{{threshold="{name}", feature="", model=""}}'
+
+
+def seen_above_usual(paces: tuple[str, str], usual: str, by: tuple[str, ...], requests: str, minimum: str) -> str:
+    """Dollars above the usual in the window that the alert looks at: 30 s with enough requests, else 5 minutes."""
+    labels = ", ".join(by)
+    (fast, slow), on = paces, f"on ({labels})"
+    return (
+        f"({fast} - {on} {usual}) / 2\n"
+        f"and {on} {requests} >= on () group_left () {guard(minimum)}\n"
+        f"or {on} 5 * ({slow} - {on} {usual})"
+    )
+
+
 def either(record: str, operation: str = "increase") -> str:
     """Whatever either window knows: the fast one is there sooner, the slow one bridges a gap in scraping."""
     return f"{record}:{operation}30s or {record}:{operation}5m"
@@ -143,7 +231,29 @@ OUTCOMES = either("feature_model_outcome:anthropic_requests")
 # Results of a batch arrive all at once, hours after they were paid for: budgets count them, paces do not.
 INTERACTIVE = 'tier!="batch"'
 
-Rule = Increase | Resolved | Budget | MissingDefaults
+PAIR_PACE = "feature_model:anthropic_cost_usd_per_minute"
+PAIR_USUAL, FEATURE_USUAL, TOTAL_USUAL = (
+    f"{level}:anthropic_cost_usd_per_minute:usual" for level in ("feature_model", "feature", "total")
+)
+MISS_PACE = "feature_model:anthropic_cache_miss_cost_usd_per_minute"
+PAIR_SEEN = seen_above_usual(
+    (f"{PAIR_PACE}:rate30s", f"{PAIR_PACE}:rate5m"),
+    PAIR_USUAL,
+    PAIR,
+    "feature_model:anthropic_requests:increase30s",
+    "cost_min_requests",
+)
+PAIR_GROWTH = f"feature_model:anthropic_cost_usd:increase5s - on (feature, model) {PAIR_USUAL} / 12"
+MISS_SEEN = seen_above_usual(
+    (f"{MISS_PACE}:rate30s", f"{MISS_PACE}:rate5m"),
+    f"{MISS_PACE}:usual",
+    PAIR,
+    'feature_model_result:anthropic_cache_requests:increase30s{result="miss"}',
+    "cost_min_requests",
+)
+MISS_GROWTH = f"feature_model:anthropic_cache_miss_cost_usd:increase5s - on (feature, model) {MISS_PACE}:usual / 12"
+
+Rule = Increase | Resolved | Budget | MissingDefaults | Usual | Incident
 BLOCKS: dict[str, tuple[Rule, ...]] = {
     "cost": (
         *per_minute("feature_model", "cost_usd", "anthropic_cost_usd", PAIR, INTERACTIVE),
@@ -152,6 +262,59 @@ BLOCKS: dict[str, tuple[Rule, ...]] = {
         Resolved("cost_spike_ratio", FEATURE, COST),
         Resolved("request_cost_usd", PAIR, "anthropic_request_cost_usd_max"),
         Resolved("request_output_tokens", PAIR, "anthropic_request_output_tokens_max"),
+    ),
+    "cost-incidents": (
+        Increase(
+            "feature_model:anthropic_cost_usd:increase5s", "anthropic_cost_usd", PAIR, "5s", INTERACTIVE, "", "30s"
+        ),
+        Usual(
+            "cost_usd",
+            PAIR,
+            f"last_over_time({PAIR_PACE}:baseline1h[5m])",
+            f"({COST})",
+            'alertname=~"AnthropicCostRateHigh|AnthropicRequestUnusuallyExpensive"',
+        ),
+        Usual(
+            "cost_usd",
+            FEATURE,
+            "last_over_time(feature:anthropic_cost_usd_per_minute:baseline[5m])",
+            f"group by (feature) ({COST})",
+            'alertname="AnthropicCostSpike"',
+        ),
+        Usual(
+            "cost_usd",
+            (),
+            "sum(last_over_time(feature:anthropic_cost_usd_per_minute:baseline[5m]))",
+            f"group({COST})",
+            'alertname="AnthropicCostRateHigh"',
+        ),
+        Incident("AnthropicCostRateHigh", PAIR, PAIR_SEEN, PAIR_GROWTH),
+        Incident(
+            "AnthropicCostRateHigh",
+            (),
+            seen_above_usual(
+                (f"sum({PAIR_PACE}:rate30s)", f"sum({PAIR_PACE}:rate5m)"),
+                TOTAL_USUAL,
+                (),
+                "sum(feature_model:anthropic_requests:increase30s)",
+                "cost_min_requests",
+            ),
+            f"sum(feature_model:anthropic_cost_usd:increase5s) - on () {TOTAL_USUAL} / 12",
+            f"total:anthropic_cost_usd_per_minute:now > on () {guard('total_cost_usd_per_minute')}",
+        ),
+        Incident(
+            "AnthropicCostSpike",
+            FEATURE,
+            seen_above_usual(
+                (f"sum by (feature) ({PAIR_PACE}:rate30s)", f"sum by (feature) ({PAIR_PACE}:rate5m)"),
+                FEATURE_USUAL,
+                FEATURE,
+                "sum by (feature) (feature_model:anthropic_requests:increase30s)",
+                "spike_min_requests",
+            ),
+            f"sum by (feature) (feature_model:anthropic_cost_usd:increase5s) - on (feature) {FEATURE_USUAL} / 12",
+        ),
+        Incident("AnthropicRequestUnusuallyExpensive", PAIR, PAIR_SEEN, PAIR_GROWTH),
     ),
     "tokens": (
         *per_minute("feature", "tokens", "anthropic_tokens", FEATURE, INTERACTIVE),
@@ -169,9 +332,53 @@ BLOCKS: dict[str, tuple[Rule, ...]] = {
         Resolved("cache_read_share_drop", PAIR, CACHE),
         Resolved("cache_miss_cost_usd_per_minute", PAIR, CACHE_MISS_COST),
     ),
+    "cache-incidents": (
+        *(
+            Increase(f"feature_model:{counter}:increase5s", counter, PAIR, "5s", carried_over="30s")
+            for counter in (
+                "anthropic_cache_requests",
+                "anthropic_cache_savings_usd",
+                "anthropic_cache_write_premium_usd",
+                "anthropic_cache_miss_cost_usd",
+            )
+        ),
+        Usual(
+            "cache_miss_cost_usd",
+            PAIR,
+            f"last_over_time({MISS_PACE}:baseline1h[5m])",
+            f"({CACHE_MISS_COST})",
+            'alertname=~"AnthropicCacheMissRateHigh|AnthropicCacheMissWaste"',
+        ),
+        Incident("AnthropicCacheMissWaste", PAIR, MISS_SEEN, MISS_GROWTH),
+        # What the cache would have saved as it usually does, less what it saved; where that is not known, the misses.
+        Incident(
+            "AnthropicCacheMissRateHigh",
+            PAIR,
+            MISS_SEEN,
+            "feature_model:anthropic_cache_requests:increase5s * on (feature, model)"
+            " feature_model:anthropic_cache_savings_usd_per_request:usual\n"
+            "    - on (feature, model) feature_model:anthropic_cache_savings_usd:increase5s\n"
+            "    + on (feature, model) feature_model:anthropic_cache_write_premium_usd:increase5s\n"
+            f"    or on (feature, model) {MISS_GROWTH}",
+        ),
+    ),
+    "cache-churn": (
+        *(
+            Increase(f"feature_model:{counter}:increase1m", counter, PAIR, "1m", carried_over="10m")
+            for counter in ("anthropic_cache_write_premium_usd", "anthropic_cache_savings_usd")
+        ),
+        Incident(
+            "AnthropicCacheWriteChurn",
+            PAIR,
+            "feature_model:anthropic_cache_write_premium_usd:increase1h"
+            " - on (feature, model) feature_model:anthropic_cache_savings_usd:increase1h",
+            "feature_model:anthropic_cache_write_premium_usd:increase1m"
+            " - on (feature, model) feature_model:anthropic_cache_savings_usd:increase1m",
+        ),
+    ),
     "cache-hour": tuple(
-        Increase(f"feature_model:anthropic_cache_{what}_usd:increase1h", f"anthropic_cache_{what}_usd", PAIR, "1h")
-        for what in ("write_premium", "savings")
+        Increase(f"feature_model:{counter}:increase1h", counter, PAIR, "1h")
+        for counter in ("anthropic_cache_write_premium_usd", "anthropic_cache_savings_usd", "anthropic_cache_requests")
     ),
     "budget": (
         Increase("feature:anthropic_tokens:increase1m", "anthropic_tokens", FEATURE, "1m", carried_over="10m"),
@@ -208,6 +415,53 @@ BLOCKS: dict[str, tuple[Rule, ...]] = {
 }
 
 
+# The panel of the dashboard that shows what an alert is about; where there is none, the list of open alerts.
+PANELS = {
+    "AnthropicCostRateHigh": "Cost per minute by feature",
+    "AnthropicCostSpike": "Cost per minute by feature",
+    "AnthropicRequestUnusuallyExpensive": "Most expensive single request",
+    "AnthropicTokenSpike": "Tokens per minute by type",
+    "AnthropicCacheMissRateHigh": "Cache read share of prompt tokens",
+    "AnthropicCacheMissWaste": "Dollars lost to misses per minute",
+    "AnthropicCacheWriteChurn": "What caching earns and costs per hour",
+    "AnthropicDailyTokenBudgetExceeded": "Tokens per minute by type",
+    "AnthropicDailyCostBudgetExceeded": "Today against the budget",
+    "AnthropicDailyBudgetForecast": "Today against the budget",
+    "AnthropicMonthlyBudgetForecast": "Expected of the month's budget",
+    "AnthropicLatencyHigh": "Request duration",
+    "AnthropicTimeToFirstTokenHigh": "Time to first token",
+    "AnthropicRequestStuck": "Oldest request in flight",
+    "AnthropicErrorRateHigh": "Failed share by feature",
+    "AnthropicRateLimited": "Requests per minute by outcome",
+    "AnthropicOverloaded": "Requests per minute by outcome",
+    "AnthropicRateLimitHeadroomLow": "Rate limit left",
+    "AnthropicUnpricedTokens": "Tokens without a price",
+    "AnthropicRecordErrors": "Calls not recorded",
+    "AnthropicLabelOverflow": "Labels folded",
+    "AnthropicPricesStale": "Age of the price book",
+    "AnthropicExporterDown": "Processes scraped",
+    "AnthropicMeterStopped": "Last call recorded",
+}
+LINK = re.compile(
+    r"(?P<url>dashboard_url: \S+?/claude-cost)(\?viewPanel=\d+)?(?P<variables>[?&]var-.*)?$", re.MULTILINE
+)
+
+
+def with_links(text: str) -> str:
+    """The text of a rule file whose dashboard links open the alert's own panel."""
+    ids = {panel["title"]: panel["id"] for panel in json.loads(DASHBOARD.read_text(encoding="utf-8"))["panels"]}
+    parts = re.split(r"(?m)^(?= *- alert: )", text)
+
+    def linked(part: str) -> str:
+        name = re.match(r" *- alert: (\w+)", part)
+        panel = ids[PANELS.get(name[1], "Firing now")] if name else 0
+        return LINK.sub(
+            lambda link: f"{link['url']}?viewPanel={panel}" + (link["variables"] or "").replace("?", "&", 1), part
+        )
+
+    return "".join(map(linked, parts))
+
+
 def defaults_in_use() -> list[str]:
     """Names of the thresholds that the rules read, whether they resolve overrides or not."""
     text = "".join(
@@ -229,7 +483,7 @@ def regenerate(text: str) -> str:
         rules = "".join(rule.rule() for rule in BLOCKS[match["name"]])
         return match["begin"] + indent(rules, match["begin"][: match["begin"].index("#")]) + match["end"]
 
-    return BLOCK.sub(block, text)
+    return with_links(BLOCK.sub(block, text))
 
 
 def main() -> int:

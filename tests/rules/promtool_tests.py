@@ -8,21 +8,38 @@ not name the severity and category, which the alert's rule says. Annotations are
 from __future__ import annotations
 
 import copy
+import functools
 import re
 import subprocess
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+import generated_cases
 import yaml
 
 HERE = Path(__file__).resolve().parent
 RULES = HERE.parent.parent / "prometheus" / "rules"
 EXPRESSION = re.compile(r"\$\{([^}]+)\}")
+LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+DUMPER = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
 Yaml = dict[str, Any]
 
 
-def load(name: str) -> Yaml:
-    return yaml.safe_load((RULES / f"{name}.yml").read_text(encoding="utf-8"))
+class Case(NamedTuple):
+    """One test of a `.test.yml` file, and the rule files that it runs on."""
+
+    name: str
+    rules: tuple[str, ...]
+    test: Yaml
+
+
+def load(name: str, rules: Path = RULES) -> Yaml:
+    return copy.deepcopy(parsed(rules / f"{name}.yml"))
+
+
+@functools.cache
+def parsed(path: Path) -> Yaml:
+    return yaml.load(path.read_text(encoding="utf-8"), LOADER)
 
 
 def rules_of(document: Yaml) -> list[Yaml]:
@@ -39,25 +56,34 @@ def alerts(*names: str) -> dict[str, Yaml]:
     return {rule["alert"]: rule for rule in found if "alert" in rule}
 
 
-def collect() -> list[tuple[str, list[str], Yaml]]:
-    documents = [yaml.safe_load(path.read_text(encoding="utf-8")) for path in sorted(HERE.glob("*.test.yml"))]
-    return [
-        (f"{document['rules'][0]}: {test['name']}", document["rules"], test)
-        for document in documents
-        for test in document["tests"]
-    ]
+def cases(*names: str) -> list[Case]:
+    """Those written by hand, and the scenarios that every generated rule goes through."""
+    files = [HERE / f"{name}.test.yml" for name in names] or sorted(HERE.glob("*.test.yml"))
+    documents = [parsed(path) for path in files]
+    written = [Case(test["name"], tuple(file["rules"]), test) for file in documents for test in file["tests"]]
+    generated = [(file["rules"], case) for file in documents for case in generated_cases.cases(file["rules"][0])]
+    return written + [Case(name, tuple(rules), {"name": name} | test) for rules, (name, test) in generated]
 
 
-def run(promtool: Path, folder: Path, names: list[str], test: Yaml, rules: Path = RULES) -> str:
+def run(promtool: Path, folder: Path, case: Case, rules: Path = RULES) -> str:
     """What promtool has to say against the test; nothing when it passes."""
-    test = filled_in(copy.deepcopy(test), defaults())
+    prepare(folder, case, rules)
+    return verdict(promtool, folder)
+
+
+def prepare(folder: Path, case: Case, rules: Path = RULES) -> None:
+    """Write what promtool reads: the rules, the thresholds and the test."""
+    test = filled_in(copy.deepcopy(case.test), defaults())
     folder.mkdir(parents=True, exist_ok=True)
     compared = compared_annotations(test)
-    for name in names:
-        document = yaml.safe_load((rules / f"{name}.yml").read_text(encoding="utf-8"))
-        write(folder / f"{name}.yml", with_annotations(document, compared))
+    for name in case.rules:
+        write(folder / f"{name}.yml", with_annotations(load(name, rules), compared))
     write(folder / "thresholds.yml", thresholds(test))
-    write(folder / "test.yml", as_promtool_reads(names, test))
+    write(folder / "test.yml", as_promtool_reads(case.rules, test))
+
+
+def verdict(promtool: Path, folder: Path) -> str:
+    """What promtool has to say against a folder that was prepared."""
     done = subprocess.run(
         [promtool, "test", "rules", "test.yml"], cwd=folder, capture_output=True, text=True, check=False
     )
@@ -65,7 +91,7 @@ def run(promtool: Path, folder: Path, names: list[str], test: Yaml, rules: Path 
 
 
 def write(path: Path, document: Yaml) -> None:
-    path.write_text(yaml.safe_dump(document, sort_keys=False, width=10**6), encoding="utf-8")
+    path.write_text(yaml.dump(document, Dumper=DUMPER, sort_keys=False, width=10**6), encoding="utf-8")
 
 
 def filled_in(value: Any, names: dict[str, float]) -> Any:
@@ -109,7 +135,7 @@ def with_annotations(document: Yaml, names: set[str]) -> Yaml:
     return document
 
 
-def as_promtool_reads(names: list[str], test: Yaml) -> Yaml:
+def as_promtool_reads(names: tuple[str, ...], test: Yaml) -> Yaml:
     known = alerts(*names)
     for item in test.get("alert_rule_test", []):
         labels = known[item["alertname"]]["labels"]

@@ -1,7 +1,9 @@
-"""Every alert of the bundle: fires, stays silent just below, with too few requests and without data, and ends."""
+"""The bundle's alerts as published, and the form of its files. What each alert does is in test_rules_*.py."""
 
 from __future__ import annotations
 
+import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -45,13 +47,8 @@ SEVERITIES = {
     "Watchdog": ("none", "meter"),
 }
 QUESTIONS = ("cost", "tokens", "cache", "budget", "latency", "errors", "meter")
-CASES = promtool_tests.collect()
+CASES = promtool_tests.cases()
 ALERTS = promtool_tests.alerts(*QUESTIONS)
-
-
-@pytest.mark.parametrize(("names", "test"), [case[1:] for case in CASES], ids=[case[0] for case in CASES])
-def test_behaviour(promtool, tmp_path, names, test):
-    assert promtool_tests.run(promtool, tmp_path, names, test) == ""
 
 
 def test_a_wrong_expectation_is_told(promtool, tmp_path):
@@ -59,7 +56,15 @@ def test_a_wrong_expectation_is_told(promtool, tmp_path):
         "name": "nothing spends",
         "alert_rule_test": [{"eval_time": "1m", "alertname": "Watchdog", "exp_alerts": []}],
     }
-    assert "FAILED" in promtool_tests.run(promtool, tmp_path, ["meter"], wrong)
+    case = promtool_tests.Case("nothing spends", ("meter",), wrong)
+    assert "FAILED" in promtool_tests.run(promtool, tmp_path, case)
+
+
+def test_every_question_has_its_tests_and_they_are_run():
+    assert {case.rules[0] for case in CASES} == set(QUESTIONS)
+    assert {path.stem for path in Path(__file__).parent.glob("test_rules_*.py")} == {
+        f"test_rules_{q}" for q in QUESTIONS
+    }
 
 
 @pytest.mark.parametrize("name", ["thresholds", *QUESTIONS])
@@ -76,7 +81,9 @@ def test_names_severities_and_categories_are_the_published_ones():
 
 @pytest.mark.parametrize("name", SEVERITIES)
 def test_every_alert_is_expected_to_fire_and_to_stay_silent(name):
-    expectations = [item for *_, test in CASES for item in test.get("alert_rule_test", []) if item["alertname"] == name]
+    expectations = [
+        item for case in CASES for item in case.test.get("alert_rule_test", []) if item["alertname"] == name
+    ]
     assert any(item["exp_alerts"] for item in expectations)
     assert name == "Watchdog" or any(not item["exp_alerts"] for item in expectations)
 
@@ -88,6 +95,34 @@ def test_annotations_are_complete(name):
     assert annotations["summary"].endswith(".")
     assert "{{" not in annotations["summary"]
     assert annotations["runbook_url"].endswith(f"/docs/runbooks/{name}.md")
+
+
+SHOWS = {
+    "cost": "cost_usd",
+    "tokens": "anthropic_tokens",
+    "cache": "cache",
+    "budget": "cost_usd:today|cost_usd:month|anthropic_tokens",
+    "latency": "duration|first_token|inflight",
+    "errors": "anthropic_requests|ratelimit",
+    "meter": "anthropic_exporter|up|ALERTS",
+}
+
+
+@pytest.mark.parametrize("name", SEVERITIES)
+def test_the_link_opens_a_panel_about_the_alert_with_its_feature_and_model(name):
+    dashboard = json.loads((ROOT / "grafana" / "dashboards" / "claude-cost.json").read_text(encoding="utf-8"))
+    panels = {panel["id"]: panel for panel in dashboard["panels"]}
+    alert = ALERTS[name]
+    link = re.fullmatch(
+        r"http://localhost:3000/d/(?P<uid>[\w-]+)/claude-cost\?viewPanel=(?P<panel>\d+)(?P<variables>&var-.*)?",
+        alert["annotations"]["dashboard_url"],
+    )
+    assert link is not None
+    assert link["uid"] == dashboard["uid"]
+    queries = " ".join(target["expr"] for target in panels[int(link["panel"])]["targets"])
+    assert re.search(SHOWS[alert["labels"]["category"]], queries)
+    known = {variable["name"] for variable in dashboard["templating"]["list"]}
+    assert set(re.findall(r"var-(\w+)=", link["variables"] or "")) <= known
 
 
 def test_generated_rules_are_up_to_date():
