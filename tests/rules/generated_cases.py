@@ -183,15 +183,9 @@ def resolved_case(rules: list[Any]) -> dict[str, Any]:
 def subjects(rule: Any) -> dict[str, str]:
     """The first name of a base knows all pairs but one, the second knows that one only."""
     names = NAME.findall(rule.base)
-    pairs = [
-        ("search", "opus"),
-        ("search", "haiku"),
-        ("chat", "opus"),
-        ("", "opus"),
-        ("chat", "haiku"),
-        ("sum", "fable"),
-    ]
-    known = [(names[0], pair) for pair in pairs[:-1]] + [(names[-1], pairs[-1])]
+    pairs = [("search", "opus"), ("search", "haiku"), ("chat", "opus"), ("", "opus"), ("chat", "haiku")]
+    pairs += [("mail", "opus"), ("pair", "opus"), ("pair", "haiku")]
+    known = [*((names[0], pair) for pair in pairs), (names[-1], ("sum", "fable"))]
     return {f'{name}{{feature="{feature}", model="{model}", x="y"}}': "1x12" for name, (feature, model) in known}
 
 

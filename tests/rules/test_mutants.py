@@ -15,14 +15,14 @@ def test_every_kind_of_change_is_made():
         ('1:22 {c=~"d|e"} -> {c!~"d|e"}', 'sum by (a, b) (rate(x{c!~"d|e"}[1m] offset 30s)) > 0'),
         ('1:22 {c=~"d|e"} -> {c=~"e"}', 'sum by (a, b) (rate(x{c=~"e"}[1m] offset 30s)) > 0'),
         ('1:22 {c=~"d|e"} -> {c=~"d"}', 'sum by (a, b) (rate(x{c=~"d"}[1m] offset 30s)) > 0'),
-        ("1:31 [1m] -> [120s]", 'sum by (a, b) (rate(x{c=~"d|e"}[120s] offset 30s)) > 0'),
-        ("1:31 [1m] -> [30s]", 'sum by (a, b) (rate(x{c=~"d|e"}[30s] offset 30s)) > 0'),
-        ("1:35 offset 30s -> offset 60s", 'sum by (a, b) (rate(x{c=~"d|e"}[1m] offset 60s)) > 0'),
-        ("1:35 offset 30s -> offset 15s", 'sum by (a, b) (rate(x{c=~"d|e"}[1m] offset 15s)) > 0'),
-        ("1:35 offset 30s -> nothing", 'sum by (a, b) (rate(x{c=~"d|e"}[1m] )) > 0'),
-        ("1:48 > -> >=", 'sum by (a, b) (rate(x{c=~"d|e"}[1m] offset 30s)) >= 0'),
-        ("1:48 > -> <", 'sum by (a, b) (rate(x{c=~"d|e"}[1m] offset 30s)) < 0'),
-        ("1:50 0 -> 1", 'sum by (a, b) (rate(x{c=~"d|e"}[1m] offset 30s)) > 1'),
+        ("1:32 [1m] -> [120s]", 'sum by (a, b) (rate(x{c=~"d|e"}[120s] offset 30s)) > 0'),
+        ("1:32 [1m] -> [30s]", 'sum by (a, b) (rate(x{c=~"d|e"}[30s] offset 30s)) > 0'),
+        ("1:37 offset 30s -> offset 60s", 'sum by (a, b) (rate(x{c=~"d|e"}[1m] offset 60s)) > 0'),
+        ("1:37 offset 30s -> offset 15s", 'sum by (a, b) (rate(x{c=~"d|e"}[1m] offset 15s)) > 0'),
+        ("1:37 offset 30s -> nothing", 'sum by (a, b) (rate(x{c=~"d|e"}[1m] )) > 0'),
+        ("1:50 > -> >=", 'sum by (a, b) (rate(x{c=~"d|e"}[1m] offset 30s)) >= 0'),
+        ("1:50 > -> <", 'sum by (a, b) (rate(x{c=~"d|e"}[1m] offset 30s)) < 0'),
+        ("1:52 0 -> 1", 'sum by (a, b) (rate(x{c=~"d|e"}[1m] offset 30s)) > 1'),
     ]
 
 
