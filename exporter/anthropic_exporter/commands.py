@@ -14,6 +14,7 @@ from anthropic_exporter.__about__ import __version__
 from anthropic_exporter.errors import AnthropicExporterError
 from anthropic_exporter.stopping import Stopped, noticed, raising
 
+_NAME = "anthropic-exporter"
 _USAGE = 2
 _INTERRUPTED = 130
 
@@ -21,21 +22,21 @@ _INTERRUPTED = 130
 def run(arguments: list[str] | None = None) -> int:
     """Run one command and return its exit code. Every error is one line: what is wrong and what to do."""
     try:
-        return int(commands.main(arguments, prog_name="anthropic-exporter", standalone_mode=False) or 0)
+        return int(commands.main(arguments, prog_name=_NAME, standalone_mode=False) or 0)
     except click.ClickException as error:
-        return _complain(error.format_message(), getattr(error, "ctx", None))
+        context = getattr(error, "ctx", None)
+        path = context.command_path if context else _NAME
+        return _complain(f"{path}: {error.format_message()} (see {path} --help)")
     except AnthropicExporterError as error:
-        return _complain(str(error))
+        return _complain(f"{_NAME}: {error}")
     except Stopped as stopped:
         return stopped.exit_code
     except (click.Abort, KeyboardInterrupt):
         return _INTERRUPTED
 
 
-def _complain(message: str, context: click.Context | None = None) -> int:
-    path = context.command_path if context else "anthropic-exporter"
-    hint = f" (see {path} --help)" if context else ""
-    sys.stderr.write(f"{path}: {' '.join(message.split())}{hint}\n")
+def _complain(message: str) -> int:
+    sys.stderr.write(f"{' '.join(message.split())}\n")
     return _USAGE
 
 
@@ -54,7 +55,12 @@ def commands() -> None:
     "--port", default=0, type=click.IntRange(0, 65535), help="Port of /metrics; 0, the default, is a free one."
 )
 @click.option("--seed", default=1, show_default=True, help="The same seed draws the same requests.")
-def demo(**options: Any) -> int:
+@click.option(
+    "--live", is_flag=True, help="Instead: a handful of real calls with ANTHROPIC_API_KEY, on the cheapest model."
+)
+@click.option("--max-usd", default=0.05, show_default=True, type=click.FloatRange(0), help="With --live: the hard cap.")
+@click.option("--base-url", default="", help="With --live: another address of the API.")
+def demo(*, live: bool, max_usd: float, base_url: str, **options: Any) -> int:
     """Two minutes of the main job: a lost prompt cache becomes dollars, an alert and a notification.
 
     A sample application calls a fake API on this machine through the real SDK; Prometheus and Alertmanager run with
@@ -65,6 +71,10 @@ def demo(**options: Any) -> int:
     from anthropic_exporter.demo import runner  # noqa: PLC0415 - see the module
 
     with raising():
+        if live:
+            from anthropic_exporter.demo import live as real  # noqa: PLC0415 - see the module
+
+            return real.run(real.Settings(max_usd, base_url, options["port"]), Console())
         return runner.run(runner.Settings(**options), Console())
 
 

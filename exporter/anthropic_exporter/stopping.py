@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
-class Stopped(KeyboardInterrupt):
+class Stopped(BaseException):
     """The process was told to end by signal `number`."""
 
     def __init__(self, number: int) -> None:

@@ -1,0 +1,143 @@
+from __future__ import annotations
+
+import importlib.util
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import urllib.request
+
+import pytest
+
+from anthropic_exporter import __version__, cli, commands
+
+PATIENCE_SECONDS = 60
+COMMANDS = ("demo", "serve", "simulate", "check")
+
+
+@pytest.fixture
+def run(capfd):
+    """Run a command in this process: exit code, lines of stdout, lines of stderr."""
+
+    def invoke(*arguments):
+        code = commands.run(list(arguments))
+        captured = capfd.readouterr()
+        return code, captured.out.splitlines(), captured.err.splitlines()
+
+    return invoke
+
+
+@pytest.fixture
+def start():
+    """Start a command as a process of its own."""
+    started = []
+
+    def begin(*arguments):
+        command = [sys.executable, "-m", "anthropic_exporter.cli", *arguments]
+        started.append(
+            subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=dict(os.environ))
+        )
+        return started[-1]
+
+    yield begin
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+@pytest.mark.parametrize("arguments", [("--help",), *((name, "--help") for name in COMMANDS), ("-h",)])
+def test_every_command_helps(run, arguments):
+    code, said, errors = run(*arguments)
+    assert (code, errors) == (0, [])
+    assert said[0].startswith("Usage: anthropic-exporter")
+
+
+def test_the_help_names_every_command(run):
+    _, said, _ = run("--help")
+    assert set(COMMANDS) <= {line.split()[0] for line in said if line.startswith("  ")}
+
+
+def test_the_version(run):
+    assert run("--version") == (0, [f"anthropic-exporter {__version__}"], [])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ((), "anthropic-exporter: Missing command."),
+        (("dmo",), "anthropic-exporter: No such command 'dmo'."),
+        (("demo", "--calm", "x"), "anthropic-exporter demo: Invalid value for '--calm': 'x' is not a valid float"),
+        (("demo", "--calm", "-1"), "anthropic-exporter demo: Invalid value for '--calm': -1.0 is not in the range"),
+        (
+            ("serve", "--port", "70000"),
+            "anthropic-exporter serve: Invalid value for '--port': 70000 is not in the range",
+        ),
+        (("serve", "x"), "anthropic-exporter serve: Got unexpected extra argument"),
+        (("simulate", "--prt", "1"), "anthropic-exporter simulate: No such option"),
+        (("check", "--prices"), "anthropic-exporter: Option '--prices' requires an argument."),
+    ],
+)
+def test_a_wrong_argument_is_one_line_and_2(run, arguments, said):
+    code, output, errors = run(*arguments)
+    assert (code, output, len(errors)) == (2, [], 1)
+    assert errors[0].startswith(said)
+    assert errors[0].endswith("--help)")
+
+
+@pytest.mark.parametrize("command", ["demo", "serve", "simulate"])
+def test_a_port_in_use_is_one_line_and_2(run, command):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        code, output, (line,) = run(command, "--port", str(port))
+    assert (code, output) == (2, [])
+    assert line.startswith(f"anthropic-exporter: cannot listen on 127.0.0.1:{port}: the port is in use")
+
+
+@pytest.mark.parametrize("host", ["192.0.2.1", "no such host", "300.0.0.1"])
+def test_an_address_that_is_not_ours_is_one_line_and_2(run, host):
+    code, output, (line,) = run("serve", "--host", host, "--port", "0")
+    assert (code, output) == (2, [])
+    assert line.startswith(f"anthropic-exporter: cannot listen on {host}:0: ")
+
+
+@pytest.mark.parametrize("missing", ["click", "rich", "starlette", "uvicorn"])
+def test_without_the_extra_it_says_what_to_install(monkeypatch, capfd, missing):
+    find = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == missing else find(name))
+    with pytest.raises(SystemExit) as exit_of:
+        cli.main()
+    assert exit_of.value.code == 2
+    assert capfd.readouterr().err == (
+        f"anthropic-exporter: the command line also needs {missing}: pip install 'anthropic-exporter[cli]'\n"
+    )
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("command", ["serve", "simulate"])
+def test_a_server_answers_and_ends_at_once_when_told(start, command, number):
+    process = start(command, "--port", "0")
+    first = process.stdout.readline()
+    url = re.search(r"http://127\.0\.0\.1:\d+", first)[0]
+    with urllib.request.urlopen(f"{url}/-/healthy", timeout=PATIENCE_SECONDS) as response:
+        assert response.read() == b"healthy\n"
+    process.send_signal(number)
+    assert process.wait(PATIENCE_SECONDS) == 0
+    assert process.stderr.read() == ""
+
+
+def test_the_exporter_takes_notifications_and_shows_them(start):
+    process = start("serve", "--port", "0")
+    url = re.search(r"http://127\.0\.0\.1:\d+", process.stdout.readline())[0]
+    body = (
+        b'{"alerts": [{"status": "firing", "labels": {"alertname": "AnthropicCostRateHigh", "severity": "critical"}}]}'
+    )
+    for path, content in (("/alerts", body), ("/heartbeat", b"{}")):
+        with urllib.request.urlopen(url + path, content, timeout=PATIENCE_SECONDS) as response:
+            assert response.status == 200
+    assert "firing critical AnthropicCostRateHigh" in process.stdout.readline()
+    with urllib.request.urlopen(f"{url}/metrics", timeout=PATIENCE_SECONDS) as response:
+        shown = response.read().decode()
+    assert 'severity="critical",status="firing"} 1.0' in shown
+    assert re.search(r"^anthropic_exporter_last_heartbeat_timestamp_seconds 1", shown, re.MULTILINE)

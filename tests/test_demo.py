@@ -1,0 +1,284 @@
+from __future__ import annotations
+
+import io
+
+import pytest
+from rich.console import Console
+
+from anthropic_exporter.demo import closing, story, view
+from anthropic_exporter.demo.ledger import Ledger, total
+from anthropic_exporter.demo.plain import Lines
+from anthropic_exporter.demo.play import Play, Scene
+from anthropic_exporter.demo.story import Ending, Loss, Moment, pace
+from anthropic_exporter.simulator.workload import CACHE_LOST, WORKLOAD
+from anthropic_exporter.stack import Notification
+from support import NOON
+
+LINKS = (
+    ("Prometheus", "http://127.0.0.1:1"),
+    ("Alertmanager", "http://127.0.0.1:2"),
+    ("metrics", "http://127.0.0.1:3/metrics"),
+)
+
+
+class Deploys:
+    """An application that only remembers what was deployed."""
+
+    def __init__(self):
+        self.seen = []
+
+    def deploy(self, incident):
+        self.seen.append(incident)
+
+
+@pytest.fixture
+def clock(clock):
+    clock.now = 0.0
+    return clock
+
+
+@pytest.fixture
+def ledger(recorder, clock):
+    found = Ledger(clock)
+    recorder.subscribe(found)
+    return found
+
+
+@pytest.fixture
+def hit(recorder, call):
+    return lambda: recorder.record(call(feature="chat", cache_read=50_000, cache_asked=True))
+
+
+@pytest.fixture
+def miss(recorder, call):
+    return lambda: recorder.record(call(feature="chat", cache_write_5m=50_000, cache_asked=True))
+
+
+@pytest.fixture
+def heard():
+    return []
+
+
+@pytest.fixture
+def deploys():
+    return Deploys()
+
+
+@pytest.fixture
+def play(deploys, ledger, heard, clock):
+    scene = Scene(45.0, 60.0, CACHE_LOST, WORKLOAD.features, 2.0, LINKS, NOON)
+    return Play(scene, deploys, ledger, lambda: heard, clock)
+
+
+def notification(at, name="AnthropicCacheMissWaste", status="firing", **labels):
+    labels = {"feature": "chat", "category": "cache"} | labels
+    return Notification(name, status, labels, {}, NOON + at - 0.1, NOON + at)
+
+
+@pytest.fixture
+def told(play, clock, hit, miss, heard):
+    """The story up to 12 s after the incident: 4 misses, of which 2 had ended when the notification came."""
+    hit()
+    clock.now = 45.0
+    assert play.step()
+    for clock.now in (47.0, 50.0, 54.0, 56.0):
+        miss()
+    heard.append(notification(53.0))
+    clock.now = 57.0
+    assert play.step()
+    return play
+
+
+class TestLedger:
+    def test_calls_are_added_over_the_time_asked_for(self, ledger, clock, hit, miss):
+        hit()
+        clock.now = 10.0
+        miss()
+        assert total(ledger.between(0.0, 10.0)).lost_usd == pytest.approx(0.24)
+        everything = total(ledger.between(-1.0, 10.0))
+        assert (everything.requests, everything.hits, everything.misses) == (2, 1, 1)
+        assert everything.tokens == (0, 50_000, 50_000, 0, 0)
+        assert everything.cost_usd == pytest.approx(0.01 + 0.25)
+        assert everything.hit_ratio == 0.5
+
+    def test_nothing_is_nothing(self, ledger):
+        assert total(ledger.between(-1.0, 10.0)).hit_ratio is None
+
+
+class TestArithmetic:
+    def test_a_daily_report_comes_after_nine_hours(self):
+        loss = Loss(seconds=8.0, requests=2, usd=0.48, usd_per_minute=14.4, usd_per_request=0.24)
+        assert loss.until_report_usd == pytest.approx(7776.0)
+        assert loss.of_a_thousand_usd == pytest.approx(240.0)
+
+    @pytest.mark.parametrize(("at", "expected"), [(0.0, 0.0), (10.0, 2.0), (30.0, 6.0), (35.0, 4.0), (70.0, 0.0)])
+    def test_the_pace_is_that_of_the_window_before(self, at, expected):
+        assert pace(((5.0, 1.0), (30.0, 2.0)), at, 30.0) == pytest.approx(expected)
+
+
+class TestPlay:
+    def test_nothing_is_broken_before_its_time(self, play, clock, deploys):
+        clock.now = 44.9
+        assert play.step()
+        assert deploys.seen == []
+        assert (play.picture().phase, play.picture().loss) == ("calm", None)
+
+    def test_the_incident_is_deployed_once(self, play, clock, deploys):
+        for clock.now in (45.0, 46.0, 50.0):
+            play.step()
+        assert deploys.seen == [CACHE_LOST]
+        assert play.picture().moment(story.INCIDENT).at == 45.0
+
+    def test_the_seconds_of_alert_and_notification_are_told(self, told):
+        fired, arrived = told.picture().moment(story.FIRED), told.picture().moment(story.NOTIFIED)
+        assert (round(fired.at, 3), round(arrived.at, 3)) == (52.9, 53.0)
+        assert "7.9 s after the deploy" in fired.text
+        assert "8.0 s" in arrived.text
+
+    def test_the_loss_is_what_had_been_billed_when_the_notification_came(self, told):
+        loss = told.ending().loss
+        assert (loss.seconds, loss.requests) == (pytest.approx(8.0), 2)
+        assert loss.usd == pytest.approx(0.48)
+        assert loss.usd_per_minute == pytest.approx(4 * 0.24 / 12 * 60)
+        assert loss.of_a_thousand_usd == pytest.approx(240.0)
+        assert (told.ending().tokens_lost, told.ending().model) == (50_000, "claude-opus-5-5")
+
+    @pytest.mark.parametrize(
+        "other",
+        [
+            notification(44.0),
+            notification(53.0, status="resolved"),
+            notification(53.0, feature="agent"),
+            notification(53.0, category="latency"),
+        ],
+    )
+    def test_other_notifications_are_not_the_one(self, play, clock, heard, other):
+        clock.now = 45.0
+        play.step()
+        heard.append(other)
+        clock.now = 54.0
+        play.step()
+        assert play.notification is None
+
+    def test_what_else_was_told_is_named(self, told, heard):
+        heard.append(notification(60.0, "AnthropicCostRateHigh"))
+        assert told.ending().notes == ("Also notified: AnthropicCostRateHigh",)
+
+    def test_it_ends_after_the_incident(self, told, clock):
+        clock.now = 104.9
+        assert told.step()
+        clock.now = 105.0
+        assert not told.step()
+
+    def test_it_waits_a_minute_longer_for_a_notification_that_does_not_come(self, play, clock):
+        for clock.now in (45.0, 105.0, 164.9):
+            assert play.step()
+        clock.now = 165.0
+        assert not play.step()
+        assert not play.ending().notified
+
+    def test_it_does_not_wait_where_nobody_can_be_notified(self, play, clock):
+        play._scene = play._scene._replace(left_out="no Prometheus")
+        clock.now = 45.0
+        play.step()
+        clock.now = 105.0
+        assert not play.step()
+
+    def test_a_repair_is_told(self, told, deploys):
+        told.repair()
+        assert deploys.seen == [CACHE_LOST, None]
+        assert told.picture().phase == "repaired"
+
+    def test_a_picture_shows_each_feature_and_the_tokens_of_30_seconds(self, told):
+        picture = told.picture()
+        chat = picture.features[0]
+        assert (chat.name, chat.requests_per_minute, chat.hit_ratio) == ("chat", 8.0, 0.0)
+        assert chat.usd_per_minute == pytest.approx(2.0)
+        assert picture.tokens_per_minute["cache_write_5m"] == 400_000
+        assert [line.name for line in picture.features] == ["chat", "summarise", "agent"]
+
+
+def drawn(renderable, width, height=None, *, terminal=True):
+    console = Console(file=io.StringIO(), width=width, height=height, force_terminal=terminal, color_system=None)
+    if height:
+        console.print(renderable, height=height)
+    else:
+        renderable(console)
+    return console.file.getvalue().splitlines()
+
+
+class TestView:
+    @pytest.mark.parametrize(("width", "height"), [(80, 24), (120, 40)])
+    def test_it_fills_the_terminal_and_no_more(self, told, width, height):
+        lines = drawn(view.frame(told.picture()), width, height)
+        assert len(lines) == height
+        assert {len(line) for line in lines} == {width}
+
+    def test_it_shows_the_incident_the_alert_the_notification_and_the_dollars(self, told):
+        text = "\n".join(drawn(view.frame(told.picture()), 80, 24))
+        for shown in (
+            "incident",
+            "▲  45.0 s",
+            "◆  52.9 s",
+            "●  53.0 s",
+            "0.96 USD lost",
+            "2,592 USD",
+            "threshold 2.00",
+        ):
+            assert shown in text
+        for _, url in LINKS:
+            assert url in text
+        for name in ("chat", "summarise", "agent", "cache read", "cache write", "400.0k"):
+            assert name in text
+
+    def test_it_says_what_is_left_out(self, play):
+        play._scene = play._scene._replace(left_out="Prometheus", links=LINKS[2:])
+        assert "left out: Prometheus" in "\n".join(drawn(view.frame(play.picture()), 80, 24))
+
+    @pytest.mark.parametrize(("number", "text"), [(0, "0"), (950, "950"), (12_345, "12.3k"), (2_100_000, "2.10M")])
+    def test_amounts_are_short(self, number, text):
+        assert view.amount(number) == text
+
+
+def test_without_a_terminal_there_are_timed_lines_of_ascii(told, clock):
+    def show(console):
+        with Lines(console) as screen:
+            screen.show(told.picture())
+            clock.now += 1.0
+            screen.show(told.picture())
+
+    lines = drawn(show, 80, terminal=False)
+    assert [line.split()[2] for line in lines] == ["calm", "incident", "fired", "notified", "incident"]
+    assert lines[-1].endswith(
+        "incident  2.00 USD/min (chat 2.00, summarise 0.00, agent 0.00), cache hits 0 %, lost 0.96 USD"
+    )
+    assert all(line.isascii() for line in lines)
+
+
+class TestClosing:
+    LOSS = Loss(seconds=8.4, requests=2, usd=0.48, usd_per_minute=14.4, usd_per_request=0.24)
+
+    def tell(self, **changes):
+        ending = Ending((Moment(45.0, "incident", "chat: x"),), self.LOSS, True, "claude-opus-5-5", 50_000)
+        return "\n".join(drawn(lambda console: closing.tell(console, ending._replace(**changes)), 80, terminal=False))
+
+    def test_it_tells_the_arithmetic(self):
+        text = " ".join(self.tell().split())
+        assert "until the notification 0.48 USD 0.14 minutes, 2 requests" in text
+        assert "until a daily report, 9 h 7,776.00 USD 14.40 USD/min x 540 minutes" in text
+        assert "by 1,000 such requests 240.00 USD 50,000 uncached tokens on opus-5-5" in text
+        assert "Told after 8.4 s and 0.48 USD. Saved: 7,775.52 USD." in text
+
+    def test_it_says_that_nobody_was_told(self):
+        assert "The notification did not arrive." in self.tell(notified=False)
+
+    def test_it_says_what_was_left_out(self):
+        text = self.tell(notified=False, left_out="Prometheus, because")
+        assert "Left out: Prometheus, because" in text
+        assert "until now" in text
+
+    @pytest.mark.parametrize("kept", [True, False])
+    def test_it_says_where_to_look(self, kept):
+        lines = drawn(lambda console: closing.where_to_look(console, LINKS, kept=kept), 80, terminal=False)
+        assert ("http://127.0.0.1:3/metrics" in "\n".join(lines)) is kept
+        assert ("--keep" in lines[0]) is not kept
