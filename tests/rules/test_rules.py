@@ -74,6 +74,17 @@ def test_rules_pass_the_linter(promtool, name):
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+def test_a_threshold_that_stands_twice_is_found(promtool, tmp_path):
+    shipped = (RULES / "thresholds.yml").read_text(encoding="utf-8")
+    path = tmp_path / "thresholds.yml"
+    again = '      - record: anthropic_threshold\n        expr: "4"\n        labels: {threshold: cost_usd_per_minute}\n'
+    path.write_text(shipped + again, encoding="utf-8")
+    command = [promtool, "check", "rules", "--lint=all", "--lint-fatal", path]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 3
+    assert "cost_usd_per_minute" in done.stdout + done.stderr
+
+
 def test_names_severities_and_categories_are_the_published_ones():
     found = {name: (rule["labels"]["severity"], rule["labels"]["category"]) for name, rule in ALERTS.items()}
     assert found == SEVERITIES
