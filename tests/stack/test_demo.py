@@ -42,9 +42,8 @@ def demo(tmp_path):
 
     yield start
     for process in started:
-        process.kill()
-        process.wait()
-        process.stdout.close()
+        process.terminate()
+        process.communicate(timeout=PATIENCE_SECONDS)
 
 
 def left_behind(tmp_path):

@@ -38,7 +38,7 @@ def where_to_look(console: Console, links: Sequence[tuple[str, str]], *, kept: b
     if not kept:
         _say(console, "To look around: make demo ARGS=--keep (or anthropic-exporter demo --keep)", _DIM)
         return
-    _say(console, "The deploy is taken back and the application goes on. Look around; Ctrl-C ends everything.", "bold")
+    _say(console, "The deploy is taken back. Look around; Ctrl-C ends everything.", "bold")
     for name, url in links:
         _say(console, f"  {name:13} {url}")
 

@@ -26,7 +26,7 @@ _STORY_CATEGORIES = ("cost", "cache")
 class Scene(NamedTuple):
     """What does not change during a run. Times are seconds; `epoch` is the Unix time at which the run started.
 
-    `left_out` says why there are no notifications to wait for; empty where there are.
+    `left_out` says why there are no notifications to wait for; empty where there are. `note` is told at the end.
     """
 
     calm: float
@@ -37,6 +37,7 @@ class Scene(NamedTuple):
     links: tuple[tuple[str, str], ...]
     epoch: float
     left_out: str = ""
+    note: str = ""
 
 
 class Play:
@@ -119,7 +120,7 @@ class Play:
             broken.model,
             broken.system_tokens,
             self._scene.left_out,
-            self._also_told(),
+            self._notes(),
         )
 
     def loss(self, until: float) -> Loss | None:
@@ -143,9 +144,10 @@ class Play:
 
     # -- inside
 
-    def _also_told(self) -> tuple[str, ...]:
+    def _notes(self) -> tuple[str, ...]:
         names = dict.fromkeys(one.alertname for one in self._heard() if one.firing and one != self.notification)
-        return (f"Also notified: {', '.join(names)}",) if names else ()
+        also = f"Also notified: {', '.join(names)}" if names else ""
+        return tuple(line for line in (also, self._scene.note) if line)
 
     def _break(self, now: float) -> None:
         self._incident_at = now

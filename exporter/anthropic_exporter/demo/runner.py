@@ -34,6 +34,7 @@ _API_SPEED = 2.0
 _THRESHOLD = "cost_usd_per_minute"
 #: The shipped figure is there to be replaced: this application uses it up in half a minute of health.
 BUDGET = stack.Threshold("tokens_per_day", 10_000_000_000)
+_NOTE = f"Thresholds are the shipped ones, but {BUDGET.threshold}: a budget to set yourself."
 
 
 @dataclass(frozen=True)
@@ -75,6 +76,7 @@ def run(settings: Settings, console: Console) -> int:
             _links(server, running),
             time.time(),
             left_out,
+            "" if left_out else _NOTE,
         )
         heard = (lambda: running.receiver.notifications) if running else tuple
         play = Play(scene, application, ledger, heard, clock)
