@@ -51,7 +51,7 @@ class Ring:
         self.totals = [0.0] * width
         self.at = second // step
         self._step = step
-        self._slots = seconds // step + 1
+        self._slots = seconds // step + 2
         self._marks = array("d", bytes(8 * width * self._slots))
 
     def advance(self, second: int) -> None:
@@ -67,15 +67,15 @@ class Ring:
         self.at = step
 
     def before(self, seconds: int, second: int) -> array[float]:
-        """The totals as they were at the start of a window of so many seconds that ends with `second`."""
-        width, start = len(self.totals), (second - seconds) // self._step
+        """The totals as they were so many seconds before the step of `second` began: none of it is missed."""
+        width, start = len(self.totals), second // self._step - seconds // self._step - 1
         if start >= self.at:
             return array("d", self.totals)
         slot = start % self._slots * width
         return self._marks[slot : slot + width]
 
     def sums(self, seconds: int, second: int) -> list[float]:
-        """What was added within the last so many seconds, the running step included."""
+        """What was added within the last so many seconds and the running step."""
         before = self.before(seconds, second)
         return [max(0.0, now - then) for now, then in zip(self.totals, before, strict=True)]
 
