@@ -1,0 +1,185 @@
+"""A million calls over simulated days through recorder and Guard: memory, totals, alerts; threads and asyncio mixed.
+
+    .venv/bin/python bench/guard_soak.py [--calls 1000000]
+
+Every simulated hour one feature overruns its pace for half a minute: each of these incidents must be told and must end.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import math
+import random
+import threading
+import time
+import tracemalloc
+from collections import Counter
+from typing import NamedTuple
+
+from anthropic_exporter import Call, Inference, Recorder, Tokens
+from anthropic_exporter.guard import Alert, Guard, Limits, Timing
+
+START = 1_795_219_200.0  # 2026-11-21T00:00:00Z
+MODELS = ("claude-opus-5-5", "claude-sonnet-5-5", "claude-haiku-5-5")
+FEATURES = tuple(f"feature-{number}" for number in range(12))
+LOUD = "feature-0"
+WORKERS = 4
+HOUR = 3600
+
+
+class Clock:
+    now = START
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class Soaked(NamedTuple):
+    """What came out; `kilobytes` are those of the interpreter after a quarter, and at the end."""
+
+    calls: int
+    days: float
+    incidents: int
+    told: int
+    ended: int
+    lost_tokens: float
+    lost_usd: float
+    kilobytes: tuple[float, float]
+    peak_places: int
+    callbacks: Counter[str]
+    wall_seconds: float
+
+
+def soak(calls: int, *, per_second: int = 4) -> Soaked:
+    """Send so many calls; half of them from threads, half from tasks of an event loop in another thread."""
+    clock, began = Clock(), time.perf_counter()
+    recorder = Recorder(registry=None, clock=clock)
+    limits = Limits.shipped().replace(tokens_per_day=1e15, cost_usd_per_day=1e12, total_cost_usd_per_minute=1e9)
+    limits = limits.replace(cost_spike_min_usd_per_minute=1e9, token_spike_min_tokens_per_minute=1e15)
+    guard = Guard(recorder, limits, timing=Timing(evaluate_every_seconds=None))
+    guard.breaker()
+    told: list[Alert] = []
+    guard.on_alert(told.append)
+    crew = Crew(recorder)
+    chance, spent, days = random.Random(7), Counter[str](), Counter[int]()
+    incidents = sent = peak = 0
+    tracemalloc.start()
+    early = late = 0.0
+    while sent < calls:
+        second = int(clock.now - START)
+        loud = HOUR / 2 <= second % HOUR < HOUR / 2 + 30
+        incidents += second % HOUR == HOUR / 2
+        batch = [ordinary(chance, clock.now) for _ in range(min(per_second, calls - sent))]
+        if loud:
+            batch += [expensive(clock.now)] * 2
+        crew.send(batch)
+        sent += len(batch)
+        for call in batch:
+            spent[call.feature] += call.total_tokens
+            days[int(clock.now // 86_400)] += call.total_tokens
+        guard.tick()
+        peak = max(peak, len(guard._windows.places()))
+        if sent >= calls // 4 and not early:
+            early = tracemalloc.get_traced_memory()[0] / 1024
+        clock.now += 1
+    late = tracemalloc.get_traced_memory()[0] / 1024
+    tracemalloc.stop()
+    today = {spent.feature: spent for spent in guard.today()}
+    for _ in range(700):  # the last incident has to end, too
+        clock.now += 1
+        guard.tick()
+    crew.close()
+    counted = recorder.read()["anthropic_tokens_total"]
+    costs = recorder.read()["anthropic_cost_usd_total"]
+    lost_tokens = sum(spent.values()) - sum(sum(reading.values) for reading in counted)
+    last_day = int((clock.now - 701) // 86_400)
+    lost_tokens += days[last_day] - sum(one.tokens for one in today.values())
+    ledger = sum(one.usd for day in guard._ledger._days.values() for one in day.values())
+    lost_usd = 0.0 if len(days) > 2 else sum(sum(reading.values) for reading in costs) - ledger
+    guard._callbacks.flush(30.0)
+    results = Counter(
+        {reading.labels[1]: int(sum(reading.values)) for reading in recorder.read()["anthropic_guard_callbacks_total"]}
+    )
+    guard.close()
+    statuses = Counter(alert.status for alert in told if alert.name == "AnthropicCostRateHigh")
+    kilobytes, days_passed = (early, late), (clock.now - START) / 86_400
+    firing, ended = statuses["firing"], statuses["resolved"]
+    seconds = time.perf_counter() - began
+    return Soaked(sent, days_passed, incidents, firing, ended, lost_tokens, lost_usd, kilobytes, peak, results, seconds)
+
+
+def ordinary(chance: random.Random, now: float) -> Call:
+    """A cheap call of one of a dozen features."""
+    model = chance.choice(MODELS)
+    tokens = Tokens(input=chance.randint(10, 200), cache_read=chance.randint(0, 2000), output=chance.randint(1, 200))
+    inferences = (Inference(model, tokens),)
+    return Call(model, inferences=inferences, feature=chance.choice(FEATURES[1:]), started_at=now, duration_seconds=0.9)
+
+
+def expensive(now: float) -> Call:
+    """40 cents: two a second are 48 dollars a minute."""
+    return Call(MODELS[0], inferences=(Inference(MODELS[0], Tokens(input=100_000)),), feature=LOUD, started_at=now)
+
+
+class Crew:
+    """Threads and an event loop that record what they are given, at the same time."""
+
+    def __init__(self, recorder: Recorder) -> None:
+        self.recorder = recorder
+        self.loop = asyncio.new_event_loop()
+        self.threads = [threading.Thread(target=self._work, args=(number,)) for number in range(WORKERS)]
+        self.asyncio_thread = threading.Thread(target=self.loop.run_forever)
+        self.batch: list[Call] = []
+        self.start, self.done = threading.Barrier(WORKERS + 1), threading.Barrier(WORKERS + 1)
+        self.over = False
+        for thread in (*self.threads, self.asyncio_thread):
+            thread.start()
+
+    def send(self, batch: list[Call]) -> None:
+        """Half of them by threads, half by tasks; returns when all are recorded."""
+        self.batch, tasks = batch[::2], batch[1::2]
+        future = asyncio.run_coroutine_threadsafe(self._tasks(tasks), self.loop)
+        self.start.wait()
+        self.done.wait()
+        future.result()
+        self.recorder.drain()
+
+    async def _tasks(self, calls: list[Call]) -> None:
+        async def one(call: Call) -> None:
+            await asyncio.sleep(0)
+            self.recorder.record(call)
+
+        await asyncio.gather(*map(one, calls))
+
+    def _work(self, number: int) -> None:
+        while True:
+            self.start.wait()
+            if self.over:
+                return
+            for call in self.batch[number::WORKERS]:
+                self.recorder.record(call)
+            self.done.wait()
+
+    def close(self) -> None:
+        self.over = True
+        self.start.wait()
+        self.loop.call_soon_threadsafe(self.loop.stop)
+        for thread in (*self.threads, self.asyncio_thread):
+            thread.join()
+        self.loop.close()
+
+
+def main() -> None:
+    arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    arguments.add_argument("--calls", type=int, default=1_000_000)
+    found = soak(arguments.parse_args().calls)
+    for name, value in found._asdict().items():
+        print(f"{name:14} {value}")
+    assert found.lost_tokens == 0
+    assert math.isclose(found.lost_usd, 0, abs_tol=1e-6)
+    assert found.told == found.ended == found.incidents
+
+
+if __name__ == "__main__":
+    main()
