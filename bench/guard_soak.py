@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import gc
 import math
 import random
 import threading
 import time
-import tracemalloc
 from collections import Counter
+from pathlib import Path
 from typing import NamedTuple
 
 from anthropic_exporter import Call, Inference, Recorder, Tokens
@@ -36,7 +37,7 @@ class Clock:
 
 
 class Soaked(NamedTuple):
-    """What came out; `kilobytes` are those of the interpreter after a quarter, and at the end."""
+    """What came out; `memory_kb` and `objects` are those of the process after a quarter, and at the end."""
 
     calls: int
     days: float
@@ -45,14 +46,18 @@ class Soaked(NamedTuple):
     ended: int
     lost_tokens: float
     lost_usd: float
-    kilobytes: tuple[float, float]
+    memory_kb: tuple[int, int]
+    objects: tuple[int, int]
     peak_places: int
     callbacks: Counter[str]
     wall_seconds: float
 
 
-def soak(calls: int, *, per_second: int = 4) -> Soaked:
-    """Send so many calls; half of them from threads, half from tasks of an event loop in another thread."""
+def soak(calls: int, *, per_second: int = 4, step: int = 5) -> Soaked:
+    """Send so many calls; half of them from threads, half from tasks of an event loop in another thread.
+
+    The simulated clock goes on by `step` seconds at a time.
+    """
     clock, began = Clock(), time.perf_counter()
     recorder = Recorder(registry=None, clock=clock)
     limits = Limits.shipped().replace(tokens_per_day=1e15, cost_usd_per_day=1e12, total_cost_usd_per_minute=1e9)
@@ -64,49 +69,66 @@ def soak(calls: int, *, per_second: int = 4) -> Soaked:
     crew = Crew(recorder)
     chance, spent, days = random.Random(7), Counter[str](), Counter[int]()
     incidents = sent = peak = 0
-    tracemalloc.start()
-    early = late = 0.0
+    early = (0, 0)
     while sent < calls:
         second = int(clock.now - START)
         loud = HOUR / 2 <= second % HOUR < HOUR / 2 + 30
         incidents += second % HOUR == HOUR / 2
-        batch = [ordinary(chance, clock.now) for _ in range(min(per_second, calls - sent))]
+        batch = [ordinary(chance, clock.now) for _ in range(min(per_second * step, calls - sent))]
         if loud:
-            batch += [expensive(clock.now)] * 2
+            batch += [expensive(clock.now)] * (2 * step)
         crew.send(batch)
         sent += len(batch)
         for call in batch:
             spent[call.feature] += call.total_tokens
             days[int(clock.now // 86_400)] += call.total_tokens
         guard.tick()
-        peak = max(peak, len(guard._windows.places()))
-        if sent >= calls // 4 and not early:
-            early = tracemalloc.get_traced_memory()[0] / 1024
-        clock.now += 1
-    late = tracemalloc.get_traced_memory()[0] / 1024
-    tracemalloc.stop()
+        peak = max(peak, len(guard._windows.places()))  # noqa: SLF001 - what is measured
+        if sent >= calls // 4 and early == (0, 0):
+            early = memory()
+        clock.now += step
+    late = memory()
     today = {spent.feature: spent for spent in guard.today()}
-    for _ in range(700):  # the last incident has to end, too
-        clock.now += 1
+    for _ in range(700 // step):  # the last incident has to end, too
+        clock.now += step
         guard.tick()
     crew.close()
     counted = recorder.read()["anthropic_tokens_total"]
     costs = recorder.read()["anthropic_cost_usd_total"]
     lost_tokens = sum(spent.values()) - sum(sum(reading.values) for reading in counted)
-    last_day = int((clock.now - 701) // 86_400)
+    last_day = int((clock.now - 700 - step) // 86_400)
     lost_tokens += days[last_day] - sum(one.tokens for one in today.values())
-    ledger = sum(one.usd for day in guard._ledger._days.values() for one in day.values())
+    ledger = sum(one.usd for day in guard._ledger._days.values() for one in day.values())  # noqa: SLF001
     lost_usd = 0.0 if len(days) > 2 else sum(sum(reading.values) for reading in costs) - ledger
-    guard._callbacks.flush(30.0)
+    guard._callbacks.flush(30.0)  # noqa: SLF001 - no alert may be on its way
     results = Counter(
         {reading.labels[1]: int(sum(reading.values)) for reading in recorder.read()["anthropic_guard_callbacks_total"]}
     )
     guard.close()
     statuses = Counter(alert.status for alert in told if alert.name == "AnthropicCostRateHigh")
-    kilobytes, days_passed = (early, late), (clock.now - START) / 86_400
-    firing, ended = statuses["firing"], statuses["resolved"]
-    seconds = time.perf_counter() - began
-    return Soaked(sent, days_passed, incidents, firing, ended, lost_tokens, lost_usd, kilobytes, peak, results, seconds)
+    return Soaked(
+        calls=sent,
+        days=(clock.now - START) / 86_400,
+        incidents=incidents,
+        told=statuses["firing"],
+        ended=statuses["resolved"],
+        lost_tokens=lost_tokens,
+        lost_usd=lost_usd,
+        memory_kb=(early[0], late[0]),
+        objects=(early[1], late[1]),
+        peak_places=peak,
+        callbacks=results,
+        wall_seconds=time.perf_counter() - began,
+    )
+
+
+def memory() -> tuple[int, int]:
+    """Kilobytes that the process occupies (Linux), and objects that the interpreter tracks."""
+    gc.collect()
+    status = Path("/proc/self/status")
+    lines = status.read_text().splitlines() if status.exists() else []
+    resident = next((int(line.split()[1]) for line in lines if line.startswith("VmRSS")), 0)
+    return resident, len(gc.get_objects())
 
 
 def ordinary(chance: random.Random, now: float) -> Call:

@@ -232,11 +232,12 @@ def _share(
 
 
 def _latency(sums: Sums) -> Iterator[Measure]:
-    place, second = sums.place, sums.second
+    place = sums.place
     limits, where = place.limits, ("place", place.feature, place.model)
+    durations, first_tokens = place.times(sums.second)
     for condition, counts, buckets, threshold in (
-        (LATENCY, place.durations(second), f.DURATION.buckets, limits.latency_p95_seconds),
-        (TTFT, place.first_tokens(second), f.TTFT.buckets, limits.ttft_p95_seconds),
+        (LATENCY, durations, f.DURATION.buckets, limits.latency_p95_seconds),
+        (TTFT, first_tokens, f.TTFT.buckets, limits.ttft_p95_seconds),
     ):
         if sum(counts) >= max(1.0, limits.latency_min_requests):
             yield Measure(condition, *where, quantile(_P95, counts, buckets), threshold)

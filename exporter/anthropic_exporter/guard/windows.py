@@ -10,6 +10,7 @@ import math
 from array import array
 from bisect import bisect_left
 from collections.abc import Iterable
+from operator import sub
 from typing import Protocol
 
 from anthropic_exporter import families as f
@@ -77,7 +78,7 @@ class Ring:
     def sums(self, seconds: int, second: int) -> list[float]:
         """What was added within the last so many seconds and the running step."""
         before = self.before(seconds, second)
-        return [max(0.0, now - then) for now, then in zip(self.totals, before, strict=True)]
+        return list(map(sub, self.totals, before))
 
 
 class Peaks:
@@ -217,13 +218,10 @@ class Place:
         running = self.peak_output if second - self.second < seconds else 0.0
         return max(running, self._outputs.max(seconds, second))
 
-    def durations(self, second: int) -> list[float]:
-        """Requests of the slow window by the buckets of the duration histogram, not cumulative."""
-        return self._times.sums(SLOW_SECONDS, second)[:_TTFT]
-
-    def first_tokens(self, second: int) -> list[float]:
-        """Streams of the slow window by the buckets of the time to first token, not cumulative."""
-        return self._times.sums(SLOW_SECONDS, second)[_TTFT:]
+    def times(self, second: int) -> tuple[list[float], list[float]]:
+        """Requests of the slow window by the buckets of duration and of time to first token, not cumulative."""
+        sums = self._times.sums(SLOW_SECONDS, second)
+        return sums[:_TTFT], sums[_TTFT:]
 
 
 def _trip(fast: float, slow: float, per_minute: float) -> float:

@@ -1,0 +1,151 @@
+"""The whole Guard: its own thread, misuse, clocks that jump, forks."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+
+import anthropic
+import pytest
+
+from anthropic_exporter import Recorder, attribution
+from anthropic_exporter.guard import Guard, Timing
+from bodies import ASK
+
+pytest_plugins = ("fixtures_fake_api",)
+
+
+def names(guard):
+    return [alert.name for alert in guard.alerts()]
+
+
+def test_an_alert_reaches_a_callback_in_less_than_a_second_of_real_time(recorder, spend, clock):
+    told = threading.Event()
+    with Guard(recorder) as guard:
+        guard.on_alert(lambda _: told.set())
+        began = time.monotonic()
+        for _ in range(4):
+            spend(0.6)
+        assert told.wait(1.0)
+        assert time.monotonic() - began < 1.0
+
+
+def test_its_thread_sees_what_no_call_brings(recorder, clock):
+    told = threading.Event()
+    with Guard(recorder, timing=Timing(evaluate_every_seconds=0.05)) as guard:
+        guard.on_alert(lambda _: told.set())
+        with attribution(feature="chat") as where:
+            recorder.begin(1, "claude-opus-5-5", where)
+        guard._admit(None, where)  # the gate is asked before a request is sent; that starts the thread
+        clock.now += 301
+        assert told.wait(5.0)
+        assert names(guard) == ["AnthropicRequestStuck"]
+        recorder.inflight.end(1)
+
+
+@pytest.mark.parametrize("jump", [-1, -3600, -90_000, 3600])
+def test_a_clock_that_jumps_tells_nothing_by_itself_and_hides_nothing(guard, live, spend, clock, jump):
+    live(120, lambda _: spend(0.02))
+    clock.now += jump
+    live(60, lambda _: spend(0.02))
+    assert names(guard) == []
+    for _ in range(5):
+        spend(0.9)
+    assert names(guard) == ["AnthropicCostRateHigh"]
+
+
+def test_a_clock_put_back_over_midnight_counts_on_the_day_that_it_shows(guard, spend, clock):
+    spend(0.5)
+    clock.now += 86_400
+    spend(0.25)
+    clock.now -= 86_400
+    spend(0.5)
+    assert [one.usd for one in guard.today()] == [1.0]
+
+
+def test_a_callback_that_asks_the_client_does_not_deadlock_and_is_counted(guard, recorder, fake_api, spend, samples):
+    client = anthropic.Anthropic(
+        api_key="sk-ant-test", base_url=fake_api.base_url, middleware=[recorder.middleware()], max_retries=0
+    )
+
+    def explain(_):
+        with attribution(feature="explain"):
+            client.messages.create(**ASK)
+
+    guard.on_alert(explain)
+    guard.breaker(action="block")
+    with client:
+        for _ in range(4):
+            spend(0.6)
+        assert guard._callbacks.flush(10.0)
+    assert samples("anthropic_requests_total", feature="explain", outcome="success") == 1
+    assert samples("anthropic_guard_callbacks_total", callback="explain", result="ok") == 1
+
+
+def test_a_callback_that_raises_or_hangs_never_slows_a_call(recorder, spend, samples):
+    end = threading.Event()
+
+    def broken(_):
+        raise RuntimeError
+
+    def hanging(_):
+        end.wait()
+
+    timing = Timing(evaluate_every_seconds=None, callback_timeout_seconds=0.05)
+    with Guard(recorder, timing=timing) as guard:
+        guard.on_alert(broken, hanging)
+        began = time.perf_counter()
+        for number in range(200):
+            spend(0.9, feature=f"f{number % 50}")
+        assert time.perf_counter() - began < 2.0
+        assert guard._callbacks.flush(10.0)
+        end.set()
+    assert samples("anthropic_guard_callbacks_total", callback="broken", result="failed") >= 1
+    assert samples("anthropic_guard_callbacks_total", callback="hanging", result="timeout") >= 1
+    assert samples("anthropic_exporter_record_errors_total") is None
+
+
+def test_threads_lose_no_dollar(registry, clock, call):
+    recorder = Recorder(registry=None, clock=clock)
+    with Guard(recorder, timing=Timing(evaluate_every_seconds=0.01)) as guard:
+        one = call(input=1000, feature="chat")
+        work = [threading.Thread(target=lambda: [recorder.record(one) for _ in range(500)]) for _ in range(8)]
+        for thread in work:
+            thread.start()
+        for thread in work:
+            thread.join()
+        recorder.drain()
+        assert [spent.tokens for spent in guard.today()] == [4_000_000]
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_a_forked_child_has_its_own_guard_and_leaves_the_parents_files_alone(recorder, spend, tmp_path):
+    guard = Guard(recorder, state_dir=tmp_path, timing=Timing(evaluate_every_seconds=0.05))
+    spend(0.5)
+    guard.tick()
+    kept = (tmp_path / "budgets.json").read_text()
+    child = os.fork()
+    if not child:  # pragma: no cover - runs in the child
+        ok = False
+        try:
+            told = threading.Event()
+            guard.on_alert(lambda _: told.set())
+            for _ in range(4):
+                spend(0.6)
+            ok = told.wait(5.0) and [round(one.usd, 6) for one in guard.today()] == [2.9] and guard._ticker.is_alive()
+        finally:
+            os._exit(0 if ok else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert (tmp_path / "budgets.json").read_text() == kept
+    assert [one.usd for one in guard.today()] == [0.5]
+    guard.close()
+
+
+def test_nothing_is_known_of_features_that_were_silent_for_five_minutes(guard, spend, live):
+    for number in range(50):
+        spend(0.001, feature=f"f{number}")
+    assert len(guard._windows.places()) == 50
+    live(310)
+    assert guard._windows.places() == []

@@ -1,0 +1,17 @@
+"""A twentieth of `bench/guard_soak.py`: threads and asyncio mixed, over two simulated hours of each pace."""
+
+from __future__ import annotations
+
+import guard_soak
+import pytest
+
+
+def test_fifty_thousand_calls_leave_memory_flat_totals_exact_and_no_alert_lost():
+    found = guard_soak.soak(50_000, step=15)
+    assert found.calls == 50_000
+    assert found.lost_tokens == 0
+    assert found.lost_usd == pytest.approx(0, abs=1e-9)
+    assert found.incidents == found.told == found.ended == 3
+    assert found.callbacks == {"ok": 6}
+    assert found.objects[1] - found.objects[0] < 500
+    assert found.memory_kb[1] - found.memory_kb[0] < 2_000
