@@ -2,7 +2,8 @@
 
 `${...}` in a string is arithmetic on the thresholds of the shipped file, so that no test repeats one. `exp_labels` need
 not name the severity and category, which the alert's rule says. Annotations are compared only where a test gives them.
-`thresholds` and `without` of a test add thresholds to the shipped ones and take defaults away.
+`thresholds` and `without` of a test add thresholds to the shipped ones and take defaults away; `overridden_guards` adds
+overrides to those that have none.
 """
 
 from __future__ import annotations
@@ -116,10 +117,29 @@ def thresholds(test: Yaml) -> Yaml:
     (group,) = document["groups"]
     gone = test.pop("without", [])
     group["rules"] = [rule for rule in group["rules"] if rule["labels"]["threshold"] not in gone]
+    if test.pop("overridden_guards", False):
+        group["rules"] += [override | {"expr": "1e9"} for override in overridden_guards()]
     for added in test.pop("thresholds", []):
         labels = {key: value for key, value in added.items() if key != "value"}
         group["rules"].append({"record": "anthropic_threshold", "expr": str(added["value"]), "labels": labels})
     return document
+
+
+def overridden_guards() -> list[Yaml]:
+    """Overrides of thresholds that have none: they must change nothing."""
+    have = {
+        rule.threshold
+        for rules in generated_cases.GENERATOR.BLOCKS.values()
+        for rule in rules
+        if hasattr(rule, "threshold")
+    }
+    labels = [
+        {"threshold": name, label: "nobody"}
+        for name in defaults()
+        if name not in have
+        for label in ("feature", "model")
+    ]
+    return [{"record": "anthropic_threshold", "labels": one} for one in labels]
 
 
 def compared_annotations(test: Yaml) -> set[str]:
