@@ -1,0 +1,133 @@
+"""The shipped routing as it is written: both files load, every alert has its receiver, and only receivers differ."""
+
+from __future__ import annotations
+
+import csv
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+import yaml
+
+from anthropic_exporter import toolchain
+from anthropic_exporter.errors import ConfigurationError
+
+ROOT = Path(__file__).resolve().parents[2]
+SHIPPED = ROOT / "alertmanager"
+CONFIGS = ("alertmanager.yml", "alertmanager.full.yml")
+TABLE = (Path(__file__).parent / "routes.tsv").read_text(encoding="utf-8")
+ROUTES = list(csv.DictReader(TABLE.splitlines(), delimiter="\t"))
+
+
+@pytest.fixture(scope="module")
+def amtool():
+    try:
+        return str(toolchain.provide(["amtool"])["amtool"])
+    except ConfigurationError as error:
+        pytest.skip(str(error))
+
+
+def run(*command):
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=30)
+
+
+def read(name):
+    return yaml.safe_load((SHIPPED / name).read_text())
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_amtool_accepts_the_file_and_its_templates(amtool, name):
+    done = run(amtool, "check-config", str(SHIPPED / name))
+    assert done.returncode == 0, done.stderr
+    assert "SUCCESS" in done.stdout
+    assert "1 templates" in done.stdout
+    assert "FAILED" not in done.stdout
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+@pytest.mark.parametrize("row", ROUTES, ids=lambda row: row["labels"])
+def test_labels_lead_to_the_receiver_that_the_table_names(amtool, name, row):
+    path = str(SHIPPED / name)
+    command = (amtool, "config", "routes", "test", f"--config.file={path}", f"--verify.receivers={row[name]}")
+    done = run(*command, *row["labels"].split())
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_wrong_receiver_in_the_table_would_be_found(amtool):
+    path = str(SHIPPED / "alertmanager.full.yml")
+    command = (amtool, "config", "routes", "test", f"--config.file={path}", "--verify.receivers=chat")
+    assert run(*command, "severity=critical").returncode == 1
+
+
+def test_the_table_has_every_alert_with_the_labels_of_its_rule():
+    rules = [
+        rule
+        for path in (ROOT / "prometheus/rules").glob("*.yml")
+        for group in yaml.safe_load(path.read_text())["groups"]
+        for rule in group["rules"]
+    ]
+    alerts = {
+        f"alertname={rule['alert']} severity={rule['labels']['severity']} category={rule['labels']['category']}"
+        for rule in rules
+        if "alert" in rule
+    }
+    assert len(alerts) >= 30
+    assert alerts <= {row["labels"] for row in ROUTES}
+
+
+def test_both_files_route_group_inhibit_and_mute_alike_and_differ_in_receivers_only():
+    default, full = map(read, CONFIGS)
+    for route in (default["route"], full["route"], *default["route"]["routes"], *full["route"]["routes"]):
+        del route["receiver"]
+    assert default["route"] == full["route"]
+    assert default["inhibit_rules"] == full["inhibit_rules"]
+    assert default["time_intervals"] == full["time_intervals"]
+
+
+def test_the_default_needs_no_secret_and_reaches_only_the_exporter():
+    text = (SHIPPED / "alertmanager.yml").read_text()
+    assert "_file:" not in text
+    assert {
+        hook["url"] for receiver in read("alertmanager.yml")["receivers"] for hook in receiver["webhook_configs"]
+    } == {
+        "http://exporter:9464/alerts",
+        "http://exporter:9464/heartbeat",
+    }
+
+
+def test_the_full_file_holds_no_secret_and_its_readme_names_each_file():
+    text = (SHIPPED / "alertmanager.full.yml").read_text()
+    named = set(re.findall(r"_file: /etc/alertmanager/secrets/(\w+)", text))
+    assert named == {"smtp_password", "webhook_token", "slack_webhook_url", "pagerduty_routing_key"}
+    readme = (SHIPPED / "secrets/README.md").read_text()
+    assert set(re.findall(r"^\| `(\w+)` \|", readme, re.MULTILINE)) == named
+    assert not re.search(r"(api_url|routing_key|password|credentials): ", text)
+
+
+def test_secrets_are_ignored_by_git(tmp_path):
+    subprocess.run(["git", "init", "-q", str(tmp_path)], check=True)
+    folder = tmp_path / "alertmanager/secrets"
+    folder.mkdir(parents=True)
+    (folder / ".gitignore").write_text((SHIPPED / "secrets/.gitignore").read_text())
+    (folder / "README.md").touch()
+    (folder / "slack_webhook_url").touch()
+    listed = run("git", "-C", str(tmp_path), "ls-files", "--others", "--exclude-standard").stdout.split()
+    assert sorted(listed) == ["alertmanager/secrets/.gitignore", "alertmanager/secrets/README.md"]
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_a_page_is_grouped_by_feature_and_waits_at_most_five_seconds(name):
+    route = read(name)["route"]
+    assert route["group_by"] == ["alertname", "feature", "model"]
+    assert route["group_wait"] == "5s"
+    critical = next(each for each in route["routes"] if each["matchers"] == ['severity="critical"'])
+    assert critical["group_wait"] == "0s"
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_only_info_is_muted_out_of_hours(name):
+    config = read(name)
+    muted = [each["matchers"] for each in config["route"]["routes"] if "mute_time_intervals" in each]
+    assert muted == [['severity="info"']]
+    assert "mute_time_intervals" not in config["route"]

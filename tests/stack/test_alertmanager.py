@@ -1,0 +1,345 @@
+"""The shipped routing on a running Alertmanager: who is told, when, in which words, and what is held back."""
+
+from __future__ import annotations
+
+import base64
+import datetime as dt
+import itertools
+import time
+
+import alertmanagers
+import pytest
+from alertmanagers import alert, eventually
+from wire_receivers import MailServer, Web
+
+pytestmark = pytest.mark.stack
+
+OPUS = "claude-opus-5-5"
+OUT_OF_HOURS = """      - weekdays: [saturday, sunday]
+      - times:
+          - {start_time: "00:00", end_time: "07:00"}
+          - {start_time: "19:00", end_time: "24:00"}
+"""
+BEAT = "group_interval: 30s\n      repeat_interval: 50s"
+SECRETS = "/etc/alertmanager/secrets"
+
+
+@pytest.fixture(scope="module")
+def web():
+    server = Web()
+    yield server
+    server.close()
+
+
+def labels(name, severity, category, **more):
+    return {"alertname": name, "severity": severity, "category": category, **more}
+
+
+def told(web, name, **wanted):
+    return any(
+        one["alertname"] == name and wanted.items() <= one.items() for status, one in web.alerts() if status == "firing"
+    )
+
+
+@pytest.fixture(scope="module")
+def default(web, tmp_path_factory):
+    replacements = {
+        "http://exporter:9464/": f"http://{web.address}/",
+        BEAT: "group_interval: 3s\n      repeat_interval: 5s",
+        OUT_OF_HOURS: '      - times:\n          - {start_time: "00:00", end_time: "24:00"}\n',
+    }
+    with alertmanagers.running(tmp_path_factory.mktemp("default"), "alertmanager.yml", replacements) as running:
+        running.send(alert(labels("Watchdog", "none", "meter")))
+        yield running
+
+
+class TestTheDefault:
+    """`alertmanager.yml`; the heartbeat beats ten times as fast, and it is always out of hours."""
+
+    def suppressed(self, default):
+        return {
+            tuple(one["labels"].get(key, "") for key in ("alertname", "feature", "model", "instance"))
+            for one in default.alerts()
+            if one["status"]["state"] == "suppressed" and one["status"]["inhibitedBy"]
+        }
+
+    def test_a_critical_alert_mutes_what_its_question_would_say_again_and_nothing_else(self, default, web):
+        default.send(
+            alert(labels("AnthropicCostRateHigh", "critical", "cost", feature="chat", model=OPUS)),
+            alert(labels("AnthropicRequestUnusuallyExpensive", "warning", "cost", feature="chat", model=OPUS)),
+            alert(labels("AnthropicRequestUnusuallyExpensive", "warning", "cost", feature="search", model=OPUS)),
+            alert(labels("AnthropicCostSpike", "warning", "cost", feature="chat")),
+            alert(labels("AnthropicTokenSpike", "warning", "tokens", feature="chat")),
+            alert(labels("AnthropicCostSpike", "warning", "cost", feature="search")),
+            alert(labels("AnthropicCacheMissRateHigh", "warning", "cache", feature="chat", model=OPUS)),
+            alert(labels("AnthropicCacheMissWaste", "critical", "cache", feature="search", model=OPUS)),
+            alert(labels("AnthropicCacheMissRateHigh", "warning", "cache", feature="search", model=OPUS)),
+            alert(labels("AnthropicMonthlyBudgetForecast", "warning", "budget")),
+        )
+        eventually(lambda: told(web, "AnthropicMonthlyBudgetForecast"), 10)
+        assert self.suppressed(default) == {
+            ("AnthropicRequestUnusuallyExpensive", "chat", OPUS, ""),
+            ("AnthropicCostSpike", "chat", "", ""),
+            ("AnthropicTokenSpike", "chat", "", ""),
+            ("AnthropicCacheMissRateHigh", "search", OPUS, ""),
+        }
+        eventually(lambda: told(web, "AnthropicCacheMissRateHigh", feature="chat"), 5)
+        eventually(lambda: told(web, "AnthropicCostSpike", feature="search"), 5)
+        eventually(lambda: told(web, "AnthropicRequestUnusuallyExpensive", feature="search"), 5)
+        assert told(web, "AnthropicCostRateHigh", feature="chat")
+        assert told(web, "AnthropicCacheMissWaste", feature="search")
+        assert not told(web, "AnthropicRequestUnusuallyExpensive", feature="chat")
+        assert not told(web, "AnthropicCostSpike", feature="chat")
+        assert not told(web, "AnthropicTokenSpike")
+        assert not told(web, "AnthropicCacheMissRateHigh", feature="search")
+
+    def test_the_total_alone_mutes_no_feature(self, default, web):
+        default.send(
+            alert(labels("AnthropicCostRateHigh", "critical", "cost")),
+            alert(labels("AnthropicCostSpike", "warning", "cost", feature="report")),
+        )
+        eventually(lambda: told(web, "AnthropicCostSpike", feature="report"), 10)
+
+    def test_a_dead_exporter_mutes_what_depends_on_it(self, default, web):
+        dead = {"job": "anthropic", "instance": "10.0.0.17:9464"}
+        default.send(
+            alert(labels("AnthropicExporterDown", "critical", "meter", **dead)),
+            alert(labels("AnthropicMeterStopped", "critical", "meter", **dead)),
+            alert(labels("AnthropicMeterStopped", "critical", "meter", job="anthropic", instance="10.0.0.18:9464")),
+            alert(labels("AnthropicAlertsNotDelivered", "critical", "meter", integration="webhook")),
+        )
+        eventually(lambda: told(web, "AnthropicAlertsNotDelivered", integration="webhook"), 5)
+        eventually(lambda: told(web, "AnthropicMeterStopped", instance="10.0.0.18:9464"), 5)
+        assert told(web, "AnthropicExporterDown", instance="10.0.0.17:9464")
+        own = {"job": "anthropic-exporter", "instance": "exporter:9464"}
+        default.send(alert(labels("AnthropicExporterDown", "critical", "meter", **own)))
+        held = {
+            ("AnthropicMeterStopped", "", "", "10.0.0.17:9464"),
+            ("AnthropicAlertsNotDelivered", "", "", ""),
+        }
+        eventually(lambda: held <= self.suppressed(default), 5)
+        assert not told(web, "AnthropicMeterStopped", instance="10.0.0.17:9464")
+
+    def test_a_second_feature_is_told_while_the_first_one_fires(self, default, web):
+        default.send(alert(labels("AnthropicErrorRateHigh", "warning", "errors", feature="chat", model=OPUS)))
+        eventually(lambda: told(web, "AnthropicErrorRateHigh", feature="chat"), 8)
+        sent = time.time()
+        default.send(alert(labels("AnthropicErrorRateHigh", "warning", "errors", feature="agent", model=OPUS)))
+        eventually(lambda: told(web, "AnthropicErrorRateHigh", feature="agent"), 8)
+        assert 4 < time.time() - sent < 7
+
+    def test_a_critical_alert_is_told_at_once(self, default, web):
+        sent = time.time()
+        default.send(alert(labels("AnthropicCostRateHigh", "critical", "cost", feature="agent", model=OPUS)))
+        eventually(lambda: told(web, "AnthropicCostRateHigh", feature="agent"), 5)
+        assert time.time() - sent < 1.5
+
+    def test_info_waits_for_office_hours_and_warnings_do_not(self, default, web):
+        default.send(
+            alert(labels("AnthropicLatencyHigh", "info", "latency", feature="chat", model=OPUS)),
+            alert(labels("AnthropicRequestStuck", "warning", "latency", feature="chat", model=OPUS)),
+        )
+        eventually(lambda: told(web, "AnthropicRequestStuck"), 10)
+        time.sleep(1)
+        assert not told(web, "AnthropicLatencyHigh")
+
+    def test_the_heartbeat_is_regular_and_goes_nowhere_else(self, default, web):
+        beats = eventually(lambda: web.posts("/heartbeat")[3:] and web.posts("/heartbeat"), 30)
+        gaps = [later.at - earlier.at for earlier, later in itertools.pairwise(beats[1:])]
+        assert all(5.5 < gap < 6.5 for gap in gaps), gaps
+        assert beats[0].body["alerts"][0]["labels"]["alertname"] == "Watchdog"
+        assert not told(web, "Watchdog")
+
+
+COST = {
+    "summary": "Claude calls cost more dollars a minute than the threshold allows.",
+    "description": "chat on claude-opus-5-5 spend 6.40 USD a minute, 384 USD an hour; the threshold is 2.00.",
+    "runbook_url": "https://example.org/AnthropicCostRateHigh.md",
+    "dashboard_url": "http://localhost:3000/d/anthropic-cost/claude-cost?var-feature=chat",
+}
+COST_TITLE = "CRITICAL Cost Rate High · chat · claude-opus-5-5"
+COST_TEXT = """Claude calls cost more dollars a minute than the threshold allows.
+
+chat on claude-opus-5-5 spend 6.40 USD a minute, 384 USD an hour; the threshold is 2.00.
+Since 12:00 UTC, Sat 21 Nov
+
+What to do: https://example.org/AnthropicCostRateHigh.md
+Dashboard: http://localhost:3000/d/anthropic-cost/claude-cost?var-feature=chat"""
+COST_OVER_TEXT = """Claude calls cost more dollars a minute than the threshold allows.
+
+chat is back to normal.
+Since 12:00 UTC, Sat 21 Nov until 12:07 UTC
+
+What to do: https://example.org/AnthropicCostRateHigh.md
+Dashboard: http://localhost:3000/d/anthropic-cost/claude-cost?var-feature=chat"""
+DOWN = {
+    "summary": "A process that is to be measured does not answer.",
+    "runbook_url": "https://example.org/AnthropicExporterDown.md",
+    "dashboard_url": "http://localhost:3000/d/anthropic-cost/claude-cost",
+}
+DOWN_TEXT = """A process that is to be measured does not answer.
+
+10.0.0.17:9464 (job anthropic) did not answer for 10 s: what it spends is not seen.
+Since 12:00 UTC, Sat 21 Nov
+
+10.0.0.18:9464 (job anthropic) did not answer for 10 s: what it spends is not seen.
+Since 12:01 UTC, Sat 21 Nov
+
+What to do: https://example.org/AnthropicExporterDown.md
+Dashboard: http://localhost:3000/d/anthropic-cost/claude-cost"""
+LATENCY = {
+    "summary": "Requests take longer than the threshold allows.",
+    "description": "chat on claude-opus-5-5: one request in 20 takes longer than 7.0 s; the threshold is 5.0 s.",
+    "runbook_url": "https://example.org/AnthropicLatencyHigh.md",
+    "dashboard_url": "http://localhost:3000/d/anthropic-cost/claude-cost?var-feature=chat",
+}
+
+
+HTML_LINKS = (
+    '<p><a href="https://example.org/AnthropicLatencyHigh.md">What to do</a> · '
+    '<a href="http://localhost:3000/d/anthropic-cost/claude-cost?var-feature=chat">Dashboard</a></p>'
+)
+
+
+def cost_alert(ends=None):
+    about = labels("AnthropicCostRateHigh", "critical", "cost", feature="chat", model=OPUS)
+    return alert(about, COST, "2026-11-21T12:00:00Z", ends)
+
+
+@pytest.fixture(scope="module")
+def mail():
+    server = MailServer()
+    yield server
+    server.close()
+
+
+@pytest.fixture(scope="module")
+def full(mail, tmp_path_factory):
+    web = Web()
+    folder = tmp_path_factory.mktemp("full")
+    yesterday = (dt.datetime.now(dt.timezone.utc) - dt.timedelta(days=1)).strftime("%A").lower()
+    replacements = {
+        "http://exporter:9464/": f"http://{web.address}/",
+        "http://webhook.example.org/alerts": f"http://{web.address}/own",
+        "smtp.example.org:587": mail.address,
+        SECRETS: str(folder / "secrets"),
+        OUT_OF_HOURS: f"      - weekdays: [{yesterday}]\n",
+        "global:\n": f"global:\n  pagerduty_url: http://{web.address}/v2/enqueue\n  smtp_require_tls: false\n",
+    }
+    with alertmanagers.running(folder, "alertmanager.full.yml", replacements) as running:
+        running.web = web
+        (folder / "secrets/pagerduty_routing_key").write_text("0123456789abcdef0123456789abcdef")
+        (folder / "secrets/webhook_token").write_text("a-token")
+        (folder / "secrets/smtp_password").write_text("a-password")
+        running.send(cost_alert())
+        yield running
+    web.close()
+
+
+class TestTheFull:
+    """`alertmanager.full.yml` with addresses on loopback and today in office hours; Slack's secret comes later."""
+
+    def slack(self, full, title):
+        post = full.web.inbox.wait_for(
+            lambda one: one.path.startswith("/services/") and one.body["attachments"][0]["title"] == title, 20
+        )
+        return post.body["attachments"][0]
+
+    def test_pagerduty_gets_what_where_dollars_since_when_and_links(self, full):
+        event = full.web.inbox.wait_for(lambda one: one.path == "/v2/enqueue", 5).body
+        assert len(event.pop("dedup_key")) == 64
+        assert event == {
+            "routing_key": "0123456789abcdef0123456789abcdef",
+            "event_action": "trigger",
+            "payload": {
+                "summary": COST_TITLE,
+                "source": "anthropic-exporter",
+                "severity": "critical",
+                "class": "cost",
+                "component": "chat",
+                "group": "claude-opus-5-5",
+                "custom_details": {"firing": COST_TEXT, "resolved": "", "num_firing": "1", "num_resolved": "0"},
+            },
+            "client": "anthropic-exporter",
+            "client_url": "http://localhost:3000/d/anthropic-cost/claude-cost?var-feature=chat",
+            "links": [
+                {"href": "https://example.org/AnthropicCostRateHigh.md", "text": "Runbook"},
+                {"href": "http://localhost:3000/d/anthropic-cost/claude-cost?var-feature=chat", "text": "Dashboard"},
+            ],
+        }
+
+    def test_a_webhook_of_your_own_gets_it_with_the_token(self, full):
+        own = full.web.inbox.wait_for(lambda one: one.path == "/own", 5)
+        assert own.headers["Authorization"] == "Bearer a-token"
+        (sent,) = own.body["alerts"]
+        assert sent["annotations"] == COST
+        assert sent["startsAt"] == "2026-11-21T12:00:00Z"
+
+    def test_a_missing_secret_silences_its_own_receiver_only_and_is_used_once_it_is_there(self, full):
+        full.web.inbox.wait_for(lambda one: one.path == "/v2/enqueue", 5)
+        assert not [post for post in full.web.inbox.all if post.path.startswith("/services/")]
+        (full.folder / "secrets/slack_webhook_url").write_text(f"http://{full.web.address}/services/T0/B0/x")
+        assert self.slack(full, COST_TITLE) == {
+            "title": COST_TITLE,
+            "title_link": "http://localhost:3000/d/anthropic-cost/claude-cost?var-feature=chat",
+            "text": COST_TEXT,
+            "fallback": COST_TITLE,
+            "color": "danger",
+            "callback_id": "",
+            "footer": "",
+            "mrkdwn_in": ["fallback", "pretext", "text"],
+        }
+
+    def test_slack_shows_several_processes_in_one_message(self, full):
+        instances = {"10.0.0.17:9464": "2026-11-21T12:00:00Z", "10.0.0.18:9464": "2026-11-21T12:01:00Z"}
+        alerts = []
+        for instance, starts in instances.items():
+            about = labels("AnthropicExporterDown", "critical", "meter", job="anthropic", instance=instance)
+            says = f"{instance} (job anthropic) did not answer for 10 s: what it spends is not seen."
+            alerts.append(alert(about, DOWN | {"description": says}, starts))
+        full.send(*alerts)
+        assert self.slack(full, "CRITICAL Exporter Down · 2 alerts")["text"] == DOWN_TEXT
+
+    def test_slack_names_the_process_where_there_is_no_feature(self, full):
+        about = labels("AnthropicMeterStopped", "critical", "meter", job="anthropic", instance="10.0.0.19:9464")
+        full.send(alert(about, DOWN | {"description": "It stands still."}, "2026-11-21T12:00:00Z"))
+        assert self.slack(full, "CRITICAL Meter Stopped · 10.0.0.19:9464")["color"] == "danger"
+
+    def test_a_warning_goes_to_slack_and_pages_nobody(self, full):
+        about = labels("AnthropicErrorRateHigh", "warning", "errors", feature="chat", model=OPUS)
+        full.send(alert(about, LATENCY, "2026-11-21T12:00:00Z"))
+        found = self.slack(full, "WARNING Error Rate High · chat · claude-opus-5-5")
+        assert found["color"] == "warning"
+        pages = [post.body["payload"]["summary"] for post in full.web.posts("/v2/enqueue")]
+        assert not any("Error Rate" in page for page in pages)
+
+    def test_info_goes_by_mail_as_text_and_as_html(self, full, mail):
+        about = labels("AnthropicLatencyHigh", "info", "latency", feature="chat", model=OPUS)
+        full.send(alert(about, LATENCY, "2026-11-21T12:00:00Z"))
+        message = mail.inbox.wait_for(lambda _: True, 10)
+        assert base64.b64decode(message.credentials) == b"\0alertmanager@example.org\0a-password"
+        assert message["Subject"] == "INFO Latency High · chat · claude-opus-5-5"
+        assert message["To"] == "claude-costs@example.org"
+        plain, html = (message.get_body((kind,)).get_content() for kind in ("plain", "html"))
+        assert plain.splitlines() == [
+            "Requests take longer than the threshold allows.",
+            "",
+            "chat on claude-opus-5-5: one request in 20 takes longer than 7.0 s; the threshold is 5.0 s.",
+            "Since 12:00 UTC, Sat 21 Nov",
+            "",
+            "What to do: https://example.org/AnthropicLatencyHigh.md",
+            "Dashboard: http://localhost:3000/d/anthropic-cost/claude-cost?var-feature=chat",
+        ]
+        assert html.splitlines() == [
+            "<p><strong>Requests take longer than the threshold allows.</strong></p>",
+            "<p>chat on claude-opus-5-5: one request in 20 takes longer than 7.0 s; the threshold is 5.0 s.<br>",
+            "<small>Since 12:00 UTC, Sat 21 Nov</small></p>",
+            HTML_LINKS,
+        ]
+
+    def test_the_end_is_told_too(self, full):
+        full.send(cost_alert(ends="2026-11-21T12:07:00Z"))
+        over = self.slack(full, "OVER Cost Rate High · chat · claude-opus-5-5")
+        assert (over["color"], over["text"]) == ("good", COST_OVER_TEXT)
+        event = full.web.inbox.wait_for(lambda one: one.body.get("event_action") == "resolve", 20).body
+        assert event["payload"]["custom_details"]["resolved"] == COST_OVER_TEXT
