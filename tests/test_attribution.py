@@ -1,0 +1,230 @@
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import gc
+import inspect
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from anthropic_exporter import attribution
+from anthropic_exporter.attribution import current
+
+
+def here():
+    """(feature, user) of the running block."""
+    return current()[:2]
+
+
+def test_a_nested_block_changes_only_what_it_names():
+    with attribution(feature="chat", user="acme"):
+        with attribution(user="umbrella"):
+            assert here() == ("chat", "umbrella")
+        assert here() == ("chat", "acme")
+    assert here() == ("", "")
+
+
+def test_a_block_ends_with_an_exception():
+    with pytest.raises(ZeroDivisionError), attribution(feature="chat"):
+        1 / 0  # noqa: B018 - what an application may do
+    assert here() == ("", "")
+
+
+def test_one_block_may_be_entered_many_times_and_by_many_threads():
+    block, seen = attribution(feature="chat"), []
+
+    def work():
+        for _ in range(100):
+            with block, block:
+                seen.append(here())
+        seen.append(here())
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert seen.count(("chat", "")) == 400
+    assert seen.count(("", "")) == 4
+
+
+async def test_it_holds_across_await_and_in_tasks():
+    async def ask(feature):
+        with attribution(feature=feature):
+            await asyncio.sleep(0)
+            inner = asyncio.create_task(asyncio.sleep(0, here()))
+            return await inner, await nested()
+
+    async def nested():
+        await asyncio.sleep(0)
+        return here()
+
+    assert await asyncio.gather(ask("a"), ask("b")) == [(("a", ""), ("a", "")), (("b", ""), ("b", ""))]
+    assert here() == ("", "")
+
+
+async def test_a_task_keeps_the_block_in_which_it_was_made():
+    with attribution(feature="chat"):
+        task = asyncio.create_task(asyncio.to_thread(here))
+    assert await task == ("chat", "")
+
+
+async def test_an_executor_with_a_copied_context_is_attributed_and_a_bare_one_is_not():
+    loop = asyncio.get_running_loop()
+    with ThreadPoolExecutor(1) as pool, attribution(feature="chat", user="acme"):
+        copied = contextvars.copy_context()
+        assert await loop.run_in_executor(pool, copied.run, here) == ("chat", "acme")
+        assert await loop.run_in_executor(pool, here) == ("", "")
+
+
+def test_a_plain_thread_starts_unattributed():
+    seen = []
+    with attribution(feature="chat"):
+        thread = threading.Thread(target=lambda: seen.append(here()))
+        thread.start()
+        thread.join()
+    assert seen == [("", "")]
+
+
+class TestDecorator:
+    def test_a_function(self):
+        @attribution(feature="chat")
+        def answer(question):
+            """Answer."""
+            return question, here()
+
+        assert answer("why") == ("why", ("chat", ""))
+        assert (answer.__name__, answer.__doc__) == ("answer", "Answer.")
+        assert here() == ("", "")
+
+    async def test_a_coroutine(self):
+        @attribution(feature="chat")
+        async def answer():
+            await asyncio.sleep(0)
+            return here()
+
+        assert inspect.iscoroutinefunction(answer)
+        assert await answer() == ("chat", "")
+
+    def test_a_generator_is_attributed_while_it_runs_and_its_consumer_is_not(self):
+        seen = []
+
+        @attribution(feature="chat")
+        def answers():
+            try:
+                seen.append(here())
+                with attribution(user="acme"):
+                    got = yield 1
+                    seen.append((got, here()))
+                    yield 2
+                return 3
+            finally:
+                seen.append(here())
+
+        def consumer():
+            return (yield from answers())
+
+        assert inspect.isgeneratorfunction(answers)
+        running = consumer()
+        assert (next(running), here()) == (1, ("", ""))
+        assert (running.send("x"), here()) == (2, ("", ""))
+        with pytest.raises(StopIteration) as stop:
+            next(running)
+        assert stop.value.value == 3
+        assert seen == [("chat", ""), ("x", ("chat", "acme")), ("chat", "")]
+
+    def test_a_generator_may_be_thrown_into_and_closed(self):
+        seen = []
+
+        @attribution(feature="chat")
+        def answers():
+            try:
+                yield 1
+            except KeyError:
+                yield here()
+            finally:
+                seen.append(here())
+
+        running = answers()
+        next(running)
+        assert running.throw(KeyError()) == ("chat", "")
+        running.close()
+        assert (seen, here()) == ([("chat", "")], ("", ""))
+
+    def test_an_exception_of_a_generator_reaches_its_consumer(self):
+        @attribution(feature="chat")
+        def answers():
+            yield 1
+            raise LookupError
+
+        with pytest.raises(LookupError):
+            list(answers())
+        assert here() == ("", "")
+
+    async def test_an_async_generator_is_attributed_while_it_runs_and_its_consumer_is_not(self):
+        seen = []
+
+        @attribution(feature="chat")
+        async def answers():
+            try:
+                with attribution(user="acme"):
+                    await asyncio.sleep(0)
+                    yield here()
+                    await asyncio.sleep(0)
+                    yield here()
+            finally:
+                seen.append(here())
+
+        assert inspect.isasyncgenfunction(answers)
+        found = [(one, here()) async for one in answers()]
+        assert found == [(("chat", "acme"), ("", ""))] * 2
+        assert seen == [("chat", "")]
+
+    async def test_an_async_generator_may_be_sent_to_thrown_into_and_closed(self):
+        @attribution(feature="chat")
+        async def answers():
+            got = yield 1
+            try:
+                yield got, here()
+            except KeyError:
+                yield "caught", here()
+
+        running = answers()
+        await running.__anext__()
+        assert await running.asend("x") == ("x", ("chat", ""))
+        assert await running.athrow(KeyError()) == ("caught", ("chat", ""))
+        await running.aclose()
+        assert here() == ("", "")
+
+    async def test_each_run_of_a_generator_is_a_task_of_its_own(self):
+        @attribution(task="agent", max_calls=3)
+        def steps():
+            yield current().task.number
+            yield current().task.number
+
+        first, second = list(steps()), list(steps())
+        assert first[0] == first[1] != second[0]
+
+
+async def test_a_block_left_open_in_an_abandoned_async_generator_raises_nothing():
+    """The event loop closes it in another task, where a token of the context variable would be refused."""
+    failures = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: failures.append(context))
+
+    async def answers():
+        with attribution(feature="chat"):
+            yield here()
+            yield here()
+
+    async def begin():
+        running = answers()
+        return await running.__anext__()
+
+    assert await asyncio.create_task(begin()) == ("chat", "")
+    for _ in range(5):
+        gc.collect()
+        await asyncio.sleep(0)
+    assert failures == []
+    assert here() == ("", "")
