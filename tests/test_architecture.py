@@ -19,6 +19,8 @@ LAYERS = [
     {"marked_yaml", "bundle", "reading", "cells"},
     {"price_file", "stream", "render"},
     {"prices", "metrics", "collector"},
+    {"genai"},
+    {"live_prices"},
     {"recorder"},
     {"attempt", "batches"},
     {"tee", "server", "notices"},

@@ -31,3 +31,8 @@ class Bounded:
         self._room -= 1
         self._known[value] = readable = value.encode(errors="replace").decode()  # a lone surrogate cannot be shown
         return readable
+
+    @property
+    def names(self) -> list[str]:
+        """The values let in so far, without "" and `other`."""
+        return [value for value in dict.fromkeys(self._known.values()) if value not in ("", OTHER)]

@@ -107,6 +107,11 @@ class Metrics:
         """Every (model, feature) seen."""
         return list(self._places)
 
+    @property
+    def models(self) -> list[str]:
+        """Every model label let in."""
+        return self._bounds["model"].names
+
     def _fold(self, label: str, value: str) -> str:
         folded = self._bounds[label].fold(value)
         if folded != value:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import functools
 import itertools
 import math
 from pathlib import Path
@@ -15,7 +16,12 @@ from .marked_yaml import Mapping
 SHIPPED = Path(__file__).with_name("prices.yml")
 RATE_KEYS = ("input", "cache_read", "cache_write_5m", "cache_write_1h", "output")
 FACTORS = ("batch", "fast", "geo_us", "regional")
+SHIPPED_ORIGIN, FILE_ORIGIN = "shipped", "file"
 _FOREVER = dt.date.max
+#: The `checked` of rows that do not say when they were compared with their source.
+UNCHECKED = dt.date(1970, 1, 1)
+#: What a model is taken to need before it caches, where nothing says.
+USUAL_MINIMUM_TOKENS = 1024
 
 
 class Rates(NamedTuple):
@@ -40,13 +46,18 @@ class Row(NamedTuple):
 
 
 class Model(NamedTuple):
-    """All dated rows of one model, and where they were read."""
+    """All dated rows of one model, and where they were read.
+
+    `factors` are those of the whole model; `rows` hold them too. `origin` is `shipped`, `file` or `genai-prices`.
+    """
 
     name: str
     rows: tuple[Row, ...]
     min_cacheable_tokens: int
     source: str
     checked: dt.date
+    factors: dict[str, float]
+    origin: str = SHIPPED_ORIGIN
 
 
 class PriceFile(NamedTuple):
@@ -56,20 +67,32 @@ class PriceFile(NamedTuple):
     server_tools: dict[str, float]
 
 
+@functools.cache
+def shipped() -> PriceFile:
+    """The book in the package; read once a process."""
+    return _Reader(SHIPPED, PriceFile({}, {}), SHIPPED_ORIGIN).file(marked_yaml.load(SHIPPED))
+
+
 def read(path: Path) -> PriceFile:
-    """Read a price file.
+    """Read a user's price file and lay it over the shipped book.
+
+    A model that the book knows keeps what the file does not say of it: factors, minimum, source.
 
     Raises:
         ConfigurationError: naming file, line and key of the first mistake.
     """
-    return _Reader(path).file(marked_yaml.load(path))
+    base = shipped()
+    own = _Reader(path, base, FILE_ORIGIN).file(marked_yaml.load(path))
+    return PriceFile(base.models | own.models, base.server_tools | own.server_tools)
 
 
 class _Reader:
-    """Turns marked YAML into rows; holds the path for its messages."""
+    """Turns marked YAML into rows; holds the path for its messages and the book that the file is laid over."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, base: PriceFile, origin: str) -> None:
         self.path = path
+        self.base = base
+        self.origin = origin
 
     def fail(self, mapping: Mapping, key: str, problem: str) -> ConfigurationError:
         line = mapping.lines.get(key) or min(mapping.lines.values(), default=1)
@@ -121,19 +144,32 @@ class _Reader:
         return self.number(entry, "usd_per_request")
 
     def model(self, models: Mapping, name: str) -> Model:
-        entry = self.mapping(models, name)
+        entry, known = self.mapping(models, name), self.base.models.get(name)
         self.only(entry, {"source", "checked", "min_cacheable_tokens", "factors", "prices"})
-        rows = entry.get("prices")
-        if not isinstance(rows, list) or not rows or not all(isinstance(row, Mapping) for row in rows):
-            raise self.fail(entry, "prices", f"a list of rows is expected for {name}")
-        factors = self.factors(entry)
+        factors = self.factors(entry) if "factors" in entry or known is None else known.factors
+        minimum, source, checked = USUAL_MINIMUM_TOKENS, str(self.path), UNCHECKED
+        if known is not None:
+            minimum = known.min_cacheable_tokens
+        if "prices" in entry or known is None:
+            rows = self.rows(entry, factors)
+        else:
+            rows = tuple(row._replace(factors={**row.factors, **factors}) for row in known.rows)
+            source, checked = known.source, known.checked
         return Model(
             name,
-            self.ordered(entry, [self.row(row, factors) for row in rows]),
-            self.count(entry, "min_cacheable_tokens") if "min_cacheable_tokens" in entry else 1024,
-            str(entry.get("source", "")),
-            self.day(entry, "checked", dt.date(1970, 1, 1)),
+            rows,
+            self.count(entry, "min_cacheable_tokens") if "min_cacheable_tokens" in entry else minimum,
+            str(entry.get("source", source)),
+            self.day(entry, "checked", checked),
+            factors,
+            self.origin,
         )
+
+    def rows(self, entry: Mapping, factors: dict[str, float]) -> tuple[Row, ...]:
+        rows = entry.get("prices")
+        if not isinstance(rows, list) or not rows or not all(isinstance(row, Mapping) for row in rows):
+            raise self.fail(entry, "prices", "a list of rows is expected")
+        return self.ordered(entry, [self.row(row, factors) for row in rows])
 
     def ordered(self, entry: Mapping, rows: list[Row]) -> tuple[Row, ...]:
         rows.sort(key=lambda row: row.start)
@@ -144,12 +180,15 @@ class _Reader:
 
     def row(self, row: Mapping, factors: dict[str, float]) -> Row:
         self.only(row, {"from", "until", "factors", "long_prompt", *RATE_KEYS})
+        start, end = self.day(row, "from", dt.date.min), self.day(row, "until", _FOREVER)
+        if end <= start:
+            raise self.fail(row, "until", f"a day after `from` is expected, and {end} is not after {start}")
         long = self.mapping(row, "long_prompt") if "long_prompt" in row else None
         if long is not None:
             self.only(long, {"above_prompt_tokens", *RATE_KEYS})
         return Row(
-            self.day(row, "from", dt.date.min),
-            self.day(row, "until", _FOREVER),
+            start,
+            end,
             self.rates(row),
             self.rates(long) if long is not None else None,
             self.count(long, "above_prompt_tokens") if long is not None else 0,

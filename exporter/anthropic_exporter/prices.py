@@ -1,9 +1,16 @@
 """What a call costs. Pure: frozen price rows and a `Call` in, a `Bill` out.
 
-Rules, each read at https://platform.claude.com/docs/en/about-claude/pricing on 2026-11-21 unless a row says otherwise:
-batch halves, fast multiplies, US inference geography multiplies by 1.1 on Claude 4.6 and later, regional endpoints of
-cloud platforms by 1.1; the factors stack. A long prompt (input + cache reads + cache writes above the model's limit)
-reprices the whole request. Cache reads have their own price on every model.
+Rules, each read at https://platform.claude.com/docs/en/about-claude/pricing on 2026-11-21 unless it says otherwise:
+
+- Message batches cost half, fast mode a multiple; the two do not combine, a call has one tier.
+- `inference_geo: us` multiplies every token price by 1.1 on Claude 4.6 and later, regional endpoints of Bedrock and
+  Google Cloud by 1.1 on Claude 4.5 and later; these stack with the tier. Server tools have no such factor.
+- A prompt (input + cache reads + cache writes) above the limit of a model that has one reprices the whole request.
+- Cache reads have their own price on every model; nothing here derives it from input.
+- The row that holds on the UTC day of the request's start is the one that counts.
+- A tier that the row has no factor for (fast mode where there is none) has no price: never a guess.
+- A refusal before any output is free but in some categories (handling stop reasons, read 2026-11-21): `Call.billable`.
+- Priority Tier has no public price a token: standard prices, flagged in `Call.estimate`.
 """
 
 from __future__ import annotations
@@ -15,14 +22,15 @@ from typing import NamedTuple
 
 from . import price_file
 from .call import Bill, Call, Cost, Tokens
-from .price_file import Model, PriceFile, Rates
+from .price_file import UNCHECKED, USUAL_MINIMUM_TOKENS, Model, PriceFile, Rates, Row
 
+UNKNOWN = "none"
 _SECONDS_PER_DAY = 86_400
 _EPOCH = dt.date(1970, 1, 1)
-# What a model that the book does not know is taken to need before it caches.
-_USUAL_MINIMUM_TOKENS = 1024
+# Ids of one model in many spellings times tiers and geographies: more than this is a server gone wrong.
+_MOST_CARDS = 2_000
 # claude-sonnet-4-5-20250929, claude-opus-4-6@20260205, us.anthropic.claude-opus-4-6-v1:0: one price, the bare name's.
-_DECORATION = re.compile(r"^(?:[a-z-]+\.)?anthropic\.|@.*$|-v\d+(?::\d+)?$|-latest$")
+_DECORATION = re.compile(r"^(?:.*/)?(?:[a-z-]+\.)?anthropic\.|@.*$|-v\d+(?::\d+)?$|-latest$")
 _DATE = re.compile(r"-20\d{6}$")
 
 
@@ -56,21 +64,27 @@ class PriceBook:
         Raises:
             ConfigurationError: the user's file has a mistake; names file, line and key.
         """
-        shipped = price_file.read(price_file.SHIPPED)
-        if path is None:
-            return cls(shipped)
-        own = price_file.read(Path(path))
-        return cls(PriceFile(shipped.models | own.models, shipped.server_tools | own.server_tools))
+        return cls(price_file.shipped() if path is None else price_file.read(Path(path)))
+
+    def extended(self, found: dict[str, Model]) -> PriceBook:
+        """This book and models that were found elsewhere; what the book knows itself, it keeps."""
+        return PriceBook(PriceFile({**found, **self.models}, self.server_tools))
 
     @property
     def checked(self) -> dt.date:
-        """The day on which the oldest row was last compared with its source."""
-        return min((model.checked for model in self.models.values()), default=_EPOCH)
+        """The day on which the oldest row was last compared with its source; rows that name no day are left out."""
+        days = [model.checked for model in self.models.values() if model.checked > UNCHECKED]
+        return min(days, default=UNCHECKED)
 
     def model(self, name: str) -> Model | None:
         """The rows of a model by any of its ids: bare, dated, or as a cloud platform spells it."""
-        bare = _DECORATION.sub("", _DECORATION.sub("", name))
+        bare = bare_name(name)
         return self.models.get(name) or self.models.get(bare) or self.models.get(_DATE.sub("", bare))
+
+    def source(self, name: str) -> str:
+        """Where the prices of a model come from: `shipped`, `file`, `genai-prices`, or `none`."""
+        model = self.model(name)
+        return UNKNOWN if model is None else model.origin
 
     def card(self, model: str, call: Call) -> Card | None:
         """The rate card of one inference of `call`; None where the book has no price for it."""
@@ -80,6 +94,8 @@ class PriceBook:
             return card
         card = self._resolve(model, int(at // _SECONDS_PER_DAY), _factor_names(call))
         if card is not None:
+            if len(self._cards) >= _MOST_CARDS:
+                self._cards.clear()
             self._cards[key] = card
         return card
 
@@ -89,7 +105,7 @@ class PriceBook:
             return None
         date = _EPOCH + dt.timedelta(days=day)
         row = next((row for row in model.rows if row.start <= date < row.end), None)
-        if row is None or ("fast" in factor_names and "fast" not in row.factors):
+        if row is None or not _has_price_of(row, factor_names):
             return None
         factor = 1.0
         for factor_name in factor_names:
@@ -109,7 +125,7 @@ class PriceBook:
             card = self.card(model, call)
             if card is None:
                 costs.append(None)
-                result = _cache_result(call, _USUAL_MINIMUM_TOKENS) if asked else result
+                result = _cache_result(call, USUAL_MINIMUM_TOKENS) if asked else result
                 continue
             rates = card.rates if card.long_rates is None else _rates_for(card, tokens)
             cost = _cost(rates, tokens) if call.billable else _FREE
@@ -117,11 +133,12 @@ class PriceBook:
             total += cost[0] + cost[1] + cost[2] + cost[3] + cost[4]
             if asked:
                 result = _cache_result(call, card.min_cacheable_tokens)
-                saved, paid = _cache_economics(rates, tokens)
-                savings += saved
-                premium += paid
-                if result == "miss" and call.billable:
-                    miss += max(0.0, sum(cost[:4]) - tokens.prompt * rates.cache_read)
+                if call.billable:
+                    saved, paid = _cache_economics(rates, tokens)
+                    savings += saved
+                    premium += paid
+                    if result == "miss":
+                        miss += max(0.0, sum(cost[:4]) - tokens.prompt * rates.cache_read)
         if call.server_tools:
             tools = self._tool_costs(call)
             return Bill(tuple(costs), tools, total + sum(usd for _, usd in tools), result, miss, savings, premium)
@@ -132,6 +149,16 @@ class PriceBook:
 
 
 _FREE = Cost()
+
+
+def bare_name(name: str) -> str:
+    """A model's id without what a cloud platform put around it; a date stays."""
+    return _DECORATION.sub("", _DECORATION.sub("", name))
+
+
+def _has_price_of(row: Row, factor_names: tuple[str, ...]) -> bool:
+    """Whether the row has the tier at all. Geography and region cost nothing extra on models without such a factor."""
+    return all(name in row.factors for name in factor_names if name in ("batch", "fast"))
 
 
 def _factor_names(call: Call) -> tuple[str, ...]:

@@ -22,6 +22,7 @@ from .call import BLOCKED, Bill, Call
 from .cells import Reading
 from .collector import ReadingsCollector, register
 from .inflight import Inflight, Started, by_place
+from .live_prices import LivePrices
 from .metrics import Metrics
 from .prices import PriceBook
 from .reading import read_usage
@@ -50,7 +51,7 @@ class Recorder:
 
     Args:
         registry: the prometheus_client registry to join; None for none at all.
-        prices: a price file laid over the shipped prices, or a ready `PriceBook`.
+        prices: a price file laid over the shipped prices, read again when it changes; or a ready `PriceBook`.
         features: the only feature names that become label values; without it the first 100 are let in. Whatever is not
             let in is counted under `other`.
         models: models that the application will use: their series exist at 0 from the start, for each of `features`.
@@ -71,7 +72,6 @@ class Recorder:
         strict: bool = False,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self.prices = prices if isinstance(prices, PriceBook) else PriceBook.load(prices)
         self._clock = self.clock = clock
         self._strict = strict
         self._features = None if features is None else tuple(features)
@@ -80,6 +80,7 @@ class Recorder:
         self.gates: tuple[Gate, ...] = ()
         self._renderer = Renderer()
         self._reset()
+        self._live = LivePrices(prices, clock, self._resume, self._prices_broken)
         self._collector = ReadingsCollector(self.read)
         if registry is not None:
             register(self._collector, registry)
@@ -101,6 +102,11 @@ class Recorder:
         places = [(model, feature, "") for model in self._models for feature in self._features or ("",)]
         self._expected: deque[tuple[str, str, str]] = deque(places)
         self._seen: set[tuple[str, str, str]] = set()
+
+    @property
+    def prices(self) -> PriceBook:
+        """The prices in force now; an edit of the price file replaces them."""
+        return self._live.book
 
     # -- ways in
 
@@ -217,6 +223,7 @@ class Recorder:
 
     def read(self) -> dict[str, list[Reading]]:
         """Every series, by family name, as of now."""
+        self._live.refresh()
         with self._lock:
             self._give_up()
             self._drain_locked()
@@ -267,10 +274,15 @@ class Recorder:
             self._metrics.write_call_duration(failed.model, failed.feature, failed.ended - failed.began)
 
     def _write(self, call: Call) -> None:
-        bill = self.prices.bill(call)
-        slot = self._metrics.write(call, bill)
+        live = self._live
+        if call.started_at >= live.due:
+            live.refresh_soon()
+        bill = live.book.bill(call)
         if None in bill.costs:
+            if live.holds(call):
+                return
             self._say_unpriced(call, bill)
+        slot = self._metrics.write(call, bill)
         if self._sinks:
             self._pass_on(call._replace(model=slot.place.model, feature=slot.place.feature, user=slot.user, bill=bill))
 
@@ -281,15 +293,22 @@ class Recorder:
             except Exception as error:  # noqa: BLE001 - the error boundary
                 self.failed("sink", error)
 
+    def _resume(self, calls: Iterable[Call]) -> None:
+        """Write calls that waited for a price."""
+        self._pending.extend(calls)
+        self.drain()
+
     def _process_gauges(self) -> dict[str, list[Reading]]:
         place_of = self._metrics.place_of
         started = [Started(*place_of(one.model, one.feature), one.at) for one in self.inflight.snapshot()]
         inflight = by_place(started, self._clock(), self._metrics.places)
-        checked = dt.datetime.combine(self.prices.checked, dt.time(), dt.timezone.utc).timestamp()
+        prices = self.prices
+        checked = dt.datetime.combine(prices.checked, dt.time(), dt.timezone.utc).timestamp()
         return {
             f.INFLIGHT.name: [Reading(place, [float(count)], 0.0) for place, (count, _) in inflight.items()],
             f.OLDEST_INFLIGHT.name: [Reading(place, [age], 0.0) for place, (_, age) in inflight.items()],
             f.BUILD_INFO.name: [Reading((__version__, installed("anthropic")), [1.0], 0.0)],
+            f.PRICE_SOURCE.name: [Reading((model, prices.source(model)), [1.0], 0.0) for model in self._metrics.models],
             f.PRICES_CHECKED.name: [Reading((), [checked], 0.0)],
         }
 
@@ -325,6 +344,11 @@ class Recorder:
                 )
                 self._lines.append((line, inference.model, call.tier))
 
+    def _prices_broken(self, line: str) -> None:
+        """Count and log what is wrong with an edit of the price file. No failure of ours, so never raised."""
+        self._events.append((f.RECORD_ERRORS, ("prices",)))
+        self._lines.append(("%s", line))
+
     def _say(self) -> None:
         """Log what is to be said. Never under our lock: a log handler may take its time, or scrape."""
         while self._lines:
@@ -349,6 +373,7 @@ _recorders: weakref.WeakSet[Recorder] = weakref.WeakSet()
 def _reset_in_child() -> None:
     for recorder in list(_recorders):
         recorder._reset()  # noqa: SLF001 - this module's own
+        recorder._live.reset()  # noqa: SLF001
 
 
 if hasattr(os, "register_at_fork"):
