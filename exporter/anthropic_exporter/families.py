@@ -225,6 +225,12 @@ GUARD_CALLBACKS = Family(
     ("callback", "result"),
     "Alerts handed to callbacks of the Guard, by result: ok, failed, timeout, or dropped because the queue was full.",
 )
+REMEDY_ACTIONS = Family(
+    "anthropic_remedy_actions_total",
+    COUNTER,
+    ("remedy", "outcome"),
+    "What remedies did about alerts: applied, undone, skipped (nothing to do or too soon), dry_run, failed, dropped.",
+)
 LABEL_OVERFLOW = Family(
     "anthropic_exporter_label_overflow_total",
     COUNTER,

@@ -24,6 +24,9 @@ from .routes import TEXT, Answer, Request, Route, refusal
 if TYPE_CHECKING:
     from typing_extensions import Self
 
+    from .guard import Guard
+    from .remedies import Remedies
+
 # Level 1: 4 times faster than level 6 for 7 % more bytes on a loopback or a LAN.
 _GZIP_LEVEL = 1
 _MAX_PORT = 65_535
@@ -87,6 +90,8 @@ def serve(
     host: str = "127.0.0.1",
     routes: Iterable[Route] = (),
     live: bool = False,
+    guard: Guard | None = None,
+    remedies: Remedies | None = None,
 ) -> Server:
     """Serve the recorder's metrics in a daemon thread.
 
@@ -99,6 +104,8 @@ def serve(
         host: address to bind; only this machine can connect unless another is given.
         routes: what else to serve.
         live: serve `/live` too, a page that shows spend as it happens.
+        guard: whose open alerts and breakers the page shows.
+        remedies: take Alertmanager's webhook at `/alerts` for them; they need a token file for it.
 
     Raises:
         ConfigurationError: the port is taken or not allowed, the address is not one of this machine, or two routes
@@ -106,17 +113,18 @@ def serve(
     """
     owned = contextlib.ExitStack()
     try:
-        mounted = [*routes, *(_live(recorder, host, owned) if live else ())]
+        mounted = [*routes, *(_live(recorder, guard, host, owned) if live else ())]
+        mounted += remedies.routes() if remedies is not None else ()
         return Server(recorder, host, port, mounted, owned)
     except BaseException:
         owned.close()
         raise
 
 
-def _live(recorder: Recorder, host: str, owned: contextlib.ExitStack) -> tuple[Route, ...]:
-    from .live import Live  # noqa: PLC0415 - only those who ask for the page load it
+def _live(recorder: Recorder, guard: Guard | None, host: str, owned: contextlib.ExitStack) -> tuple[Route, ...]:
+    from .live import Live, watch  # noqa: PLC0415 - only those who ask for the page load it
 
-    page = Live(recorder, local=host in _LOOPBACK_HOSTS)
+    page = Live(recorder, None if guard is None else watch.of(guard), local=host in _LOOPBACK_HOSTS)
     owned.callback(page.close)
     return page.routes
 

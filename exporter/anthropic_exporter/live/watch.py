@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+import time
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from anthropic_exporter.guard import BreakerState, Guard
 
 
 class Watched(Protocol):
@@ -13,3 +17,34 @@ class Watched(Protocol):
 
     def breakers(self) -> list[dict[str, Any]]:
         """Breakers: `scope`, `name`, `state`, `action`, `reason`, `blocked`."""
+
+
+class _GuardView:
+    def __init__(self, guard: Guard) -> None:
+        self._guard = guard
+
+    def alerts(self) -> list[dict[str, Any]]:
+        return [alert._asdict() for alert in self._guard.alerts()]
+
+    def breakers(self) -> list[dict[str, Any]]:
+        return [_shown(state) for state in self._guard.breakers()]
+
+
+def of(guard: Guard) -> Watched:
+    """A Guard as the page sees it."""
+    return _GuardView(guard)
+
+
+def _shown(state: BreakerState) -> dict[str, Any]:
+    reason = " ".join(part for part in (state.reason, state.limit, state.window) if part)
+    if state.retry_at is not None:
+        reason += time.strftime("; tries again at %H:%M:%S", time.localtime(state.retry_at))
+    name = state.name or f"every {state.scope}" if state.scope != "total" else "everything"
+    return {
+        "scope": state.scope,
+        "name": name,
+        "state": state.state,
+        "action": state.action,
+        "reason": reason,
+        "blocked": state.blocked,
+    }
