@@ -40,6 +40,8 @@ def cases(file: str) -> list[tuple[str, dict[str, Any]]]:
         (f"increases over {window} are exact", increase_case([rule for rule in increases if rule.window == window]))
         for window in sorted({rule.window for rule in increases})
     ]
+    if file == "meter":
+        found.append(("each default that is missing is named, whatever its overrides", missing_case()))
     resolved = [rule for rule in rules if isinstance(rule, GENERATOR.Resolved)]
     return found + ([("the most specific threshold wins", resolved_case(resolved))] if resolved else [])
 
@@ -147,6 +149,18 @@ def text(labels: dict[str, str]) -> str:
 
 
 # --- thresholds
+
+
+def missing_case() -> dict[str, Any]:
+    names = GENERATOR.defaults_in_use()
+    left = [{"threshold": name, label: "nobody", "value": "1"} for name in names for label in ("feature", "model")]
+    told = [{"exp_labels": {"threshold": name}} for name in names]
+    return {
+        "without": names,
+        "thresholds": [*left, {"threshold": "another", "value": "1"}],
+        "alert_rule_test": [{"eval_time": "30s", "alertname": "AnthropicThresholdMissing", "exp_alerts": told}],
+    }
+
 
 OVERRIDES = (
     {"feature": "search", "model": "opus"},

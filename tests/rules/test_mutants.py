@@ -3,6 +3,16 @@
 from __future__ import annotations
 
 import mutants
+import pytest
+
+QUICK = ("errors", "latency", "meter")  # the tests of the other files take minutes for a mutant
+
+
+@pytest.mark.parametrize("file", QUICK)
+def test_a_change_of_a_rule_is_noticed(promtool, file):
+    chosen = mutants.sample(file, 5, seed=20261124)
+    verdicts = mutants.judged(promtool, chosen, 2, mutants.Memory(None), check=False)
+    assert [str(verdict.mutant) for verdict in verdicts if verdict.valid and not verdict.caught_by] == []
 
 
 def test_every_kind_of_change_is_made():
