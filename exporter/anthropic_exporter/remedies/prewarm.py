@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -33,7 +32,7 @@ class Prompt:
     """
 
     def __init__(self, feature: str, client: Any, request: Mapping[str, Any], clock: Callable[[], float]) -> None:
-        if inspect.iscoroutinefunction(inspect.unwrap(client.messages.create)):
+        if type(client).__name__.startswith("Async"):
             raise ConfigurationError(
                 f"remedies.prompt({feature!r}): give a sync client; remedies run on their own thread"
             )
