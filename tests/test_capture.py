@@ -58,7 +58,12 @@ def parse(client):
 
 def raw(client):
     response = client.messages.with_raw_response.create(**ASK)
-    return response.status_code, response.headers["content-type"], response.text(), response.parse().to_dict()
+    return (
+        response.status_code,
+        response.headers["content-type"],
+        response.http_response.content,
+        response.parse().to_dict(),
+    )
 
 
 def raw_stream(client):
@@ -131,13 +136,7 @@ async def aparse(client):
 
 async def araw(client):
     response = await client.messages.with_raw_response.create(**ASK)
-    return response.status_code, response.headers["content-type"], await text_of(response)
-
-
-async def text_of(response):
-    """`text()` of a raw response is a coroutine in some versions of the SDK and none in others."""
-    text = response.text()
-    return text if isinstance(text, str) else await text
+    return response.status_code, response.headers["content-type"], response.http_response.content
 
 
 async def araw_stream(client):
