@@ -329,7 +329,7 @@ def test_a_prompt_that_cannot_be_refreshed_is_one_clear_error(recorder, client):
     remedies = Remedies(recorder)
     with pytest.raises(ConfigurationError, match="no cache_control"):
         remedies.prompt("chat", client, {"model": "claude-opus-5-5", "messages": []})
-    with pytest.raises(ConfigurationError, match="the client is async"):
+    with pytest.raises(ConfigurationError, match="give a sync client"):
         remedies.prompt("chat", anthropic.AsyncAnthropic(api_key="none"), PROMPT)
 
 
