@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 from importlib.metadata import PackageNotFoundError, version
 
 
+@functools.cache
 def installed(distribution: str) -> str:
     """The installed version of a distribution; "unknown" where it was never installed."""
     try:
