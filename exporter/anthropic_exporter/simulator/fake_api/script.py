@@ -56,6 +56,10 @@ class Script:
         """Queue answers for the next requests to any path."""
         self._answers.extend(answers)
 
+    def clear(self) -> None:
+        """Forget the queued answers."""
+        self._answers.clear()
+
     def next(self, request: Received) -> Scripted | None:
         """Remember the request; its queued answer, or None when the API shall answer by itself."""
         self.received.append(request)

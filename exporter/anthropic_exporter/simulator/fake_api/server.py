@@ -56,6 +56,10 @@ class FakeApi:
         """Queue exact answers for the next requests."""
         self._service.script.push(*answers)
 
+    def clear(self) -> None:
+        """Forget the exact answers that nobody asked for."""
+        self._service.script.clear()
+
     def close(self) -> None:
         """Stop the server and reset what is still connected."""
         self._server.should_exit = True

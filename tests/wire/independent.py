@@ -1,0 +1,145 @@
+"""Prices the corpus a second time, with nothing of the library: exact fractions straight from the published list.
+
+    python tests/wire/independent.py tests/wire/cases/usage/five-token-types.yml
+
+prints the lines of /metrics that hold tokens and dollars of a case, from what its `billed` says.
+
+Dollars per million tokens, multipliers and minimum cacheable tokens: platform.claude.com/docs, pages *pricing* and
+*prompt caching*, read 2026-11-21; the two 5.2 models: genai-prices 0.2.3, read the same day.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import sys
+from collections import defaultdict
+from decimal import Decimal
+from fractions import Fraction
+from pathlib import Path
+
+import yaml
+
+PARTS = ("input", "cache_write_5m", "cache_write_1h", "cache_read", "output")
+
+#: model: dollars per million of input, 5 minute write, 1 hour write, read, output.
+LIST = {
+    "claude-fable-5-2": "8 10 16 0.20 40",
+    "claude-mythos-5-2": "8 10 16 0.20 40",
+    "claude-fable-5-1": "10 12.5 20 0.25 50",
+    "claude-mythos-5-1": "10 12.5 20 0.25 50",
+    "claude-fable-5": "10 12.5 20 1.00 50",
+    "claude-mythos-5": "10 12.5 20 1.00 50",
+    "claude-opus-5-5": "4 5 8 0.20 20",
+    "claude-opus-5": "5 6.25 10 0.50 25",
+    "claude-opus-4-8": "5 6.25 10 0.50 25",
+    "claude-opus-4-7": "5 6.25 10 0.50 25",
+    "claude-opus-4-6": "5 6.25 10 0.50 25",
+    "claude-opus-4-5": "5 6.25 10 0.50 25",
+    "claude-opus-4-1": "15 18.75 30 1.50 75",
+    "claude-opus-4": "15 18.75 30 1.50 75",
+    "claude-sonnet-5-5": "2 2.5 4 0.10 10",
+    "claude-sonnet-5": "2 2.5 4 0.20 10",
+    "claude-sonnet-4-6": "3 3.75 6 0.30 15",
+    "claude-sonnet-4-5": "3 3.75 6 0.30 15",
+    "claude-haiku-5-5": "0.10 0.125 0.20 0.01 0.50",
+    "claude-haiku-4-5": "1 1.25 2 0.10 5",
+}
+#: Sonnet 5.5 cost more to read until 2026-10-07; Haiku 5.5 costs more above 100,000 prompt tokens.
+SONNET_5_5_READ_BEFORE = "2 2.5 4 0.20 10"
+HAIKU_5_5_LONG = "0.50 0.625 1.00 0.05 2.50"
+#: Fast mode doubles, on these alone; on Opus 4.8 until 2026-11-30.
+FAST = {"claude-fable-5-2", "claude-mythos-5-2", "claude-opus-5-5", "claude-opus-5", "claude-opus-4-8"}
+#: US inference costs 1.1 x from Claude 4.6 on: not on these.
+NO_GEO = {"claude-opus-4-5", "claude-opus-4-1", "claude-opus-4", "claude-sonnet-4-5", "claude-haiku-4-5"}
+WEB_SEARCH_USD = Fraction("0.01")
+
+
+def rates(billed: dict, at: dt.datetime) -> dict[str, Fraction] | None:
+    """Dollars per token by part; None where there is no price."""
+    model = billed.get("priced_as", billed["model"])
+    if model not in LIST:
+        return None
+    row = LIST[model]
+    if model == "claude-sonnet-5-5" and at.date() < dt.date(2026, 10, 7):
+        row = SONNET_5_5_READ_BEFORE
+    if model == "claude-haiku-5-5" and sum(billed.get(part, 0) for part in PARTS[:4]) > 100_000:
+        row = HAIKU_5_5_LONG
+    factor = Fraction(1, 1_000_000)
+    tier = billed.get("tier", "standard")
+    if tier == "fast":
+        if model not in FAST or (model == "claude-opus-4-8" and at.date() >= dt.date(2026, 11, 30)):
+            return None
+        factor *= 2
+    if tier == "batch":
+        factor /= 2
+    if billed.get("geo") == "us" and model not in NO_GEO:
+        factor *= Fraction(11, 10)
+    if billed.get("regional"):
+        factor *= Fraction(11, 10)
+    return {part: Fraction(price) * factor for part, price in zip(PARTS, row.split(), strict=True)}
+
+
+def lines(case: dict) -> dict[tuple[str, frozenset], Fraction]:
+    """Every sample of tokens and dollars that is not 0, by name and labels."""
+    found: dict[tuple[str, frozenset], Fraction] = defaultdict(Fraction)
+    at, where = case["at"], case.get("attribution", {})
+    feature = {"feature": where["feature"]} if "feature" in where else {}
+
+    def add(name: str, value: Fraction, **labels: str) -> None:
+        if value:
+            found[name, frozenset(labels.items())] += value
+
+    for billed in case["billed"]:
+        spend = {"model": billed["model"], "tier": billed.get("tier", "standard"), **where}
+        tokens = {part: Fraction(billed.get(part, 0)) for part in PARTS}
+        for part, count in tokens.items():
+            add("anthropic_tokens_total", count, type=part, **spend)
+        add("anthropic_cost_usd_total", billed.get("web_search", 0) * WEB_SEARCH_USD, type="web_search", **spend)
+        usd = rates(billed, at)
+        if usd is None:
+            add("anthropic_exporter_unpriced_tokens_total", sum(tokens.values()), model=billed["model"])
+            continue
+        if billed.get("free"):
+            continue
+        call = {"model": case["served"], **feature}
+        for part, count in tokens.items():
+            add("anthropic_cost_usd_total", count * usd[part], type=part, **spend)
+            if "estimate" in case:
+                estimated = {**call, "reason": case["estimate"]}
+                add("anthropic_exporter_estimated_cost_usd_total", count * usd[part], **estimated)
+        written = {part: tokens[part] * (usd[part] - usd["input"]) for part in ("cache_write_5m", "cache_write_1h")}
+        add("anthropic_cache_write_premium_usd_total", sum(written.values()), **call)
+        saved = tokens["cache_read"] * (usd["input"] - usd["cache_read"])
+        add("anthropic_cache_savings_usd_total", saved, **call)
+        if case["cache"] == "miss":
+            lost = [tokens[part] * (usd[part] - usd["cache_read"]) for part in PARTS[:3]]
+            add("anthropic_cache_miss_cost_usd_total", sum(lost, Fraction()), **call)
+    return dict(found)
+
+
+def decimal(value: Fraction) -> Decimal:
+    """The same number written out; all prices end after few decimals, so nothing is rounded."""
+    written = Decimal(value.numerator) / Decimal(value.denominator)
+    assert Fraction(written) == value, value
+    return written
+
+
+def main(path: Path) -> None:
+    """Print the lines of one case."""
+    case = with_defaults(yaml.safe_load(path.read_text()))
+    for (name, labels), value in sorted(lines(case).items(), key=lambda item: (item[0][0], sorted(item[0][1]))):
+        inside = ",".join(f'{key}="{word}"' for key, word in sorted(labels))
+        print(f"{name}{{{inside}}} {decimal(value):f}")  # noqa: T201 - what the script is for
+
+
+def with_defaults(case: dict) -> dict:
+    """What a case that does not say otherwise means."""
+    billed = case.setdefault("billed", [])
+    case.setdefault("served", billed[0]["model"] if billed else "")
+    case.setdefault("cache", "unasked")
+    case.setdefault("at", dt.datetime(2026, 11, 21, 12, tzinfo=dt.timezone.utc))
+    return case
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
