@@ -218,7 +218,10 @@ class Attempt:
             retry_reason=self._retry_reason,
             rate_limit_headers=self._rate_limit_headers,
         )
-        return self._with_message(call) if self._fold.message.get("usage") is not None else call
+        if self._fold.message.get("usage") is not None:
+            return self._with_message(call)
+        stop_reason = self._fold.message.get("stop_reason")
+        return call._replace(stop_reason=stop_reason) if isinstance(stop_reason, str) else call
 
     def _with_message(self, call: Call) -> Call:
         fold = self._fold

@@ -127,7 +127,12 @@ def error_type(body: Any, status: int) -> str:
 
 def _inferences(usage: Mapping[str, Any], model: str, malformed: list[str]) -> tuple[Inference, ...]:
     """`usage.iterations`, where present, is the record of what is billed, each entry on its own model."""
-    entries = [entry for entry in _list(usage.get("iterations")) if isinstance(entry, Mapping)]
+    iterations = usage.get("iterations")
+    if not iterations:
+        return (Inference(model, _tokens(usage, malformed)),)
+    entries = [entry for entry in _list(iterations) if isinstance(entry, Mapping)]
+    if len(entries) != len(_list(iterations)) or not entries:
+        malformed.append("iterations")
     if entries:
         return tuple(Inference(_text(e.get("model")) or model, _tokens(e, malformed)) for e in entries)
     return (Inference(model, _tokens(usage, malformed)),)
@@ -172,7 +177,8 @@ def _mapping(parent: Mapping[str, Any], key: str, malformed: list[str]) -> Mappi
 def _estimate(usage: Mapping[str, Any]) -> str:
     """Why the list price is more than the bill will be, where the response says so; the amount is not in it."""
     credit = usage.get("fallback_credit")
-    if isinstance(credit, Mapping) and credit.get("status") == "redeemed":
+    status = credit.get("status") if isinstance(credit, Mapping) else None
+    if (status.get("type") if isinstance(status, Mapping) else status) == "redeemed":
         return "fallback_credit"
     return "priority_tier" if usage.get("service_tier") == "priority" else ""
 

@@ -62,13 +62,16 @@ class StreamFold:
         """Read a chunk now. True from the first content delta on: keep later chunks in `tail` and call `compact`."""
         if self._inflate is not None:
             chunk = self._inflate(chunk)
+        self._read(chunk)
+        return self.started_content
+
+    def _read(self, chunk: bytes) -> None:
         events, self._rest = self._split(self._rest + chunk)
         for name, data in events:
             try:
                 self._event(name, data)
             except ValueError:
                 self.malformed += 1
-        return self.started_content
 
     def compact(self) -> None:
         """Read what `tail` holds, so that it stays short."""
@@ -77,6 +80,8 @@ class StreamFold:
     def close(self) -> None:
         """Read everything that is left. Idempotent."""
         self._drain()
+        if self._rest.endswith(b"\r"):  # nothing followed that would have made it CR LF
+            self._read(b"\n")
 
     def _drain(self) -> None:
         kept, self.tail[:] = b"".join(self.tail), ()

@@ -54,67 +54,76 @@ NO_GEO = {"claude-opus-4-5", "claude-opus-4-1", "claude-opus-4", "claude-sonnet-
 WEB_SEARCH_USD = Fraction("0.01")
 
 
+def row(model: str, billed: dict, at: dt.datetime) -> str:
+    """The prices that hold for one inference."""
+    if model == "claude-sonnet-5-5" and at.date() < dt.date(2026, 10, 7):
+        return SONNET_5_5_READ_BEFORE
+    if model == "claude-haiku-5-5" and sum(billed.get(part, 0) for part in PARTS[:4]) > 100_000:
+        return HAIKU_5_5_LONG
+    return LIST[model]
+
+
+def factor(model: str, billed: dict) -> Fraction:
+    """What multiplies every price of the row."""
+    found = {"fast": Fraction(2), "batch": Fraction(1, 2)}.get(billed.get("tier", ""), Fraction(1))
+    if billed.get("geo") == "us" and model not in NO_GEO:
+        found *= Fraction(11, 10)
+    return found * Fraction(11, 10) if billed.get("regional") else found
+
+
 def rates(billed: dict, at: dt.datetime) -> dict[str, Fraction] | None:
     """Dollars per token by part; None where there is no price."""
     model = billed.get("priced_as", billed["model"])
-    if model not in LIST:
+    removed = model == "claude-opus-4-8" and at.date() >= dt.date(2026, 11, 30)
+    if model not in LIST or (billed.get("tier") == "fast" and (model not in FAST or removed)):
         return None
-    row = LIST[model]
-    if model == "claude-sonnet-5-5" and at.date() < dt.date(2026, 10, 7):
-        row = SONNET_5_5_READ_BEFORE
-    if model == "claude-haiku-5-5" and sum(billed.get(part, 0) for part in PARTS[:4]) > 100_000:
-        row = HAIKU_5_5_LONG
-    factor = Fraction(1, 1_000_000)
-    tier = billed.get("tier", "standard")
-    if tier == "fast":
-        if model not in FAST or (model == "claude-opus-4-8" and at.date() >= dt.date(2026, 11, 30)):
-            return None
-        factor *= 2
-    if tier == "batch":
-        factor /= 2
-    if billed.get("geo") == "us" and model not in NO_GEO:
-        factor *= Fraction(11, 10)
-    if billed.get("regional"):
-        factor *= Fraction(11, 10)
-    return {part: Fraction(price) * factor for part, price in zip(PARTS, row.split(), strict=True)}
+    each = factor(model, billed) / 1_000_000
+    return {part: Fraction(usd) * each for part, usd in zip(PARTS, row(model, billed, at).split(), strict=True)}
 
 
-def lines(case: dict) -> dict[tuple[str, frozenset], Fraction]:
+Samples = dict[tuple[str, frozenset], Fraction]
+
+
+def add(found: Samples, name: str, value: Fraction, labels: dict[str, str]) -> None:
+    """Add to a sample, unless it is nothing."""
+    if value:
+        found[name, frozenset(labels.items())] += value
+
+
+def lines(case: dict) -> Samples:
     """Every sample of tokens and dollars that is not 0, by name and labels."""
-    found: dict[tuple[str, frozenset], Fraction] = defaultdict(Fraction)
-    at, where = case["at"], case.get("attribution", {})
-    feature = {"feature": where["feature"]} if "feature" in where else {}
-
-    def add(name: str, value: Fraction, **labels: str) -> None:
-        if value:
-            found[name, frozenset(labels.items())] += value
-
+    found: Samples = defaultdict(Fraction)
     for billed in case["billed"]:
-        spend = {"model": billed["model"], "tier": billed.get("tier", "standard"), **where}
+        spend = {"model": billed["model"], "tier": billed.get("tier", "standard"), **case.get("attribution", {})}
         tokens = {part: Fraction(billed.get(part, 0)) for part in PARTS}
         for part, count in tokens.items():
-            add("anthropic_tokens_total", count, type=part, **spend)
-        add("anthropic_cost_usd_total", billed.get("web_search", 0) * WEB_SEARCH_USD, type="web_search", **spend)
-        usd = rates(billed, at)
+            add(found, "anthropic_tokens_total", count, {"type": part, **spend})
+        searches = billed.get("web_search", 0) * WEB_SEARCH_USD
+        add(found, "anthropic_cost_usd_total", searches, {"type": "web_search", **spend})
+        usd = rates(billed, case["at"])
         if usd is None:
-            add("anthropic_exporter_unpriced_tokens_total", sum(tokens.values()), model=billed["model"])
-            continue
-        if billed.get("free"):
-            continue
-        call = {"model": case["served"], **feature}
-        for part, count in tokens.items():
-            add("anthropic_cost_usd_total", count * usd[part], type=part, **spend)
-            if "estimate" in case:
-                estimated = {**call, "reason": case["estimate"]}
-                add("anthropic_exporter_estimated_cost_usd_total", count * usd[part], **estimated)
-        written = {part: tokens[part] * (usd[part] - usd["input"]) for part in ("cache_write_5m", "cache_write_1h")}
-        add("anthropic_cache_write_premium_usd_total", sum(written.values()), **call)
-        saved = tokens["cache_read"] * (usd["input"] - usd["cache_read"])
-        add("anthropic_cache_savings_usd_total", saved, **call)
-        if case["cache"] == "miss":
-            lost = [tokens[part] * (usd[part] - usd["cache_read"]) for part in PARTS[:3]]
-            add("anthropic_cache_miss_cost_usd_total", sum(lost, Fraction()), **call)
+            add(found, "anthropic_exporter_unpriced_tokens_total", sum(tokens.values()), {"model": billed["model"]})
+        elif not billed.get("free"):
+            for part, count in tokens.items():
+                add(found, "anthropic_cost_usd_total", count * usd[part], {"type": part, **spend})
+            economics(found, case, tokens, usd)
     return dict(found)
+
+
+def economics(found: Samples, case: dict, tokens: dict[str, Fraction], usd: dict[str, Fraction]) -> None:
+    """What the cache cost and saved, and dollars that may be less on the bill, by the model of the response."""
+    where = case.get("attribution", {})
+    call = {"model": case["served"], **({"feature": where["feature"]} if "feature" in where else {})}
+    written = sum(tokens[part] * (usd[part] - usd["input"]) for part in ("cache_write_5m", "cache_write_1h"))
+    add(found, "anthropic_cache_write_premium_usd_total", written, call)
+    saved = tokens["cache_read"] * (usd["input"] - usd["cache_read"])
+    add(found, "anthropic_cache_savings_usd_total", saved, call)
+    if case["cache"] == "miss":
+        lost = sum(tokens[part] * (usd[part] - usd["cache_read"]) for part in PARTS[:3])
+        add(found, "anthropic_cache_miss_cost_usd_total", lost, call)
+    if "estimate" in case:
+        whole = sum(tokens[part] * usd[part] for part in PARTS)
+        add(found, "anthropic_exporter_estimated_cost_usd_total", whole, {**call, "reason": case["estimate"]})
 
 
 def decimal(value: Fraction) -> Decimal:

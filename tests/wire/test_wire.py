@@ -12,12 +12,12 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from fractions import Fraction
 
-import pytest
-import yaml
-
 import independent
+import pytest
 import wire_case
 import wire_player
+import yaml
+
 from anthropic_exporter import Recorder, attribution, serve
 
 CASES = wire_case.load_all()

@@ -9,10 +9,10 @@ import struct
 import zlib
 from pathlib import Path
 
+import independent
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
-import independent
 from anthropic_exporter.simulator.fake_api import Chunk, Scripted
 
 CASES = Path(__file__).with_name("cases")

@@ -54,9 +54,9 @@ class Answer(pydantic.BaseModel):
 def make_client(case, mode, base_url, middleware):
     """The client of a case; it neither waits for retries longer than it must nor reads the environment."""
     sync_class, async_class, needs, path = CLIENTS[case.get("client", "anthropic")]
-    kind, http = (
-        (sync_class, anthropic.DefaultHttpxClient) if mode == "sync" else (async_class, anthropic.DefaultAsyncHttpxClient)
-    )
+    sync = mode == "sync"
+    kind = sync_class if sync else async_class
+    http = anthropic.DefaultHttpxClient if sync else anthropic.DefaultAsyncHttpxClient
     # The SDK's own HTTP client; without TLS on loopback it need not read the machine's certificates every time.
     http_client = http(verify=False)
     options = {"base_url": base_url + path, "http_client": http_client, **needs, **case.get("options", {})}
