@@ -12,3 +12,9 @@ def wire_api():
     """Plays what a case has recorded."""
     with fake.start() as running:
         yield running
+
+
+@pytest.fixture(autouse=True)
+def _shipped_prices_alone(monkeypatch):
+    """The corpus is priced by the shipped book, whether or not genai-prices is installed."""
+    monkeypatch.setattr("anthropic_exporter.genai.installed", lambda: False)
