@@ -181,21 +181,27 @@ _instrumented: list[Recorder] = []
 
 def _wrap_init(cls: type[Any]) -> Callable[[], None]:
     original = cls.__init__
-    if hasattr(original, "_anthropic_exporter_wraps"):
+    if _ours(original):
         return lambda: _unwrap_init(cls)
 
     @functools.wraps(original)
     def init(self: Any, *args: Any, middleware: Any = None, **kwargs: Any) -> None:
         original(self, *args, middleware=_with_captures(middleware or ()), **kwargs)
 
-    init._anthropic_exporter_wraps = original  # type: ignore[attr-defined]  # noqa: SLF001 - our own mark
+    init._anthropic_exporter_init = init  # type: ignore[attr-defined]  # noqa: SLF001 - our own mark
     cls.__init__ = init
     return lambda: _unwrap_init(cls)
 
 
 def _unwrap_init(cls: type[Any]) -> None:
     """Put the original back, unless somebody wrapped ours since: then ours stays and adds nothing."""
-    cls.__init__ = getattr(cls.__init__, "_anthropic_exporter_wraps", cls.__init__)
+    if _ours(cls.__init__):
+        cls.__init__ = cls.__init__.__wrapped__
+
+
+def _ours(init: Any) -> bool:
+    """Whether this very function is ours; a wrapper around it carries a copy of its mark."""
+    return getattr(init, "_anthropic_exporter_init", None) is init
 
 
 def _with_captures(middleware: Iterable[Any]) -> tuple[Any, ...]:

@@ -1,0 +1,164 @@
+"""`instrument(recorder)`: clients created later are recorded, without a change where they are made, and undoable."""
+
+from __future__ import annotations
+
+import functools
+
+import anthropic
+import pytest
+from anthropic import _base_client
+from prometheus_client import CollectorRegistry
+
+from anthropic_exporter import Recorder, instrument
+from bodies import ASK, answer
+from support import Samples
+
+pytest_plugins = ("fixtures_fake_api",)
+
+ORIGINALS = (_base_client.SyncAPIClient.__init__, _base_client.AsyncAPIClient.__init__)
+
+
+def originals():
+    return (_base_client.SyncAPIClient.__init__, _base_client.AsyncAPIClient.__init__) == ORIGINALS
+
+
+@pytest.fixture(autouse=True)
+def _undone():
+    """No test leaves the SDK changed."""
+    yield
+    assert originals()
+
+
+@pytest.fixture
+def options(fake_api):
+    fake_api.push(*[answer()] * 8)
+    return {"api_key": "sk-ant-test", "base_url": fake_api.base_url, "max_retries": 0}
+
+
+@pytest.fixture
+def second():
+    """A second recorder and what it counted."""
+    registry = CollectorRegistry()
+    return Recorder(registry=registry, strict=True), Samples(registry)
+
+
+def ask(options, **more):
+    with anthropic.Anthropic(**options, **more) as client:
+        client.messages.create(**ASK)
+
+
+def requests(samples):
+    return samples("anthropic_requests_total") or 0
+
+
+async def test_clients_created_later_are_recorded_sync_and_async(options, recorder, samples):
+    with anthropic.Anthropic(**options) as before:
+        undo = instrument(recorder)
+        before.messages.create(**ASK)
+    assert requests(samples) == 0
+    ask(options)
+    async with anthropic.AsyncAnthropic(**options) as client:
+        await client.messages.create(**ASK)
+    undo()
+    assert requests(samples) == 2
+    assert samples("anthropic_tokens_total") == 4300
+
+
+def test_undone_means_clients_created_later_are_plain_and_those_created_meanwhile_go_on(options, recorder, samples):
+    undo = instrument(recorder)
+    with anthropic.Anthropic(**options) as meanwhile:
+        undo()
+        assert originals()
+        ask(options)
+        assert requests(samples) == 0
+        meanwhile.messages.create(**ASK)
+    assert requests(samples) == 1
+
+
+def test_a_second_time_changes_nothing_and_undoes_nothing(options, recorder, samples):
+    undo, again = instrument(recorder), instrument(recorder)
+    again()
+    ask(options)
+    assert requests(samples) == 1
+    undo()
+    undo()
+    ask(options)
+    assert requests(samples) == 1
+
+
+def test_it_can_be_done_again_after_it_was_undone(options, recorder, samples):
+    instrument(recorder)()
+    undo = instrument(recorder)
+    ask(options)
+    undo()
+    assert requests(samples) == 1
+
+
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+def test_two_recorders_both_count_and_are_undone_in_any_order(options, recorder, samples, second, order):
+    other, others = second
+    undo = (instrument(recorder), instrument(other))
+    ask(options)
+    assert (requests(samples), requests(others)) == (1, 1)
+    undo[order[0]]()
+    ask(options)
+    assert sorted((requests(samples), requests(others))) == [1, 2]
+    assert (requests(samples), requests(others))[order[1]] == 2
+    undo[order[1]]()
+    assert originals()
+    ask(options)
+    assert requests(samples) + requests(others) == 3
+
+
+@pytest.mark.parametrize("derive", [lambda c: c.copy(max_retries=1), lambda c: c.with_options(timeout=30)])
+def test_a_client_made_from_another_counts_once(options, recorder, samples, derive):
+    undo = instrument(recorder)
+    with anthropic.Anthropic(**options) as client:
+        derive(derive(client)).messages.create(**ASK)
+    undo()
+    assert requests(samples) == 1
+
+
+def test_a_client_that_carries_the_middleware_counts_once(options, recorder, samples):
+    undo = instrument(recorder)
+    ask(options, middleware=[recorder.middleware()])
+    undo()
+    assert requests(samples) == 1
+
+
+def test_other_middleware_stays_and_is_outside_of_ours(options, recorder, samples):
+    seen = []
+
+    def outer(request, call_next):
+        seen.append(requests(samples))
+        response = call_next(request)
+        seen.append(requests(samples))
+        return response
+
+    undo = instrument(recorder)
+    ask(options, middleware=[outer])
+    undo()
+    assert seen == [0, 1]
+
+
+@pytest.mark.parametrize("dressed", [True, False], ids=["with functools.wraps", "plain"])
+def test_what_somebody_else_wrapped_since_is_left_alone(options, recorder, samples, monkeypatch, dressed):
+    undo = instrument(recorder)
+    ours, made = _base_client.SyncAPIClient.__init__, []
+
+    def theirs(self, *args, **kwargs):
+        made.append(type(self).__name__)
+        ours(self, *args, **kwargs)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(_base_client.SyncAPIClient, "__init__", functools.wraps(ours)(theirs) if dressed else theirs)
+        undo()
+        ask(options)
+        assert made == ["Anthropic"]
+        assert requests(samples) == 0
+        undo = instrument(recorder)
+        ask(options)
+        undo()
+        assert made == ["Anthropic"] * 2
+        assert requests(samples) == 1
+    _base_client.SyncAPIClient.__init__ = ORIGINALS[0]
