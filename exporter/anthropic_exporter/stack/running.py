@@ -26,11 +26,22 @@ if TYPE_CHECKING:
 
 
 class Stack:
-    """A running Prometheus and Alertmanager; a context manager. `folder` holds their configuration, data and logs."""
+    """A running Prometheus and Alertmanager; a context manager.
+
+    Attributes:
+        prometheus, alertmanager: the two processes.
+        folder: holds their configuration, data and logs.
+    """
 
     def __init__(
-        self, addresses: config.Addresses, receiver: Receiver, folder: Path, owned: contextlib.ExitStack
+        self,
+        addresses: config.Addresses,
+        processes: tuple[Process, Process],
+        receiver: Receiver,
+        folder: Path,
+        owned: contextlib.ExitStack,
     ) -> None:
+        self.alertmanager, self.prometheus = processes
         self.prometheus_url = f"http://{addresses.prometheus}"
         self.alertmanager_url = f"http://{addresses.alertmanager}"
         self.receiver = receiver
@@ -82,14 +93,13 @@ def start(targets: Sequence[str], *, folder: Path | None = None, thresholds: Seq
             addresses = config.Addresses(
                 f"127.0.0.1:{ports[0]}", f"127.0.0.1:{ports[1]}", receiver.address, tuple(targets)
             )
-        commands = (
-            _alertmanager(tools["alertmanager"], work, addresses),
-            _prometheus(tools["prometheus"], work, addresses, thresholds),
+        processes = (
+            _started(starting, *_alertmanager(tools["alertmanager"], work, addresses)),
+            _started(starting, *_prometheus(tools["prometheus"], work, addresses, thresholds)),
         )
-        processes = [_started(starting, *command) for command in commands]
         for process in processes:
             process.wait_until_ready()
-        return Stack(addresses, receiver, work, starting.pop_all())
+        return Stack(addresses, processes, receiver, work, starting.pop_all())
 
 
 def _alertmanager(tool: Path, work: Path, addresses: config.Addresses) -> tuple[list[str], Path, str]:

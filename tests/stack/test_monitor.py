@@ -1,0 +1,185 @@
+"""The monitor of the monitor: each part of it killed or broken for real, and who tells of it.
+
+One Prometheus and one Alertmanager on the shipped rules and routing; only the heartbeat beats ten times as fast. That
+requests hang for 15 minutes while nothing is recorded, AnthropicMeterStopped's second half, is left to promtool.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+
+import pytest
+from alertmanagers import eventually
+from wire_receivers import Web
+
+from anthropic_exporter import stack
+
+pytestmark = pytest.mark.stack
+
+PATIENCE_SECONDS = 60.0
+BEAT = "group_interval: 30s\n      repeat_interval: 50s"
+# Prometheus says with each alert that it ends 4 resends later, every 5 s here; a beat that is due by then still comes.
+SILENT_AFTER_SECONDS = 30.0
+THREE_BEATS_SECONDS = 18.0
+
+#: An application: says its port, and on a line of input loses its meter, but lives and answers on.
+APPLICATION = """
+import sys
+from prometheus_client import CollectorRegistry, start_http_server
+from anthropic_exporter import Recorder
+
+registry = CollectorRegistry()
+recorder = Recorder(registry=registry)
+server, _ = start_http_server(0, addr="127.0.0.1", registry=registry)
+print(server.server_port, flush=True)
+sys.stdin.readline()
+for collector in list(registry._collector_to_names):
+    registry.unregister(collector)
+sys.stdin.readline()
+"""
+AGAIN = """
+      - record: anthropic_threshold
+        expr: "30"
+        labels: {threshold: prices_max_age_days, team: search}
+"""
+
+
+class Application:
+    def __init__(self):
+        command = [sys.executable, "-c", APPLICATION]
+        self.child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self.address = f"127.0.0.1:{int(self.child.stdout.readline())}"
+
+    def lose_the_meter(self):
+        self.child.stdin.write("\n")
+        self.child.stdin.flush()
+
+    def close(self):
+        self.child.kill()
+        self.child.communicate()
+
+
+class Monitored:
+    """Three applications and what watches them; every notification goes to `web`."""
+
+    def __init__(self, running, web, applications):
+        self.running = running
+        self.web = web
+        self.killed, self.stopped, self.well = applications
+
+    def told(self, name, **labels):
+        """The first notification of an alert."""
+
+        def tells(post):
+            alerts = post.body["alerts"] if post.path == "/alerts" else ()
+            return any(one["status"] == "firing" and self.is_(one["labels"], name, labels) for one in alerts)
+
+        return self.web.inbox.wait_for(tells, PATIENCE_SECONDS)
+
+    def firing(self, name):
+        return [
+            one["labels"]
+            for one in self.running.alerts()
+            if one["state"] == "firing" and one["labels"]["alertname"] == name
+        ]
+
+    @staticmethod
+    def is_(found, name, labels):
+        return found["alertname"] == name and labels.items() <= found.items()
+
+
+def reload(url):
+    try:
+        with urllib.request.urlopen(urllib.request.Request(f"{url}/-/reload", method="POST"), timeout=10) as answer:
+            return answer.status
+    except urllib.error.HTTPError as refused:
+        with refused:
+            return refused.code
+
+
+@pytest.fixture(scope="module")
+def applications():
+    started = [Application() for _ in range(3)]
+    yield started
+    for one in started:
+        one.close()
+
+
+@pytest.fixture(scope="module")
+def web():
+    server = Web()
+    yield server
+    server.close()
+
+
+@pytest.fixture(scope="module")
+def monitored(applications, web):
+    with stack.start([one.address for one in applications]) as running:
+        path = running.folder / "alertmanager" / "alertmanager.yml"
+        text = path.read_text().replace(running.receiver.address, web.address)
+        assert BEAT in text
+        path.write_text(text.replace(BEAT, "group_interval: 3s\n      repeat_interval: 5s"))
+        assert reload(running.alertmanager_url) == 200
+        eventually(lambda: len(running.query('up{job="anthropic"} == 1')) == 3, PATIENCE_SECONDS)
+        web.inbox.wait_for(lambda post: post.path == "/heartbeat", PATIENCE_SECONDS)
+        assert {one["labels"]["alertname"] for one in running.alerts() if one["state"] == "firing"} == {"Watchdog"}
+        yield Monitored(running, web, applications)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _broken(monitored):
+    """All that can break at the same time breaks at once, so that nothing is waited for twice."""
+    os.kill(monitored.killed.child.pid, signal.SIGKILL)
+    monitored.stopped.lose_the_meter()
+    rules = monitored.running.folder / "prometheus" / "rules"
+    with (rules / "thresholds.yml").open("a") as thresholds:
+        thresholds.write(AGAIN)
+    assert reload(monitored.running.prometheus_url) == 200
+    (rules / "budget.yml").write_text("groups: [{name: broken, rules: [{record: x, expr: '('}]}]")
+    assert reload(monitored.running.prometheus_url) == 500
+
+
+def test_a_killed_exporter_is_told(monitored):
+    monitored.told("AnthropicExporterDown", instance=monitored.killed.address, severity="critical")
+    assert [one["instance"] for one in monitored.firing("AnthropicExporterDown")] == [monitored.killed.address]
+
+
+def test_a_refused_configuration_is_told(monitored):
+    monitored.told("AnthropicConfigReloadFailed", program="Prometheus")
+
+
+def test_a_rule_that_can_not_be_evaluated_is_told(monitored):
+    post = monitored.told("AnthropicRuleEvaluationFailing")
+    groups = {one["labels"].get("rule_group", "").rpartition(";")[2] for one in post.body["alerts"]}
+    assert "anthropic-meter" in groups
+
+
+def test_a_receiver_that_refuses_is_seen_in_prometheus_and_told_when_it_takes_again(monitored):
+    assert monitored.firing("AnthropicAlertsNotDelivered") == []
+    monitored.web.broken = True
+    seen = eventually(lambda: monitored.firing("AnthropicAlertsNotDelivered"), PATIENCE_SECONDS)
+    assert [one["integration"] for one in seen] == ["webhook"]
+    monitored.web.broken = False
+    monitored.told("AnthropicAlertsNotDelivered", integration="webhook")
+
+
+def test_a_meter_that_stopped_in_an_application_that_runs_is_told(monitored):
+    monitored.told("AnthropicMeterStopped", instance=monitored.stopped.address, severity="critical")
+    assert monitored.stopped.child.poll() is None
+    assert [one["instance"] for one in monitored.firing("AnthropicMeterStopped")] == [monitored.stopped.address]
+
+
+def test_without_prometheus_the_heartbeat_stops(monitored):
+    before = len(monitored.web.posts("/heartbeat"))
+    eventually(lambda: len(monitored.web.posts("/heartbeat")) > before, PATIENCE_SECONDS)
+    os.kill(monitored.running.prometheus.pid, signal.SIGKILL)
+    killed_at = time.time()
+    silence = lambda: time.time() - monitored.web.posts("/heartbeat")[-1].at > THREE_BEATS_SECONDS  # noqa: E731
+    eventually(silence, SILENT_AFTER_SECONDS + THREE_BEATS_SECONDS)
+    assert monitored.web.posts("/heartbeat")[-1].at - killed_at < SILENT_AFTER_SECONDS
