@@ -16,7 +16,7 @@ from .inflate import Inflate, inflater
 from .reading import error_type, fold_event
 
 #: A tail of so many chunks is read, so that a long stream does not pile up.
-COMPACT_CHUNKS = 128
+COMPACT_CHUNKS = 512
 _DELTA = b"content_block_delta"
 _DELTA_LINE = b"event: content_block_delta"
 _FOLDED = (b"message_start", b"message_delta")
@@ -67,11 +67,20 @@ class StreamFold:
 
     def _read(self, chunk: bytes) -> None:
         events, self._rest = self._split(self._rest + chunk)
+        deltas: list[bytes] = []  # since the server last counted: in a stream that ends well, none has to be looked at
         for name, data in events:
+            if name == _DELTA:
+                deltas.append(data)
+                continue
             try:
-                self._event(name, data)
+                if self._counts_output(name, data):
+                    self.started_content = self.started_content or bool(deltas)
+                    deltas.clear()
             except ValueError:
                 self.malformed += 1
+        if deltas:
+            self.started_content = True
+            self.estimated_output_tokens += sum(map(_estimated_tokens, deltas))
 
     def compact(self) -> None:
         """Read what `tail` holds, so that it stays short."""
@@ -88,22 +97,23 @@ class StreamFold:
         if kept:
             self.feed(kept)
 
-    def _event(self, name: bytes, data: bytes) -> None:
-        if name == _DELTA:
-            self.started_content = True
-            self.estimated_output_tokens += _estimated_tokens(data)
-        elif name in _FOLDED:
-            self._fold(_object(data), final=name == b"message_delta")
-        elif name == b"message_stop":
+    def _counts_output(self, name: bytes, data: bytes) -> bool:
+        """Read an event that is no content delta. True where the server counted the output up to here."""
+        if name in _FOLDED:
+            return self._fold(_object(data), final=name == b"message_delta")
+        if name == b"message_stop":
             self.stopped = True
         elif name == b"error":
             self.error = error_type(_object(data), _STATUS_OF_A_FAILURE)
+        return False
 
-    def _fold(self, event: dict[str, Any], *, final: bool) -> None:
+    def _fold(self, event: dict[str, Any], *, final: bool) -> bool:
         fold_event(self.message, event)
         usage = event.get("usage")
-        if final and isinstance(usage, dict) and usage.get("output_tokens") is not None:
-            self.final_usage, self.estimated_output_tokens = True, 0  # counted by the server up to here
+        if not final or not isinstance(usage, dict) or usage.get("output_tokens") is None:
+            return False
+        self.final_usage, self.estimated_output_tokens = True, 0
+        return True
 
 
 class JsonFold(StreamFold):
@@ -159,12 +169,12 @@ def split_sse(data: bytes) -> tuple[list[Event], bytes]:
             data, held = data[:-1], b"\r"
         data = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
     *blocks, rest = data.split(b"\n\n")
-    return [_sse_event(block) for block in blocks], rest + held
+    return [
+        (_DELTA, block[len(_DELTA_LINE) :]) if block.startswith(_DELTA_LINE) else _sse_event(block) for block in blocks
+    ], rest + held
 
 
 def _sse_event(block: bytes) -> Event:
-    if block.startswith(_DELTA_LINE):
-        return _DELTA, block[len(_DELTA_LINE) :]
     name, data = b"", []
     for line in block.split(b"\n"):
         if line.startswith(b"event:"):
