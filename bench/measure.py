@@ -18,6 +18,27 @@ def interleaved(variants, number, rounds):
     return {name: statistics.median(values) for name, values in found.items()}
 
 
+def paired(variants, number, rounds, reference):
+    """Median CPU microseconds that a variant adds to the reference, from differences within a round.
+
+    A variant is what to run, and a context to run it in.
+    """
+    rows = {name: [] for name in variants}
+    for _ in range(rounds + 1):  # the first warms up
+        for name, (function, context) in variants.items():
+            with context():
+                function()
+                began = time.thread_time()
+                for _ in range(number):
+                    function()
+                rows[name].append((time.thread_time() - began) / number * 1e6)
+    base = rows.pop(reference)[1:]
+    return {
+        name: statistics.median(one - other for one, other in zip(values[1:], base, strict=True))
+        for name, values in rows.items()
+    }
+
+
 def table(title, found, reference):
     print(f"\n{title}\n  {'':44}{'µs':>12}{'ratio':>10}")
     for name, value in found.items():

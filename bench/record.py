@@ -51,4 +51,5 @@ def main():
     table(f"scrape of {lines:,} lines (bar: 20 times faster)", found, "own renderer")
 
 
-main()
+if __name__ == "__main__":
+    main()

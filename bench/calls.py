@@ -1,0 +1,136 @@
+"""What recording adds to `messages.create` and to each event of a stream, beside the alternatives. `--quick`: a glance.
+
+Everything runs in one process without a network: the real SDK on a transport that answers from memory. Each round runs
+every variant in turn; the figure is the median of the differences to the plain client within a round.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sys
+
+import httpx2
+from anthropic import Anthropic, Middleware
+from measure import paired, table
+from prometheus_client import CollectorRegistry
+from record import by_hand
+
+from anthropic_exporter import Recorder, attribution
+
+QUICK = "--quick" in sys.argv
+EVENTS = 200
+USAGE = {"input_tokens": 1234, "cache_read_input_tokens": 30_000, "cache_creation_input_tokens": 2048}
+MESSAGE = {
+    "id": "msg_1",
+    "type": "message",
+    "role": "assistant",
+    "model": "claude-opus-5-5",
+    "content": [{"type": "text", "text": "Yes."}],
+    "stop_reason": "end_turn",
+    "stop_sequence": None,
+    "usage": {**USAGE, "output_tokens": 187},
+}
+ASKED = {"model": "claude-opus-5-5", "max_tokens": 1000, "messages": [{"role": "user", "content": "Is it?"}]}
+
+
+def events():
+    started = {**MESSAGE, "content": [], "stop_reason": None, "usage": {**USAGE, "output_tokens": 1}}
+    yield "message_start", {"message": started}
+    yield "content_block_start", {"index": 0, "content_block": {"type": "text", "text": ""}}
+    for _ in range(EVENTS):
+        yield "content_block_delta", {"index": 0, "delta": {"type": "text_delta", "text": "word "}}
+    yield "content_block_stop", {"index": 0}
+    yield "message_delta", {"delta": {"stop_reason": "end_turn"}, "usage": {"output_tokens": 187}}
+    yield "message_stop", {}
+
+
+JSON = json.dumps(MESSAGE).encode()
+CHUNKS = [f"event: {name}\ndata: {json.dumps({'type': name, **data})}\n\n".encode() for name, data in events()]
+
+
+class Body(httpx2.SyncByteStream):
+    def __iter__(self):
+        yield from CHUNKS
+
+
+def answer(request):
+    if b'"stream":true' in request.content.replace(b" ", b""):
+        return httpx2.Response(200, headers={"content-type": "text/event-stream"}, stream=Body())
+    return httpx2.Response(200, headers={"content-type": "application/json"}, content=JSON)
+
+
+class Nothing(Middleware):
+    def handle(self, request, call_next):
+        return call_next(request)
+
+
+def client(*middleware):
+    http = httpx2.Client(transport=httpx2.MockTransport(answer))
+    return Anthropic(api_key="none", middleware=list(middleware), http_client=http, max_retries=0)
+
+
+@contextlib.contextmanager
+def opentelemetry():
+    """Metrics only, as its instrumentation of the SDK records them; nothing where it is not installed."""
+    from opentelemetry.instrumentation.anthropic import AnthropicInstrumentor
+
+    instrumentor = AnthropicInstrumentor()
+    instrumentor.instrument()
+    try:
+        yield
+    finally:
+        instrumentor.uninstrument()
+
+
+def set_meter_provider():
+    from opentelemetry import metrics
+    from opentelemetry.sdk.metrics import MeterProvider
+    from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+
+    metrics.set_meter_provider(MeterProvider(metric_readers=[InMemoryMetricReader()]))
+
+
+def variants(run):
+    recorder, hand = Recorder(registry=None), by_hand(CollectorRegistry())
+    plain, empty, ours = client(), client(Nothing()), client(recorder.middleware())
+
+    def by_hand_after():
+        run(plain)
+        hand()
+
+    found = {
+        "plain client": (lambda: run(plain), contextlib.nullcontext),
+        "empty middleware": (lambda: run(empty), contextlib.nullcontext),
+        "recorder": (lambda: run(ours), contextlib.nullcontext),
+        "prometheus_client by hand": (by_hand_after, contextlib.nullcontext),
+    }
+    try:
+        set_meter_provider()
+        found["OpenTelemetry, metrics only"] = (lambda: run(plain), opentelemetry)
+    except ImportError:
+        print("without OpenTelemetry: `make bench` installs it")
+    return found
+
+
+def create(one):
+    one.messages.create(**ASKED)
+
+
+def stream(one):
+    for _ in one.messages.create(**ASKED, stream=True):
+        pass
+
+
+def main():
+    rounds = 6 if QUICK else 40
+    with attribution(feature="chat", user="acme"):
+        found = paired(variants(create), 40, rounds, "plain client")
+        table("µs added to messages.create (bar: 30, of which 12 to 15 are the SDK's own hook)", found, "recorder")
+        found = paired(variants(stream), 5, rounds, "plain client")
+        found = {name: value / EVENTS for name, value in found.items()}
+        table(f"µs added to each of {EVENTS} stream events, a call's own share included (bar: 0.5)", found, "recorder")
+
+
+if __name__ == "__main__":
+    main()
