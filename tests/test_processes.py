@@ -1,0 +1,185 @@
+"""Forked and spawned workers: each process counts its own calls from 0, whatever its parent held when it began."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import textwrap
+
+import pytest
+
+COMMON = """
+    import os, sys, threading, traceback
+    from anthropic_exporter import Call, Inference, Recorder, Tokens, attribution
+
+    def made(output):
+        return Call("claude-opus-5-5", inferences=(Inference("claude-opus-5-5", Tokens(1000, 0, 0, 0, output)),),
+                    started_at=1_795_262_400.0, duration_seconds=1.5)
+
+    def numbers(recorder):
+        text = recorder.render().decode()
+        found = {"requests": 0.0, "output": 0.0, "cost": 0.0, "inflight": 0.0}
+        for line in text.splitlines():
+            name, _, value = line.rpartition(" ")
+            if name.startswith("anthropic_requests_total{"): found["requests"] += float(value)
+            if name.startswith("anthropic_tokens_total{") and 'type="output"' in name: found["output"] += float(value)
+            if name.startswith("anthropic_cost_usd_total{"): found["cost"] += float(value)
+            if name.startswith("anthropic_inflight_requests{"): found["inflight"] += float(value)
+        return {name: round(value, 9) for name, value in found.items()}
+
+    def forked(work):
+        # Run `work` in a forked child; what it returns is printed there. A child that hangs is killed by its alarm.
+        sys.stdout.flush()
+        child = os.fork()
+        if child == 0:
+            import signal
+            signal.alarm(20)
+            try:
+                print(work(), flush=True)
+            except BaseException:
+                traceback.print_exc()
+                os._exit(1)
+            os._exit(0)
+        assert os.waitpid(child, 0)[1] == 0, "the child hung or failed"
+"""
+
+
+def run(script, tmp_path):
+    """Run a script in a fresh interpreter; its lines of output."""
+    path = tmp_path / "script.py"
+    path.write_text(textwrap.dedent(COMMON) + textwrap.dedent(script))
+    done = subprocess.run(
+        [sys.executable, "-W", "error", path], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    return done.stdout.splitlines()
+
+
+needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+
+
+@needs_fork
+def test_a_prefork_worker_starts_from_0_and_its_parent_goes_on(tmp_path):
+    lines = run(
+        """
+        recorder = Recorder()
+        for _ in range(3):
+            recorder.record(made(100))
+        recorder.record_later(made(100))  # pending at the fork: the parent's to count
+
+        def work():
+            before = numbers(recorder)
+            recorder.record(made(7))
+            return [before, numbers(recorder)]
+
+        forked(work)
+        forked(work)
+        recorder.record(made(100))
+        print(numbers(recorder))
+        """,
+        tmp_path,
+    )
+    nothing = {"requests": 0.0, "output": 0.0, "cost": 0.0, "inflight": 0.0}
+    # 1000 input and 7 output at 4 and 20 dollars a million
+    assert lines[:2] == [str([nothing, {"requests": 1.0, "output": 7.0, "cost": 0.00414, "inflight": 0.0}])] * 2
+    assert lines[2:] == [str({"requests": 5.0, "output": 500.0, "cost": 0.03, "inflight": 0.0})]
+
+
+@needs_fork
+def test_a_worker_records_though_another_thread_held_the_locks_when_it_was_forked(tmp_path):
+    lines = run(
+        """
+        import warnings
+        warnings.simplefilter("ignore", DeprecationWarning)  # 3.12 warns of a fork beside threads: that is the point
+        recorder = Recorder()
+        recorder.begin(1, "claude-opus-5-5", attribution().__enter__())  # in flight at the fork: the parent's
+        recorder._live.due = 0.0  # the price file is to be looked at
+        held, release = threading.Event(), threading.Event()
+
+        def hold():
+            with recorder._lock, recorder._live._lock:
+                held.set()
+                release.wait(30)
+
+        holder = threading.Thread(target=hold)
+        holder.start()
+        held.wait(30)
+
+        def work():
+            recorder.record(made(7))
+            return numbers(recorder)
+
+        forked(work)
+        release.set()
+        holder.join()
+        print(numbers(recorder))
+        """,
+        tmp_path,
+    )
+    assert lines == [
+        str({"requests": 1.0, "output": 7.0, "cost": 0.00414, "inflight": 0.0}),
+        str({"requests": 0.0, "output": 0.0, "cost": 0.0, "inflight": 1.0}),
+    ]
+
+
+@needs_fork
+def test_a_forked_worker_records_by_the_client_and_keeps_the_attribution_of_its_parent(tmp_path):
+    lines = run(
+        """
+        import anthropic
+        http = sys.modules.get("httpx2") or sys.modules["httpx"]
+        body = {"id": "msg_1", "type": "message", "role": "assistant", "model": "claude-opus-5-5", "content": [],
+                "stop_reason": "end_turn", "stop_sequence": None, "usage": {"input_tokens": 1000, "output_tokens": 7}}
+        recorder = Recorder()
+        answers = http.MockTransport(lambda request: http.Response(200, json=body))
+        client = anthropic.Anthropic(api_key="sk-ant-test", http_client=http.Client(transport=answers),
+                                     middleware=[recorder.middleware()])
+        ask = {"model": "claude-opus-5-5", "max_tokens": 10, "messages": [{"role": "user", "content": "hello"}]}
+        client.messages.create(**ask)
+
+        def work():
+            client.messages.create(**ask)
+            text = recorder.render().decode()
+            return numbers(recorder), 'feature="crawl"' in text, 'feature=""' in text
+
+        with attribution(feature="crawl"):
+            forked(work)
+        """,
+        tmp_path,
+    )
+    assert lines == [str(({"requests": 1.0, "output": 7.0, "cost": 0.00414, "inflight": 0.0}, True, False))]
+
+
+def test_a_spawned_worker_imports_cleanly_and_counts_its_own(tmp_path):
+    lines = run(
+        """
+        import multiprocessing
+
+        recorder = Recorder()  # made again by the import in the child
+
+        def work(results):
+            before = numbers(recorder)
+            recorder.record(made(7))
+            results.put([before, numbers(recorder)])
+
+        if __name__ == "__main__":
+            recorder.record(made(100))
+            context = multiprocessing.get_context("spawn")
+            results = context.SimpleQueue()
+            child = context.Process(target=work, args=(results,))
+            child.start()
+            print(results.get())
+            child.join(30)
+            print(child.exitcode, numbers(recorder))
+        """,
+        tmp_path,
+    )
+    assert lines == [
+        (
+            "[{'requests': 0.0, 'output': 0.0, 'cost': 0.0, 'inflight': 0.0}, "
+            "{'requests': 1.0, 'output': 7.0, 'cost': 0.00414, 'inflight': 0.0}]"
+        ),
+        "0 {'requests': 1.0, 'output': 100.0, 'cost': 0.006, 'inflight': 0.0}",
+    ]
