@@ -1,0 +1,348 @@
+"""The catalogue of incidents in real time through a real Prometheus and Alertmanager: when is a person told?
+
+    .venv/bin/python bench/detection/play.py                        the table of docs/detection.md, 7 minutes
+    .venv/bin/python bench/detection/play.py --rounds 1 --only "cache lost" "429 storm"
+
+All incidents go side by side, each as a feature (a storm: a model) of its own, `--rounds` copies of each, at seconds
+drawn anew. Ordinary traffic runs for `--warm` seconds before: 300 fill the longest window. What is usual needs half an
+hour of history: an hour of it, the ordinary pace of each feature, is back-filled before the start by promtool.
+
+Rules, routing and thresholds are the shipped ones, but for three things: budgets and the dollars of everything together
+are out of reach, because sixty incidents share one Prometheus; the night's mute of info alerts is taken out, because
+a run at night should measure the same; the webhook listens on loopback. Exit code 1 when an incident was not told.
+"""
+
+from __future__ import annotations
+
+import argparse
+import collections
+import heapq
+import random
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import urllib.request
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import incidents
+
+from anthropic_exporter import Call, Recorder, serve, stack, toolchain
+from anthropic_exporter.attribution import Attribution
+from anthropic_exporter.stack import Notification, Stack, Threshold
+
+OUT_OF_REACH = tuple(
+    Threshold(name, 1e12)
+    for name in ("total_cost_usd_per_minute", "tokens_per_day", "cost_usd_per_day", "cost_usd_per_month")
+)
+HISTORY_SECONDS = 3900
+SLOW_WARM_SECONDS = 60.0
+PATIENCE = {True: 90.0, False: 360.0}  # seconds after a step, and after a slow one began
+MUTE = "      mute_time_intervals: [out-of-hours]\n"
+
+
+class Play(NamedTuple):
+    """One copy of an incident; it begins `at` seconds after the start."""
+
+    incident: incidents.Incident
+    feature: str
+    at: float
+    seed: int
+
+    @property
+    def ends(self) -> float:
+        return self.at + PATIENCE[self.incident.step]
+
+    def sent(self) -> Iterator[incidents.Sent]:
+        """Its requests, on the clock of the run."""
+        drawn = incidents.sent(
+            self.incident, feature=self.feature, seed=self.seed, start=-self.at, end=PATIENCE[self.incident.step]
+        )
+        return (one._replace(seconds=one.seconds + self.at) for one in drawn)
+
+
+class Result(NamedTuple):
+    """Seconds since it began; None where nobody was told. `early` are alerts before it began."""
+
+    play: Play
+    alert: str
+    fired: float | None
+    delivered: float | None
+    lost_usd: float | None
+    early: tuple[str, ...]
+
+
+def plays(rounds: int, only: list[str], warm: float, seed: int) -> list[Play]:
+    chance = random.Random(seed)
+    found = []
+    for incident in incidents.INCIDENTS:
+        if only and incident.name not in only:
+            continue
+        for number in range(rounds):
+            played = incident.on(incident.models[number]) if incident.models else incident
+            at = (warm if incident.step else SLOW_WARM_SECONDS) + chance.uniform(0, 20)
+            found.append(Play(played, f"{incident.name.replace(' ', '-')}-{number + 1}", at, seed + number))
+    return found
+
+
+class Traffic:
+    """Begins and ends the requests of plays when their second has come."""
+
+    def __init__(self, recorder: Recorder, played: Iterable[Play]) -> None:
+        self.recorder = recorder
+        self.events = heapq.merge(*map(self._events, played), key=lambda event: event[0])
+        self.numbers = iter(range(10**9))
+        self.late = 0.0
+        self.stop = threading.Event()
+        self.thread = threading.Thread(target=self._run, daemon=True)
+
+    def start(self, epoch: float) -> None:
+        self.epoch = epoch
+        self.thread.start()
+
+    def close(self) -> None:
+        self.stop.set()
+        self.thread.join()
+
+    def _events(self, play: Play) -> Iterator[tuple[float, int, Call]]:
+        """`(second, number, call)` of each begin, with a number from 1 on, and each end, with the same below 0."""
+        running: list[tuple[float, int, Call]] = []
+        for one in play.sent():
+            number = next(self.numbers) + 1
+            while running and running[0][0] <= one.seconds:
+                yield heapq.heappop(running)
+            yield one.seconds, number, one.call
+            heapq.heappush(running, (one.ends, -number, one.call))
+        while running:
+            yield heapq.heappop(running)
+
+    def _run(self) -> None:
+        for at, number, call in self.events:
+            wait = self.epoch + at - time.time()
+            self.late = max(self.late, -wait)
+            if wait > 0 and self.stop.wait(wait):
+                return
+            if number > 0:
+                self.recorder.begin(number, call.model, Attribution(call.feature, call.user))
+            else:
+                self.recorder.inflight.end(-number)
+                self.recorder.record(call._replace(started_at=self.epoch + at - (call.duration_seconds or 0.0)))
+
+
+class Killed:
+    """A process of its own, for a play at whose second 0 it is killed."""
+
+    def __init__(self, play: Play) -> None:
+        self.play = play
+        command = [sys.executable, __file__, "--process", play.feature, "--seed", str(play.seed), "--warm"]
+        self.child = subprocess.Popen([*command, str(play.at)], stdout=subprocess.PIPE, text=True)
+        self.address = f"127.0.0.1:{int(self.child.stdout.readline())}"
+
+    def close(self) -> None:
+        self.child.send_signal(signal.SIGKILL)
+        self.child.wait()
+        self.child.stdout.close()
+
+
+def process(feature: str, at: float, seed: int) -> None:
+    """The process that is killed: its port on stdout, then traffic until it dies."""
+    incident = next(one for one in incidents.INCIDENTS if one.killed)
+    recorder = Recorder(registry=None, strict=True)
+    with serve(recorder, port=0) as server:
+        print(server.port, flush=True)
+        traffic = Traffic(recorder, [Play(incident, feature, at, seed)])
+        traffic.start(time.time())
+        traffic.thread.join()
+
+
+# -- what is usual
+
+
+def history(played: list[Play], recorder: Recorder, folder: Path) -> None:
+    """An hour of each feature's ordinary pace, as the rules would have recorded it."""
+    now = time.time()
+    series: dict[str, dict[str, float]] = collections.defaultdict(dict)
+    for play in played:
+        labels = f'feature="{play.feature}"'
+        for kind in play.incident.ordinary:
+            model = f'{labels},model="{kind.model}"'
+            call = Call(kind.model, inferences=(incidents.Inference(kind.model, kind.tokens),), started_at=now)
+            paces = {
+                "anthropic_cost_usd": recorder.prices.bill(call).total_usd,
+                "anthropic_tokens": sum(kind.tokens),
+                "anthropic_prompt_tokens": sum(kind.tokens) - kind.tokens.output,
+                "anthropic_cache_read_tokens": kind.tokens.cache_read,
+            }
+            for name, amount in paces.items():
+                for level, where in (("feature", labels), ("feature_model", model)):
+                    values = series[f"{level}:{name}_per_minute:rate5m"]
+                    values[where] = values.get(where, 0.0) + amount * kind.per_minute
+    text = folder / "history.txt"
+    with text.open("w") as lines:
+        for name, values in series.items():
+            for where, value in values.items():
+                for ago in range(HISTORY_SECONDS, 0, -30):
+                    lines.write(f"{name}{{{where}}} {value:.12g} {now - ago:.3f}\n")
+        lines.write("# EOF\n")
+    promtool = toolchain.provide(["promtool"])["promtool"]
+    command = [promtool, "tsdb", "create-blocks-from", "openmetrics", text, folder / "prometheus-data"]
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+
+
+def unmute(running: Stack) -> None:
+    path = running.folder / "alertmanager" / "alertmanager.yml"
+    text = path.read_text()
+    assert MUTE in text
+    path.write_text(text.replace(MUTE, ""))
+    request = urllib.request.Request(f"{running.alertmanager_url}/-/reload", method="POST")
+    urllib.request.urlopen(request, timeout=10).close()
+
+
+# -- one run
+
+
+def run(played: list[Play]) -> list[Result]:
+    recorder = Recorder(registry=None, strict=True)
+    killed = [Killed(play) for play in played if play.incident.killed]
+    addresses = {one.play.feature: one.address for one in killed}
+    with tempfile.TemporaryDirectory() as name, serve(recorder, port=0) as server:
+        history(played, recorder, Path(name))
+        targets = [f"127.0.0.1:{server.port}", *addresses.values()]
+        traffic = Traffic(recorder, [play for play in played if not play.incident.killed])
+        try:
+            with stack.start(targets, folder=Path(name), thresholds=OUT_OF_REACH) as running:
+                unmute(running)
+                epoch = time.time()
+                traffic.start(epoch)
+                watch(played, killed, addresses, running, epoch)
+                notifications = running.receiver.notifications
+        finally:
+            traffic.close()
+            for one in killed:
+                one.close()
+    print(f"The latest request was {traffic.late * 1000:.0f} ms late.", file=sys.stderr)
+    return [result(play, addresses.get(play.feature, ""), notifications, epoch, recorder) for play in played]
+
+
+def watch(played: list[Play], killed: list[Killed], addresses: dict[str, str], running: Stack, epoch: float) -> None:
+    """Until everything is told, or the last patience ends; kills what is to be killed."""
+    alive = sorted(killed, key=lambda one: one.play.at)
+    open_plays = list(played)
+    while open_plays:
+        time.sleep(0.05)
+        now = time.time() - epoch
+        if alive and now >= alive[0].play.at:
+            alive.pop(0).child.send_signal(signal.SIGKILL)
+        heard = running.receiver.notifications
+        open_plays = [
+            play
+            for play in open_plays
+            if now < play.ends and not telling(play, addresses.get(play.feature, ""), heard, epoch)
+        ]
+
+
+def telling(play: Play, address: str, heard: Iterable[Notification], epoch: float) -> list[Notification]:
+    """What was delivered of this play since it began, by the alerts that may tell of it."""
+    return [
+        one
+        for one in heard
+        if one.firing
+        and one.alertname in play.incident.told_by
+        and about(play, address, one)
+        and one.fired_at >= epoch + play.at
+    ]
+
+
+def about(play: Play, address: str, one: Notification) -> bool:
+    if "feature" in one.labels:
+        return one.labels["feature"] == play.feature
+    if "instance" in one.labels:
+        return one.labels["instance"] == address
+    return one.labels.get("model") in play.incident.models and one.labels["model"] in {
+        kind.model for kind in play.incident.broken
+    }
+
+
+def result(play: Play, address: str, heard: list[Notification], epoch: float, recorder: Recorder) -> Result:
+    found = telling(play, address, heard, epoch)
+    begun = epoch + play.at
+    early = {one.alertname for one in heard if one.firing and about(play, address, one) and one.fired_at < begun}
+    if not found:
+        return Result(play, "", None, None, None, tuple(early))
+    first = min(found, key=lambda one: one.received_at)
+    delivered = first.received_at - begun
+    lost = lost_usd(play, delivered, recorder)
+    return Result(play, first.alertname, first.fired_at - begun, delivered, lost, tuple(early))
+
+
+def lost_usd(play: Play, seconds: float, recorder: Recorder) -> float | None:
+    """Dollars of the requests sent since it began, above what the same time cost before; None without prices."""
+    spent = {True: 0.0, False: 0.0}
+    for one in play.sent():
+        if play.at - SLOW_WARM_SECONDS <= one.seconds <= play.at + seconds:
+            bill = recorder.prices.bill(one.call._replace(started_at=time.time()))
+            if None in bill.costs:
+                return None
+            spent[one.seconds >= play.at] += bill.total_usd
+    return max(0.0, spent[True] - spent[False] / SLOW_WARM_SECONDS * seconds)
+
+
+# -- the table
+
+
+def report(results: list[Result]) -> int:
+    print("| incident | told by | step to firing | step to delivery | lost till then |\n|---|---|---|---|---|")
+    by_name: dict[str, list[Result]] = collections.defaultdict(list)
+    for one in results:
+        by_name[one.play.incident.name].append(one)
+    for name, copies in by_name.items():
+        alerts = collections.Counter(one.alert for one in copies if one.alert)
+        told = ", ".join(f"{alert} {count}" for alert, count in alerts.most_common()) or "nobody"
+        cells = (_range(one.fired for one in copies), _range(one.delivered for one in copies))
+        dollars = [one.lost_usd for one in copies if one.lost_usd is not None]
+        lost = f"${statistics.median(dollars):.2f} ({max(dollars):.2f})" if dollars else "unknown"
+        print("|", " | ".join((name, told, *cells, lost)), "|")
+    silent = [one for one in results if one.delivered is None]
+    steps = [one.delivered for one in results if one.play.incident.step and one.delivered is not None]
+    if len(steps) > 1:
+        p50, p95 = (statistics.quantiles(steps, n=20, method="inclusive")[index] for index in (9, 18))
+        slow = sum(value > 30 for value in steps)
+        print(
+            f"\nStep incidents to delivery: p50 {p50:.1f} s, p95 {p95:.1f} s, worst {max(steps):.1f} s, of {len(steps)}"
+        )
+        print(f"Slower than 30 s: {slow}; not told: {', '.join(one.play.feature for one in silent) or 'none'}")
+    for one in results:
+        if one.early:
+            print(f"Told before it began: {one.play.feature}: {', '.join(one.early)}")
+    return 1 if silent else 0
+
+
+def _range(values: Iterable[float | None]) -> str:
+    known = [value for value in values if value is not None]
+    return f"{statistics.median(known):.1f} s ({max(known):.1f})" if known else "never"
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=5, choices=range(1, 6), help="copies of each incident")
+    parser.add_argument("--only", nargs="*", default=[], choices=[one.name for one in incidents.INCIDENTS])
+    parser.add_argument("--warm", type=float, default=300.0, help="seconds of ordinary traffic before a step")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--process", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.process:
+        process(options.process, options.warm, options.seed)
+        return 0
+    began = time.monotonic()
+    code = report(run(plays(options.rounds, options.only, options.warm, options.seed)))
+    print(f"It took {(time.monotonic() - began) / 60:.1f} minutes.", file=sys.stderr)
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())
