@@ -41,6 +41,8 @@ RICH = USAGE | {
 STREAM = b"".join(
     [*events(RICH)[:5], *[delta(text) for text in ("Ünï€😀", 'event: error\\n\\ndata: "{}"', "")], *events(RICH)[5:]]
 )
+#: Anywhere, or every few bytes.
+CUTS = st.lists(st.integers(0, 5000), max_size=100) | st.integers(1, 40).map(lambda size: range(0, 2000, size))
 LINE_ENDS = {"LF": b"\n", "CRLF": b"\r\n", "CR": b"\r"}
 
 
@@ -68,7 +70,7 @@ def recorded(chopped, headers):
 @pytest.mark.parametrize("end", LINE_ENDS)
 @pytest.mark.parametrize("encoding", ["", "gzip"])
 @same_every_time
-@given(cuts=st.lists(st.integers(0, 5000), max_size=300))
+@given(cuts=CUTS)
 def test_any_chopping_of_a_stream_gives_the_same_tokens_and_dollars(end, encoding, cuts):
     body = STREAM.replace(b"\n", LINE_ENDS[end])
     body = gzip.compress(body, mtime=0) if encoding else body
@@ -112,7 +114,8 @@ JSON = st.recursive(
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(NAMES | st.text(max_size=5), inner, max_size=8),
     max_leaves=8,
 )
-OBJECTS = st.dictionaries(NAMES, JSON, max_size=9)
+COUNTED = {name: st.integers(-3, 10**6) | LEAVES for name in USAGE}
+OBJECTS = st.dictionaries(NAMES, JSON, max_size=9) | st.fixed_dictionaries(COUNTED, optional={"iterations": JSON})
 BOOK = PriceBook.load()
 
 
