@@ -1,4 +1,4 @@
-"""Two thousand damaged responses: the application sees the same with and without the middleware. More: bench/fuzz.py."""
+"""Two thousand damaged responses: the application sees the same with the middleware. More: `bench/fuzz.py`."""
 
 from __future__ import annotations
 
