@@ -5,7 +5,7 @@ VERSION := $(shell $(PYTHON) -c 'import sys; print("3.10" if sys.version_info < 
 CONSTRAINTS := constraints/python$(VERSION).txt
 .DEFAULT_GOAL := help
 
-.PHONY: help setup tools test test-fast lint format types check generate drift mutants bench demo lock clean
+.PHONY: help setup tools test test-fast test-lowest matrix lint format types check generate drift mutants bench demo lock clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -30,6 +30,12 @@ test: setup tools ## all tests, with real Prometheus and Alertmanager
 
 test-fast: setup ## the tests that start no other process
 	$(BIN)/python -m pytest -n auto --dist loadfile -m 'not stack' $(ARGS)
+
+test-lowest: ## the capture tests on the oldest Python here, with the lowest versions that are let in
+	@$(PYTHON) scripts/matrix.py --lowest
+
+matrix: ## the capture tests on each Python from 3.10 to 3.13 that is here, with four versions of the SDK
+	@$(PYTHON) scripts/matrix.py $(ARGS)
 
 lint: setup ## style, formatting and types
 	$(BIN)/ruff check .
@@ -59,4 +65,4 @@ lock: setup ## write the pinned versions of this Python again from what is insta
 	$(BIN)/python -m pip freeze --exclude-editable | grep -v '^setuptools=' > $(CONSTRAINTS)
 
 clean: ## remove what setup and tools made
-	rm -rf .venv .tools .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage
+	rm -rf .venv .venv-matrix .tools .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage

@@ -1,0 +1,112 @@
+"""The capture tests on every supported Python and SDK: `make matrix`. On the lowest versions alone: `make test-lowest`.
+
+Each combination gets an environment of its own below .venv-matrix, made once and used again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+ENVIRONMENTS = ROOT / ".venv-matrix"
+PYTHONS = ("3.10", "3.11", "3.12", "3.13")
+#: The first SDK with middleware, the last on httpx, the first on httpx2, the newest.
+SDKS = ("anthropic==0.108.0", "anthropic<1", "anthropic==1.0.0", "anthropic<3")
+#: What the tests need beside the recorder: the fake API and pytest.
+NEEDED = ("uvicorn>=0.34,<1", "starlette>=0.45,<2", "pytest>=9.2", "pytest-asyncio>=1.5")
+TESTS = ("tests/test_capture.py", "tests/test_instrument.py")
+
+
+def interpreters() -> dict[str, str]:
+    """The supported interpreters of this machine, oldest first: by their names on PATH, then those of pyenv."""
+    found = {}
+    pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv")) / "versions"
+    for version in PYTHONS:
+        named = [shutil.which(f"python{version}") or "", sys.executable]
+        pyenvs = [str(path) for path in sorted(pyenv.glob(f"{version}.*/bin/python3"))]
+        working = (path for path in [*named, *pyenvs] if path and _version(path) == version)
+        if path := next(working, None):
+            found[version] = path
+    return found
+
+
+def _version(python: str) -> str:
+    """The version that an interpreter says it is; empty where it does not start, as pyenv's shims may not."""
+    asked = [python, "-c", "import sys, venv; print('%d.%d' % sys.version_info[:2])"]
+    return subprocess.run(asked, capture_output=True, text=True, check=False).stdout.strip()
+
+
+def lowest() -> tuple[str, ...]:
+    """The lowest versions that pyproject.toml lets in, of all that the recorder depends on."""
+    (wanted,) = re.findall(
+        r"^dependencies = \[(.*?)^\]", (ROOT / "pyproject.toml").read_text(), re.DOTALL | re.MULTILINE
+    )
+    return tuple(f"{name}=={version}" for name, version in re.findall(r'"([\w-]+)>=([\w.]+)', wanted))
+
+
+def environment(python: str, version: str, pins: tuple[str, ...]) -> Path:
+    """The interpreter of an environment with these versions in it.
+
+    Raises:
+        CalledProcessError: it could not be made.
+    """
+    home = ENVIRONMENTS / re.sub(r"[^\w.]+", "-", "-".join((f"python{version}", *pins)))
+    ready, inside = home / "ready", home / "bin" / "python"
+    wanted = "\n".join((*pins, *NEEDED))
+    if not (ready.exists() and ready.read_text() == wanted):
+        subprocess.run([python, "-m", "venv", "--clear", home], check=True)
+        quiet = ("--quiet", "--disable-pip-version-check")
+        subprocess.run([inside, "-m", "pip", "install", *quiet, *pins, *NEEDED, "-e", ROOT], check=True)
+        ready.write_text(wanted)
+    return inside
+
+
+def passes(python: str, version: str, pins: tuple[str, ...]) -> bool:
+    """Run the tests on one combination; True where they pass."""
+    began = time.perf_counter()
+    try:
+        inside = environment(python, version, pins)
+        options = ("-q", "-p", "no:cacheprovider")
+        done = subprocess.run([inside, "-m", "pytest", *options, *TESTS], cwd=ROOT, check=False, env=_bare())
+        passed = done.returncode == 0
+    except subprocess.CalledProcessError:
+        passed = False
+    word = "passed" if passed else "FAILED"
+    print(f"{word}: Python {version}, {', '.join(pins)} ({time.perf_counter() - began:.0f} s)", flush=True)
+    return passed
+
+
+def _bare() -> dict[str, str]:
+    """The surroundings without what would let in another environment's packages or plugins."""
+    return {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "PYTEST_ADDOPTS")}
+
+
+def main() -> None:
+    """Run the matrix or its lowest corner; exit 1 where a combination fails, 2 where no Python was found."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--lowest", action="store_true", help="the lowest versions on the oldest Python alone")
+    parser.add_argument("--python", choices=PYTHONS, action="append", help="only this Python; may be repeated")
+    parser.add_argument("--sdk", choices=SDKS, action="append", help="only this SDK; may be repeated")
+    asked = parser.parse_args()
+    found = {version: path for version, path in interpreters().items() if version in (asked.python or PYTHONS)}
+    if not found:
+        print(f"no Python {', '.join(asked.python or PYTHONS)} with venv on PATH or below ~/.pyenv", file=sys.stderr)
+        sys.exit(2)
+    if asked.lowest:
+        version = next(iter(found))
+        sys.exit(not passes(found[version], version, lowest()))
+    missing = [version for version in asked.python or PYTHONS if version not in found]
+    results = [passes(path, version, (sdk,)) for version, path in found.items() for sdk in asked.sdk or SDKS]
+    print(f"{sum(results)} of {len(results)} passed" + (f"; not here: Python {', '.join(missing)}" if missing else ""))
+    sys.exit(not all(results))
+
+
+if __name__ == "__main__":
+    main()
