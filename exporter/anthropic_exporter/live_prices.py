@@ -61,8 +61,11 @@ class LivePrices:
         self._working = False
 
     def refresh(self) -> None:
-        """Read a changed file and answer what was asked. For the thread of a scrape; takes a microsecond otherwise."""
-        if self._held or self._clock() >= self.due:
+        """Read a changed file and answer what was asked. For the thread of a scrape; takes a microsecond otherwise.
+
+        Waits for a thread that is at it: a scrape shows every call that was recorded before it.
+        """
+        if self._held or self._lock.locked() or self._clock() >= self.due:
             self._work()
 
     def refresh_soon(self) -> None:

@@ -7,7 +7,9 @@ Formats: Prometheus text 0.0.4 and OpenMetrics 1.0.0.
 from __future__ import annotations
 
 import math
+import threading
 from collections.abc import Mapping, Sequence
+from itertools import accumulate
 from typing import NamedTuple
 
 from .cells import Reading
@@ -21,50 +23,72 @@ Readings = Mapping[str, Sequence[Reading]]
 
 
 class _Lines(NamedTuple):
-    """The unchanging parts of one series' lines: one a sample, and the one of `_created`."""
+    """What never changes about one series: the part of each sample's line before its value, the line of `_created`."""
 
     samples: tuple[str, ...]
     created: str
 
 
 class Renderer:
-    """Formats readings. Keeps the prefixes of series, which only ever grow and keep their order."""
+    """Formats readings. Keeps the lines of series, which only ever grow and keep their order.
+
+    A series whose values are those of the scrape before is not formatted again.
+    """
 
     def __init__(self) -> None:
-        self._prefixes: dict[str, list[_Lines]] = {}
+        self._lock = threading.Lock()
+        self._lines: dict[str, list[_Lines]] = {}
+        self._texts: dict[str, list[tuple[list[float], str]]] = {}
+        self._gauges: dict[tuple[str, tuple[str, ...]], _Lines] = {}
 
     def text(self, readings: Readings) -> bytes:
         """Prometheus text format 0.0.4."""
         parts: list[str] = []
-        for family in FAMILIES:
-            series = readings.get(family.name, ())
-            lines = self._lines(family, series)
-            parts.append(_head(family.name, family.kind, family.help))
-            _add_samples(parts, family, series, lines)
-            if series and family.kind in (COUNTER, HISTOGRAM):
-                parts.append(_head(f"{_base(family)}_created", "gauge", family.help))
-                _add_created(parts, series, lines)
+        with self._lock:
+            for family in FAMILIES:
+                series = readings.get(family.name, ())
+                parts.append(_head(family.name, family.kind, family.help))
+                parts += self._samples(family, series)
+                if series and family.kind in (COUNTER, HISTOGRAM):
+                    parts.append(_head(f"{_base(family)}_created", "gauge", family.help))
+                    parts += [lines.created for lines in self._lines[family.name][: len(series)]]
         return "".join(parts).encode()
 
     def openmetrics(self, readings: Readings) -> bytes:
         """OpenMetrics 1.0.0."""
         parts: list[str] = []
-        for family in FAMILIES:
-            series = readings.get(family.name, ())
-            parts.append(_head(_base(family), family.kind, family.help))
-            for one, lines in zip(series, self._lines(family, series), strict=True):
-                _add_samples(parts, family, (one,), (lines,))
+        with self._lock:
+            for family in FAMILIES:
+                series = readings.get(family.name, ())
+                parts.append(_head(_base(family), family.kind, family.help))
+                samples = self._samples(family, series)
                 if family.kind in (COUNTER, HISTOGRAM):
-                    _add_created(parts, (one,), (lines,))
+                    created = (lines.created for lines in self._lines[family.name])
+                    samples = [text for pair in zip(samples, created, strict=False) for text in pair]
+                parts += samples
         parts.append("# EOF\n")
         return "".join(parts).encode()
 
-    def _lines(self, family: Family, series: Sequence[Reading]) -> Sequence[_Lines]:
+    def _samples(self, family: Family, series: Sequence[Reading]) -> list[str]:
+        """The lines of each series, one string a series."""
         if family.kind not in (COUNTER, HISTOGRAM):
-            return [_prefixes(family, one.labels) for one in series]
-        known = self._prefixes.setdefault(family.name, [])
-        known.extend(_prefixes(family, one.labels) for one in series[len(known) :])
-        return known[: len(series)]
+            return [_formatted(family, one.values, self._gauge_lines(family, one)) for one in series]
+        known, texts = self._lines.setdefault(family.name, []), self._texts.setdefault(family.name, [])
+        for one in series[len(known) :]:
+            known.append(_lines(family, one))
+            texts.append(([], ""))
+        for index, one in enumerate(series):
+            if texts[index][0] != one.values:
+                texts[index] = (one.values, _formatted(family, one.values, known[index]))
+        return [text for _, text in texts[: len(series)]]
+
+    def _gauge_lines(self, family: Family, one: Reading) -> _Lines:
+        """Gauges come and go; their label values are bounded, so that this stays small."""
+        key = (family.name, one.labels)
+        lines = self._gauges.get(key)
+        if lines is None:
+            lines = self._gauges[key] = _lines(family, one)
+        return lines
 
 
 def format_value(value: float) -> str:
@@ -94,27 +118,13 @@ def escape(value: str) -> str:
     return value.replace("\\", r"\\").replace("\n", r"\n").replace('"', r"\"")
 
 
-def _add_samples(parts: list[str], family: Family, series: Sequence[Reading], lines: Sequence[_Lines]) -> None:
-    for one, line in zip(series, lines, strict=True):
-        values = one.values if family.kind != HISTOGRAM else _cumulative(one.values)
-        for prefix, value in zip(line.samples, values, strict=True):
-            parts.append(prefix)
-            parts.append(repr(value) if value < _GO_EXPONENT_FROM else format_value(value))
-            parts.append("\n")
-
-
-def _add_created(parts: list[str], series: Sequence[Reading], lines: Sequence[_Lines]) -> None:
-    for one, line in zip(series, lines, strict=True):
-        parts.append(f"{line.created}{format_value(one.created)}\n")
-
-
-def _cumulative(values: list[float]) -> list[float]:
-    """Bucket counts summed up, then the count, then the sum."""
-    total, result = 0.0, []
-    for count in values[:-1]:
-        total += count
-        result.append(total)
-    return [*result, total, values[-1]]
+def _formatted(family: Family, values: list[float], lines: _Lines) -> str:
+    if family.kind == HISTOGRAM:
+        counts = list(accumulate(values[:-1]))
+        values = [*counts, counts[-1], values[-1]]
+    if max(values) < _GO_EXPONENT_FROM:
+        return "".join([f"{prefix}{value!r}\n" for prefix, value in zip(lines.samples, values, strict=True)])
+    return "".join([f"{prefix}{format_value(value)}\n" for prefix, value in zip(lines.samples, values, strict=True)])
 
 
 def _head(name: str, kind: str, text: str) -> str:
@@ -126,10 +136,10 @@ def _base(family: Family) -> str:
     return family.name.removesuffix("_total") if family.kind == COUNTER else family.name
 
 
-def _prefixes(family: Family, labels: tuple[str, ...]) -> _Lines:
-    pairs = {name: escape(value) for name, value in zip(family.labels, labels, strict=True)}
+def _lines(family: Family, one: Reading) -> _Lines:
+    pairs = {name: escape(value) for name, value in zip(family.labels, one.labels, strict=True)}
     braces = _braces(pairs)
-    created = f"{_base(family)}_created{braces} "
+    created = f"{_base(family)}_created{braces} {format_value(one.created)}\n"
     if family.kind != HISTOGRAM:
         return _Lines((f"{family.name}{braces} ",), created)
     bounds = [*(format_value(float(bound)) for bound in family.buckets), "+Inf"]
