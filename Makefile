@@ -58,8 +58,12 @@ drift: setup ## fail where a generated file is not what its script writes
 mutants: setup tools ## change the rules one place at a time, and see that a test notices (ARGS=cost: one file)
 	$(BIN)/python tests/rules/mutants.py $(ARGS)
 
-bench: setup ## measure the bars; quote the ratios, these take minutes
-	for script in bench/*.py; do $(BIN)/python $$script || exit 1; done
+bench: setup .venv/bench-ready ## measure the bars; quote the ratios, machines are noisy (ARGS=--quick: a glance)
+	for name in record calls scrape footprint; do $(BIN)/python bench/$$name.py $(ARGS) || exit 1; done
+
+.venv/bench-ready: .venv/ready
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --group bench
+	@touch $@
 
 lock: setup ## write the pinned versions of this Python again from what is installed
 	$(BIN)/python -m pip freeze --exclude-editable | grep -v '^setuptools=' > $(CONSTRAINTS)

@@ -18,6 +18,17 @@ def interleaved(variants, number, rounds):
     return {name: statistics.median(values) for name, values in found.items()}
 
 
+def after(prepare, function, rounds):
+    """Median CPU microseconds of one call, each after a preparation that is not counted."""
+    found = []
+    for _ in range(rounds):
+        prepare()
+        began = time.thread_time()
+        function()
+        found.append((time.thread_time() - began) * 1e6)
+    return statistics.median(found)
+
+
 def paired(variants, number, rounds, reference):
     """Median CPU microseconds that a variant adds to the reference, from differences within a round.
 

@@ -34,6 +34,8 @@ class _Tee:
     def __init__(self, inner: Any, attempt: Attempt | BatchResults) -> None:
         self._inner = inner
         self._attempt = attempt
+        # The SDK asks for it at every event; a miss by way of `__getattr__` would cost 5 µs each time.
+        self.stream_observer = getattr(inner, "stream_observer", None)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._inner, name)
