@@ -163,9 +163,11 @@ def test_a_rule_that_can_not_be_evaluated_is_told(monitored):
 def test_a_receiver_that_refuses_is_seen_in_prometheus_and_told_when_it_takes_again(monitored):
     assert monitored.firing("AnthropicAlertsNotDelivered") == []
     monitored.web.broken = True
-    seen = eventually(lambda: monitored.firing("AnthropicAlertsNotDelivered"), PATIENCE_SECONDS)
+    try:
+        seen = eventually(lambda: monitored.firing("AnthropicAlertsNotDelivered"), PATIENCE_SECONDS)
+    finally:
+        monitored.web.broken = False
     assert [one["integration"] for one in seen] == ["webhook"]
-    monitored.web.broken = False
     monitored.told("AnthropicAlertsNotDelivered", integration="webhook")
 
 
