@@ -83,6 +83,28 @@ def test_an_unknown_model_is_looked_up_once_and_no_dollar_is_lost(registry, cloc
         assert samples("anthropic_exporter_price_source_info", model=model, source=source) == 1
 
 
+def test_a_scrape_waits_for_the_thread_that_looks_a_model_up(registry, clock, call, monkeypatch):
+    asked, answer = threading.Event(), threading.Event()
+
+    def look_up(_):
+        asked.set()
+        assert answer.wait(10)
+
+    monkeypatch.setattr(genai, "installed", lambda: True)
+    monkeypatch.setattr(genai, "look_up", look_up)
+    recorder = Recorder(registry=registry, clock=clock)
+    recorder.record(call(model="claude-new", output=171))
+    assert asked.wait(10)
+    shown = []
+    scrape = threading.Thread(target=lambda: shown.append(Samples(registry)("anthropic_tokens_total", type="output")))
+    scrape.start()
+    scrape.join(0.2)
+    assert shown == []
+    answer.set()
+    scrape.join(10)
+    assert shown == [171]
+
+
 def test_without_the_extra_an_unknown_model_is_unpriced_at_once(registry, clock, call, monkeypatch):
     monkeypatch.setattr(genai, "installed", lambda: False)
     recorder, samples = Recorder(registry=registry, strict=True, clock=clock), Samples(registry)

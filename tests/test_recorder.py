@@ -101,6 +101,12 @@ def test_record_usage_counts_one_successful_request(recorder, samples):
     assert samples("anthropic_request_duration_seconds_sum") == 2.0
 
 
+def test_record_usage_says_which_dollars_the_bill_may_be_below(recorder, samples):
+    usage = {"output_tokens": 1_000_000, "service_tier": "priority"}
+    recorder.record_usage(model="claude-haiku-4-5", usage=usage)
+    assert samples("anthropic_exporter_estimated_cost_usd_total", reason="priority_tier") == pytest.approx(5.0)
+
+
 def test_record_usage_takes_the_sdks_own_object(recorder, samples):
     recorder.record_usage(model="claude-haiku-4-5", usage=Usage(input_tokens=3, output_tokens=171), feature="x")
     assert samples("anthropic_tokens_total", feature="x") == 174

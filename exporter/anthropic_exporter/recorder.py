@@ -170,6 +170,7 @@ class Recorder:
                 server_tools=reading.server_tools,
                 cache_asked=reading.cached,
                 inference_geo=reading.inference_geo,
+                estimate=reading.estimate,
             )
         )
 

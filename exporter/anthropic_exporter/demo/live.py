@@ -32,13 +32,14 @@ MODEL = "claude-haiku-5-5"
 _KEY, _ADDRESS = "ANTHROPIC_API_KEY", "ANTHROPIC_BASE_URL"
 _MAX_TOKENS = 200
 _TOOL_ROUNDS = 2
-#: More than the API adds to any request for tools (docs, tool use, system prompt tokens, read 2026-11-21).
+#: An allowance for what the API adds to a request with tools. The counts that were found end at 530 tokens, for
+#: Claude 3 (docs.anthropic.com, tool use pricing and tokens, read 2026-11-24); none was found for this model.
 _ADDED_TOKENS = 1_000
 
 
 @dataclass(frozen=True)
 class Settings:
-    """`cap_usd` is never exceeded; `base_url` is empty for the API itself."""
+    """`cap_usd` holds while a prompt has fewer tokens than bytes and `_ADDED_TOKENS`; `base_url` may be empty."""
 
     cap_usd: float = 0.05
     base_url: str = ""
