@@ -41,6 +41,16 @@ def test_openmetrics_is_byte_for_byte_what_prometheus_client_writes(busy, regist
     assert busy.render(openmetrics=True).decode() == openmetrics.generate_latest(registry).decode()
 
 
+@pytest.mark.parametrize("form", [False, True])
+def test_a_later_scrape_shows_what_changed_and_what_is_new(busy, registry, call, form):
+    busy.render(openmetrics=form)
+    busy.record(call(feature="chat", user="acme", output=42))
+    busy.record(call(feature="new", output=171))
+    expected = openmetrics.generate_latest(registry) if form else generate_latest(registry)
+    assert busy.render(openmetrics=form).decode() == expected.decode()
+    assert 'type="output",user="acme"} 2.700213e+06' in expected.decode()
+
+
 def test_openmetrics_is_read_back_by_a_strict_parser(busy):
     families = {
         family.name: family for family in text_string_to_metric_families(busy.render(openmetrics=True).decode())
