@@ -16,6 +16,7 @@ MODULES = {path.stem: path for path in PACKAGE.glob("*.py")}
 LAYERS = [
     {"errors", "call", "__about__", "labels", "sliding", "retries", "inflight", "attribution", "families", "routes"},
     {"platforms", "rate_limits", "inflate", "seen", "request_body"},
+    {"heading"},
     {"marked_yaml", "bundle", "reading", "cells"},
     {"price_file", "stream", "render"},
     {"prices", "metrics", "collector"},

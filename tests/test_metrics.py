@@ -114,11 +114,11 @@ def test_rate_limit_headers_become_gauges(recorder, samples, call):
         call(
             input=1,
             rate_limit_headers=(
-                ("anthropic-ratelimit-input-tokens-limit", "2000000"),
-                ("anthropic-ratelimit-input-tokens-remaining", "1999000"),
-                ("anthropic-ratelimit-input-tokens-reset", "2026-11-21T12:00:30Z"),
-                ("anthropic-priority-output-tokens-remaining", "12"),
-                ("anthropic-ratelimit-requests-limit", "not a number"),
+                (b"anthropic-ratelimit-input-tokens-limit", b"2000000"),
+                (b"anthropic-ratelimit-input-tokens-remaining", b"1999000"),
+                (b"anthropic-ratelimit-input-tokens-reset", b"2026-11-21T12:00:30Z"),
+                (b"anthropic-priority-output-tokens-remaining", b"12"),
+                (b"anthropic-ratelimit-requests-limit", b"not a number"),
             ),
         )
     )

@@ -41,7 +41,7 @@ GOOGLE = "/v1/projects/p/locations/{}/publishers/anthropic/models/claude-opus-5-
     ],
 )
 def test_the_path_tells_a_regional_endpoint(path, regional):
-    assert is_regional(path) is regional
+    assert is_regional(path.encode()) is regional
 
 
 # -- the clients

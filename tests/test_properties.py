@@ -25,7 +25,8 @@ from support import NOON, Samples
 
 HTTP = anthropic._base_client.SyncAPIClient.__init__.__globals__
 LIBRARY = "httpx2" if "httpx2" in HTTP else "httpx"
-ByteStream = importlib.import_module(LIBRARY).SyncByteStream
+HTTPX = importlib.import_module(LIBRARY)
+ByteStream = HTTPX.SyncByteStream
 
 pytestmark = pytest.mark.filterwarnings("error")
 same_every_time = settings(max_examples=150, deadline=None, derandomize=True, database=None)
@@ -61,7 +62,7 @@ def recorded(chopped, headers):
     recorder = Recorder(registry=None, strict=True, clock=lambda: NOON)
     recorder.subscribe(calls.append)
     attempt = Attempt(recorder, ASK, 0, None)
-    attempt.head(200, headers, "/v1/messages", buffered=False)
+    attempt.head(200, HTTPX.Headers(headers), b"/v1/messages", buffered=False)
     passed = list(tee(chopped, attempt, LIBRARY))
     (call,) = calls
     return call, passed

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 from .attribution import current
 from .call import ABANDONED, CANCELLED, CONNECTION_ERROR, REFUSAL, SUCCESS, TIMEOUT, TRUNCATED, Call
+from .heading import NO_HEADING, heading
 from .inflate import inflater
 from .platforms import is_regional
-from .rate_limits import is_rate_limit_header
-from .reading import asks_for_caching, error_type, read_message
+from .reading import Reading, asks_for_caching, error_type, read_message
 from .retries import PATIENCE_SECONDS, Failed, may_be_retried
 from .stream import JsonFold, StreamFold, Unread, aws_stream, sse_stream
 
@@ -43,14 +43,13 @@ class Attempt:
         "_began",
         "_done",
         "_fold",
+        "_heading",
         "_inflight",
         "_key",
-        "_rate_limit_headers",
         "_recorder",
         "_regional",
         "_request",
         "_retry_reason",
-        "_should_retry",
         "_started",
         "_status",
         "_streamed",
@@ -60,19 +59,19 @@ class Attempt:
     )
 
     def __init__(self, recorder: Recorder, request: Any, retries_taken: int, key: str | None) -> None:
-        body = request if isinstance(request, Mapping) else {}
-        model = body.get("model")
+        if type(request) is not dict:
+            request = dict(request) if isinstance(request, Mapping) else {}
+        model = request.get("model")
         self.model = model if isinstance(model, str) else ""
         self._recorder = recorder
-        self._request: Mapping[str, Any] = body
+        self._request: dict[str, Any] = request
         self._key = key
         self._where = current()
         before = recorder.retries.before(key) if retries_taken else None
         self._retry_reason = ("unknown" if before is None else before.outcome) if retries_taken else ""
         self._status = 0
-        self._should_retry = ""
         self._regional = False
-        self._rate_limit_headers: tuple[tuple[str, str], ...] = ()
+        self._heading = NO_HEADING
         self._fold: StreamFold = _NO_BODY
         self._streamed = False
         self._ttft: float | None = None
@@ -84,13 +83,12 @@ class Attempt:
 
     # -- what happens to it, in order
 
-    def head(self, status: int, headers: Any, path: str, *, buffered: bool) -> None:
+    def head(self, status: int, headers: Any, path: bytes, *, buffered: bool) -> None:
         """The response's status and headers came. `buffered`: its body was already read and decompressed."""
         self._status = status
-        self._should_retry = headers.get("x-should-retry", "")
         self._regional = is_regional(path)
-        self._rate_limit_headers = tuple(pair for pair in headers.items() if is_rate_limit_header(pair[0]))
-        kind, encoding = headers.get("content-type", ""), "" if buffered else headers.get("content-encoding", "")
+        self._heading = head = heading(headers.raw)
+        kind, encoding = head.content_type, "" if buffered else head.content_encoding
         if "text/event-stream" in kind:
             self._fold, self._streamed = sse_stream(encoding), True
         elif "application/vnd.amazon.eventstream" in kind:
@@ -189,7 +187,7 @@ class Attempt:
 
     def _failed(self, outcome: str, ended: float) -> bool:
         """Whether the SDK may try again. If it does, it finds here why and since when."""
-        if not may_be_retried(self._status, self._should_retry, outcome):
+        if not may_be_retried(self._status, self._heading.should_retry, outcome):
             return False
         deadline = float("inf") if self._prewarming else ended + PATIENCE_SECONDS
         failed = Failed(outcome, self.model, self._where.feature, self._began, ended, deadline)
@@ -203,45 +201,41 @@ class Attempt:
 
     def _call(self, outcome: str, ended: float, *, last: bool) -> Call:
         """The call: with tokens where a message came, without where an error or nothing did."""
-        timed = not self._prewarming
-        call = Call(
-            model=self.model,
-            outcome=outcome,
-            feature=self._where.feature,
-            user=self._where.user,
-            task=self._where.task,
-            started_at=self._at,
-            duration_seconds=ended - self._started if timed else None,
-            time_to_first_token_seconds=self._ttft if timed else None,
-            call_duration_seconds=ended - self._began if timed and last else None,
-            regional=self._regional,
+        fold, where, timed = self._fold, self._where, not self._prewarming
+        told = fold.message.get("usage") is not None
+        reading = self._reading() if told else _without_usage(self.model, fold.message)
+        return Call(
+            reading.model,
+            outcome,
+            reading.inferences,
+            where.feature,
+            where.user,
+            reading.tier,
+            self._at,
+            ended - self._started if timed else None,
+            self._ttft if timed else None,
+            reading.stop_reason,
+            reading.thinking_tokens,
+            reading.server_tools,
+            told and (reading.cached or asks_for_caching(self._request)),
+            reading.cache_miss_reason,
+            reading.inference_geo,
+            self._regional,
+            reading.billable,
             retry_reason=self._retry_reason,
-            rate_limit_headers=self._rate_limit_headers,
-        )
-        if self._fold.message.get("usage") is not None:
-            return self._with_message(call)
-        stop_reason = self._fold.message.get("stop_reason")
-        return call._replace(stop_reason=stop_reason) if isinstance(stop_reason, str) else call
-
-    def _with_message(self, call: Call) -> Call:
-        fold = self._fold
-        message = fold.message if fold.final_usage else _without_output(fold.message)
-        reading = read_message(message, self.model)
-        self._recorder.malformed("usage", reading.malformed)
-        return call._replace(
-            model=reading.model,
-            inferences=reading.inferences,
-            tier=reading.tier,
-            stop_reason=reading.stop_reason,
-            thinking_tokens=reading.thinking_tokens,
-            server_tools=reading.server_tools,
-            cache_asked=reading.cached or asks_for_caching(self._request),
-            cache_miss_reason=reading.cache_miss_reason,
-            inference_geo=reading.inference_geo,
-            billable=reading.billable,
+            estimated_output_tokens=fold.estimated_output_tokens if told and not fold.stopped else 0,
+            rate_limit_headers=self._heading.rate_limit_headers,
+            call_duration_seconds=ended - self._began if timed and last else None,
             estimate=reading.estimate,
-            estimated_output_tokens=0 if fold.stopped else fold.estimated_output_tokens,
+            task=where.task,
         )
+
+    def _reading(self) -> Reading:
+        fold = self._fold
+        reading = read_message(fold.message if fold.final_usage else _without_output(fold.message), self.model)
+        if reading.malformed:
+            self._recorder.malformed("usage", reading.malformed)
+        return reading
 
 
 _NO_BODY = JsonFold()
@@ -253,6 +247,11 @@ def outcome_of(error: BaseException) -> str:
     if names & _TIMEOUTS:
         return TIMEOUT
     return CANCELLED if names & _CANCELLATIONS else CONNECTION_ERROR
+
+
+def _without_usage(model: str, message: dict[str, Any]) -> Reading:
+    stop_reason = message.get("stop_reason")
+    return Reading(model, (), stop_reason=stop_reason if isinstance(stop_reason, str) else "")
 
 
 def _without_output(message: dict[str, Any]) -> dict[str, Any]:

@@ -42,7 +42,7 @@ class BatchLookup:
     def __init__(self, recorder: Recorder) -> None:
         self._recorder = recorder
 
-    def head(self, status: int, headers: Any, path: str, *, buffered: bool) -> None:
+    def head(self, status: int, headers: Any, path: bytes, *, buffered: bool) -> None:
         """Nothing is read from the status and the headers."""
 
     def body(self, content: bytes) -> None:
@@ -77,7 +77,7 @@ class BatchResults:
         self._line: list[bytes] = []
         self.tail: list[bytes] = []
 
-    def head(self, status: int, headers: Any, path: str, *, buffered: bool) -> None:  # noqa: ARG002 - as in Attempt
+    def head(self, status: int, headers: Any, path: bytes, *, buffered: bool) -> None:  # noqa: ARG002 - as in Attempt
         """The response's status and headers came. `buffered`: its body was already read and decompressed."""
         self._reading = status == _OK
         self._inflate = inflater("" if buffered else headers.get("content-encoding", ""))

@@ -88,7 +88,8 @@ class Call(NamedTuple):
     end of this, its last one; None where another attempt may follow. `estimated_output_tokens` is what an unfinished
     stream had surely begun to produce: an estimate, never part of `inferences`. `estimate` says why the dollars are an
     upper bound, where they are (`fallback_credit`, `priority_tier`). `regional` marks a regional endpoint of a cloud
-    platform. `rate_limit_headers` are the `anthropic-ratelimit-*` family as sent, read only when somebody scrapes.
+    platform. `rate_limit_headers` are the `anthropic-ratelimit-*` family as sent, bytes that are read only when
+    somebody scrapes.
     `task` is what the call was made for, where its code said so; it is no label. `bill` is None until the recorder has
     priced the call.
     """
@@ -113,7 +114,7 @@ class Call(NamedTuple):
     requests: int = 1
     retry_reason: str = ""
     estimated_output_tokens: int = 0
-    rate_limit_headers: tuple[tuple[str, str], ...] = ()
+    rate_limit_headers: tuple[tuple[bytes, bytes], ...] = ()
     call_duration_seconds: float | None = None
     estimate: str = ""
     task: Task | None = None

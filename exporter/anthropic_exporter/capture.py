@@ -27,8 +27,9 @@ if TYPE_CHECKING:
 
 Watched = Attempt | BatchResults | BatchLookup
 
+_Sending = tuple[tuple[Any, ...], ...]
 # The attempts that are being sent from here, by recorder: a client may carry the middleware of one recorder twice.
-_sending: ContextVar[tuple[tuple[Any, ...], ...]] = ContextVar("anthropic_exporter_sending", default=())
+_sending: ContextVar[_Sending] = ContextVar("anthropic_exporter_sending", default=())
 
 
 class Capture(Middleware):
@@ -44,11 +45,11 @@ class Capture(Middleware):
         """Pass a sync attempt through, unless a gate stops it."""
         if self.recorder.gates:
             request = self._admitted(request)
-        watched = self._begin(request)
+        outer = _sending.get()
+        watched, inner = self._begin(request, outer)
         if watched is None:
             return call_next(request)
-        outer = _sending.get()
-        _sending.set((*outer, self._name(request)))
+        _sending.set(inner)
         try:
             response = call_next(request)
         except BaseException as error:
@@ -63,11 +64,11 @@ class Capture(Middleware):
         """Pass an async attempt through, unless a gate stops it."""
         if self.recorder.gates:
             request = self._admitted(request)
-        watched = self._begin(request)
+        outer = _sending.get()
+        watched, inner = self._begin(request, outer)
         if watched is None:
             return await call_next(request)
-        outer = _sending.get()
-        _sending.set((*outer, self._name(request)))
+        _sending.set(inner)
         try:
             response = await call_next(request)
         except BaseException as error:
@@ -97,17 +98,16 @@ class Capture(Middleware):
             recorder.failed("gate", error)
         return request
 
-    def _name(self, request: APIRequest) -> tuple[Any, ...]:
-        return (id(self.recorder), request.options.idempotency_key, request.retries_taken, request.url)
-
-    def _begin(self, request: APIRequest) -> Watched | None:
+    def _begin(self, request: APIRequest, outer: _Sending) -> tuple[Watched | None, _Sending]:
+        """What watches this request, and what is being sent from here then."""
         try:
-            if self._name(request) in _sending.get():
-                return None
-            return _watched(self.recorder, request)
+            name = (id(self.recorder), request.options.idempotency_key, request.retries_taken, request.url)
+            if outer and name in outer:
+                return None, outer
+            return _watched(self.recorder, request), (*outer, name)
         except Exception as error:  # noqa: BLE001 - the error boundary
             self._failed("begin", error)
-            return None
+            return None, outer
 
     def _responded(self, watched: Watched, response: Any) -> None:
         try:
@@ -132,22 +132,22 @@ class Capture(Middleware):
 
 def _watched(recorder: Recorder, request: APIRequest) -> Watched | None:
     """What watches this request: an attempt, a reader of batch results, or nothing where nothing is billed."""
-    path = request.url.partition("?")[0]
     if _is_message_request(request):
         return Attempt(recorder, request.json, request.retries_taken, request.options.idempotency_key)
+    path = request.url.partition("?")[0]
     if not is_about_batches(path):
         return None
     batch = batch_of_results(path)
     return BatchResults(recorder, batch) if batch else BatchLookup(recorder)
 
 
-def _path_of(http: Any) -> str:
+def _path_of(http: Any) -> bytes:
     """The path as sent, percent-encoded; empty for a response that another middleware made by itself."""
     try:
-        path: str = http.request.url.raw_path.partition(b"?")[0].decode()
+        path: bytes = http.request.url.raw_path
     except RuntimeError:
-        return ""
-    return path
+        return b""
+    return path.partition(b"?")[0]
 
 
 def instrument(recorder: Recorder) -> Callable[[], None]:
@@ -218,4 +218,5 @@ def _model_of(request: APIRequest) -> str:
 
 def _is_message_request(request: APIRequest) -> bool:
     """Whether this request is billed by the token; count_tokens, batches, files and models are not requests."""
-    return request.url.partition("?")[0].endswith("/v1/messages") and request.method.lower() == "post"
+    url = request.url
+    return (url if "?" not in url else url.partition("?")[0]).endswith("/v1/messages") and request.method.lower() == "post"

@@ -19,6 +19,8 @@ def inflater(encoding: str) -> Inflate | None:
     Raises:
         ValueError: nothing here can read this encoding.
     """
+    if not encoding:
+        return None
     steps = [_inflater(name) for name in reversed(encoding.lower().replace(" ", "").split(",")) if _coded(name)]
     return _chain(steps) if len(steps) > 1 else steps[0] if steps else None
 

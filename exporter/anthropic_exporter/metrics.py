@@ -14,7 +14,7 @@ from .call import SUCCESS, TOKEN_TYPES, Bill, Call, Cost, Tokens
 from .cells import Block, Cells, Reading, width
 from .families import Family
 from .labels import Bounded
-from .rate_limits import RateLimit, rate_limits
+from .rate_limits import RateLimit, RateLimitHeaders, rate_limits
 from .sliding import SlidingMax
 
 _LIMITS = {
@@ -85,7 +85,7 @@ class Metrics:
         self._places: dict[tuple[str, str], Place] = {}
         self._speed: dict[str, Block] = {}
         self._counters: dict[tuple[str, tuple[str, ...]], Block] = {}
-        self._rate_limit_headers: dict[str, tuple[float, tuple[tuple[str, str], ...]]] = {}
+        self._rate_limit_headers: dict[str, tuple[float, RateLimitHeaders]] = {}
         self._last_record = 0.0
 
     # -- label sets

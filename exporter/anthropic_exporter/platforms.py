@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from urllib.parse import unquote
 
-_FIRST_PARTY = "/v1/messages"
+_FIRST_PARTY = b"/v1/messages"
 
 
-def is_regional(path: str) -> bool:
+def is_regional(path: bytes) -> bool:
     """Whether a request went to a regional endpoint of Bedrock or Google Cloud, which costs 10 % more.
 
     On Google Cloud the location stands in the path; every location but `global` is regional, `us` and `eu` too. On
@@ -18,11 +18,11 @@ def is_regional(path: str) -> bool:
     endpoints, read 2026-11-21.
 
     Args:
-        path: the path of the request's URL as sent, percent-encoded.
+        path: the path of the request's URL as sent, percent-encoded, without its query.
     """
     if path.endswith(_FIRST_PARTY):
         return False
-    parts = [unquote(part) for part in path.split("/")]
+    parts = [unquote(part) for part in path.decode("latin-1").split("/")]
     if "locations" in parts[:-1] and "publishers" in parts:
         return parts[parts.index("locations") + 1] != "global"
     if "model" in parts[:-1] and parts[-1].startswith("invoke"):

@@ -9,7 +9,10 @@ import datetime as dt
 from collections.abc import Iterable
 from typing import NamedTuple
 
-_PREFIXES = ("anthropic-ratelimit-", "anthropic-priority-", "anthropic-fast-")
+#: Names (lower case) and values of rate-limit headers, as they came.
+RateLimitHeaders = tuple[tuple[bytes, bytes], ...]
+#: What the names of the family begin with.
+PREFIXES = (b"anthropic-ratelimit-", b"anthropic-priority-", b"anthropic-fast-")
 
 
 class RateLimit(NamedTuple):
@@ -21,21 +24,17 @@ class RateLimit(NamedTuple):
     reset_timestamp_seconds: float | None = None
 
 
-def rate_limits(headers: Iterable[tuple[str, str]]) -> list[RateLimit]:
+def rate_limits(headers: Iterable[tuple[bytes, bytes]]) -> list[RateLimit]:
     """One entry a resource, `priority_*` and `fast_*` where they were sent. Resets are RFC 3339 times on the wire."""
     found: dict[str, RateLimit] = {}
-    for name, value in headers:
+    for raw_name, raw_value in headers:
+        name, value = raw_name.decode("latin-1"), raw_value.decode("latin-1")
         resource, _, part = name.rpartition("-")
         family, _, rest = resource.removeprefix("anthropic-").partition("-")
         resource = (rest if family == "ratelimit" else f"{family}_{rest}").replace("-", "_")
         limit = found.get(resource) or RateLimit(resource)
         found[resource] = _with_part(limit, part, value)
     return list(found.values())
-
-
-def is_rate_limit_header(name: str) -> bool:
-    """Whether a lower-case response header belongs to the rate-limit family."""
-    return name.startswith(_PREFIXES)
 
 
 def _with_part(limit: RateLimit, part: str, value: str) -> RateLimit:

@@ -56,19 +56,19 @@ def read_message(message: Mapping[str, Any], asked_model: str) -> Reading:
     """Read a message: the JSON body of a response, or a stream folded into one (`fold_event`)."""
     malformed: list[str] = []
     usage = _mapping(message, "usage", malformed)
-    model = _text(message.get("model")) or asked_model
+    said, used = message.get, usage.get
+    model, stop_reason = _text(said("model")) or asked_model, _text(said("stop_reason"))
     inferences = _inferences(usage, model, malformed)
-    stop_reason = _text(message.get("stop_reason"))
     return Reading(
         model,
         inferences,
         _tier(usage),
         stop_reason,
-        _count(_mapping(usage, "output_tokens_details", malformed), "thinking_tokens", malformed),
-        _server_tools(usage, malformed) if usage.get("server_tool_use") else (),
-        any(i.tokens[1] or i.tokens[2] or i.tokens[3] for i in inferences),
-        _cache_miss_reason(message) if message.get("diagnostics") else "",
-        _text(usage.get("inference_geo")),
+        _thinking_tokens(usage, malformed) if used("output_tokens_details") is not None else 0,
+        _server_tools(usage, malformed) if used("server_tool_use") else (),
+        _touched_cache(inferences),
+        _cache_miss_reason(message) if said("diagnostics") else "",
+        _text(used("inference_geo")),
         stop_reason != "refusal" or _refusal_is_billed(message, inferences),
         _estimate(usage),
         tuple(malformed),
@@ -128,29 +128,41 @@ def error_type(body: Any, status: int) -> str:
 def _inferences(usage: Mapping[str, Any], model: str, malformed: list[str]) -> tuple[Inference, ...]:
     """`usage.iterations`, where present, is the record of what is billed, each entry on its own model."""
     iterations = usage.get("iterations")
-    if not iterations:
-        return (Inference(model, _tokens(usage, malformed)),)
-    entries = [entry for entry in _list(iterations) if isinstance(entry, Mapping)]
-    if len(entries) != len(_list(iterations)) or not entries:
-        malformed.append("iterations")
-    if entries:
-        return tuple(Inference(_text(e.get("model")) or model, _tokens(e, malformed)) for e in entries)
+    if iterations:
+        entries = [entry for entry in _list(iterations) if isinstance(entry, dict)]
+        if len(entries) != len(_list(iterations)) or not entries:
+            malformed.append("iterations")
+        if entries:
+            return tuple(Inference(_text(e.get("model")) or model, _tokens(e, malformed)) for e in entries)
     return (Inference(model, _tokens(usage, malformed)),)
 
 
 def _tokens(usage: Mapping[str, Any], malformed: list[str]) -> Tokens:
     """The partition. Writes without a TTL split are 5m; a split wins over the total, a remainder of the total is 5m."""
-    written = _count(usage, "cache_creation_input_tokens", malformed)
-    split = _mapping(usage, "cache_creation", malformed)
-    write_5m = _count(split, "ephemeral_5m_input_tokens", malformed)
-    write_1h = _count(split, "ephemeral_1h_input_tokens", malformed)
+    write_5m, write_1h = _count(usage, "cache_creation_input_tokens", malformed), 0
+    if usage.get("cache_creation") is not None:
+        split = _mapping(usage, "cache_creation", malformed)
+        told_5m = _count(split, "ephemeral_5m_input_tokens", malformed)
+        write_1h = _count(split, "ephemeral_1h_input_tokens", malformed)
+        write_5m = max(told_5m, write_5m - write_1h)
     return Tokens(
         _count(usage, "input_tokens", malformed),
         _count(usage, "cache_read_input_tokens", malformed),
-        write_5m + max(0, written - write_5m - write_1h),
+        write_5m,
         write_1h,
         _count(usage, "output_tokens", malformed),
     )
+
+
+def _touched_cache(inferences: tuple[Inference, ...]) -> bool:
+    for _, tokens in inferences:
+        if tokens[1] or tokens[2] or tokens[3]:
+            return True
+    return False
+
+
+def _thinking_tokens(usage: Mapping[str, Any], malformed: list[str]) -> int:
+    return _count(_mapping(usage, "output_tokens_details", malformed), "thinking_tokens", malformed)
 
 
 def _count(usage: Mapping[str, Any], key: str, malformed: list[str]) -> int:
@@ -177,9 +189,10 @@ def _mapping(parent: Mapping[str, Any], key: str, malformed: list[str]) -> Mappi
 def _estimate(usage: Mapping[str, Any]) -> str:
     """Why the list price is more than the bill will be, where the response says so; the amount is not in it."""
     credit = usage.get("fallback_credit")
-    status = credit.get("status") if isinstance(credit, Mapping) else None
-    if (status.get("type") if isinstance(status, Mapping) else status) == "redeemed":
-        return "fallback_credit"
+    if isinstance(credit, dict):
+        status = credit.get("status")
+        if (status.get("type") if isinstance(status, dict) else status) == "redeemed":
+            return "fallback_credit"
     return "priority_tier" if usage.get("service_tier") == "priority" else ""
 
 

@@ -23,13 +23,13 @@ _FOLDED = (b"message_start", b"message_delta")
 # The end of the delta's own type, behind that of the event; the text's key stands between it and the text. The server
 # pads events with spaces behind the text, so that their length says nothing.
 _DELTA_TYPE = b'_delta"'
-_BEHIND_THE_EVENTS_TYPE = 40
+_BEHIND_THE_EVENTS_TYPE = 66
 _TYPE_AND_KEY_BYTES = 17
 _BYTES_A_TOKEN = 4  # of English text
 _STATUS_OF_A_FAILURE = 500
 
-Event = tuple[bytes, bytes]
-Splitter = Callable[[bytes], tuple[list[Event], bytes]]
+#: Bytes into whole server-sent events, without the empty line behind each, and what is left.
+Splitter = Callable[[bytes], tuple[list[bytes], bytes]]
 
 
 class StreamFold:
@@ -67,20 +67,17 @@ class StreamFold:
 
     def _read(self, chunk: bytes) -> None:
         events, self._rest = self._split(self._rest + chunk)
-        deltas: list[bytes] = []  # since the server last counted: in a stream that ends well, none has to be looked at
-        for name, data in events:
-            if name == _DELTA:
-                deltas.append(data)
-                continue
+        others = [(index, event) for index, event in enumerate(events) if not event.startswith(_DELTA_LINE)]
+        if len(others) < len(events):
+            self.started_content = True
+        uncounted = 0  # deltas from here on; in a stream that ends well, no delta has to be looked at
+        for index, event in others:
             try:
-                if self._counts_output(name, data):
-                    self.started_content = self.started_content or bool(deltas)
-                    deltas.clear()
+                if self._counts_output(*_name_and_data(event)):
+                    uncounted = index
             except ValueError:
                 self.malformed += 1
-        if deltas:
-            self.started_content = True
-            self.estimated_output_tokens += sum(map(_estimated_tokens, deltas))
+        self.estimated_output_tokens += sum([_estimated_tokens(event) for event in events[uncounted:]])
 
     def compact(self) -> None:
         """Read what `tail` holds, so that it stays short."""
@@ -98,13 +95,15 @@ class StreamFold:
             self.feed(kept)
 
     def _counts_output(self, name: bytes, data: bytes) -> bool:
-        """Read an event that is no content delta. True where the server counted the output up to here."""
+        """Read an event that does not begin as content deltas do. True where the server counted the output up to here."""
         if name in _FOLDED:
             return self._fold(_object(data), final=name == b"message_delta")
         if name == b"message_stop":
             self.stopped = True
         elif name == b"error":
             self.error = error_type(_object(data), _STATUS_OF_A_FAILURE)
+        elif name == _DELTA:
+            self.started_content = True
         return False
 
     def _fold(self, event: dict[str, Any], *, final: bool) -> bool:
@@ -154,29 +153,27 @@ def aws_stream(encoding: str) -> StreamFold:
 
     buffer = EventStreamBuffer()
 
-    def split(data: bytes) -> tuple[list[Event], bytes]:
+    def split(data: bytes) -> tuple[list[bytes], bytes]:
         buffer.add_data(data)
-        return list(_aws_events(buffer)), b""
+        return [b"event: %b\ndata: %b" % event for event in _aws_events(buffer)], b""
 
     return StreamFold(split, inflater(encoding))
 
 
-def split_sse(data: bytes) -> tuple[list[Event], bytes]:
+def split_sse(data: bytes) -> tuple[list[bytes], bytes]:
     """Complete events of `data`, and the bytes after the last of them. Line ends may be LF, CRLF or CR."""
     held = b""
     if b"\r" in data:
         if data.endswith(b"\r"):
             data, held = data[:-1], b"\r"
         data = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
-    *blocks, rest = data.split(b"\n\n")
-    return [
-        (_DELTA, block[len(_DELTA_LINE) :]) if block.startswith(_DELTA_LINE) else _sse_event(block) for block in blocks
-    ], rest + held
+    *events, rest = data.split(b"\n\n")
+    return events, rest + held
 
 
-def _sse_event(block: bytes) -> Event:
+def _name_and_data(event: bytes) -> tuple[bytes, bytes]:
     name, data = b"", []
-    for line in block.split(b"\n"):
+    for line in event.split(b"\n"):
         if line.startswith(b"event:"):
             name = line[6:].strip()
         elif line.startswith(b"data:"):
@@ -184,26 +181,34 @@ def _sse_event(block: bytes) -> Event:
     return name, b"\n".join(data)
 
 
-def _aws_events(messages: Iterable[Any]) -> Iterator[Event]:
+def _aws_events(messages: Iterable[Any]) -> Iterator[tuple[bytes, bytes]]:
     for message in messages:
         if message.headers.get(":message-type") == "event":
             data = base64.b64decode(_object(message.payload).get("bytes", b""))
-            yield str(_object(data).get("type")).encode(), data
+            yield str(_object(data).get("type")).encode(), data.replace(b"\n", b" ")
         else:  # an exception or error frame: named by its headers, the SDK raises it as an error event
             kind = message.headers.get(":exception-type") or message.headers.get(":error-code")
             yield b"error", json.dumps({"error": {"type": kind}}).encode()
 
 
 def _estimated_tokens(delta: bytes) -> int:
-    """About the tokens of one content delta: at least one, unless it is a signature, which has none."""
+    """About the tokens of an event: none but in a content delta, at least one there, unless it is a signature."""
+    if not delta.startswith(_DELTA_LINE) and _name_and_data(delta)[0] != _DELTA:
+        return 0
     kind = delta.find(_DELTA_TYPE, _BEHIND_THE_EVENTS_TYPE)
     if delta.endswith(b"signature", 0, max(kind, 0)):
         return 0
     return max(1, (delta.rfind(b'"') - kind - _TYPE_AND_KEY_BYTES) // _BYTES_A_TOKEN)
 
 
+_decoded = json.JSONDecoder().decode
+
+
 def _object(data: bytes) -> dict[str, Any]:
-    value = json.loads(data)
+    try:
+        value = _decoded(data.decode())  # `json.loads` looks for UTF-16 and UTF-32 first
+    except UnicodeDecodeError:
+        value = json.loads(data)
     if not isinstance(value, dict):
         raise ValueError("an event's data is no JSON object")  # noqa: TRY004 - malformed data, not a wrong argument
     return value

@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import sys
 from collections.abc import AsyncIterator, Iterator
+from itertools import filterfalse, islice
 from typing import Any
 
 from .attempt import Attempt
@@ -56,11 +57,12 @@ class _SyncTee(_Tee):
                 if seen_enough:
                     break
             tail = attempt.tail
-            for chunk in iterator:
-                tail.append(chunk)
-                if len(tail) >= COMPACT_CHUNKS:
-                    tail = attempt.compact()
-                yield chunk
+            while True:
+                # `append` returns None, so that every chunk is kept and handed on without a step of Python.
+                yield from filterfalse(tail.append, islice(iterator, COMPACT_CHUNKS))
+                if len(tail) < COMPACT_CHUNKS:
+                    break
+                tail = attempt.compact()
         except GeneratorExit:
             raise
         except BaseException as error:
