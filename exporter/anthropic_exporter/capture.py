@@ -218,5 +218,5 @@ def _model_of(request: APIRequest) -> str:
 
 def _is_message_request(request: APIRequest) -> bool:
     """Whether this request is billed by the token; count_tokens, batches, files and models are not requests."""
-    url = request.url
-    return (url if "?" not in url else url.partition("?")[0]).endswith("/v1/messages") and request.method.lower() == "post"
+    path = request.url.partition("?")[0]
+    return path.endswith("/v1/messages") and request.method.lower() == "post"

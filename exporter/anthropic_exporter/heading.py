@@ -1,4 +1,4 @@
-"""What an attempt needs of a response's headers, picked out in one pass over what came: an API response has 25 of them."""
+"""What an attempt needs of a response's headers, picked out in one pass: an API response has some 25 of them."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import NamedTuple
 
 from .rate_limits import PREFIXES, RateLimitHeaders
 
-_WANTED = frozenset({b"content-type", b"content-encoding", b"x-should-retry"})
-_FAMILY = b"anthropic-"
+_TYPE, _ENCODING, _RETRY = b"content-type", b"content-encoding", b"x-should-retry"
+_MOST_NAMES = 1000
 
 
 class Heading(NamedTuple):
@@ -25,12 +25,29 @@ NO_HEADING = Heading("", "", "", ())
 
 def heading(headers: Iterable[tuple[bytes, bytes]]) -> Heading:
     """Pick the headers out. Names in any case."""
-    found, limits = {}, []
-    for raw_name, value in headers:
-        name = raw_name.lower()
-        if name in _WANTED:
-            found[name] = value.decode("latin-1")
-        elif name[: len(_FAMILY)] == _FAMILY and name.startswith(PREFIXES):
-            limits.append((name, value))
-    get = found.get
-    return Heading(get(b"content-type", ""), get(b"content-encoding", ""), get(b"x-should-retry", ""), tuple(limits))
+    found: dict[bytes, bytes] = {}
+    for name, value in headers:
+        wanted = _wanted.get(name)
+        if wanted is None:
+            wanted = _look_at(name)
+        if wanted:
+            found[wanted] = value
+    take = found.pop
+    return Heading(
+        take(_TYPE, b"").decode("latin-1"),
+        take(_ENCODING, b"").decode("latin-1"),
+        take(_RETRY, b"").decode("latin-1"),
+        tuple(found.items()),
+    )
+
+
+# Names as servers spell them, each with its lower case where it is wanted, else empty: looking at a name is done once.
+_wanted: dict[bytes, bytes] = {}
+
+
+def _look_at(name: bytes) -> bytes:
+    lower = name.lower()
+    wanted = lower if lower in (_TYPE, _ENCODING, _RETRY) or lower.startswith(PREFIXES) else b""
+    if len(_wanted) < _MOST_NAMES:
+        _wanted[name] = wanted
+    return wanted

@@ -155,10 +155,7 @@ def _tokens(usage: Mapping[str, Any], malformed: list[str]) -> Tokens:
 
 
 def _touched_cache(inferences: tuple[Inference, ...]) -> bool:
-    for _, tokens in inferences:
-        if tokens[1] or tokens[2] or tokens[3]:
-            return True
-    return False
+    return any([tokens[1] or tokens[2] or tokens[3] for _, tokens in inferences])  # noqa: C419 - a list of one is faster
 
 
 def _thinking_tokens(usage: Mapping[str, Any], malformed: list[str]) -> int:

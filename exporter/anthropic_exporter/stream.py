@@ -95,7 +95,7 @@ class StreamFold:
             self.feed(kept)
 
     def _counts_output(self, name: bytes, data: bytes) -> bool:
-        """Read an event that does not begin as content deltas do. True where the server counted the output up to here."""
+        """Read one of the other events. True where the server counted the output up to here."""
         if name in _FOLDED:
             return self._fold(_object(data), final=name == b"message_delta")
         if name == b"message_stop":
