@@ -10,13 +10,13 @@ from prometheus_client.registry import Collector, CollectorRegistry
 from .cells import Reading
 from .errors import ConfigurationError
 from .families import COUNTER, FAMILIES, HISTOGRAM, Family
-from .render import Readings, format_value
+from .render import format_value
 
 
 class ReadingsCollector(Collector):
     """A prometheus_client collector over a function that reads all series."""
 
-    def __init__(self, read: Callable[[], Readings]) -> None:
+    def __init__(self, read: Callable[[], dict[str, list[Reading]]]) -> None:
         self._read = read
 
     def describe(self) -> Iterator[Metric]:

@@ -19,7 +19,7 @@ from . import families as f
 from .__about__ import __version__, installed
 from .attribution import Attribution, current
 from .call import BLOCKED, Bill, Call
-from .cells import Reading
+from .cells import Reading, Snapshot
 from .collector import ReadingsCollector, register
 from .inflight import Inflight, Started, by_place
 from .live_prices import LivePrices
@@ -224,20 +224,21 @@ class Recorder:
 
     def read(self) -> dict[str, list[Reading]]:
         """Every series, by family name, as of now."""
+        return self._snapshot().readings()
+
+    def render(self, *, openmetrics: bool = False) -> bytes:
+        """The whole exposition, as /metrics serves it."""
+        snapshot = self._snapshot()
+        return self._renderer.openmetrics(snapshot) if openmetrics else self._renderer.text(snapshot)
+
+    def _snapshot(self) -> Snapshot:
         self._live.refresh()
         with self._lock:
             self._give_up()
             self._drain_locked()
-            found = self._metrics.cells.read()
-            found.update(self._metrics.gauges())
-            found.update(self._process_gauges())
+            blocks, gauges = self._metrics.cells.copy(), {**self._metrics.gauges(), **self._process_gauges()}
         self._say()
-        return found
-
-    def render(self, *, openmetrics: bool = False) -> bytes:
-        """The whole exposition, as /metrics serves it."""
-        readings = self.read()
-        return self._renderer.openmetrics(readings) if openmetrics else self._renderer.text(readings)
+        return Snapshot(blocks, self._metrics.cells.series, gauges)
 
     # -- the door's inside
 
