@@ -49,6 +49,19 @@ JSON = json.dumps(MESSAGE).encode()
 CHUNKS = [f"event: {name}\ndata: {json.dumps({'type': name, **data})}\n\n".encode() for name, data in events()]
 
 
+#: As many headers as the API sends, so that looking through them has its price.
+HEADERS = {
+    "request-id": "req_1",
+    "anthropic-organization-id": "org_1",
+    **{
+        f"anthropic-ratelimit-{resource}-{part}": value
+        for resource in ("requests", "tokens", "input-tokens", "output-tokens")
+        for part, value in (("limit", "400000"), ("remaining", "399000"), ("reset", "2026-11-25T00:00:00Z"))
+    },
+    **{f"x-other-{number}": "of the servers in between" for number in range(9)},
+}
+
+
 class Body(httpx2.SyncByteStream):
     def __iter__(self):
         yield from CHUNKS
@@ -56,8 +69,8 @@ class Body(httpx2.SyncByteStream):
 
 def answer(request):
     if b'"stream":true' in request.content.replace(b" ", b""):
-        return httpx2.Response(200, headers={"content-type": "text/event-stream"}, stream=Body())
-    return httpx2.Response(200, headers={"content-type": "application/json"}, content=JSON)
+        return httpx2.Response(200, headers={**HEADERS, "content-type": "text/event-stream"}, stream=Body())
+    return httpx2.Response(200, headers={**HEADERS, "content-type": "application/json"}, content=JSON)
 
 
 class Nothing(Middleware):

@@ -1,15 +1,19 @@
-"""YAML that remembers where each mapping stood, so that a mistake can be named by file, line and key."""
+"""YAML that remembers where each mapping stood, so that a mistake can be named by file, line and key.
+
+PyYAML is imported by the first file that is read, not by everybody who imports the library: it takes as long as all of
+the library's own modules together (`bench/footprint.py`).
+"""
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
-from typing import Any
-
-import yaml
+from typing import TYPE_CHECKING, Any
 
 from .errors import ConfigurationError
 
-_Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+if TYPE_CHECKING:
+    import yaml
 
 
 class Mapping(dict[str, Any]):
@@ -18,11 +22,21 @@ class Mapping(dict[str, Any]):
     lines: dict[str, int]
 
 
-class _MarkedLoader(_Loader):  # type: ignore[misc]
+@functools.cache
+def _loader() -> Any:
     """The safe loader, but a mapping keeps its lines and a repeated key is a mistake."""
+    import yaml  # noqa: PLC0415 - see above
+
+    class MarkedLoader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
+        pass
+
+    MarkedLoader.add_constructor("tag:yaml.org,2002:map", _construct)
+    return MarkedLoader
 
 
 def _construct(loader: Any, node: yaml.MappingNode) -> Mapping:
+    import yaml  # noqa: PLC0415 - it is there by now
+
     mapping = Mapping()
     mapping.lines = {}
     for key_node, value_node in node.value:
@@ -36,17 +50,16 @@ def _construct(loader: Any, node: yaml.MappingNode) -> Mapping:
     return mapping
 
 
-_MarkedLoader.add_constructor("tag:yaml.org,2002:map", _construct)
-
-
 def load(path: Path) -> Mapping:
     """Read a YAML file whose root is a mapping.
 
     Raises:
         ConfigurationError: the file cannot be read, is not YAML, or its root is no mapping; names file and line.
     """
+    import yaml  # noqa: PLC0415 - see above
+
     try:
-        root = yaml.load(path.read_text(encoding="utf-8"), Loader=_MarkedLoader)  # noqa: S506 - derives from the safe loader
+        root = yaml.load(path.read_text(encoding="utf-8"), Loader=_loader())  # noqa: S506 - derives from the safe loader
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigurationError(
             f"{path}: cannot be read: {getattr(error, 'strerror', None) or 'not UTF-8'}"
