@@ -113,13 +113,13 @@ def test_rate_limit_headers_become_gauges(recorder, samples, call):
     recorder.record(
         call(
             input=1,
-            rate_limit_headers=(
-                (b"anthropic-ratelimit-input-tokens-limit", b"2000000"),
-                (b"anthropic-ratelimit-input-tokens-remaining", b"1999000"),
-                (b"anthropic-ratelimit-input-tokens-reset", b"2026-11-21T12:00:30Z"),
-                (b"anthropic-priority-output-tokens-remaining", b"12"),
-                (b"anthropic-ratelimit-requests-limit", b"not a number"),
-            ),
+            rate_limit_headers={
+                b"anthropic-ratelimit-input-tokens-limit": b"2000000",
+                b"anthropic-ratelimit-input-tokens-remaining": b"1999000",
+                b"anthropic-ratelimit-input-tokens-reset": b"2026-11-21T12:00:30Z",
+                b"anthropic-priority-output-tokens-remaining": b"12",
+                b"anthropic-ratelimit-requests-limit": b"not a number",
+            },
         )
     )
     assert samples("anthropic_ratelimit_limit", resource="input_tokens") == 2_000_000

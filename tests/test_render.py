@@ -26,7 +26,7 @@ def busy(recorder, call):
                     server_tools=(("web_search", 2),),
                     retry_reason="overloaded_error",
                     time_to_first_token_seconds=0.3,
-                    rate_limit_headers=((b"anthropic-ratelimit-tokens-remaining", b"5"),),
+                    rate_limit_headers={b"anthropic-ratelimit-tokens-remaining": b"5"},
                 )
             )
     recorder.record(call(model="claude-unheard-of", output=1))

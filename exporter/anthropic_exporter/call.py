@@ -6,6 +6,8 @@ this size is built four times faster (`bench/record.py`).
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import NamedTuple
 
 #: Outcomes of our own; every other outcome is the API's own `error.type` (docs: errors, read 2026-11-21).
@@ -79,6 +81,9 @@ class Task(NamedTuple):
     max_usd: float | None = None
 
 
+_NONE: Mapping[bytes, bytes] = MappingProxyType({})
+
+
 class Call(NamedTuple):
     """One HTTP attempt, or one batch result. Frozen; the only value that crosses from capture to metrics.
 
@@ -88,8 +93,8 @@ class Call(NamedTuple):
     end of this, its last one; None where another attempt may follow. `estimated_output_tokens` is what an unfinished
     stream had surely begun to produce: an estimate, never part of `inferences`. `estimate` says why the dollars are an
     upper bound, where they are (`fallback_credit`, `priority_tier`). `regional` marks a regional endpoint of a cloud
-    platform. `rate_limit_headers` are the `anthropic-ratelimit-*` family as sent, bytes that are read only when
-    somebody scrapes.
+    platform. `rate_limit_headers` are the `anthropic-ratelimit-*` family as sent, by lower-case name; bytes that
+    are read only when somebody scrapes.
     `task` is what the call was made for, where its code said so; it is no label. `bill` is None until the recorder has
     priced the call.
     """
@@ -114,7 +119,7 @@ class Call(NamedTuple):
     requests: int = 1
     retry_reason: str = ""
     estimated_output_tokens: int = 0
-    rate_limit_headers: tuple[tuple[bytes, bytes], ...] = ()
+    rate_limit_headers: Mapping[bytes, bytes] = _NONE
     call_duration_seconds: float | None = None
     estimate: str = ""
     task: Task | None = None

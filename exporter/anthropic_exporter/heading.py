@@ -20,7 +20,7 @@ class Heading(NamedTuple):
     rate_limit_headers: RateLimitHeaders
 
 
-NO_HEADING = Heading("", "", "", ())
+NO_HEADING = Heading("", "", "", {})
 
 
 def heading(headers: Iterable[tuple[bytes, bytes]]) -> Heading:
@@ -37,7 +37,7 @@ def heading(headers: Iterable[tuple[bytes, bytes]]) -> Heading:
         take(_TYPE, b"").decode("latin-1"),
         take(_ENCODING, b"").decode("latin-1"),
         take(_RETRY, b"").decode("latin-1"),
-        tuple(found.items()),
+        found,
     )
 
 

@@ -57,13 +57,17 @@ class Place(NamedTuple):
 
 
 class Slot(NamedTuple):
-    """Where a call of certain labels is written, found with one lookup. Its labels are bounded."""
+    """Where a call of certain labels is written, found with one lookup. Its labels are bounded.
+
+    `stop_reasons` are the blocks of those that such calls had.
+    """
 
     place: Place
     user: str
     tier: str
     requests: Block
     spend: Block
+    stop_reasons: dict[str, Block]
 
 
 class Metrics:
@@ -128,7 +132,7 @@ class Metrics:
         else:
             requests = [0.0]
         place, spend = self._place(model, feature), self._spend_block(model, feature, user, tier)
-        slot = Slot(place, user, tier, requests, spend)
+        slot = Slot(place, user, tier, requests, spend, {})
         if call.requests and key == (model, feature, user, tier, outcome):
             self._slots[key] = slot
         return slot
@@ -198,8 +202,9 @@ class Metrics:
             self._write_times(call, slot.place)
         if call.inferences:
             self._write_spend(call, bill, slot, int(now))
-        if call.stop_reason:
-            self._counter(f.STOP_REASONS, (slot.place.model, slot.place.feature, call.stop_reason))[0] += 1.0
+        stop_reason = call.stop_reason
+        if stop_reason:
+            (slot.stop_reasons.get(stop_reason) or self._stop_reason(slot, stop_reason))[0] += 1.0
         if call.rate_limit_headers:
             self._keep_rate_limits(slot.place.model, call)
         if call.retry_reason or call.cache_miss_reason or call.server_tools or call.estimated_output_tokens:
@@ -207,6 +212,12 @@ class Metrics:
         if call.estimate:
             self.count(f.ESTIMATED_COST, (slot.place.model, slot.place.feature, call.estimate), bill.total_usd)
         return slot
+
+    def _stop_reason(self, slot: Slot, stop_reason: str) -> Block:
+        block = self._counter(f.STOP_REASONS, (slot.place.model, slot.place.feature, stop_reason))
+        if self._bounds["stop_reason"].fold(stop_reason) == stop_reason:  # each record of a folded one is an overflow
+            slot.stop_reasons[stop_reason] = block
+        return block
 
     def _write_times(self, call: Call, place: Place) -> None:
         seconds, first, whole = call.duration_seconds, call.time_to_first_token_seconds, call.call_duration_seconds
@@ -233,8 +244,8 @@ class Metrics:
 
     def _keep_rate_limits(self, model: str, call: Call) -> None:
         """Keep the newest: a long stream ends with headers that are as old as its beginning."""
-        at, _ = self._rate_limit_headers.get(model, (0.0, ()))
-        if call.started_at >= at:
+        kept = self._rate_limit_headers.get(model)
+        if kept is None or call.started_at >= kept[0]:
             self._rate_limit_headers[model] = (call.started_at, call.rate_limit_headers)
 
     def _write_spend(self, call: Call, bill: Bill, slot: Slot, second: int) -> None:

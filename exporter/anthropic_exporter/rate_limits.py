@@ -6,11 +6,11 @@ Source: platform.claude.com/docs, rate limits, response headers, read 2026-11-21
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterable
+from collections.abc import Mapping
 from typing import NamedTuple
 
-#: Names (lower case) and values of rate-limit headers, as they came.
-RateLimitHeaders = tuple[tuple[bytes, bytes], ...]
+#: Rate-limit headers by lower-case name, as they came.
+RateLimitHeaders = Mapping[bytes, bytes]
 #: What the names of the family begin with.
 PREFIXES = (b"anthropic-ratelimit-", b"anthropic-priority-", b"anthropic-fast-")
 
@@ -24,10 +24,10 @@ class RateLimit(NamedTuple):
     reset_timestamp_seconds: float | None = None
 
 
-def rate_limits(headers: Iterable[tuple[bytes, bytes]]) -> list[RateLimit]:
+def rate_limits(headers: RateLimitHeaders) -> list[RateLimit]:
     """One entry a resource, `priority_*` and `fast_*` where they were sent. Resets are RFC 3339 times on the wire."""
     found: dict[str, RateLimit] = {}
-    for raw_name, raw_value in headers:
+    for raw_name, raw_value in headers.items():
         name, value = raw_name.decode("latin-1"), raw_value.decode("latin-1")
         resource, _, part = name.rpartition("-")
         family, _, rest = resource.removeprefix("anthropic-").partition("-")
