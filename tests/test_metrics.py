@@ -135,3 +135,5 @@ def test_words_of_the_server_are_bounded(recorder, samples, call):
     assert samples("anthropic_stop_reasons_total") == 60
     assert samples("anthropic_stop_reasons_total", stop_reason="other") == 10
     assert samples("anthropic_exporter_label_overflow_total", label="stop_reason") == 10
+    recorder.record(call(input=1, stop_reason="reason-59"))
+    assert samples("anthropic_exporter_label_overflow_total", label="stop_reason") == 11

@@ -206,8 +206,8 @@ _decoded = json.JSONDecoder().decode
 
 def _object(data: bytes) -> dict[str, Any]:
     try:
-        value = _decoded(data.decode())  # `json.loads` looks for UTF-16 and UTF-32 first
-    except UnicodeDecodeError:
+        value = _decoded(data.decode())
+    except ValueError:  # in another encoding, perhaps: `json.loads` looks for those first, and takes longer
         value = json.loads(data)
     if not isinstance(value, dict):
         raise ValueError("an event's data is no JSON object")  # noqa: TRY004 - malformed data, not a wrong argument
