@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import importlib
 import threading
 import time
 
 import anthropic
 import pytest
 
+from anthropic_exporter import stream as streams
+from anthropic_exporter import tee as tees
 from anthropic_exporter.simulator.fake_api import Chunk, Scripted
 from anthropic_exporter.simulator.fake_api.wire import event
 from bodies import ASK, MODEL, USAGE, answer, delta, events, streamed
@@ -20,6 +23,42 @@ PARTS = events(deltas=40)
 #: Up to the eleventh event: `message_start`, the block's start, a ping and eight deltas of six letters.
 BEGUN = PARTS[:11]
 SSE = {"content-type": "text/event-stream; charset=utf-8"}
+
+
+LIBRARY = "httpx2" if hasattr(anthropic._base_client, "httpx2") else "httpx"
+
+
+class Stream(importlib.import_module(LIBRARY).SyncByteStream):
+    def __init__(self, chunks):
+        self.chunks = chunks
+
+    def __iter__(self):
+        yield from self.chunks
+
+
+class Watching:
+    """What the tee tells an attempt, with a real fold that keeps everything from the first chunk on."""
+
+    def __init__(self, fold):
+        self.fold = fold
+
+    @property
+    def tail(self):
+        return self.fold.tail
+
+    def feed(self, chunk):
+        self.fold.feed(chunk)
+        return True
+
+    def compact(self):
+        self.fold.compact()
+        return self.fold.tail
+
+    def ended(self):
+        self.closed()
+
+    def closed(self):
+        self.fold.tail.clear()
 
 
 def endless():
@@ -165,6 +204,19 @@ class TestSync:
         fake_api.push(streamed(events(deltas=700)))
         assert len(list(client.messages.create(**ASK, stream=True))) == 705  # the SDK keeps the ping to itself
         assert samples("anthropic_tokens_total", type="output") == 50
+
+    @pytest.mark.parametrize("length", [1, 511, 512, 513, 514, 1024, 1026, 1027, 5000])
+    @pytest.mark.parametrize("fold", [streams.sse_stream(""), streams.JsonFold()])
+    def test_every_chunk_is_handed_on_however_many_there_are(self, length, fold):
+        chunks = [b"%d" % number for number in range(length)]
+        assert list(tees.tee(Stream(chunks), Watching(fold), LIBRARY)) == chunks
+
+    def test_every_chunk_is_handed_on_though_somebody_ended_the_attempt_meanwhile(self):
+        chunks, watching = [b"%d" % number for number in range(2000)], Watching(streams.JsonFold())
+        passed = iter(tees.tee(Stream(chunks), watching, LIBRARY))
+        begun = [next(passed) for _ in range(700)]
+        watching.tail.clear()
+        assert [*begun, *passed] == chunks
 
     def test_warming_the_cache_is_kept_out_of_all_latencies(self, fake_api, client, samples):
         fake_api.push(answer(USAGE | {"output_tokens": 0}, content=[], stop_reason="max_tokens"))

@@ -57,12 +57,13 @@ class _SyncTee(_Tee):
                 if seen_enough:
                     break
             tail = attempt.tail
-            while True:
-                # `append` returns None, so that every chunk is kept and handed on without a step of Python.
+            for chunk in iterator:
+                tail.append(chunk)
+                yield chunk
+                # `append` returns None, so that each of these is kept and handed on without a step of Python.
                 yield from filterfalse(tail.append, islice(iterator, COMPACT_CHUNKS))
-                if len(tail) < COMPACT_CHUNKS:
-                    break
-                tail = attempt.compact()
+                if len(tail) >= COMPACT_CHUNKS:
+                    tail = attempt.compact()
         except GeneratorExit:
             raise
         except BaseException as error:
