@@ -4,6 +4,7 @@ import gc
 import logging
 import sys
 import threading
+from types import MappingProxyType
 
 import pytest
 from anthropic.types import Usage
@@ -105,6 +106,12 @@ def test_record_usage_says_which_dollars_the_bill_may_be_below(recorder, samples
     usage = {"output_tokens": 1_000_000, "service_tier": "priority"}
     recorder.record_usage(model="claude-haiku-4-5", usage=usage)
     assert samples("anthropic_exporter_estimated_cost_usd_total", reason="priority_tier") == pytest.approx(5.0)
+
+
+def test_record_usage_takes_any_mapping(recorder, samples):
+    recorder.record_usage(model="claude-haiku-4-5", usage=MappingProxyType({"input_tokens": 3, "output_tokens": 171}))
+    assert samples("anthropic_tokens_total", type="output") == 171
+    assert not samples("anthropic_exporter_record_errors_total")
 
 
 def test_record_usage_takes_the_sdks_own_object(recorder, samples):

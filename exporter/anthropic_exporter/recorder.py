@@ -153,7 +153,7 @@ class Recorder:
     ) -> None:
         if not isinstance(usage, Mapping):
             usage = usage.model_dump() if hasattr(usage, "model_dump") else usage.dict()
-        reading = read_usage(usage, model)
+        reading = read_usage(dict(usage), model)
         here = current()
         self.malformed("usage", reading.malformed)
         self.record(
