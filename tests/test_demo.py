@@ -5,11 +5,11 @@ import io
 import pytest
 from rich.console import Console
 
-from anthropic_exporter.demo import closing, story, view
+from anthropic_exporter.demo import chart, closing, story, view
 from anthropic_exporter.demo.ledger import Ledger, total
 from anthropic_exporter.demo.plain import Lines
 from anthropic_exporter.demo.play import Play, Scene
-from anthropic_exporter.demo.story import Ending, Loss, Moment, pace
+from anthropic_exporter.demo.story import Ending, Loss, Moment, Played, pace
 from anthropic_exporter.simulator.workload import CACHE_LOST, WORKLOAD
 from anthropic_exporter.stack import Notification
 from support import NOON
@@ -27,8 +27,11 @@ class Deploys:
     def __init__(self):
         self.seen = []
 
-    def deploy(self, incident):
-        self.seen.append(incident)
+    def deploy(self, incident, requests=None):
+        self.seen.append((incident, requests) if incident else None)
+
+    def fast_forward(self, times):
+        self.seen.append(times)
 
 
 @pytest.fixture
@@ -66,7 +69,7 @@ def deploys():
 
 @pytest.fixture
 def play(deploys, ledger, heard, clock):
-    scene = Scene(45.0, 60.0, CACHE_LOST, WORKLOAD.features, 2.0, LINKS, NOON)
+    scene = Scene(45.0, 6, CACHE_LOST, WORKLOAD.features, 2.0, LINKS, NOON)
     return Play(scene, deploys, ledger, lambda: heard, clock)
 
 
@@ -107,9 +110,8 @@ class TestLedger:
 
 class TestArithmetic:
     def test_a_daily_report_comes_after_nine_hours(self):
-        loss = Loss(seconds=8.0, requests=2, usd=0.48, usd_per_minute=14.4, usd_per_request=0.24)
+        loss = Loss(seconds=8.0, requests=2, usd=0.48, usd_per_request=0.24, requests_per_minute=60.0)
         assert loss.until_report_usd == pytest.approx(7776.0)
-        assert loss.of_a_thousand_usd == pytest.approx(240.0)
 
     @pytest.mark.parametrize(("at", "expected"), [(0.0, 0.0), (10.0, 2.0), (30.0, 6.0), (35.0, 4.0), (70.0, 0.0)])
     def test_the_pace_is_that_of_the_window_before(self, at, expected):
@@ -126,7 +128,7 @@ class TestPlay:
     def test_the_incident_is_deployed_once(self, play, clock, deploys):
         for clock.now in (45.0, 46.0, 50.0):
             play.step()
-        assert deploys.seen == [CACHE_LOST]
+        assert deploys.seen == [(CACHE_LOST, 6)]
         assert play.picture().moment(story.INCIDENT).at == 45.0
 
     def test_the_seconds_of_alert_and_notification_are_told(self, told):
@@ -139,8 +141,8 @@ class TestPlay:
         loss = told.ending().loss
         assert (loss.seconds, loss.requests) == (pytest.approx(8.0), 2)
         assert loss.usd == pytest.approx(0.48)
-        assert loss.usd_per_minute == pytest.approx(4 * 0.24 / 12 * 60)
-        assert loss.of_a_thousand_usd == pytest.approx(240.0)
+        assert loss.usd_per_request == pytest.approx(0.24)
+        assert loss.requests_per_minute == pytest.approx(5 / 57 * 60)
         assert (told.ending().tokens_lost, told.ending().model) == (50_000, "claude-opus-5-5")
 
     @pytest.mark.parametrize(
@@ -164,29 +166,68 @@ class TestPlay:
         heard.append(notification(60.0, "AnthropicCostRateHigh"))
         assert told.ending().notes == ("Also notified: AnthropicCostRateHigh",)
 
-    def test_it_ends_after_the_incident(self, told, clock):
-        clock.now = 104.9
-        assert told.step()
-        clock.now = 105.0
-        assert not told.step()
+    def test_5_seconds_after_the_notification_the_rest_is_played_faster(self, told, clock, deploys):
+        clock.now = 57.9
+        told.step()
+        assert deploys.seen == [(CACHE_LOST, 6)]
+        for clock.now in (58.0, 58.5):
+            told.step()
+        assert deploys.seen[1:] == [22.0 * 60 / 24]
+        assert told.picture().phase == "forward"
+        assert told.picture().moment(story.FORWARD).text == "nobody acts: the rest of 6 requests, 55 times as fast"
 
-    def test_it_waits_a_minute_longer_for_a_notification_that_does_not_come(self, play, clock):
-        for clock.now in (45.0, 105.0, 164.9):
+    def test_what_is_played_faster_does_not_make_the_usual_pace_faster(self, told, clock, miss):
+        clock.now = 58.0
+        told.step()
+        for clock.now in (58.1, 58.2):
+            miss()
+        assert told.ending().loss.requests_per_minute == pytest.approx(5 / 58 * 60)
+
+    def test_it_ends_when_all_requests_are_played(self, told, clock, miss):
+        clock.now = 58.0
+        assert told.step()
+        miss()
+        assert told.step()
+        miss()
+        assert not told.step()
+        assert told.ending().played == Played(6, 6, pytest.approx(6 * 0.24), pytest.approx(6 * 0.25))
+
+    def test_it_ends_two_minutes_after_the_incident_however_many_were_played(self, told, clock):
+        clock.now = 164.9
+        assert told.step()
+        clock.now = 165.0
+        assert not told.step()
+        assert told.ending().played[:2] == (4, 6)
+
+    def test_without_a_notification_it_waits_for_one_and_plays_on_meanwhile(self, play, clock, miss, deploys):
+        clock.now = 45.0
+        play.step()
+        for clock.now in (47.0, 48.0, 49.0, 50.0, 51.0, 52.0):
+            miss()
+        for clock.now in (53.0, 74.9):
             assert play.step()
+        assert len(deploys.seen) == 1
+        for clock.now in (75.0, 164.9):
+            assert play.step()
+        assert len(deploys.seen) == 2
         clock.now = 165.0
         assert not play.step()
         assert not play.ending().notified
 
-    def test_it_does_not_wait_where_nobody_can_be_notified(self, play, clock):
+    def test_it_does_not_wait_where_nobody_can_be_notified(self, play, clock, miss):
         play._scene = play._scene._replace(left_out="no Prometheus")
         clock.now = 45.0
         play.step()
-        clock.now = 105.0
+        clock.now = 60.0
+        for _ in range(6):
+            assert play.step()
+            miss()
+        assert play.picture().phase == "forward"
         assert not play.step()
 
     def test_a_repair_is_told(self, told, deploys):
         told.repair()
-        assert deploys.seen == [CACHE_LOST, None]
+        assert deploys.seen == [(CACHE_LOST, 6), None]
         assert told.picture().phase == "repaired"
 
     def test_a_picture_shows_each_feature_and_the_tokens_of_30_seconds(self, told):
@@ -221,8 +262,8 @@ class TestView:
             "▲  45.0 s",
             "◆  52.9 s",
             "●  53.0 s",
-            "0.96 USD lost",
-            "2,592 USD",
+            "0.96 USD lost in 4 requests",
+            "until a daily report: 682 USD",
             "threshold 2.00",
         ):
             assert shown in text
@@ -238,6 +279,25 @@ class TestView:
     @pytest.mark.parametrize(("number", "text"), [(0, "0"), (950, "950"), (12_345, "12.3k"), (2_100_000, "2.10M")])
     def test_amounts_are_short(self, number, text):
         assert view.amount(number) == text
+
+
+class TestChart:
+    @pytest.mark.parametrize(("value", "decades"), [(0.0, 1), (0.9, 1), (2.0, 2), (10.1, 3), (350.0, 4)])
+    def test_the_scale_is_as_long_as_the_largest_value_needs(self, value, decades):
+        assert chart.Scale.up_to(value).decades == decades
+
+    def test_a_step_is_ten_times_the_one_below(self):
+        scale = chart.Scale(4)
+        assert [scale.level(value) for value in (0.0, 0.1, 1.0, 10.0, 1000.0, 5000.0)] == pytest.approx(
+            [0, 0, 0.25, 0.5, 1, 1]
+        )
+        assert scale.labels(8) == {0: "0.1", 2: "1", 4: "10", 6: "100"}
+
+    def test_calm_and_a_thousand_requests_a_minute_are_both_seen(self, play):
+        picture = play.picture()._replace(now=60.0, planned=60.0, spend=((10.0, 0.2), (59.0, 175.0)))
+        *rows, _axis = drawn(chart.Chart(picture), 37, 9)
+        heights = [sum(row[7 + column] in "▁▂▃▄▅▆▇█" for row in rows) for column in (14, 29)]
+        assert heights == [2, 8]
 
 
 def test_without_a_terminal_there_are_timed_lines_of_ascii(told, clock):
@@ -256,18 +316,25 @@ def test_without_a_terminal_there_are_timed_lines_of_ascii(told, clock):
 
 
 class TestClosing:
-    LOSS = Loss(seconds=8.4, requests=2, usd=0.48, usd_per_minute=14.4, usd_per_request=0.24)
+    LOSS = Loss(seconds=8.4, requests=2, usd=0.48, usd_per_request=0.24, requests_per_minute=60.0)
+    PLAYED = Played(1000, 1000, 240.0, 262.5)
 
     def tell(self, **changes):
-        ending = Ending((Moment(45.0, "incident", "chat: x"),), self.LOSS, True, "claude-opus-5-5", 50_000)
+        ending = Ending((Moment(45.0, "incident", "chat: x"),), self.LOSS, self.PLAYED, True, "claude-opus-5-5", 50_000)
         return "\n".join(drawn(lambda console: closing.tell(console, ending._replace(**changes)), 80, terminal=False))
 
     def test_it_tells_the_arithmetic(self):
         text = " ".join(self.tell().split())
         assert "until the notification 0.48 USD 0.14 minutes, 2 requests" in text
-        assert "until a daily report, 9 h 7,776.00 USD 14.40 USD/min x 540 minutes" in text
-        assert "by 1,000 such requests 240.00 USD 50,000 uncached tokens on opus-5-5" in text
-        assert "Told after 8.4 s and 0.48 USD. Saved: 7,775.52 USD." in text
+        assert "until a daily report, 9 h 7,776.00 USD 0.24 USD x 60/min x 540 minutes" in text
+        assert "by 1,000 requests, played 240.00 USD 50,000 uncached tokens, opus-5-5" in text
+        assert "All that these cost 262.50 USD" in text
+        assert "Told after 8.4 s and 0.48 USD, not after 9 h: 7,775.52 USD saved." in text
+        assert "too slow" not in text
+
+    def test_it_says_how_many_a_slow_machine_played(self):
+        said = self.tell(played=Played(640, 1000, 153.6, 168.0))
+        assert "Played 640 of 1,000 requests: too slow for more." in said
 
     def test_it_says_that_nobody_was_told(self):
         assert "The notification did not arrive." in self.tell(notified=False)

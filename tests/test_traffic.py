@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 import threading
 import time
 from dataclasses import replace
@@ -95,6 +96,24 @@ def test_a_timestamp_before_the_prompt_loses_the_cache_of_that_feature_alone(app
     # 50,000 tokens written at 5 USD a million instead of read at 0.20 USD a million
     assert misses[0].bill.cache_miss_cost_usd == pytest.approx(0.24, rel=0.01)
     assert {call.bill.cache_result for call in ledger.until(5, feature="agent")} == {"hit"}
+
+
+def test_a_deploy_for_so_many_requests_repairs_itself(application, ledger):
+    application.deploy(CACHE_LOST, 30)
+    ledger.until(50, feature="chat", outcome="success")
+    results = [call.bill.cache_result for call in ledger.calls if call.feature == "chat" and call.user]
+    assert results.count("miss") == 30
+
+
+def test_a_broken_feature_is_fast_forwarded_and_no_other(recorder):
+    def pauses(feature, times):
+        application = Application(recorder, "http://127.0.0.1:1")
+        application.deploy(CACHE_LOST)
+        application.fast_forward(times)
+        return [pause for pause, _ in itertools.islice(application._schedule(feature), 20)]
+
+    assert pauses(WORKLOAD.chat, 40.0) == pytest.approx([pause / 40.0 for pause in pauses(WORKLOAD.chat, 1.0)])
+    assert pauses(WORKLOAD.agent, 40.0) == pauses(WORKLOAD.agent, 1.0)
 
 
 def test_a_repaired_application_finds_its_cache_again(application, ledger):

@@ -47,8 +47,10 @@ def commands() -> None:
 
 
 @commands.command()
-@click.option("--calm", default=45.0, show_default=True, type=click.FloatRange(0), help="Seconds before the incident.")
-@click.option("--incident", default=60.0, show_default=True, type=click.FloatRange(0), help="Seconds of the incident.")
+@click.option("--calm", default=25.0, show_default=True, type=click.FloatRange(0), help="Seconds before the incident.")
+@click.option(
+    "--requests", default=1000, show_default=True, type=click.IntRange(1, 10_000), help="Requests without a cache."
+)
 @click.option("--keep", is_flag=True, help="Leave everything up at the end, until Ctrl-C.")
 @click.option("--plain", is_flag=True, help="Timed lines instead of the live view; without a terminal it is always so.")
 @click.option(

@@ -60,12 +60,13 @@ def until(process, text):
 
 
 def test_the_cache_is_lost_the_alert_fires_and_the_notification_arrives(demo, tmp_path):
-    process = demo("--calm", "12", "--incident", "15")
+    process = demo("--calm", "12", "--requests", "150")
     said, _ = process.communicate(timeout=PATIENCE_SECONDS)
     assert process.returncode == 0, said
     assert re.search(r"fired +Anthropic(CostRateHigh|CacheMissWaste) fires, \d+\.\d s after the deploy", said)
     assert re.search(r"notified +the notification is there, \d+\.\d s after it", said)
-    assert re.search(r"Told after \d+\.\d s and \d+\.\d\d USD\. Saved: \d,\d{3}\.\d\d USD\.", said)
+    assert re.search(r"Told after \d+\.\d s and \d+\.\d\d USD, not after 9 h: \d,\d{3}\.\d\d USD saved\.", said)
+    assert re.search(r"by 150 requests, played +36\.0\d USD +50,000 uncached tokens, opus-5-5", said)
     before_the_incident = said[: said.index("  incident  chat")]
     assert "fires" not in before_the_incident
     assert left_behind(tmp_path) == []
@@ -84,7 +85,7 @@ def test_ctrl_c_ends_everything(demo, tmp_path):
 
 
 def test_kept_parts_stay_up_until_ctrl_c(demo, tmp_path):
-    process = demo("--calm", "1", "--incident", "20", "--keep")
+    process = demo("--calm", "1", "--requests", "20", "--keep")
     until(process, "Look around; Ctrl-C ends everything")
     assert len(left_behind(tmp_path)) == 2
     process.send_signal(signal.SIGTERM)
@@ -98,14 +99,15 @@ def test_without_prometheus_the_rest_runs_and_says_what_is_left_out(monkeypatch,
 
     monkeypatch.setattr(toolchain, "find", lambda _name: None)
     monkeypatch.setattr(toolchain, "provide", missing)
-    assert runner.run(runner.Settings(calm=2.0, incident=4.0), recording_console) == 0
+    assert runner.run(runner.Settings(calm=2.0, requests=20), recording_console) == 0
     said = recording_console.file.getvalue()
     assert "Left out: Prometheus, Alertmanager and the notification: prometheus 2.42 or later not found" in said
     assert re.search(r"incident +\d+\.\d\d USD/min", said)
+    assert "by 20 requests, played" in said
     assert "until a daily report, 9 h" in said
 
 
 def test_a_notification_that_never_comes_is_1(monkeypatch, recording_console):
     monkeypatch.setattr("anthropic_exporter.demo.play._PATIENCE_SECONDS", 0.0)
-    assert runner.run(runner.Settings(calm=0.0, incident=0.0), recording_console) == 1
+    assert runner.run(runner.Settings(calm=0.0, requests=1), recording_console) == 1
     assert "The notification did not arrive." in recording_console.file.getvalue()

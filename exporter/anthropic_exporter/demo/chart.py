@@ -1,7 +1,11 @@
-"""Dollars a minute over the whole run: one bar a column, the threshold as a line, the moments on the axis."""
+"""Dollars a minute over the whole run: one bar a column, the threshold as a line, the moments on the axis.
+
+Each step of the scale is ten times the one below: health, incident and a thousand requests a minute are seen together.
+"""
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, NamedTuple
 
 from rich.text import Text
@@ -13,17 +17,18 @@ if TYPE_CHECKING:
 
     from anthropic_exporter.demo.story import Picture
 
-COLOURS = {story.CALM: "green", story.INCIDENT: "red", story.REPAIRED: "cyan"}
+COLOURS = {story.CALM: "green", story.INCIDENT: "red", story.FORWARD: "magenta", story.REPAIRED: "cyan"}
 MARKS = {
     story.INCIDENT: ("▲", "bold red"),
     story.FIRED: ("◆", "bold yellow"),
-    story.NOTIFIED: ("●", "bold magenta"),
+    story.NOTIFIED: ("●", "bold yellow"),
+    story.FORWARD: ("▶", "bold magenta"),
     story.REPAIRED: ("▲", "bold cyan"),
 }
 DIM = "bright_black"
 _EIGHTHS = " ▁▂▃▄▅▆▇█"
 _AXIS = 7
-_HEADROOM = 1.25
+_LOWEST_USD = 0.1
 
 
 class _Column(NamedTuple):
@@ -32,6 +37,26 @@ class _Column(NamedTuple):
     at: float
     value: float
     colour: str
+
+
+class Scale(NamedTuple):
+    """From ten cents to `decades` times ten as much."""
+
+    decades: int
+
+    @classmethod
+    def up_to(cls, value: float) -> Scale:
+        """The shortest that a value fits on, and one step at least."""
+        return cls(max(1, math.ceil(math.log10(max(value, _LOWEST_USD) / _LOWEST_USD))))
+
+    def level(self, value: float) -> float:
+        """Where a value stands: 0 at the lower end, 1 at the upper."""
+        return max(0.0, min(1.0, math.log10(max(value, _LOWEST_USD) / _LOWEST_USD) / self.decades))
+
+    def labels(self, height: int) -> dict[int, str]:
+        """The value at the lower edge of a row, for the rows where a step begins."""
+        steps = range(self.decades)
+        return {int(step / self.decades * height): f"{_LOWEST_USD * 10**step:g}" for step in steps}
 
 
 class Chart:
@@ -46,12 +71,12 @@ class Chart:
         width, height = max(10, options.max_width - _AXIS), max(3, options.height or 6) - 1
         columns = [self._column((number + 1) / width * self._span) for number in range(width)]
         threshold = self._picture.threshold_usd_per_minute
-        top = max(threshold * _HEADROOM, *(column.value for column in columns))
-        level = int(threshold / top * height)
+        scale = Scale.up_to(max(threshold, *(column.value for column in columns)))
+        labels, limit = scale.labels(height), int(scale.level(threshold) * height)
         for row in reversed(range(height)):
-            line = Text(_scale(row, height, top), DIM, no_wrap=True)
+            line = Text(f"{labels.get(row, ''):>{_AXIS - 1}} ", DIM, no_wrap=True)
             for column in columns:
-                line.append(*_cell(column, row, height, top, on_threshold=row == level))
+                line.append(*_cell(column, scale.level(column.value) * height - row, on_threshold=row == limit))
             yield line
         yield self._axis(width)
 
@@ -81,13 +106,9 @@ def sparkline(values: list[float], top: float = 1.0) -> str:
     return "".join(_EIGHTHS[max(0, min(8, round(value / top * 8)))] for value in values)
 
 
-def _cell(column: _Column, row: int, height: int, top: float, *, on_threshold: bool) -> tuple[str, str]:
-    eighths = max(0, min(8, round((column.value / top * height - row) * 8)))
+def _cell(column: _Column, filled: float, *, on_threshold: bool) -> tuple[str, str]:
+    """One character of a column, filled so far of 1; less than nothing, or more than all, too."""
+    eighths = max(0, min(8, round(filled * 8)))
     if eighths:
         return _EIGHTHS[eighths], column.colour
     return ("╌", "yellow") if on_threshold else (" ", "")
-
-
-def _scale(row: int, height: int, top: float) -> str:
-    value = {height - 1: f"{top:.2f}", 0: "0"}.get(row, "")
-    return f"{value:>{_AXIS - 1}} "

@@ -29,6 +29,12 @@ def tell(console: Console, ending: Ending) -> None:
         console.print(_table(_arithmetic(ending.loss, ending)))
         console.print()
     _say(console, *_verdict(ending))
+    if ending.played.requests < ending.played.wanted:
+        _say(
+            console,
+            f"Played {ending.played.requests:,} of {ending.played.wanted:,} requests: too slow for more.",
+            "yellow",
+        )
     for line in ending.notes:
         _say(console, line, _DIM)
 
@@ -44,8 +50,8 @@ def where_to_look(console: Console, links: Sequence[tuple[str, str]], *, kept: b
 
 
 def _arithmetic(loss: Loss, ending: Ending) -> list[tuple[str, str, str]]:
-    minutes, hours = loss.seconds / _MINUTE, story.REPORT_HOURS
-    cached = f"{ending.tokens_lost:,} uncached tokens on {ending.model.removeprefix('claude-')}"
+    minutes, hours, played = loss.seconds / _MINUTE, story.REPORT_HOURS, ending.played
+    cached = f"{ending.tokens_lost:,} uncached tokens, {ending.model.removeprefix('claude-')}"
     return [
         ("Lost above a working cache", "", ""),
         (
@@ -56,9 +62,10 @@ def _arithmetic(loss: Loss, ending: Ending) -> list[tuple[str, str, str]]:
         (
             f"  until a daily report, {hours} h",
             f"{loss.until_report_usd:,.2f} USD",
-            f"{loss.usd_per_minute:.2f} USD/min x {hours * _MINUTE:.0f} minutes",
+            f"{loss.usd_per_request:.2f} USD x {loss.requests_per_minute:.0f}/min x {hours * _MINUTE:.0f} minutes",
         ),
-        ("  by 1,000 such requests", f"{loss.of_a_thousand_usd:,.2f} USD", cached),
+        (f"  by {played.requests:,} requests, played", f"{played.lost_usd:,.2f} USD", cached),
+        ("All that these cost", f"{played.total_usd:,.2f} USD", ""),
     ]
 
 
@@ -67,8 +74,12 @@ def _verdict(ending: Ending) -> tuple[str, str]:
         return f"Left out: {ending.left_out}", "yellow"
     if not ending.notified or ending.loss is None:
         return "The notification did not arrive.", "bold red"
-    spent, saved = ending.loss.usd, ending.loss.until_report_usd - ending.loss.usd
-    return f"Told after {ending.loss.seconds:.1f} s and {spent:.2f} USD. Saved: {saved:,.2f} USD.", "bold green"
+    loss = ending.loss
+    saved = f"{loss.until_report_usd - loss.usd:,.2f} USD"
+    return (
+        f"Told after {loss.seconds:.1f} s and {loss.usd:.2f} USD, not after {story.REPORT_HOURS} h: {saved} saved.",
+        "bold green",
+    )
 
 
 def _table(rows: Sequence[tuple[str, str, str]]) -> Table:

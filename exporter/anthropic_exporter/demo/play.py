@@ -1,4 +1,4 @@
-"""The plot: calm, the deploy that breaks a feature, the alert, the notification, the end. Time comes from outside."""
+"""The plot: calm, a deploy that breaks a feature, alert, notification, what nobody stops. Time comes from outside."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from anthropic_exporter.call import TOKEN_TYPES
 from anthropic_exporter.demo import story
 from anthropic_exporter.demo.ledger import Sum, total
-from anthropic_exporter.demo.story import Ending, FeatureLine, Loss, Moment, Picture
+from anthropic_exporter.demo.story import Ending, FeatureLine, Loss, Moment, Picture, Played
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -18,7 +18,12 @@ if TYPE_CHECKING:
     from anthropic_exporter.stack import Notification
 
 _WINDOW_SECONDS = 30.0
-_PATIENCE_SECONDS = 60.0
+#: How long to wait for a notification, and for the requests to be played; a slow machine does not make it endless.
+_PATIENCE_SECONDS = 120.0
+#: From the notification, and without one from the incident, until the rest of the requests is played faster.
+_READING_SECONDS, _BAR_SECONDS, _ALONE_SECONDS = 5.0, 30.0, 15.0
+#: Requests a second from then on.
+FAST = 22.0
 _MINUTE = 60.0
 _STORY_CATEGORIES = ("cost", "cache")
 
@@ -26,11 +31,12 @@ _STORY_CATEGORIES = ("cost", "cache")
 class Scene(NamedTuple):
     """What does not change during a run. Times are seconds; `epoch` is the Unix time at which the run started.
 
-    `left_out` says why there are no notifications to wait for; empty where there are. `note` is told at the end.
+    `requests` is how many are made without a cache before the story ends. `left_out` says why there are no
+    notifications to wait for; empty where there are. `note` is told at the end.
     """
 
     calm: float
-    incident_seconds: float
+    requests: int
     incident: Incident
     features: tuple[Feature, ...]
     threshold_usd_per_minute: float
@@ -38,6 +44,16 @@ class Scene(NamedTuple):
     epoch: float
     left_out: str = ""
     note: str = ""
+
+    @property
+    def broken(self) -> Feature:
+        """The feature that the incident breaks."""
+        return next(one for one in self.features if one.name == self.incident.feature)
+
+    @property
+    def planned(self) -> float:
+        """About how long the story is."""
+        return self.calm + _ALONE_SECONDS + _READING_SECONDS + self.requests / FAST
 
 
 class Play:
@@ -66,6 +82,7 @@ class Play:
         self._clock = clock
         self._moments = [Moment(0.0, story.CALM, f"three features at work; at {scene.calm:.0f} s a deploy breaks one")]
         self._incident_at: float | None = None
+        self._forward_at: float | None = None
         self.notification: Notification | None = None
 
     def step(self) -> bool:
@@ -77,7 +94,9 @@ class Play:
             return True
         if self.notification is None:
             self._listen()
-        return now < self._end()
+        if self._forward_at is None and now >= self._forward_due(self._incident_at):
+            self._fast_forward(now)
+        return not self._over(now, self._incident_at)
 
     def repair(self) -> None:
         """Take the deploy back."""
@@ -93,7 +112,7 @@ class Play:
         asked = [entry for entry in entries if entry.cache_result in ("hit", "miss")]
         return Picture(
             now=now,
-            planned=self._scene.calm + self._scene.incident_seconds,
+            planned=self._scene.planned,
             phase=self._phase(),
             window=_WINDOW_SECONDS,
             spend=tuple((entry.at, entry.cost_usd) for entry in entries),
@@ -111,11 +130,12 @@ class Play:
 
     def ending(self) -> Ending:
         """How it went."""
-        broken = next(one for one in self._scene.features if one.name == self._scene.incident.feature)
+        broken = self._scene.broken
         until = self.since_start(self.notification.received_at) if self.notification else self._clock()
         return Ending(
             tuple(self._moments[1:]),
             self.loss(until),
+            self.played(),
             self.notification is not None,
             broken.model,
             broken.system_tokens,
@@ -127,16 +147,19 @@ class Play:
         """What the incident cost up to a moment; None before it."""
         if self._incident_at is None:
             return None
-        paid = self._lost(until)
-        pace = self._lost(self._clock())
-        seconds = self._clock() - self._incident_at
+        paid, all_of_them = self._lost(until), self._lost(self._clock())
         return Loss(
             seconds=until - self._incident_at,
             requests=paid.misses,
             usd=paid.lost_usd,
-            usd_per_minute=pace.lost_usd / max(1.0, seconds) * _MINUTE,
-            usd_per_request=pace.lost_usd / pace.misses if pace.misses else 0.0,
+            usd_per_request=all_of_them.lost_usd / all_of_them.misses if all_of_them.misses else 0.0,
+            requests_per_minute=self._usual_pace(),
         )
+
+    def played(self) -> Played:
+        """What was made of the requests that the incident stands for."""
+        found = self._lost(self._clock())
+        return Played(found.misses, self._scene.requests, found.lost_usd, found.cost_usd)
 
     def since_start(self, unix_seconds: float) -> float:
         """A Unix time as seconds since the run started."""
@@ -152,8 +175,20 @@ class Play:
     def _break(self, now: float) -> None:
         self._incident_at = now
         incident = self._scene.incident
-        self._application.deploy(incident)
+        self._application.deploy(incident, self._scene.requests)
         self._moments.append(Moment(now, story.INCIDENT, f"{incident.feature}: {incident.cause}"))
+
+    def _forward_due(self, incident_at: float) -> float:
+        if self.notification is not None:
+            return self.since_start(self.notification.received_at) + _READING_SECONDS
+        return incident_at + (_ALONE_SECONDS if self._scene.left_out else _BAR_SECONDS)
+
+    def _fast_forward(self, now: float) -> None:
+        self._forward_at = now
+        times = max(1.0, FAST * _MINUTE / self._scene.broken.per_minute)
+        self._application.fast_forward(times)
+        text = f"nobody acts: the rest of {self._scene.requests:,} requests, {times:.0f} times as fast"
+        self._moments.append(Moment(now, story.FORWARD, text))
 
     def _listen(self) -> None:
         self.notification = found = next(filter(self._tells_of_it, self._heard()), None)
@@ -170,14 +205,19 @@ class Play:
         after = self._incident_at is not None and self.since_start(one.received_at) >= self._incident_at
         return one.firing and mine and after and one.labels.get("category") in _STORY_CATEGORIES
 
-    def _end(self) -> float:
-        waiting = self.notification is None and not self._scene.left_out
-        patience = _PATIENCE_SECONDS if waiting else 0.0
-        return (self._incident_at or 0.0) + self._scene.incident_seconds + patience
+    def _over(self, now: float, incident_at: float) -> bool:
+        told = self.notification is not None or bool(self._scene.left_out)
+        return (told and self.played().requests >= self._scene.requests) or now >= incident_at + _PATIENCE_SECONDS
 
     def _phase(self) -> str:
         kinds = [moment.kind for moment in self._moments]
-        return next(kind for kind in reversed(kinds) if kind in (story.CALM, story.INCIDENT, story.REPAIRED))
+        return next(kind for kind in reversed(kinds) if kind in story.PHASES)
+
+    def _usual_pace(self) -> float:
+        """Requests a minute of the broken feature, as long as nothing was played faster."""
+        until = self._clock() if self._forward_at is None else self._forward_at
+        found = self._ledger.between(-1.0, until)
+        return sum(one.requests for one in found if one.feature == self._scene.broken.name) / max(1.0, until) * _MINUTE
 
     def _line(self, feature: Feature, entries: Sequence[Entry], now: float, minutes: float) -> FeatureLine:
         recent = total(one for one in entries if one.feature == feature.name and one.at > now - _WINDOW_SECONDS)

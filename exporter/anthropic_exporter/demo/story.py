@@ -8,8 +8,9 @@ from typing import NamedTuple
 REPORT_HOURS = 9
 _MINUTE = 60.0
 
-CALM, INCIDENT, REPAIRED = "calm", "incident", "repaired"
+CALM, INCIDENT, FORWARD, REPAIRED = "calm", "incident", "forward", "repaired"
 FIRED, NOTIFIED = "fired", "notified"
+PHASES = (CALM, INCIDENT, FORWARD, REPAIRED)
 
 
 class Moment(NamedTuple):
@@ -23,25 +24,29 @@ class Moment(NamedTuple):
 class Loss(NamedTuple):
     """What the lost cache cost above a working one, up to a moment.
 
-    `seconds` is the time since the incident, `usd_per_minute` its measured pace, `usd_per_request` the mean of the
-    requests that missed.
+    `seconds` is the time since the incident. `usd_per_request` is the mean of the requests that missed, and
+    `requests_per_minute` how often the feature was asked before anything was played faster.
     """
 
     seconds: float
     requests: int
     usd: float
-    usd_per_minute: float
     usd_per_request: float
+    requests_per_minute: float
 
     @property
     def until_report_usd(self) -> float:
-        """What the same pace costs until a daily report tells of it."""
-        return self.usd_per_minute * _MINUTE * REPORT_HOURS
+        """What it costs, at the pace at which the feature is asked, until a daily report tells of it."""
+        return self.usd_per_request * self.requests_per_minute * _MINUTE * REPORT_HOURS
 
-    @property
-    def of_a_thousand_usd(self) -> float:
-        """What a thousand such requests cost above a working cache."""
-        return self.usd_per_request * 1000
+
+class Played(NamedTuple):
+    """The requests without a cache that were made, of those wanted; dollars above a working cache, and in all."""
+
+    requests: int
+    wanted: int
+    lost_usd: float
+    total_usd: float
 
 
 class FeatureLine(NamedTuple):
@@ -86,13 +91,14 @@ class Picture(NamedTuple):
 
 
 class Ending(NamedTuple):
-    """How it went: the loss until the notification, or until the end where none came.
+    """How it went: the loss until the notification, or until the end where none came, and that of all that was played.
 
     `tokens_lost` is the cached prompt of the broken feature, on `model`. `left_out` says why nobody could be notified.
     """
 
     moments: tuple[Moment, ...]
     loss: Loss | None
+    played: Played
     notified: bool
     model: str
     tokens_lost: int

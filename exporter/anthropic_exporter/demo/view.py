@@ -62,7 +62,10 @@ def frame(picture: Picture) -> Layout:
     whole.split_column(
         Layout(_heading(picture), size=1),
         Layout(
-            _panel(Chart(picture), f"dollars a minute, over 30 s · threshold {picture.threshold_usd_per_minute:.2f}"),
+            _panel(
+                Chart(picture),
+                f"dollars a minute, over 30 s, steps of ten · threshold {picture.threshold_usd_per_minute:.2f}",
+            ),
             ratio=2,
         ),
         middle,
@@ -158,7 +161,7 @@ def _happened(picture: Picture) -> Table:
 def lost(loss: Loss) -> str:
     """The dollars until now beside those of a daily report."""
     return (
-        f"{loss.usd:.2f} USD lost; a daily report tells after {story.REPORT_HOURS} h: {loss.until_report_usd:,.0f} USD"
+        f"{loss.usd:.2f} USD lost in {loss.requests:,} requests; until a daily report: {loss.until_report_usd:,.0f} USD"
     )
 
 

@@ -48,7 +48,7 @@ def simulate(host: str, port: int, seed: int, every: float, stop: threading.Even
     recorder = Recorder(registry=None, features=[feature.name for feature in WORKLOAD.features])
     with contextlib.ExitStack() as owned:
         server = owned.enter_context(serve(recorder, host=host, port=port))
-        api = owned.enter_context(fake_api.start(fake_api.Behaviour(seed=seed)))
+        api = owned.enter_context(fake_api.start(fake_api.Behaviour(seed=seed, remembered=0)))
         application = Application(recorder, api.base_url, seed=seed).start()
         owned.callback(application.close, _PATIENCE_SECONDS)
         _log.info("serving %s/metrics of a simulated application; an incident about every %.0f s", server.url, every)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
+import math
 import random
 import threading
 from typing import TYPE_CHECKING, Any
@@ -44,6 +45,8 @@ class Application:
         self._workload = workload
         self._seed = seed
         self._incident: Incident | None = None
+        self._left = math.inf
+        self._hurry = 1.0
         self._stop = threading.Event()
         self._numbers = itertools.count(1)
         self._threads = [
@@ -51,9 +54,14 @@ class Application:
             threading.Thread(target=self._run_agent, name="sample-app-agent", daemon=True),
         ]
 
-    def deploy(self, incident: Incident | None) -> None:
-        """Break the application as `incident` says; None repairs it."""
+    def deploy(self, incident: Incident | None, requests: float = math.inf) -> None:
+        """Break the application as `incident` says; None repairs it, and so do so many requests stamped by it."""
+        self._left, self._hurry = requests, 1.0
         self._incident = incident
+
+    def fast_forward(self, times: float) -> None:
+        """From here on the broken feature is asked so many times as often, until it is repaired."""
+        self._hurry = times
 
     def start(self) -> Self:
         """Begin to work."""
@@ -120,14 +128,14 @@ class Application:
 
     async def _chat(self, client: anthropic.AsyncAnthropic, prompts: Prompts, user: str) -> None:
         feature = self._workload.chat
-        body = prompts.body(prompts.first(next(self._numbers)), stamped=self._broken(feature, "stamped"))
+        body = prompts.body(prompts.first(next(self._numbers)), stamped=self._stamped(feature))
         with contextlib.suppress(anthropic.APIError), attribution(feature=feature.name, user=user):
             async with client.messages.stream(**body) as stream:
                 await stream.until_done()
 
     async def _summarise(self, client: anthropic.AsyncAnthropic, prompts: Prompts, user: str) -> None:
         feature = self._workload.summarise
-        body = prompts.body(prompts.first(next(self._numbers)), stamped=self._broken(feature, "stamped"))
+        body = prompts.body(prompts.first(next(self._numbers)), stamped=self._stamped(feature))
         with contextlib.suppress(anthropic.APIError), attribution(feature=feature.name, user=user):
             await client.messages.create(**body)
 
@@ -147,7 +155,7 @@ class Application:
         """Ask, run the tools that the model wants, ask again, until it has an answer."""
         messages = prompts.first(next(self._numbers))
         for _ in range(_MAX_ROUNDS):
-            body = prompts.body(messages, stamped=self._broken(self._workload.agent, "stamped"))
+            body = prompts.body(messages, stamped=self._stamped(self._workload.agent))
             message = client.messages.create(**body, tools=[SEARCH])
             if message.stop_reason != "tool_use" or self._stop.is_set():
                 return
@@ -169,10 +177,20 @@ class Application:
         while True:
             incident = self._incident
             rush = incident.rush if incident and incident.feature == feature.name else 1.0
-            pause = chance.expovariate(feature.per_minute * rush / 60.0)
+            hurry = self._hurry if incident and incident.feature == feature.name else 1.0
+            pause = chance.expovariate(feature.per_minute * rush * hurry / 60.0)
             user = chance.choice(feature.users)
             rushed = incident is not None and rush > 1.0 and chance.random() > 1.0 / rush
             yield pause, incident.user if incident and rushed else user
+
+    def _stamped(self, feature: Feature) -> bool:
+        """Whether a deploy stamps this request; the last one that it was made for repairs the application."""
+        if not self._broken(feature, "stamped"):
+            return False
+        self._left -= 1
+        if self._left <= 0:
+            self.deploy(None)
+        return True
 
     def _broken(self, feature: Feature, how: str) -> bool:
         incident = self._incident

@@ -71,9 +71,7 @@ WORKLOAD = Workload(
     agent=Feature("agent", "claude-sonnet-5-5", 6, 3_000, 200, 1_000, _CUSTOMERS[2:]),
 )
 
-CACHE_LOST = Incident(
-    "prompt cache lost", "chat", "a deploy puts a timestamp in front of the cached prompt", stamped=True
-)
+CACHE_LOST = Incident("prompt cache lost", "chat", "a deploy puts a timestamp before the cached prompt", stamped=True)
 LOOP = Incident("agent loop", "agent", "a deploy drops the results of tools, so the agent asks again", forgetful=True)
 RUSH = Incident("one customer", "chat", "a script of one customer asks thirty times as much", rush=30, user="globex")
 INCIDENTS = (CACHE_LOST, LOOP, RUSH)

@@ -50,7 +50,7 @@ class Service:
         self.chance = Chance(behaviour)
         self.cache = cache.PromptCache()
         self.limits = RateLimits(behaviour.limits)
-        self.script = Script()
+        self.script = Script(behaviour.remembered)
         self._clock = clock
         self._reset = reset
 

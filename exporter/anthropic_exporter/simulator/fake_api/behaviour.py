@@ -32,7 +32,8 @@ class Behaviour:
     """One scenario of the fake API.
 
     Output lengths are log-normal around `output_tokens`; `faults` are shares of requests by `error.type`; `speed`
-    divides all latencies; the same seed draws the same answers in the same order of requests.
+    divides all latencies; the same seed draws the same answers in the same order of requests. The newest `remembered`
+    requests are kept, for tests to look at.
     """
 
     seed: int = 1
@@ -46,6 +47,7 @@ class Behaviour:
     faults: tuple[tuple[str, float], ...] = ()
     limits: Limits = field(default_factory=Limits)
     api_keys: frozenset[str] = frozenset()
+    remembered: int = 1000
 
 
 class Chance:

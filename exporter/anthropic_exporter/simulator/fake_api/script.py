@@ -46,11 +46,11 @@ class Received(NamedTuple):
 
 
 class Script:
-    """The queue of exact answers and the memory of the last thousand requests."""
+    """The queue of exact answers and the memory of the last so many requests."""
 
-    def __init__(self) -> None:
+    def __init__(self, remembered: int) -> None:
         self._answers: collections.deque[Scripted | Callable[[Received], Scripted]] = collections.deque()
-        self.received: collections.deque[Received] = collections.deque(maxlen=1000)
+        self.received: collections.deque[Received] = collections.deque(maxlen=remembered)
 
     def push(self, *answers: Scripted | Callable[[Received], Scripted]) -> None:
         """Queue answers for the next requests to any path."""

@@ -49,7 +49,7 @@ class FakeApi:
 
     @property
     def requests(self) -> list[Received]:
-        """The last thousand requests, oldest first."""
+        """The last requests, as many as the behaviour remembers, oldest first."""
         return list(self._service.script.received)
 
     def push(self, *answers: Scripted | Callable[[Received], Scripted]) -> None:
