@@ -1,0 +1,165 @@
+"""Bad input: one clear error before anything runs, or a counted failure beside a call that stays as it is.
+
+A threshold that is no PromQL is in `test_check.py`, an edited price file in `test_live_prices.py`; more damage, at
+random, in `test_fuzz.py`.
+"""
+
+from __future__ import annotations
+
+import json
+import socket
+
+import anthropic
+import pytest
+from prometheus_client import CollectorRegistry, Gauge
+from prometheus_client.openmetrics import parser as openmetrics
+from prometheus_client.parser import text_string_to_metric_families
+
+from anthropic_exporter import ConfigurationError, Recorder, attribution, serve
+from bodies import ASK, USAGE, answer, events, streamed
+from support import Samples
+
+pytest_plugins = ("fixtures_fake_api", "fixtures_clients")
+
+
+@pytest.fixture
+def recorder(registry, clock):
+    """As an application has it: what fails of ours is counted and not raised."""
+    return Recorder(registry=registry, clock=clock)
+
+
+@pytest.fixture
+def alike(fake_api, sdk_client, client):
+    """Plays one answer to a bare client and to a recorded one; what both saw, having seen that it is the same."""
+
+    def play(scripted, **asked):
+        fake_api.push(scripted, scripted)
+        bare, recorded = seen(sdk_client, asked), seen(client, asked)
+        assert recorded == bare
+        return recorded
+
+    return play
+
+
+def seen(client, asked):
+    """What the application gets: the message, or its events and the exception that ended them."""
+    got = []
+    try:
+        result = client.messages.create(**ASK, **asked)
+        got.extend(part.model_dump(warnings=False) for part in (result if asked.get("stream") else [result]))
+    except Exception as error:  # noqa: BLE001 -- whatever it is, it has to be the same
+        got.append((type(error), str(error)))
+    return got
+
+
+def test_an_unknown_model_has_tokens_without_dollars(alike, samples):
+    (message,) = alike(answer(model="claude-of-tomorrow"))
+    assert message["model"] == "claude-of-tomorrow"
+    assert samples("anthropic_tokens_total", model="claude-of-tomorrow") == 2150
+    assert samples("anthropic_exporter_unpriced_tokens_total", model="claude-of-tomorrow") == 2150
+    assert not samples("anthropic_cost_usd_total")
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize(
+    ("usage", "tokens"),
+    [
+        ({"output_tokens": 0}, 0),
+        ({"input_tokens": 100, "output_tokens": 0}, 100),
+        (dict.fromkeys(USAGE), 0),
+        (USAGE | {"cache_read_input_tokens": None}, 150),
+        (USAGE | {"input_tokens": -100}, 2050),
+        (USAGE | {"input_tokens": "many"}, 2050),
+    ],
+    ids=["nothing", "one field", "nulls", "one null", "negative", "text"],
+)
+def test_usage_that_lacks_something_counts_what_is_there(alike, samples, usage, tokens, stream):
+    alike(streamed(events(usage)), stream=True) if stream else alike(answer(usage))
+    assert samples("anthropic_tokens_total") == tokens
+    assert samples("anthropic_requests_total") == 1
+
+
+@pytest.mark.parametrize("usage", [None, "none", [], 7], ids=repr)
+def test_usage_that_is_no_object_counts_the_request(alike, samples, usage):
+    alike(answer(usage))
+    assert (samples("anthropic_requests_total"), samples("anthropic_tokens_total") or 0) == (1, 0)
+
+
+@pytest.mark.parametrize("place", [0, 1, 4, 8])
+@pytest.mark.parametrize(
+    "broken",
+    [
+        b"data: {nothing\n\n",
+        b"\xff\xfe\n\n",
+        b"event: content_block_delta\ndata: {\n\n",
+        b"event: message_delta\ndata: [\n\n",
+    ],
+    ids=["no name", "no text", "no content", "no usage"],
+)
+def test_a_malformed_event_fails_as_the_sdk_lets_it_fail_and_the_request_counts_once(alike, samples, broken, place):
+    parts = events()
+    alike(streamed([*parts[:place], broken, *parts[place:]]), stream=True)
+    assert samples("anthropic_requests_total") == 1
+    assert samples("anthropic_inflight_requests") == 0
+
+
+def test_an_event_of_ours_that_cannot_be_read_is_counted_and_logged_without_its_text(alike, samples, caplog):
+    *parts, _stop = events()
+    got = alike(streamed([*parts, b'event: message_delta\ndata: {"a customer": \n\n']), stream=True)
+    assert got[-1][0] is json.JSONDecodeError
+    assert samples("anthropic_exporter_record_errors_total", stage="stream") == 1
+    (line,) = caplog.messages
+    assert line.startswith("recording failed at stage stream: ValueError")
+    assert "customer" not in line
+
+
+@pytest.mark.parametrize(
+    "value", ["x" * 10_240, 'say "hi"\nthere\\', "naïve ✓", ""], ids=["10 kB", "quotes", "utf8", "empty"]
+)
+def test_any_label_value_leaves_the_call_alone_and_the_text_readable(fake_api, recorder, alike, value):
+    with attribution(feature=value, user=value):
+        (message,) = alike(answer())
+    assert message["usage"]["output_tokens"] == 50
+    shown = value if len(value) <= 120 else "other"
+    for form, read in ((False, text_string_to_metric_families), (True, openmetrics.text_string_to_metric_families)):
+        families = read(recorder.render(openmetrics=form).decode())
+        found = [
+            s for family in families if family.name == "anthropic_requests" for s in family.samples if s.value == 1
+        ]
+        assert [(s.labels["feature"], s.labels["user"]) for s in found] == [(shown, shown)]
+
+
+@pytest.mark.parametrize("held", ["a gauge of the application", "another recorder"])
+def test_a_registry_that_is_taken_is_one_line_and_the_recorder_that_was_there_works_on(held, fake_api, client_options):
+    registry = CollectorRegistry()
+    first = Recorder(registry=registry) if held == "another recorder" else None
+    if first is None:
+        Gauge("anthropic_inflight_requests", "somebody else's", registry=registry)
+    with pytest.raises(ConfigurationError, match="already holds anthropic_") as caught:
+        Recorder(registry=registry)
+    assert "\n" not in str(caught.value)
+    if first:
+        fake_api.push(answer())
+        with anthropic.Anthropic(**client_options, middleware=[first.middleware()]) as client:
+            client.messages.create(**ASK)
+        assert Samples(registry)("anthropic_tokens_total", type="output") == 50
+
+
+def test_a_port_in_use_is_one_line_and_calls_go_on(recorder, alike, samples):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(
+            ConfigurationError, match=rf"cannot listen on 127\.0\.0\.1:{port}: the port is in use"
+        ) as caught:
+            serve(recorder, port=port)
+    assert "\n" not in str(caught.value)
+    alike(answer())
+    assert samples("anthropic_tokens_total", type="output") == 50
+
+
+def test_a_price_file_with_a_typo_is_one_line_before_anything_is_recorded(tmp_path):
+    path = tmp_path / "prices.yml"
+    path.write_text("models:\n  claude-opus-5-5:\n    pries: []\n")
+    with pytest.raises(ConfigurationError, match=rf"^{path}:3: .*pries") as caught:
+        Recorder(registry=None, prices=path)
+    assert "\n" not in str(caught.value)
