@@ -5,7 +5,7 @@ VERSION := $(shell $(PYTHON) -c 'import sys; print("3.10" if sys.version_info < 
 CONSTRAINTS := constraints/python$(VERSION).txt
 .DEFAULT_GOAL := help
 
-.PHONY: help setup tools test test-fast test-lowest matrix lint format types check generate drift mutants bench demo lock clean
+.PHONY: help setup tools test test-fast coverage test-lowest matrix lint format types check generate drift mutants bench demo lock clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -30,6 +30,9 @@ test: setup tools ## all tests, with real Prometheus and Alertmanager
 
 test-fast: setup ## the tests that start no other process
 	$(BIN)/python -m pytest -n auto --dist loadfile -m 'not stack' $(ARGS)
+
+coverage: setup tools ## all tests, and the lines and branches that none of them reaches
+	$(BIN)/python -m pytest -n auto --dist loadfile --cov --cov-report=term-missing:skip-covered $(ARGS)
 
 test-lowest: ## the capture tests on the oldest Python here, with the lowest versions that are let in
 	@$(PYTHON) scripts/matrix.py --lowest

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
+import urllib.request
 
 import pytest
 from rich.console import Console
@@ -87,6 +88,10 @@ def test_ctrl_c_ends_everything(demo, tmp_path):
 def test_kept_parts_stay_up_until_ctrl_c(demo, tmp_path):
     process = demo("--calm", "1", "--requests", "20", "--keep")
     until(process, "Look around; Ctrl-C ends everything")
+    urls = [until(process, name).split()[-1] for name in ("Prometheus", "Alertmanager", "metrics", "live page")]
+    for url in urls:
+        with urllib.request.urlopen(url, timeout=5) as response:
+            assert response.status == 200, url
     assert len(left_behind(tmp_path)) == 2
     process.send_signal(signal.SIGTERM)
     assert process.wait(PATIENCE_SECONDS) == 143

@@ -57,7 +57,7 @@ def run(settings: Settings, console: Console) -> int:
     workload = busy(WORKLOAD, _CHAT_PER_MINUTE)
     recorder = Recorder(registry=None, features=[feature.name for feature in workload.features])
     with contextlib.ExitStack() as owned:
-        server = owned.enter_context(serve(recorder, port=settings.port))
+        server = owned.enter_context(serve(recorder, port=settings.port, live=True))
         api = owned.enter_context(fake_api.start(_behaviour(settings)))
         running, left_out = _stack(server, console, owned)
         began = time.monotonic()
@@ -121,7 +121,7 @@ def _stack(server: Server, console: Console, owned: contextlib.ExitStack) -> tup
 
 
 def _links(server: Server, running: Stack | None) -> tuple[tuple[str, str], ...]:
-    own = (("metrics", f"{server.url}/metrics"),)
+    own = (("metrics", f"{server.url}/metrics"), ("live page", f"{server.url}/live"))
     if running is None:
         return own
     return ("Prometheus", running.prometheus_url), ("Alertmanager", running.alertmanager_url), *own
