@@ -101,6 +101,7 @@ def start(
         lifespan="off",
         log_config=None,
         log_level="critical",
+        timeout_keep_alive=600,  # closing an idle connection just when it is used again would reset a call
         access_log=False,
         timeout_graceful_shutdown=1,
     )
