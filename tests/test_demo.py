@@ -278,7 +278,7 @@ class TestView:
 
     @pytest.mark.parametrize(("number", "text"), [(0, "0"), (950, "950"), (12_345, "12.3k"), (2_100_000, "2.10M")])
     def test_amounts_are_short(self, number, text):
-        assert view.amount(number) == text
+        assert story.amount(number) == text
 
 
 class TestChart:
@@ -308,7 +308,9 @@ def test_without_a_terminal_there_are_timed_lines_of_ascii(told, clock):
             screen.show(told.picture())
 
     lines = drawn(show, 80, terminal=False)
+    *lines, tokens = lines
     assert [line.split()[2] for line in lines] == ["calm", "incident", "fired", "notified", "incident"]
+    assert tokens.strip() == "tokens/min: cache read 0, cache write 400.0k, input 0, output 0"
     assert lines[-1].endswith(
         "incident  2.00 USD/min (chat 2.00, summarise 0.00, agent 0.00), cache hits 0 %, lost 0.96 USD"
     )

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from anthropic_exporter.demo.story import amount
+
 if TYPE_CHECKING:
     from rich.console import Console
     from typing_extensions import Self
@@ -14,7 +16,7 @@ _EVERY_SECONDS = 5.0
 
 
 class Lines:
-    """Prints a line at each moment, and one every 5 s between them."""
+    """Prints a line at each moment, and the state every 5 s between them."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
@@ -29,6 +31,7 @@ class Lines:
         if picture.now >= self._due:
             self._due = picture.now + _EVERY_SECONDS
             self._say(picture.now, _state(picture))
+            self._console.print(f"{'':19} {_tokens(picture)}", markup=False, highlight=False, soft_wrap=True)
 
     def __enter__(self) -> Self:
         return self
@@ -38,6 +41,10 @@ class Lines:
 
     def _say(self, at: float, text: str) -> None:
         self._console.print(f"{at:6.1f} s  {text}", markup=False, highlight=False, soft_wrap=True)
+
+
+def _tokens(picture: Picture) -> str:
+    return "tokens/min: " + ", ".join(f"{name} {amount(number)}" for name, number in picture.tokens.items())
 
 
 def _state(picture: Picture) -> str:

@@ -10,6 +10,14 @@ _MINUTE = 60.0
 
 CALM, INCIDENT, FORWARD, REPAIRED = "calm", "incident", "forward", "repaired"
 FIRED, NOTIFIED = "fired", "notified"
+#: Rows of the table of tokens: the name, and the types that are in it.
+TOKENS = (
+    ("cache read", ("cache_read",)),
+    ("cache write", ("cache_write_5m", "cache_write_1h")),
+    ("input", ("input",)),
+    ("output", ("output",)),
+)
+_MILLION, _THOUSAND = 1_000_000, 1_000
 PHASES = (CALM, INCIDENT, FORWARD, REPAIRED)
 
 
@@ -85,6 +93,11 @@ class Picture(NamedTuple):
         """The pace of everything together."""
         return sum(feature.usd_per_minute for feature in self.features)
 
+    @property
+    def tokens(self) -> dict[str, float]:
+        """Tokens a minute by the rows of `TOKENS`."""
+        return {name: sum(self.tokens_per_minute[part] for part in parts) for name, parts in TOKENS}
+
     def moment(self, kind: str) -> Moment | None:
         """The first moment of this kind, if it came."""
         return next((moment for moment in self.moments if moment.kind == kind), None)
@@ -104,6 +117,13 @@ class Ending(NamedTuple):
     tokens_lost: int
     left_out: str = ""
     notes: tuple[str, ...] = ()
+
+
+def amount(number: float) -> str:
+    """A count that fits six characters: 950, 12.3k, 2.10M."""
+    if number >= _MILLION:
+        return f"{number / _MILLION:.2f}M"
+    return f"{number / _THOUSAND:.1f}k" if number >= _THOUSAND else f"{number:.0f}"
 
 
 def pace(spend: tuple[tuple[float, float], ...], at: float, window: float) -> float:

@@ -21,16 +21,10 @@ if TYPE_CHECKING:
 
     from anthropic_exporter.demo.story import Loss, Picture
 
-_TYPES = (
-    ("cache read", ("cache_read",), "green"),
-    ("cache write", ("cache_write_5m", "cache_write_1h"), "red"),
-    ("input", ("input",), "yellow"),
-    ("output", ("output",), "blue"),
-)
+_TOKEN_COLOURS = ("green", "red", "yellow", "blue")
 _GOOD_HIT_RATIO = 0.8
 SMALLEST = ConsoleDimensions(80, 24)
 _MOMENTS_SHOWN = 4
-_MILLION, _THOUSAND = 1_000_000, 1_000
 
 
 class Screen:
@@ -73,13 +67,6 @@ def frame(picture: Picture) -> Layout:
         Layout(_links(picture), size=2),
     )
     return whole
-
-
-def amount(number: float) -> str:
-    """A count that fits six characters: 950, 12.3k, 2.10M."""
-    if number >= _MILLION:
-        return f"{number / _MILLION:.2f}M"
-    return f"{number / _THOUSAND:.1f}k" if number >= _THOUSAND else f"{number:.0f}"
 
 
 def _panel(content: RenderableType, title: str) -> Panel:
@@ -125,10 +112,9 @@ def _tokens(picture: Picture) -> Table:
     rows.add_column(no_wrap=True)
     rows.add_column(justify="right", min_width=6)
     rows.add_column(ratio=1)
-    shown = [(name, sum(picture.tokens_per_minute[part] for part in parts), colour) for name, parts, colour in _TYPES]
-    most = max([1.0, *(number for _, number, _ in shown)])
-    for name, number, colour in shown:
-        rows.add_row(name, amount(number), Bar(most, 0, number, color=colour))
+    most = max([1.0, *picture.tokens.values()])
+    for (name, number), colour in zip(picture.tokens.items(), _TOKEN_COLOURS, strict=True):
+        rows.add_row(name, story.amount(number), Bar(most, 0, number, color=colour))
     rows.add_row("cache hits", _share(picture.hit_ratio), Text(_history(picture), "green"))
     return rows
 
