@@ -238,6 +238,9 @@ class TestPlay:
         assert picture.tokens_per_minute["cache_write_5m"] == 400_000
         assert [line.name for line in picture.features] == ["chat", "summarise", "agent"]
 
+    def test_the_clock_says_about_how_long_it_will_be(self, play):
+        assert play.picture().planned == pytest.approx(45 + 15 + 5 + 6 / 22)
+
 
 def drawn(renderable, width, height=None, *, terminal=True):
     console = Console(file=io.StringIO(), width=width, height=height, force_terminal=terminal, color_system=None)
