@@ -1,4 +1,4 @@
-"""Compressed answers beyond gzip, over a real socket: the application gets what the SDK makes of them, and they count."""
+"""Compressed answers beyond gzip, over a real socket: the application gets what the SDK makes of them."""
 
 from __future__ import annotations
 
