@@ -5,12 +5,12 @@ import io
 import pytest
 from rich.console import Console
 
-from anthropic_exporter.demo import chart, closing, story, view
+from anthropic_exporter.demo import chart, closing, runner, story, view
 from anthropic_exporter.demo.ledger import Ledger, total
 from anthropic_exporter.demo.plain import Lines
 from anthropic_exporter.demo.play import Play, Scene
 from anthropic_exporter.demo.story import Ending, Loss, Moment, Played, pace
-from anthropic_exporter.simulator.workload import CACHE_LOST, WORKLOAD
+from anthropic_exporter.simulator.workload import CACHE_LOST, WORKLOAD, busy
 from anthropic_exporter.stack import Notification
 from support import NOON
 
@@ -116,6 +116,15 @@ class TestArithmetic:
     @pytest.mark.parametrize(("at", "expected"), [(0.0, 0.0), (10.0, 2.0), (30.0, 6.0), (35.0, 4.0), (70.0, 0.0)])
     def test_the_pace_is_that_of_the_window_before(self, at, expected):
         assert pace(((5.0, 1.0), (30.0, 2.0)), at, 30.0) == pytest.approx(expected)
+
+
+def test_health_uses_less_than_the_shipped_budget_of_tokens_so_that_nothing_is_told_before_the_incident():
+    minutes = runner.Settings().calm / 60
+    chat, summarise, agent = busy(WORKLOAD, runner._CHAT_PER_MINUTE).features
+    once = {one.name: one.system_tokens + one.question_tokens + one.max_tokens / 4 for one in (chat, summarise, agent)}
+    calls = {chat.name: 1 + chat.per_minute * minutes, summarise.name: summarise.per_minute * minutes}
+    calls[agent.name] = 4 * agent.per_minute * minutes
+    assert sum(calls[name] * tokens for name, tokens in once.items()) < 0.95 * runner._threshold("tokens_per_day")
 
 
 class TestPlay:

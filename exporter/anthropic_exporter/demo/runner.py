@@ -71,7 +71,7 @@ def run(settings: Settings, console: Console) -> int:
             settings.requests,
             CACHE_LOST,
             workload.features,
-            _threshold(),
+            _threshold(_THRESHOLD),
             _links(server, running),
             time.time(),
             left_out,
@@ -127,7 +127,7 @@ def _links(server: Server, running: Stack | None) -> tuple[tuple[str, str], ...]
     return ("Prometheus", running.prometheus_url), ("Alertmanager", running.alertmanager_url), *own
 
 
-def _threshold() -> float:
-    """The shipped threshold of the dollars a minute, to draw it."""
+def _threshold(name: str) -> float:
+    """The shipped default of a threshold, to draw it."""
     rules = marked_yaml.load(bundle.path("prometheus") / "rules/thresholds.yml")["groups"][0]["rules"]
-    return next(float(rule["expr"]) for rule in rules if dict(rule["labels"]) == {"threshold": _THRESHOLD})
+    return next(float(rule["expr"]) for rule in rules if dict(rule["labels"]) == {"threshold": name})
