@@ -21,8 +21,8 @@ print(spent * 1000, (after - before) * resource.getpagesize() / 1e6)
 """
 MODULES = {
     "anthropic_exporter": "import anthropic_exporter",
-    "anthropic_exporter.capture": "the same, with the middleware",
-    "anthropic_exporter; anthropic_exporter.Recorder(registry=None)": "import anthropic_exporter, and a first Recorder()",
+    "anthropic_exporter.capture": "import anthropic_exporter, with the middleware",
+    "anthropic_exporter; anthropic_exporter.Recorder(registry=None)": "the same, with a first Recorder()",
     "prometheus_client": "import prometheus_client alone",
     "opentelemetry.instrumentation.anthropic, opentelemetry.sdk.metrics": "the OpenTelemetry instrumentation and SDK",
 }

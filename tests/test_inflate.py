@@ -79,7 +79,9 @@ def test_a_stream_that_nobody_here_can_read_is_counted_and_logged_and_reaches_th
     ):
         assert stream.get_final_text() == "Hello " * 4
     found = Samples(registry)
-    assert found("anthropic_exporter_record_errors_total", stage="response") == 1
+    assert found("anthropic_requests_total", outcome="success") == found("anthropic_requests_total") == 1
+    assert found("anthropic_time_to_first_token_seconds_count") == 0
+    assert found("anthropic_exporter_record_errors_total", stage="stream") == 1
     (line,) = caplog.messages
-    assert line.startswith("recording failed at stage response: ValueError at inflate.py:")
+    assert line.startswith("recording failed at stage stream: ValueError at inflate.py:")
     assert found("anthropic_inflight_requests") == 0

@@ -328,13 +328,15 @@ class TestAsync:
 
     async def test_a_deadline_of_the_application_cancels(self, fake_api, async_client, samples):
         fake_api.push(endless())
+        stream = await async_client.messages.create(**ASK, stream=True)
+        await anext(stream)  # all that the server says came in one piece
 
         async def read():
-            async for _ in await async_client.messages.create(**ASK, stream=True):
+            async for _ in stream:
                 pass
 
         with pytest.raises(asyncio.TimeoutError):
-            await asyncio.wait_for(read(), 0.3)
+            await asyncio.wait_for(read(), 0.05)
         unfinished(samples, "cancelled")
 
     async def test_one_whose_connection_is_cut_is_a_connection_error(self, fake_api, async_client, samples):

@@ -88,7 +88,12 @@ class Attempt:
         self._status = status
         self._regional = is_regional(path)
         self._heading = head = heading(headers.raw)
-        kind, encoding = head.content_type, "" if buffered else head.content_encoding
+        try:
+            self._body_begins(head.content_type, "" if buffered else head.content_encoding)
+        except Exception as error:  # noqa: BLE001 - the error boundary; nothing here reads this encoding
+            self._broken(error)
+
+    def _body_begins(self, kind: str, encoding: str) -> None:
         if "text/event-stream" in kind:
             self._fold, self._streamed = sse_stream(encoding), True
         elif "application/vnd.amazon.eventstream" in kind:
@@ -181,8 +186,8 @@ class Attempt:
             return error_type(fold.message, self._status)
         if fold.error:
             return fold.error
-        if not fold.stopped:
-            return unless_complete
+        if not fold.stopped and not (isinstance(fold, Unread) and unless_complete == TRUNCATED):
+            return unless_complete  # a body that we could not read, and that ended by itself, counts as whole
         return REFUSAL if fold.message.get("stop_reason") == REFUSAL else SUCCESS
 
     def _failed(self, outcome: str, ended: float) -> bool:

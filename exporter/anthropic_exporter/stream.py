@@ -223,5 +223,9 @@ class Unread(StreamFold):
         self.stopped, self.started_content = read.stopped, read.started_content
         self.estimated_output_tokens = read.estimated_output_tokens
 
+    def feed(self, chunk: bytes) -> bool:  # noqa: ARG002 - as its base
+        """Look at nothing."""
+        return True
+
     def _drain(self) -> None:
         self.tail.clear()
