@@ -128,6 +128,18 @@ class TestTheDefault:
         eventually(lambda: told(web, "AnthropicErrorRateHigh", feature="agent"), 8)
         assert 4 < time.time() - sent < 7
 
+    def test_a_second_process_that_dies_is_told_at_once_while_the_first_one_is_dead(self, default, web):
+        dead = [
+            alert(labels("AnthropicExporterDown", "critical", "meter", job="anthropic", instance=f"10.0.1.{host}:9464"))
+            for host in (1, 2, 3)
+        ]
+        for one in dead:
+            sent = time.time()
+            default.send(one)
+            instance = one["labels"]["instance"]
+            eventually(lambda: told(web, "AnthropicExporterDown", instance=instance), 5)  # noqa: B023 - awaited here
+            assert time.time() - sent < 1.5
+
     def test_a_critical_alert_is_told_at_once(self, default, web):
         sent = time.time()
         default.send(alert(labels("AnthropicCostRateHigh", "critical", "cost", feature="agent", model=OPUS)))
@@ -167,7 +179,7 @@ What to do: https://example.org/AnthropicCostRateHigh.md
 Dashboard: http://localhost:3000/d/anthropic-cost/claude-cost?var-feature=chat"""
 COST_OVER_TEXT = """Claude calls cost more dollars a minute than the threshold allows.
 
-chat is back to normal.
+Back to normal. Before: chat on claude-opus-5-5 spend 6.40 USD a minute, 384 USD an hour; the threshold is 2.00.
 Since 12:00 UTC, Sat 21 Nov until 12:07 UTC
 
 What to do: https://example.org/AnthropicCostRateHigh.md
@@ -177,16 +189,21 @@ DOWN = {
     "runbook_url": "https://example.org/AnthropicExporterDown.md",
     "dashboard_url": "http://localhost:3000/d/anthropic-cost/claude-cost",
 }
-DOWN_TEXT = """A process that is to be measured does not answer.
+ERRORS = {
+    "summary": "Calls could not be recorded.",
+    "runbook_url": "https://example.org/AnthropicRecordErrors.md",
+    "dashboard_url": "http://localhost:3000/d/anthropic-cost/claude-cost?viewPanel=42",
+}
+ERRORS_TEXT = """Calls could not be recorded.
 
-10.0.0.17:9464 (job anthropic) did not answer for 10 s: what it spends is not seen.
+2 failures of the recorder in 5 minutes, in the stage price: the dollars shown are too low by those calls.
 Since 12:00 UTC, Sat 21 Nov
 
-10.0.0.18:9464 (job anthropic) did not answer for 10 s: what it spends is not seen.
+3 failures of the recorder in 5 minutes, in the stage read: the dollars shown are too low by those calls.
 Since 12:01 UTC, Sat 21 Nov
 
-What to do: https://example.org/AnthropicExporterDown.md
-Dashboard: http://localhost:3000/d/anthropic-cost/claude-cost"""
+What to do: https://example.org/AnthropicRecordErrors.md
+Dashboard: http://localhost:3000/d/anthropic-cost/claude-cost?viewPanel=42"""
 LATENCY = {
     "summary": "Requests take longer than the threshold allows.",
     "description": "chat on claude-opus-5-5: one request in 20 takes longer than 7.0 s; the threshold is 5.0 s.",
@@ -290,15 +307,28 @@ class TestTheFull:
             "mrkdwn_in": ["fallback", "pretext", "text"],
         }
 
-    def test_slack_shows_several_processes_in_one_message(self, full):
-        instances = {"10.0.0.17:9464": "2026-11-21T12:00:00Z", "10.0.0.18:9464": "2026-11-21T12:01:00Z"}
-        alerts = []
-        for instance, starts in instances.items():
-            about = labels("AnthropicExporterDown", "critical", "meter", job="anthropic", instance=instance)
-            says = f"{instance} (job anthropic) did not answer for 10 s: what it spends is not seen."
-            alerts.append(alert(about, DOWN | {"description": says}, starts))
-        full.send(*alerts)
-        assert self.slack(full, "CRITICAL Exporter Down · 2 alerts")["text"] == DOWN_TEXT
+    def test_slack_shows_several_alerts_of_one_question_in_one_message(self, full):
+        full.send(
+            *(
+                alert(
+                    labels("AnthropicRecordErrors", "warning", "meter", stage=stage),
+                    ERRORS
+                    | {
+                        "description": f"{count} failures of the recorder in 5 minutes, in the stage {stage}: "
+                        "the dollars shown are too low by those calls."
+                    },
+                    starts,
+                )
+                for stage, count, starts in (("price", 2, "2026-11-21T12:00:00Z"), ("read", 3, "2026-11-21T12:01:00Z"))
+            )
+        )
+        assert self.slack(full, "WARNING Record Errors · 2 alerts")["text"] == ERRORS_TEXT
+
+    def test_an_alert_of_your_own_needs_none_of_our_labels_and_annotations(self, full):
+        full.send(alert({"alertname": "OfYourOwn"}, starts="2026-11-21T12:00:00Z"))
+        found = self.slack(full, "Of Your Own")
+        assert found["color"] == "warning"
+        assert found["text"].strip() == "Since 12:00 UTC, Sat 21 Nov"
 
     def test_slack_names_the_process_where_there_is_no_feature(self, full):
         about = labels("AnthropicMeterStopped", "critical", "meter", job="anthropic", instance="10.0.0.19:9464")
