@@ -3,17 +3,21 @@ from __future__ import annotations
 import http.client
 import json
 import socket
+import threading
 import time
 
 import anthropic
 import pytest
+from prometheus_client import CollectorRegistry
 
-from anthropic_exporter import ConfigurationError, attribution, serve
+from anthropic_exporter import ConfigurationError, Recorder, attribution, serve
 from anthropic_exporter.guard import Guard, SpendLimitExceeded, Timing
 from anthropic_exporter.remedies import Remedies
 from anthropic_exporter.remedies.incoming import of_api, of_webhook
+from anthropic_exporter.remedies.ledger import Ledger
+from anthropic_exporter.remedies.polling import Look
 from anthropic_exporter.simulator import fake_api
-from support import Clock
+from support import Clock, Samples
 
 WASTE, COST = "AnthropicCacheMissWaste", "AnthropicCostRateHigh"
 TOKEN = "a long random word, ä"
@@ -188,6 +192,36 @@ def test_the_token_may_be_changed_while_it_runs(recorder, remedies, token_file):
         assert post(running, payload(alert()), "fresh") == 200
 
 
+@pytest.mark.parametrize("damage", [lambda path: path.unlink(), lambda path: path.write_bytes(b"\n")])
+def test_a_token_file_that_is_gone_lets_nobody_in_and_is_said(recorder, remedies, token_file, told, caplog, damage):
+    with serve(recorder, port=0, remedies=remedies) as running:
+        damage(token_file)
+        assert post(running, payload(alert())) == 503
+        assert post(running, payload(alert()), "") == 503
+    settle(remedies)
+    assert told == []
+    assert str(token_file) in caplog.text
+    assert TOKEN not in caplog.text
+
+
+def test_too_many_alerts_at_once_are_to_be_sent_again(recorder, remedies, samples):
+    seen, held = [], threading.Event()
+
+    @remedies.on(WASTE)
+    def page(one):
+        held.wait(10)
+        seen.append(one.fingerprint)
+
+    body = payload(*(alert(finger=str(number)) for number in range(1_100)))
+    with serve(recorder, port=0, remedies=remedies) as running:
+        assert post(running, body) == 503
+        held.set()
+        while post(running, body) != 200:
+            pass
+    settle(remedies)
+    assert sorted(map(int, seen)) == list(range(1_100))
+
+
 def test_a_webhook_without_a_token_is_one_clear_error(recorder, tmp_path):
     with pytest.raises(ConfigurationError, match="only with a token"):
         serve(recorder, port=0, remedies=Remedies(recorder))
@@ -266,6 +300,8 @@ def test_mistakes_are_one_clear_error(recorder, remedies):
         Remedies(recorder).open_breaker()
     with pytest.raises(ConfigurationError, match="does not begin with http"):
         remedies.watch("alertmanager:9093")
+    with pytest.raises(ConfigurationError, match="give the address of Alertmanager"):
+        remedies.watch()
 
 
 def test_a_guard_without_a_breaker_is_one_clear_error(recorder):
@@ -315,6 +351,30 @@ def test_a_cache_alert_writes_the_registered_prompt_under_its_own_feature(record
     assert outcomes(samples, "refresh_cache") == {"applied": 2, "skipped": 1}
 
 
+def test_what_refreshing_costs_is_counted_where_the_client_is_not_recorded(recorder, api, samples):
+    plain = anthropic.Anthropic(api_key="sk-ant-none", base_url=api.url)
+    with plain, Remedies(recorder) as remedies:
+        remedies.prompt("chat", plain, PROMPT)
+        take(remedies, alert())
+    assert samples("anthropic_requests_total", feature="refresh_cache", outcome="success") == 1
+    assert samples("anthropic_cost_usd_total", feature="refresh_cache") > 0.05
+
+
+def test_a_prompt_that_fails_stops_no_other_and_is_tried_with_the_next_alert(recorder, client, samples):
+    registry = CollectorRegistry()
+    lenient = Recorder(registry=registry)
+    wrong = {**PROMPT, "messages": []}
+    with Remedies(lenient, clock=Clock(0.0)) as remedies:
+        remedies.prompt("chat", client, wrong)
+        remedies.prompt("chat", client, PROMPT)
+        take(remedies, alert())
+        assert samples("anthropic_requests_total", feature="refresh_cache", outcome="success") == 1
+        take(remedies, alert(finger="2"))
+    assert samples("anthropic_requests_total", feature="refresh_cache", outcome="invalid_request_error") == 2
+    assert samples("anthropic_requests_total", feature="refresh_cache", outcome="success") == 1
+    assert outcomes(Samples(registry), "refresh_cache") == {"failed": 2}
+
+
 def test_an_hour_of_lifetime_is_refreshed_once_an_hour(recorder, client, api):
     clock = Clock(0.0)
     system = [{**PROMPT["system"][0], "cache_control": {"type": "ephemeral", "ttl": "1h"}}]
@@ -343,7 +403,7 @@ def api_alert(**fields):
 def test_an_alert_that_is_gone_from_the_api_is_over_and_may_come_back(remedies, told):
     active = of_api(json.dumps([api_alert()]).encode())
     for found in (active, active, [], [], active):
-        remedies._polled(found)
+        remedies._polled(Look(found, complete=True))
     settle(remedies)
     assert told == [("applied", "chat"), ("undone", "chat"), ("applied", "chat")]
 
@@ -351,12 +411,39 @@ def test_an_alert_that_is_gone_from_the_api_is_over_and_may_come_back(remedies, 
 def test_webhook_and_api_together_act_once(remedies, told):
     active = of_api(json.dumps([api_alert()]).encode())
     take(remedies, alert())
-    remedies._polled(active)
+    remedies._polled(Look(active, complete=True))
     take(remedies, alert(status="resolved"))
-    remedies._polled(active)
-    remedies._polled([])
+    remedies._polled(Look(active, complete=True))
+    remedies._polled(Look([], complete=True))
     settle(remedies)
     assert told == [("applied", "chat"), ("undone", "chat")]
+
+
+def test_an_alert_that_is_missing_is_not_over_where_alertmanager_may_not_know_it_yet(remedies, told):
+    active = of_api(json.dumps([api_alert()]).encode())
+    for look in (Look(active, complete=True), Look([], complete=False), Look([], complete=False)):
+        remedies._polled(look)
+    settle(remedies)
+    assert told == [("applied", "chat")]
+    remedies._polled(Look([], complete=True))
+    settle(remedies)
+    assert told == [("applied", "chat"), ("undone", "chat")]
+
+
+def test_an_end_that_found_no_room_is_told_again():
+    ledger, (active,) = Ledger(), of_api(json.dumps([api_alert()]).encode())
+    assert ledger.polled([active]) == [active]
+    (ended,) = ledger.polled([])
+    assert ended.status == "resolved"
+    ledger.forget(ended)
+    assert ledger.polled([]) == [ended]
+    assert ledger.polled([]) == []
+
+
+def test_what_is_remembered_is_bounded():
+    ledger = Ledger(most=3)
+    first, *rest = of_webhook(payload(*(alert(finger=str(number)) for number in range(4))))
+    assert [ledger.is_news(one) for one in (first, *rest, *rest, first)] == [True] * 4 + [False] * 3 + [True]
 
 
 def test_an_open_breaker_stops_the_call(remedies, client, guard):

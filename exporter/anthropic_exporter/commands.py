@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import sys
 from pathlib import Path
@@ -87,16 +88,44 @@ _port = click.option("--port", default=9464, show_default=True, type=click.IntRa
 @commands.command()
 @_host
 @_port
-def serve(host: str, port: int) -> int:
+@click.option(
+    "--token-file", type=click.Path(path_type=Path), help="Take alerts only with the bearer token in this file."
+)
+@click.option(
+    "--refresh-cache",
+    multiple=True,
+    metavar="FEATURE=FILE",
+    help="Remedy: write this prompt into the cache again when a cache alert of the feature fires. The file holds the "
+    "arguments of messages.create as JSON.",
+)
+@click.option(
+    "--remedies",
+    type=click.Path(path_type=Path),
+    multiple=True,
+    help="Remedies of your own: a Python file that defines register(remedies).",
+)
+@click.option(
+    "--alertmanager",
+    "alertmanagers",
+    multiple=True,
+    metavar="URL",
+    help="Ask this Alertmanager every 5 s for alerts with the label remedy, instead of or beside being told.",
+)
+@click.option("--dry-run", is_flag=True, help="Log and count what remedies would do, and do nothing.")
+def serve(host: str, port: int, **options: Any) -> int:
     """The standalone exporter: its own /metrics, and the receiver of Alertmanager's webhook.
 
-    POST /alerts is counted and logged, POST /heartbeat is remembered. SIGTERM ends it at once.
+    POST /alerts is counted and logged, POST /heartbeat is remembered; nothing else is done about an alert unless a
+    remedy is given. SIGTERM ends it at once.
     """
-    from anthropic_exporter import Recorder, notices, server  # noqa: PLC0415 - see the module
+    from anthropic_exporter import Recorder, server  # noqa: PLC0415 - see the module
+    from anthropic_exporter.remedies import standalone  # noqa: PLC0415 - see the module
 
     _log_to_stdout()
     recorder = Recorder(registry=None)
-    with noticed() as told, server.serve(recorder, host=host, port=port, routes=notices.routes(recorder)) as running:
+    with noticed() as told, contextlib.ExitStack() as owned:
+        routes = standalone.routes(recorder, standalone.Settings(**options), owned)
+        running = owned.enter_context(server.serve(recorder, host=host, port=port, routes=routes))
         logging.getLogger("anthropic_exporter").info("serving %s/metrics", running.url)
         told.wait()
     return 0

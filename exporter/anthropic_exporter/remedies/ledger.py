@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from anthropic_exporter.remedies.incoming import FIRING, IncomingAlert
+from anthropic_exporter.remedies.incoming import FIRING, RESOLVED, IncomingAlert
 
 _MOST = 10_000
 _Key = tuple[str, str]
@@ -33,21 +33,25 @@ class Ledger:
     def forget(self, alert: IncomingAlert) -> None:
         """Take an alert for news again: nothing could be done about it."""
         self._known.pop(alert.key, None)
-        if alert.status != FIRING:
+        if alert.status == RESOLVED:
             self._known[alert.key] = FIRING
-        self._polled.pop(alert.key, None)
+            self._polled[alert.key] = alert
 
-    def polled(self, active: list[IncomingAlert]) -> list[IncomingAlert]:
+    def polled(self, active: list[IncomingAlert], *, complete: bool = True) -> list[IncomingAlert]:
         """What a look at all active alerts changes: those that begin, and as resolved those that are gone.
 
         An alert that comes back with the same start, as after a silence, begins anew.
+
+        Args:
+            active: the alerts.
+            complete: whether one that is missing is over.
         """
         now = {alert.key: alert for alert in active}
-        gone = [alert for key, alert in self._polled.items() if key not in now]
-        self._polled = now
         news = [alert for alert in active if self.is_news(alert)]
+        gone = [alert for key, alert in self._polled.items() if key not in now] if complete else []
+        self._polled = now if complete else self._polled | now
         for alert in gone:
-            ended = alert._replace(status="resolved")
+            ended = alert._replace(status=RESOLVED)
             if self.is_news(ended):
                 self._known.pop(alert.key)
                 news.append(ended)

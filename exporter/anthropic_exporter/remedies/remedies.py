@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hmac
 import logging
 import queue
 import threading
@@ -19,8 +18,9 @@ from anthropic_exporter.remedies import incoming
 from anthropic_exporter.remedies.breakers import OPEN_BREAKER, Breakers
 from anthropic_exporter.remedies.incoming import FIRING, IncomingAlert
 from anthropic_exporter.remedies.ledger import Ledger
-from anthropic_exporter.remedies.polling import Poller
+from anthropic_exporter.remedies.polling import Look, Poller, Source
 from anthropic_exporter.remedies.prewarm import REFRESH_CACHE, Prompt
+from anthropic_exporter.remedies.token import Token
 from anthropic_exporter.routes import TEXT, Answer, Request, Route, refusal
 
 if TYPE_CHECKING:
@@ -57,7 +57,10 @@ class Remedies:
         guard: whose breakers `open_breaker` opens.
         token_file: holds the bearer token of the webhook; read with each request, so that it can be changed.
         dry_run: log and count what would have been done, and do nothing.
-        clock: seconds.
+        clock: seconds that never go back.
+
+    Attributes:
+        recorder: as given; for remedies that make calls of their own.
 
     Raises:
         ConfigurationError: the token file cannot be read, or is empty.
@@ -72,9 +75,9 @@ class Remedies:
         dry_run: bool = False,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._recorder = recorder
+        self.recorder = recorder
         self._guard = guard
-        self._token_file = None if token_file is None else Path(token_file)
+        self._token = None if token_file is None else Token(token_file)
         self._dry_run = dry_run
         self._clock = clock
         self._remedies: tuple[_Remedy, ...] = ()
@@ -84,8 +87,6 @@ class Remedies:
         self._waiting: queue.Queue[tuple[_Remedy, IncomingAlert] | None] = queue.Queue(_MOST_WAITING)
         self._worker: threading.Thread | None = None
         self._owned = contextlib.ExitStack()
-        if self._token_file is not None:
-            self._token()
 
     # -- what is done about what
 
@@ -94,7 +95,8 @@ class Remedies:
 
         Args:
             feature: whose alerts; those that are labelled `remedy="refresh_cache"` count too.
-            client: a sync client of the SDK; its cost is counted under the feature `refresh_cache`.
+            client: a sync client of the SDK. What this costs is counted under the feature `refresh_cache`, whether or
+                not the client carries the recorder's middleware.
             request: the arguments of `messages.create` with their `cache_control`; `max_tokens` is replaced by 0.
 
         Raises:
@@ -102,7 +104,7 @@ class Remedies:
         """
         if not self._prompts:
             self._add(REFRESH_CACHE, self._wants_refresh, self._refresh, None)
-        self._prompts.setdefault(feature, []).append(Prompt(feature, client, request, self._clock))
+        self._prompts.setdefault(feature, []).append(Prompt(feature, client, request, self.recorder, self._clock))
 
     def open_breaker(self, *alertnames: str, seconds: float = 3600.0) -> None:
         """Open the Guard's breaker of an alert's feature, and close it when the alert is over.
@@ -156,17 +158,26 @@ class Remedies:
         Raises:
             ConfigurationError: there is no token file.
         """
-        if self._token_file is None:
+        if self._token is None:
             raise ConfigurationError("remedies take a webhook only with a token: give Remedies(token_file=...)")
-        return (Route("/alerts", self._webhook, method="POST", max_body_bytes=MOST_BYTES, admit=self._admit),)
+        return (Route("/alerts", self._webhook, method="POST", max_body_bytes=MOST_BYTES, admit=self._token.admit),)
 
-    def watch(self, url: str, *, every_seconds: float = 5.0) -> None:
-        """Ask the Alertmanager at `url` every few seconds for alerts with the label `remedy`. Call it after a fork.
+    def watch(self, *urls: str, every_seconds: float = 5.0) -> None:
+        """Ask Alertmanager every few seconds for alerts with the label `remedy`. Call it after a fork.
+
+        An alert that is gone is over, unless Alertmanager was restarted in the last two minutes, or does not answer.
+
+        Args:
+            urls: such as "http://alertmanager:9093"; several are one cluster, where what one of them knows is so.
+            every_seconds: between two looks.
 
         Raises:
-            ConfigurationError: the address is no http address.
+            ConfigurationError: there is no address, or one is no http address.
         """
-        poller = Poller(url, every_seconds, self._polled, lambda error: self._failed("remedies_poll", error))
+        if not urls:
+            raise ConfigurationError("remedies.watch: give the address of Alertmanager")
+        sources = [Source(url) for url in urls]
+        poller = Poller(sources, every_seconds, self._polled, lambda error: self._failed("remedies_poll", error))
         self._owned.callback(poller.close)
 
     def take(self, alerts: Iterable[IncomingAlert]) -> bool:
@@ -175,19 +186,10 @@ class Remedies:
             queued = [self._queue(alert) for alert in alerts if self._ledger.is_news(alert)]
         return all(queued)
 
-    def _polled(self, active: list[IncomingAlert]) -> None:
+    def _polled(self, look: Look) -> None:
         with self._lock:
-            for alert in self._ledger.polled(active):
+            for alert in self._ledger.polled(look.active, complete=look.complete):
                 self._queue(alert)
-
-    def _admit(self, headers: Mapping[str, str]) -> Answer | None:
-        scheme, _, given = headers.get("authorization", "").partition(" ")
-        # Headers arrive as latin-1; the comparison takes bytes, or ASCII alone.
-        if scheme.lower() == "bearer" and hmac.compare_digest(
-            given.strip().encode("latin-1", "replace"), self._token().encode()
-        ):
-            return None
-        return refusal(HTTPStatus.UNAUTHORIZED, "wrong or no bearer token", ("WWW-Authenticate", "Bearer"))
 
     def _webhook(self, request: Request) -> Answer:
         try:
@@ -197,18 +199,6 @@ class Remedies:
         if not self.take(alerts):
             return refusal(HTTPStatus.SERVICE_UNAVAILABLE, "too many actions are waiting")
         return Answer(HTTPStatus.OK, TEXT, b"ok\n")
-
-    def _token(self) -> str:
-        path = self._token_file
-        if path is None:
-            raise ConfigurationError("remedies have no token file")
-        try:
-            token = path.read_text(encoding="utf-8").strip()
-        except (OSError, UnicodeDecodeError) as error:
-            raise ConfigurationError(f"{path}: the webhook's token cannot be read") from error
-        if not token:
-            raise ConfigurationError(f"{path}: the webhook's token is empty; write a long random word into it")
-        return token
 
     # -- how actions are done
 
@@ -250,21 +240,22 @@ class Remedies:
 
     def _tell(self, remedy: _Remedy, alert: IncomingAlert, outcome: str) -> None:
         with contextlib.suppress(Exception):  # a strict recorder raises; this thread goes on
-            self._recorder.count(f.REMEDY_ACTIONS, remedy.name, outcome)
+            self.recorder.count(f.REMEDY_ACTIONS, remedy.name, outcome)
         words = (remedy.name, outcome, alert.status, alert.name, alert.feature)
         _log.warning("remedy %s %s: %s %s feature=%s", *(ascii(word)[1:-1][:80] for word in words))
 
     def _failed(self, stage: str, error: Exception) -> None:
         with contextlib.suppress(Exception):  # a strict recorder raises; this thread goes on
-            self._recorder.failed(stage, error)
+            self.recorder.failed(stage, error)
 
     def _wants_refresh(self, alert: IncomingAlert) -> bool:
         return alert.feature in self._prompts and (alert.name in _CACHE_ALERTS or alert.remedy == REFRESH_CACHE)
 
     def _refresh(self, alert: IncomingAlert) -> bool:
         due = [prompt for prompt in self._prompts[alert.feature] if prompt.due]
-        for prompt in due:
-            prompt.warm()
+        failures = [failure for prompt in due if (failure := prompt.warm()) is not None]
+        if failures:
+            raise failures[0]
         return bool(due)
 
     # -- its end

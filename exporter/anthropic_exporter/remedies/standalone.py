@@ -1,0 +1,156 @@
+"""Remedies of the standalone exporter: what `anthropic-exporter serve` is told on its command line."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import json
+import traceback
+from collections.abc import Sequence
+from http import HTTPStatus
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from anthropic_exporter import notices
+from anthropic_exporter.errors import ConfigurationError
+from anthropic_exporter.remedies.remedies import Remedies
+from anthropic_exporter.remedies.token import Token
+from anthropic_exporter.routes import Answer, Request, Route
+
+if TYPE_CHECKING:
+    from anthropic_exporter.recorder import Recorder
+
+_FUNCTION = "register"
+
+
+class Settings(NamedTuple):
+    """The options, as they were given.
+
+    Attributes:
+        token_file: holds the bearer token without which nothing is taken.
+        alertmanagers: addresses to ask for alerts with the label `remedy`.
+        refresh_cache: `FEATURE=FILE`, where the file holds the arguments of `messages.create` as JSON.
+        remedies: Python files that define `register(remedies)`.
+        dry_run: log and count what would be done, and do nothing.
+    """
+
+    token_file: Path | None = None
+    alertmanagers: Sequence[str] = ()
+    refresh_cache: Sequence[str] = ()
+    remedies: Sequence[Path] = ()
+    dry_run: bool = False
+
+
+def routes(recorder: Recorder, settings: Settings, owned: contextlib.ExitStack) -> tuple[Route, ...]:
+    """`/alerts` and `/heartbeat`, with remedies behind them where there are some; `owned` ends those.
+
+    Raises:
+        ConfigurationError: options that do not go together, or a file that is not what it should be.
+    """
+    _check(settings)
+    plain = notices.routes(recorder)
+    if settings.token_file is not None:
+        token = Token(settings.token_file)
+        plain = tuple(route._replace(admit=token.admit) for route in plain)
+    if not (settings.refresh_cache or settings.remedies):
+        return plain
+    remedies = owned.enter_context(_remedies(recorder, settings))
+    if settings.alertmanagers:
+        remedies.watch(*settings.alertmanagers)
+    if settings.token_file is None:
+        return plain
+    return tuple(_then(route, _of(route, remedies.routes())) for route in plain)
+
+
+def _check(settings: Settings) -> None:
+    wanted = bool(settings.refresh_cache or settings.remedies)
+    if wanted and settings.token_file is None and not settings.alertmanagers:
+        raise ConfigurationError("serve: remedies get no alert: give --token-file, or --alertmanager, or both")
+    for option, given in (("--alertmanager", settings.alertmanagers), ("--dry-run", settings.dry_run)):
+        if given and not wanted:
+            raise ConfigurationError(f"serve: {option} without a remedy: give --refresh-cache, or --remedies, or both")
+
+
+def _remedies(recorder: Recorder, settings: Settings) -> Remedies:
+    remedies = Remedies(recorder, token_file=settings.token_file, dry_run=settings.dry_run)
+    for option in settings.refresh_cache:
+        feature, separator, prompt = option.partition("=")
+        if not (separator and prompt):
+            raise ConfigurationError(f"serve: --refresh-cache {option!r}: give FEATURE=FILE")
+        remedies.prompt(feature, _client(), _request(Path(prompt)))
+    for path in settings.remedies:
+        _register(path, remedies)
+    return remedies
+
+
+def _of(route: Route, others: Sequence[Route]) -> Route | None:
+    return next((other for other in others if other.path == route.path), None)
+
+
+def _then(first: Route, second: Route | None) -> Route:
+    """The first route; what it takes in is given to the second as well, whose answer it is then."""
+    if second is None:
+        return first
+
+    def both(request: Request) -> Answer:
+        answer = first.handle(request)
+        return answer if answer.status != HTTPStatus.OK else second.handle(request)
+
+    return first._replace(handle=both)
+
+
+def _client() -> Any:
+    from anthropic import Anthropic, AnthropicError  # noqa: PLC0415 - only those who refresh a cache load it
+
+    try:
+        client = Anthropic()
+    except AnthropicError as error:
+        raise ConfigurationError(f"serve: --refresh-cache: {error}") from error
+    if not client.auth_headers:
+        raise ConfigurationError("serve: --refresh-cache calls the API: set ANTHROPIC_API_KEY")
+    return client
+
+
+def _request(path: Path) -> dict[str, Any]:
+    try:
+        request = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"{path}: the prompt cannot be read") from error
+    except json.JSONDecodeError as error:
+        raise ConfigurationError(f"{path}:{error.lineno}: no JSON: {error.msg}") from error
+    if not (isinstance(request, dict) and {"model", "messages"} <= request.keys()):
+        raise ConfigurationError(f"{path}: give the arguments of messages.create, model and messages among them")
+    return request
+
+
+def _register(path: Path, remedies: Remedies) -> None:
+    """Let a file of the user's own register what it wants."""
+    register = getattr(_loaded(path), _FUNCTION, None)
+    if not callable(register):
+        raise ConfigurationError(f"{path}: define {_FUNCTION}(remedies), which is called once at the start")
+    try:
+        register(remedies)
+    except ConfigurationError:
+        raise
+    except Exception as error:
+        raise ConfigurationError(_where(path, error)) from error
+
+
+def _loaded(path: Path) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(f"remedies_of_{path.stem}", path)
+    if spec is None or spec.loader is None:
+        raise ConfigurationError(f"{path}: no Python file; its name has to end in .py")
+    module = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        raise ConfigurationError(_where(path, error)) from error
+    return module
+
+
+def _where(path: Path, error: Exception) -> str:
+    """One line: the file, the line of it that failed, and how."""
+    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
+    line = error.lineno if isinstance(error, SyntaxError) else (lines or [0])[-1]
+    return f"{path}{f':{line}' if line else ''}: {type(error).__name__}: {error}"

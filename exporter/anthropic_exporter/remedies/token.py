@@ -1,0 +1,53 @@
+"""Who may send alerts: whoever has the bearer token that a file holds."""
+
+from __future__ import annotations
+
+import hmac
+import logging
+from collections.abc import Mapping
+from http import HTTPStatus
+from pathlib import Path
+
+from anthropic_exporter.errors import ConfigurationError
+from anthropic_exporter.routes import Answer, refusal
+
+_log = logging.getLogger("anthropic_exporter.remedies")
+
+
+class Token:
+    """A bearer token, read with each request, so that it can be changed while the process runs.
+
+    Args:
+        path: a file that holds the token and nothing else.
+
+    Raises:
+        ConfigurationError: the file cannot be read, or is empty.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self._path = Path(path)
+        self._read()
+
+    def admit(self, headers: Mapping[str, str]) -> Answer | None:
+        """The answer that refuses a request with these headers; None where it carries the token."""
+        try:
+            token = self._read()
+        except ConfigurationError as error:
+            _log.error("%s", error)
+            return refusal(HTTPStatus.SERVICE_UNAVAILABLE, "the token cannot be read; the process's log says why")
+        scheme, _, given = headers.get("authorization", "").partition(" ")
+        # Headers arrive as latin-1; the comparison takes bytes, or ASCII alone.
+        if scheme.lower() == "bearer" and hmac.compare_digest(
+            given.strip().encode("latin-1", "replace"), token.encode()
+        ):
+            return None
+        return refusal(HTTPStatus.UNAUTHORIZED, "wrong or no bearer token", ("WWW-Authenticate", "Bearer"))
+
+    def _read(self) -> str:
+        try:
+            token = self._path.read_text(encoding="utf-8").strip()
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigurationError(f"{self._path}: the webhook's token cannot be read") from error
+        if not token:
+            raise ConfigurationError(f"{self._path}: the webhook's token is empty; write a long random word into it")
+        return token
