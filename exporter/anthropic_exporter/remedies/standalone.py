@@ -151,6 +151,7 @@ def _loaded(path: Path) -> ModuleType:
 
 def _where(path: Path, error: Exception) -> str:
     """One line: the file, the line of it that failed, and how."""
-    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
+    frames = traceback.extract_tb(error.__traceback__)
+    lines = [frame.lineno for frame in frames if Path(frame.filename).absolute() == path.absolute()]
     line = error.lineno if isinstance(error, SyntaxError) else (lines or [0])[-1]
     return f"{path}{f':{line}' if line else ''}: {type(error).__name__}: {error}"

@@ -1,0 +1,252 @@
+"""Remedies of the standalone exporter: a process of its own, told on its command line."""
+
+from __future__ import annotations
+
+import json
+import os
+import queue
+import re
+import subprocess
+import sys
+import threading
+import urllib.error
+import urllib.request
+
+import pytest
+
+from anthropic_exporter import commands
+from anthropic_exporter.simulator import fake_api
+
+PATIENCE_SECONDS = 30
+TOKEN = "a-long-random-word"
+REQUEST = {
+    "model": "claude-opus-5-5",
+    "max_tokens": 1000,
+    "system": [{"type": "text", "text": "x" * 40_000, "cache_control": {"type": "ephemeral"}}],
+    "messages": [{"role": "user", "content": "hello"}],
+}
+OWN = """
+def register(remedies):
+    @remedies.on("AnthropicCostRateHigh", undo=lambda alert: print("UNDONE", alert.feature, flush=True))
+    def pause(alert):
+        print("PAUSED", alert.feature, flush=True)
+"""
+
+
+def alert(name="AnthropicCostRateHigh", status="firing", finger="8f1c", **labels):
+    return {
+        "status": status,
+        "labels": {"alertname": name, "severity": "critical", "feature": "chat", **labels},
+        "annotations": {},
+        "startsAt": "2026-11-21T12:00:00Z",
+        "fingerprint": finger,
+    }
+
+
+@pytest.fixture
+def files(tmp_path):
+    (tmp_path / "token").write_text(f"{TOKEN}\n")
+    (tmp_path / "own.py").write_text(OWN)
+    (tmp_path / "chat.json").write_text(json.dumps(REQUEST))
+    return tmp_path
+
+
+@pytest.fixture
+def api():
+    with fake_api.start() as running:
+        yield running
+
+
+class Exporter:
+    """`anthropic-exporter serve` as a process."""
+
+    def __init__(self, *arguments, **environment):
+        command = [sys.executable, "-m", "anthropic_exporter.cli", "serve", "--port", "0", *map(str, arguments)]
+        self.process = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=os.environ | environment
+        )
+        self._lines = queue.Queue()
+        threading.Thread(target=self._listen, daemon=True).start()
+        self.url = re.search(r"http://127\.0\.0\.1:\d+", self.says("serving"))[0]
+
+    def _listen(self):
+        for line in self.process.stdout:
+            self._lines.put(line)
+        self._lines.put("")
+
+    def says(self, text):
+        """What is said up to and with this text, waited for."""
+        said = ""
+        while line := self._lines.get(timeout=PATIENCE_SECONDS):
+            said += line
+            if text in line:
+                return said
+        raise AssertionError(f"{text!r} was not said, but {said}")
+
+    def post(self, path, *alerts, token=TOKEN):
+        headers = {} if token is None else {"Authorization": f"Bearer {token}"}
+        request = urllib.request.Request(self.url + path, json.dumps({"alerts": alerts}).encode(), headers)
+        try:
+            with urllib.request.urlopen(request, timeout=PATIENCE_SECONDS) as response:
+                return response.status
+        except urllib.error.HTTPError as refused:
+            with refused:
+                return refused.code
+
+    def metrics(self):
+        with urllib.request.urlopen(f"{self.url}/metrics", timeout=PATIENCE_SECONDS) as response:
+            return response.read().decode()
+
+    def close(self):
+        self.process.terminate()
+        self.process.wait(PATIENCE_SECONDS)
+        while self._lines.get(timeout=PATIENCE_SECONDS):
+            pass
+        self.process.stdout.close()
+
+
+@pytest.fixture
+def serve():
+    started = []
+
+    def start(*arguments, **environment):
+        started.append(Exporter(*arguments, **environment))
+        return started[-1]
+
+    yield start
+    for one in started:
+        one.close()
+
+
+def test_a_remedy_of_your_own_acts_once_and_is_undone(serve, files):
+    exporter = serve("--token-file", files / "token", "--remedies", files / "own.py")
+    assert exporter.post("/alerts", alert()) == 200
+    exporter.says("PAUSED chat")
+    exporter.says("remedy pause applied: firing AnthropicCostRateHigh feature=chat")
+    assert exporter.post("/alerts", alert(), alert(status="resolved")) == 200
+    assert "PAUSED" not in exporter.says("UNDONE chat")
+    exporter.says("remedy pause undone")
+    shown = exporter.metrics()
+    assert re.search(r'^anthropic_remedy_actions_total\{outcome="applied",remedy="pause"\} 1\.0', shown, re.MULTILINE)
+    assert re.search(r"^anthropic_exporter_notifications_total\{.*firing.*\} 2\.0", shown, re.MULTILINE)
+
+
+def test_with_a_token_file_neither_path_takes_anything_without_it(serve, files):
+    exporter = serve("--token-file", files / "token")
+    for path in ("/alerts", "/heartbeat"):
+        assert [exporter.post(path, alert(), token=token) for token in (None, "wrong", TOKEN)] == [401, 401, 200]
+    shown = exporter.metrics()
+    assert re.search(r"^anthropic_exporter_notifications_total\{.*\} 1\.0", shown, re.MULTILINE)
+    assert "\nanthropic_remedy_actions_total{" not in shown
+
+
+def test_a_dry_run_logs_and_counts_and_does_nothing(serve, files):
+    exporter = serve("--token-file", files / "token", "--remedies", files / "own.py", "--dry-run")
+    assert exporter.post("/alerts", alert()) == 200
+    assert "remedy pause dry_run: firing" in exporter.says("pause")
+    assert 'anthropic_remedy_actions_total{outcome="dry_run",remedy="pause"} 1.0' in exporter.metrics()
+
+
+def test_a_prompt_in_a_file_is_written_into_the_cache_and_its_cost_is_shown(serve, files, api):
+    exporter = serve(
+        *("--token-file", files / "token", "--refresh-cache", f"chat={files / 'chat.json'}"),
+        ANTHROPIC_API_KEY="sk-ant-none",
+        ANTHROPIC_BASE_URL=api.url,
+    )
+    assert exporter.post("/alerts", alert("AnthropicCacheMissWaste")) == 200
+    exporter.says("remedy refresh_cache applied")
+    assert exporter.post("/alerts", alert("AnthropicCacheMissRateHigh", finger="2")) == 200
+    exporter.says("remedy refresh_cache skipped")
+    (request,) = api.requests
+    assert (request.body["max_tokens"], request.body["system"]) == (0, REQUEST["system"])
+    cost = re.search(
+        r'^anthropic_cost_usd_total\{feature="refresh_cache".*cache_write_5m.*\} (.+)', exporter.metrics(), re.MULTILINE
+    )
+    assert float(cost[1]) == pytest.approx(0.05)
+
+
+def test_malformed_and_oversized_bodies_are_refused(serve, files):
+    exporter = serve("--token-file", files / "token", "--remedies", files / "own.py")
+    for body, status in ((b"{", 400), (b'{"alerts": [{"status": "firing", "labels": {"alertname": "A"}}]}', 400)):
+        headers = {"Authorization": f"Bearer {TOKEN}"}
+        with pytest.raises(urllib.error.HTTPError) as refused:
+            urllib.request.urlopen(urllib.request.Request(f"{exporter.url}/alerts", body, headers), timeout=10)
+        with refused.value:
+            assert refused.value.code == status
+    assert exporter.post("/alerts", alert(filler="x" * 10_000_000)) == 413
+
+
+# -- mistakes: one line, exit code 2
+
+
+@pytest.fixture
+def complaint(files, capfd, monkeypatch):
+    monkeypatch.chdir(files)
+
+    def run(*arguments):
+        code = commands.run(["serve", "--port", "0", *arguments])
+        captured = capfd.readouterr()
+        assert (code, captured.out) == (2, "")
+        (line,) = captured.err.splitlines()
+        return line.removeprefix("anthropic-exporter: ")
+
+    return run
+
+
+ALERTS = ("--token-file", "token")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--token-file", "none"), "none: the webhook's token cannot be read"),
+        (("--remedies", "own.py"), "serve: remedies get no alert: give --token-file, or --alertmanager, or both"),
+        (("--dry-run",), "serve: --dry-run without a remedy: give --refresh-cache, or --remedies, or both"),
+        (("--alertmanager", "http://a:9093"), "serve: --alertmanager without a remedy: give --refresh-cache, or"),
+        ((*ALERTS, "--remedies", "none.py"), "none.py: FileNotFoundError"),
+        ((*ALERTS, "--remedies", "token"), "token: no Python file; its name has to end in .py"),
+        ((*ALERTS, "--refresh-cache", "chat"), "serve: --refresh-cache 'chat': give FEATURE=FILE"),
+        (
+            (*ALERTS, "--refresh-cache", "chat=chat.json"),
+            "serve: --refresh-cache calls the API: set ANTHROPIC_API_KEY",
+        ),
+        (
+            ("--alertmanager", "a:9093", "--remedies", "own.py"),
+            "Alertmanager's address 'a:9093' does not begin with http:// or https://",
+        ),
+    ],
+)
+def test_options_that_make_no_sense(complaint, arguments, said):
+    assert complaint(*arguments).startswith(said)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("x = 1\n", "bad.py: define register(remedies), which is called once at the start"),
+        ("\ndef register(remedies:\n", "bad.py:2: SyntaxError"),
+        ("import nonsense_that_is_not_there\n", "bad.py:1: ModuleNotFoundError"),
+        ("def register(remedies):\n    1 / 0\n", "bad.py:2: ZeroDivisionError: division by zero"),
+        ("def register(remedies):\n    remedies.on()\n", "remedies.on: name an alert, or a remedy="),
+        ("def register(remedies):\n    remedies.open_breaker()\n", "remedies.open_breaker: there is no Guard"),
+    ],
+)
+def test_a_file_of_remedies_that_is_wrong(complaint, files, text, said):
+    (files / "bad.py").write_text(text)
+    assert complaint(*ALERTS, "--remedies", "bad.py").startswith(said)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('{\n"model": }', "bad.json:2: no JSON: "),
+        ("[]", "bad.json: give the arguments of messages.create, model and messages among them"),
+        ('{"model": "m", "messages": []}', "remedies.prompt('chat'): the request has no cache_control"),
+        (None, "bad.json: the prompt cannot be read"),
+    ],
+)
+def test_a_prompt_that_is_wrong(complaint, files, monkeypatch, text, said):
+    monkeypatch.setenv("ANTHROPIC_API_KEY", "sk-ant-none")
+    if text is not None:
+        (files / "bad.json").write_text(text)
+    assert complaint(*ALERTS, "--refresh-cache", "chat=bad.json").startswith(said)
