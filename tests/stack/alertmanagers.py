@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import datetime as dt
 import json
+import os
 import shutil
+import signal
 import socket
 import time
 import urllib.request
@@ -20,12 +22,25 @@ def free_port():
 
 
 class Alertmanager:
-    """Takes alerts as Prometheus sends them."""
+    """Takes alerts as Prometheus sends them. It can be killed, and started again: then it knows no alert."""
 
-    def __init__(self, url, process, folder):
+    def __init__(self, url, command, folder):
         self.url = url
-        self.process = process
         self.folder = folder
+        self._command = command
+        self.start()
+
+    def start(self):
+        self.process = Process(self._command, self.folder / "alertmanager.log", f"{self.url}/-/ready")
+        try:
+            self.process.wait_until_ready()
+        except BaseException:
+            self.process.close()
+            raise
+
+    def kill(self):
+        os.kill(self.process.pid, signal.SIGKILL)
+        self.process.close()
 
     def send(self, *alerts):
         request = urllib.request.Request(
@@ -70,12 +85,11 @@ def running(folder, name, replacements):
         f"--web.external-url=http://{address}",
         "--cluster.listen-address=",
     ]
-    process = Process(command, folder / "alertmanager.log", f"http://{address}/-/ready")
+    started = Alertmanager(f"http://{address}", command, folder)
     try:
-        process.wait_until_ready()
-        yield Alertmanager(f"http://{address}", process, folder)
+        yield started
     finally:
-        process.close()
+        started.process.close()
 
 
 def eventually(read, timeout):

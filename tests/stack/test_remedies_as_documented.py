@@ -1,0 +1,94 @@
+"""docs/remedies.md as it is written: its lines run, with addresses and paths of this machine, against real parts."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import re
+import threading
+from pathlib import Path
+
+import alertmanagers
+import pytest
+from alertmanagers import alert, eventually
+
+from anthropic_exporter import SpendLimitExceeded, attribution
+from anthropic_exporter.remedies import standalone
+from anthropic_exporter.routes import Request
+from anthropic_exporter.simulator import fake_api
+
+pytestmark = pytest.mark.stack
+
+DOCS = (Path(__file__).resolve().parents[2] / "docs/remedies.md").read_text()
+BLOCKS = re.findall(r"^```python\n(.*?)^```", DOCS, re.MULTILINE | re.DOTALL)
+APPLICATION, STANDALONE = [block for block in BLOCKS if "def register" not in block], BLOCKS[-1]
+COST = {"alertname": "AnthropicCostRateHigh", "severity": "critical", "feature": "chat", "remedy": "open_breaker"}
+MISSES = {"alertname": "AnthropicCacheMissWaste", "severity": "critical", "feature": "chat"}
+
+
+@pytest.fixture
+def api(monkeypatch):
+    with fake_api.start() as running:
+        monkeypatch.setenv("ANTHROPIC_API_KEY", "sk-ant-none")
+        monkeypatch.setenv("ANTHROPIC_BASE_URL", running.url)
+        yield running
+
+
+@pytest.fixture
+def token_file(tmp_path):
+    path = tmp_path / "alerts-token"
+    path.write_text("a-long-random-word")
+    return path
+
+
+@pytest.fixture
+def application(api, token_file, tmp_path):
+    """What the page's lines define; Alertmanager knows its webhook as the page says."""
+    lines = "".join(APPLICATION).replace("/run/secrets/alerts-token", str(token_file))
+    lines = lines.replace("Recorder()", "Recorder(registry=None)").replace('host="0.0.0.0", port=9464', "port=0")
+    made = {}
+    with alertmanagers.running(tmp_path / "am", "alertmanager.yml", {}) as running:
+        exec(lines.replace("http://alertmanager:9093", running.url), made)
+        path = tmp_path / "am/alertmanager.yml"
+        hook = "      - {url: %s/alerts, http_config: {authorization: {credentials_file: %s}}}\n"
+        shipped = "  - name: exporter\n    webhook_configs:\n"
+        path.write_text(path.read_text().replace(shipped, shipped + hook % (made["server"].url, token_file)))
+        running.kill()
+        running.start()
+        yield made, running
+        for one in ("server", "remedies", "guard", "client"):
+            made[one].close()
+
+
+def call(client):
+    with attribution(feature="chat"):
+        client.messages.create(model="claude-opus-5-5", max_tokens=9, messages=[{"role": "user", "content": "hello"}])
+
+
+def test_an_application_that_does_what_the_page_says(application, api):
+    made, alertmanager = application
+    client = made["client"]
+    call(client)
+    before = len(api.requests)
+    alertmanager.send(alert(COST), alert(MISSES))
+    eventually(lambda: made["paused"] == {"chat"}, 15)
+    eventually(lambda: len(api.requests) > before, 15)
+    assert api.requests[-1].body["max_tokens"] == 0
+    eventually(lambda: made["guard"].breakers()[0].state == "open", 15)
+    with pytest.raises(SpendLimitExceeded):
+        call(client)
+    shown = made["recorder"].render().decode()
+    for remedy in ("open_breaker", "refresh_cache", "pause_the_queue"):
+        assert f'anthropic_remedy_actions_total{{outcome="applied",remedy="{remedy}"}} 1.0' in shown
+
+
+def test_a_file_for_the_standalone_exporter(recorder, token_file, tmp_path, capfd, samples):
+    (tmp_path / "remedies.py").write_text(STANDALONE)
+    settings = standalone.Settings(token_file=token_file, remedies=[tmp_path / "remedies.py"])
+    told = {"status": "firing", "startsAt": "2026-11-21T12:00:00Z", "fingerprint": "1"}
+    body = {"alerts": [told | {"labels": {"alertname": "AnthropicDailyCostBudgetExceeded", "feature": "chat"}}]}
+    with contextlib.ExitStack() as owned:
+        (alerts,) = (one for one in standalone.routes(recorder, settings, owned) if one.path == "/alerts")
+        assert alerts.handle(Request("/alerts", "", {}, json.dumps(body).encode())).status == 200
+    assert capfd.readouterr().out == "AnthropicDailyCostBudgetExceeded chat\n"
+    assert not [one for one in threading.enumerate() if one.name == "anthropic-remedies"]
