@@ -1,4 +1,4 @@
-"""The monitor of the monitor: each part of it killed or broken for real, and who tells of it.
+"""The monitor of the monitor: each part of it killed, broken or overloaded for real, and who tells of it.
 
 One Prometheus and one Alertmanager on the shipped rules and routing; only the heartbeat beats ten times as fast. That
 requests hang for 15 minutes while nothing is recorded, AnthropicMeterStopped's second half, is left to promtool.
@@ -6,7 +6,9 @@ requests hang for 15 minutes while nothing is recorded, AnthropicMeterStopped's 
 
 from __future__ import annotations
 
+import contextlib
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -18,7 +20,8 @@ import pytest
 from alertmanagers import eventually
 from wire_receivers import Web
 
-from anthropic_exporter import stack
+from anthropic_exporter import bundle, stack, toolchain
+from anthropic_exporter.stack.process import Process
 
 pytestmark = pytest.mark.stack
 
@@ -48,6 +51,15 @@ AGAIN = """
         expr: "30"
         labels: {threshold: prices_max_age_days, team: search}
 """
+#: 172,800 steps twenty times a second: about five times as long as it may take on the slower of two machines.
+SLOW = """
+groups:
+  - name: anthropic-slow
+    interval: 50ms
+    rules:
+      - record: slow
+        expr: count_over_time(vector(1)[2d:1s])
+"""
 
 
 class Application:
@@ -72,6 +84,41 @@ class Monitored:
         self.running = running
         self.web = web
         self.killed, self.stopped, self.well = applications
+        self.rules = running.folder / "prometheus" / "rules"
+        self.routing = running.folder / "alertmanager" / "alertmanager.yml"
+        self.shipped_routing = self.routing.read_text()
+
+    @contextlib.contextmanager
+    def another_alertmanager(self):
+        """On the address and the data of the one that was killed."""
+        address = self.running.alertmanager_url.removeprefix("http://")
+        command = [
+            str(toolchain.provide(["alertmanager"])["alertmanager"]),
+            f"--config.file={self.routing}",
+            f"--storage.path={self.running.folder / 'alertmanager-data'}",
+            f"--web.listen-address={address}",
+            "--cluster.listen-address=",
+        ]
+        log = self.running.folder / "alertmanager-again.log"
+        process = Process(command, log, f"{self.running.alertmanager_url}/-/ready")
+        try:
+            process.wait_until_ready()
+            yield
+        finally:
+            process.close()
+
+    def beats(self):
+        return self.web.posts("/heartbeat")
+
+    def is_silent_after(self, pid):
+        """Kill this process, and see the last beat and three more that do not come."""
+        before = len(self.beats())
+        eventually(lambda: len(self.beats()) > before, PATIENCE_SECONDS)
+        os.kill(pid, signal.SIGKILL)
+        killed_at = time.time()
+        silence = lambda: time.time() - self.beats()[-1].at > THREE_BEATS_SECONDS  # noqa: E731
+        eventually(silence, SILENT_AFTER_SECONDS + THREE_BEATS_SECONDS)
+        return self.beats()[-1].at - killed_at < SILENT_AFTER_SECONDS
 
     def told(self, name, **labels):
         """The first notification of an alert."""
@@ -137,12 +184,14 @@ def _broken(monitored):
     """All that can break at the same time breaks at once, so that nothing is waited for twice."""
     os.kill(monitored.killed.child.pid, signal.SIGKILL)
     monitored.stopped.lose_the_meter()
-    rules = monitored.running.folder / "prometheus" / "rules"
-    with (rules / "thresholds.yml").open("a") as thresholds:
+    with (monitored.rules / "thresholds.yml").open("a") as thresholds:
         thresholds.write(AGAIN)
+    (monitored.rules / "slow.yml").write_text(SLOW)
     assert reload(monitored.running.prometheus_url) == 200
-    (rules / "budget.yml").write_text("groups: [{name: broken, rules: [{record: x, expr: '('}]}]")
+    (monitored.rules / "budget.yml").write_text("groups: [{name: broken, rules: [{record: x, expr: '('}]}]")
     assert reload(monitored.running.prometheus_url) == 500
+    monitored.routing.write_text("route: {receiver: nobody}")
+    assert reload(monitored.running.alertmanager_url) == 500
 
 
 def test_a_killed_exporter_is_told(monitored):
@@ -150,14 +199,24 @@ def test_a_killed_exporter_is_told(monitored):
     assert [one["instance"] for one in monitored.firing("AnthropicExporterDown")] == [monitored.killed.address]
 
 
-def test_a_refused_configuration_is_told(monitored):
-    monitored.told("AnthropicConfigReloadFailed", program="Prometheus")
+@pytest.mark.parametrize("program", ["Prometheus", "Alertmanager"])
+def test_a_refused_configuration_is_told(monitored, program):
+    monitored.told("AnthropicConfigReloadFailed", program=program)
 
 
 def test_a_rule_that_can_not_be_evaluated_is_told(monitored):
     post = monitored.told("AnthropicRuleEvaluationFailing")
     groups = {one["labels"].get("rule_group", "").rpartition(";")[2] for one in post.body["alerts"]}
     assert "anthropic-meter" in groups
+
+
+def test_rules_that_take_longer_than_their_interval_are_told_and_only_those(monitored):
+    post = monitored.told("AnthropicRuleEvaluationSlow", severity="critical")
+    slow = {one["labels"]["rule_group"].rpartition(";")[2] for one in post.body["alerts"]}
+    assert slow == {"anthropic-slow"}
+    (monitored.rules / "slow.yml").unlink()
+    shutil.copy(bundle.path("prometheus") / "rules/budget.yml", monitored.rules)
+    assert reload(monitored.running.prometheus_url) == 200
 
 
 def test_a_receiver_that_refuses_is_seen_in_prometheus_and_told_when_it_takes_again(monitored):
@@ -177,11 +236,38 @@ def test_a_meter_that_stopped_in_an_application_that_runs_is_told(monitored):
     assert [one["instance"] for one in monitored.firing("AnthropicMeterStopped")] == [monitored.stopped.address]
 
 
+def unreachable(monitored):
+    return [one for one in monitored.firing("AnthropicAlertsNotDelivered") if "alertmanager" in one]
+
+
+def test_without_alertmanager_the_heartbeat_stops_and_prometheus_sees_it(monitored):
+    assert unreachable(monitored) == []
+    assert monitored.is_silent_after(monitored.running.alertmanager.pid)
+    (seen,) = eventually(lambda: unreachable(monitored), PATIENCE_SECONDS)
+    assert seen["alertmanager"].startswith(monitored.running.alertmanager_url)
+
+
+@pytest.fixture(scope="module")
+def another_alertmanager(monitored):
+    monitored.running.alertmanager.close()
+    monitored.routing.write_text(monitored.shipped_routing)
+    with monitored.another_alertmanager():
+        yield
+
+
+@pytest.mark.usefixtures("another_alertmanager")
+def test_the_next_alertmanager_tells_of_it_and_the_heartbeat_is_back(monitored):
+    before = len(monitored.beats())
+    post = monitored.told(
+        "AnthropicAlertsNotDelivered",
+        severity="critical",
+        alertmanager=f"{monitored.running.alertmanager_url}/api/v2/alerts",
+    )
+    described = [one["annotations"]["description"] for one in post.body["alerts"]]
+    assert f"Prometheus cannot reach the Alertmanager {monitored.running.alertmanager_url}/api/v2/alerts." in described
+    eventually(lambda: len(monitored.beats()) > before, PATIENCE_SECONDS)
+
+
+@pytest.mark.usefixtures("another_alertmanager")
 def test_without_prometheus_the_heartbeat_stops(monitored):
-    before = len(monitored.web.posts("/heartbeat"))
-    eventually(lambda: len(monitored.web.posts("/heartbeat")) > before, PATIENCE_SECONDS)
-    os.kill(monitored.running.prometheus.pid, signal.SIGKILL)
-    killed_at = time.time()
-    silence = lambda: time.time() - monitored.web.posts("/heartbeat")[-1].at > THREE_BEATS_SECONDS  # noqa: E731
-    eventually(silence, SILENT_AFTER_SECONDS + THREE_BEATS_SECONDS)
-    assert monitored.web.posts("/heartbeat")[-1].at - killed_at < SILENT_AFTER_SECONDS
+    assert monitored.is_silent_after(monitored.running.prometheus.pid)
