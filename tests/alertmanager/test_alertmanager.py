@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import csv
+import json
 import re
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -133,3 +135,74 @@ def test_only_info_is_muted_out_of_hours(name):
     muted = [each["matchers"] for each in config["route"]["routes"] if "mute_time_intervals" in each]
     assert muted == [['severity="info"']]
     assert "mute_time_intervals" not in config["route"]
+
+
+DASHBOARD = "http://localhost:3000/d/anthropic-cost/claude-cost?viewPanel=10&var-feature=chat"
+
+
+def render(amtool, folder, template, alerts):
+    """What Alertmanager would send for a group of alerts that fire."""
+    labels, annotations = {"alertname": "AnthropicCostRateHigh", "severity": "critical"}, {"dashboard_url": DASHBOARD}
+    data = {
+        "receiver": "chat",
+        "status": "firing",
+        "alerts": alerts,
+        "groupLabels": {},
+        "commonLabels": labels,
+        "commonAnnotations": annotations,
+        "externalURL": "http://localhost:9093",
+    }
+    (folder / "data.json").write_text(json.dumps(data))
+    done = run(
+        *(amtool, "template", "render", f"--template.glob={folder}/*.tmpl", f"--template.data={folder / 'data.json'}"),
+        f'--template.text={{{{ template "{template}" . }}}}',
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+def firing(**fields):
+    return {
+        "status": "firing",
+        "labels": {},
+        "annotations": {"description": "Too much."},
+        "startsAt": "2026-11-21T12:00:00Z",
+        "endsAt": "0001-01-01T00:00:00Z",
+        **fields,
+    }
+
+
+@pytest.fixture
+def templates(tmp_path):
+    shutil.copy(SHIPPED / "templates/anthropic.tmpl", tmp_path)
+    return tmp_path
+
+
+def test_the_address_of_grafana_is_changed_in_one_place(amtool, templates):
+    path = templates / "anthropic.tmpl"
+    text = path.read_text()
+    assert text.count(' "http://localhost:3000" ') == 1
+    path.write_text(text.replace(' "http://localhost:3000" ', ' "https://grafana.example.org" '))
+    moved = DASHBOARD.replace("http://localhost:3000", "https://grafana.example.org")
+    for name, wanted in (
+        ("anthropic.text", f"Dashboard: {moved}"),
+        ("anthropic.html", f'<a href="{moved}">Dashboard</a>'),
+        ("anthropic.dashboard", moved),
+    ):
+        found = render(amtool, templates, name, [firing()])
+        assert wanted in found
+        assert "localhost" not in found
+
+
+def test_only_alerts_that_still_fire_are_counted_in_the_title(amtool, templates):
+    over = firing(status="resolved", endsAt="2026-11-21T12:07:00Z")
+    assert render(amtool, templates, "anthropic.title", [firing(), over]) == "CRITICAL Cost Rate High"
+    assert render(amtool, templates, "anthropic.title", [firing(), firing()]) == "CRITICAL Cost Rate High · 2 alerts"
+    text = render(amtool, templates, "anthropic.text", [firing(), over])
+    assert text.splitlines()[:5] == [
+        "Too much.",
+        "Since 12:00 UTC, Sat 21 Nov",
+        "",
+        "Back to normal. Before: Too much.",
+        "Since 12:00 UTC, Sat 21 Nov until 12:07 UTC",
+    ]
