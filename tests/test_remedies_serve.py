@@ -3,12 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
-import queue
 import re
-import subprocess
-import sys
-import threading
 import urllib.error
 import urllib.request
 
@@ -16,9 +11,8 @@ import pytest
 
 from anthropic_exporter import commands
 from anthropic_exporter.simulator import fake_api
+from exporters import TOKEN, Exporter
 
-PATIENCE_SECONDS = 30
-TOKEN = "a-long-random-word"
 REQUEST = {
     "model": "claude-opus-5-5",
     "max_tokens": 1000,
@@ -55,54 +49,6 @@ def files(tmp_path):
 def api():
     with fake_api.start() as running:
         yield running
-
-
-class Exporter:
-    """`anthropic-exporter serve` as a process."""
-
-    def __init__(self, *arguments, **environment):
-        command = [sys.executable, "-m", "anthropic_exporter.cli", "serve", "--port", "0", *map(str, arguments)]
-        self.process = subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=os.environ | environment
-        )
-        self._lines = queue.Queue()
-        threading.Thread(target=self._listen, daemon=True).start()
-        self.url = re.search(r"http://127\.0\.0\.1:\d+", self.says("serving"))[0]
-
-    def _listen(self):
-        for line in self.process.stdout:
-            self._lines.put(line)
-        self._lines.put("")
-
-    def says(self, text):
-        """What is said up to and with this text, waited for."""
-        said = ""
-        while line := self._lines.get(timeout=PATIENCE_SECONDS):
-            said += line
-            if text in line:
-                return said
-        raise AssertionError(f"{text!r} was not said, but {said}")
-
-    def post(self, path, *alerts, token=TOKEN):
-        headers = {} if token is None else {"Authorization": f"Bearer {token}"}
-        request = urllib.request.Request(self.url + path, json.dumps({"alerts": alerts}).encode(), headers)
-        try:
-            with urllib.request.urlopen(request, timeout=PATIENCE_SECONDS) as response:
-                return response.status
-        except urllib.error.HTTPError as refused:
-            with refused:
-                return refused.code
-
-    def metrics(self):
-        with urllib.request.urlopen(f"{self.url}/metrics", timeout=PATIENCE_SECONDS) as response:
-            return response.read().decode()
-
-    def close(self):
-        self.process.terminate()
-        self.process.wait(PATIENCE_SECONDS)
-        while self._lines.get(timeout=PATIENCE_SECONDS):
-            pass
-        self.process.stdout.close()
 
 
 @pytest.fixture

@@ -112,6 +112,13 @@ _port = click.option("--port", default=9464, show_default=True, type=click.IntRa
     help="Ask this Alertmanager every 5 s for alerts with the label remedy, instead of or beside being told.",
 )
 @click.option("--dry-run", is_flag=True, help="Log and count what remedies would do, and do nothing.")
+@click.option(
+    "--heartbeat-within",
+    default=180.0,
+    show_default=True,
+    type=click.FloatRange(1),
+    help="Seconds after the last heartbeat at which it counts as lost: an error in the log, and an alert for remedies.",
+)
 def serve(host: str, port: int, **options: Any) -> int:
     """The standalone exporter: its own /metrics, and the receiver of Alertmanager's webhook.
 

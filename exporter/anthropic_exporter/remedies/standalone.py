@@ -5,22 +5,27 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import json
+import logging
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from http import HTTPStatus
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from anthropic_exporter import families as f
 from anthropic_exporter import notices
 from anthropic_exporter.errors import ConfigurationError
+from anthropic_exporter.remedies.heartbeat import SILENT_AFTER_SECONDS, Heartbeat
+from anthropic_exporter.remedies.incoming import FIRING, IncomingAlert
 from anthropic_exporter.remedies.remedies import Remedies
 from anthropic_exporter.remedies.token import Token
-from anthropic_exporter.routes import Answer, Request, Route
+from anthropic_exporter.routes import Answer, Handler, Request, Route
 
 if TYPE_CHECKING:
     from anthropic_exporter.recorder import Recorder
 
+_log = logging.getLogger("anthropic_exporter.remedies")
 _FUNCTION = "register"
 
 
@@ -33,6 +38,7 @@ class Settings(NamedTuple):
         refresh_cache: `FEATURE=FILE`, where the file holds the arguments of `messages.create` as JSON.
         remedies: Python files that define `register(remedies)`.
         dry_run: log and count what would be done, and do nothing.
+        heartbeat_within: seconds after the last beat at which the heartbeat counts as lost.
     """
 
     token_file: Path | None = None
@@ -40,6 +46,7 @@ class Settings(NamedTuple):
     refresh_cache: Sequence[str] = ()
     remedies: Sequence[Path] = ()
     dry_run: bool = False
+    heartbeat_within: float = SILENT_AFTER_SECONDS
 
 
 def routes(recorder: Recorder, settings: Settings, owned: contextlib.ExitStack) -> tuple[Route, ...]:
@@ -49,18 +56,17 @@ def routes(recorder: Recorder, settings: Settings, owned: contextlib.ExitStack) 
         ConfigurationError: options that do not go together, or a file that is not what it should be.
     """
     _check(settings)
-    plain = notices.routes(recorder)
-    if settings.token_file is not None:
-        token = Token(settings.token_file)
-        plain = tuple(route._replace(admit=token.admit) for route in plain)
-    if not (settings.refresh_cache or settings.remedies):
-        return plain
-    remedies = owned.enter_context(_remedies(recorder, settings))
-    if settings.alertmanagers:
-        remedies.watch(*settings.alertmanagers)
-    if settings.token_file is None:
-        return plain
-    return tuple(_then(route, _of(route, remedies.routes())) for route in plain)
+    remedies = _remedies(recorder, settings, owned)
+    heartbeat = _heartbeat(recorder, settings, remedies, owned)
+    further: dict[str, Callable[[Request], Answer | None]] = {"/heartbeat": lambda _: heartbeat.beat()}
+    if remedies is not None and settings.token_file is not None:
+        (alerts,) = remedies.routes()
+        further[alerts.path] = alerts.handle
+    admit = None if settings.token_file is None else Token(settings.token_file).admit
+    return tuple(
+        route._replace(handle=_then(route.handle, further.get(route.path)), admit=admit)
+        for route in notices.routes(recorder)
+    )
 
 
 def _check(settings: Settings) -> None:
@@ -72,8 +78,11 @@ def _check(settings: Settings) -> None:
             raise ConfigurationError(f"serve: {option} without a remedy: give --refresh-cache, or --remedies, or both")
 
 
-def _remedies(recorder: Recorder, settings: Settings) -> Remedies:
+def _remedies(recorder: Recorder, settings: Settings, owned: contextlib.ExitStack) -> Remedies | None:
+    if not (settings.refresh_cache or settings.remedies):
+        return None
     remedies = Remedies(recorder, token_file=settings.token_file, dry_run=settings.dry_run)
+    owned.enter_context(remedies)
     for option in settings.refresh_cache:
         feature, separator, prompt = option.partition("=")
         if not (separator and prompt):
@@ -81,23 +90,41 @@ def _remedies(recorder: Recorder, settings: Settings) -> Remedies:
         remedies.prompt(feature, _client(), _request(Path(prompt)))
     for path in settings.remedies:
         _register(path, remedies)
+    if settings.alertmanagers:
+        remedies.watch(*settings.alertmanagers)
     return remedies
 
 
-def _of(route: Route, others: Sequence[Route]) -> Route | None:
-    return next((other for other in others if other.path == route.path), None)
+def _heartbeat(
+    recorder: Recorder, settings: Settings, remedies: Remedies | None, owned: contextlib.ExitStack
+) -> Heartbeat:
+    """Looks after the heartbeat: logs, counts and tells the remedies when it stops."""
+
+    def tell(alert: IncomingAlert) -> None:
+        recorder.count(f.NOTIFICATIONS, alert.labels["severity"], alert.status, alert.name)
+        if alert.status == FIRING:
+            _log.error("no heartbeat for %.0f s: %s", settings.heartbeat_within, alert.annotations["summary"])
+        else:
+            _log.warning("the heartbeat is back")
+        if remedies is not None:
+            remedies.take([alert])
+
+    heartbeat = Heartbeat(settings.heartbeat_within, tell)
+    owned.callback(heartbeat.close)
+    heartbeat.start()
+    return heartbeat
 
 
-def _then(first: Route, second: Route | None) -> Route:
-    """The first route; what it takes in is given to the second as well, whose answer it is then."""
+def _then(first: Handler, second: Callable[[Request], Answer | None] | None) -> Handler:
+    """The first; what it takes in is given to the second as well, whose answer it is then, where that has one."""
     if second is None:
         return first
 
     def both(request: Request) -> Answer:
-        answer = first.handle(request)
-        return answer if answer.status != HTTPStatus.OK else second.handle(request)
+        answer = first(request)
+        return answer if answer.status != HTTPStatus.OK else second(request) or answer
 
-    return first._replace(handle=both)
+    return both
 
 
 def _client() -> Any:
