@@ -6,13 +6,16 @@ import json
 import re
 import urllib.error
 import urllib.request
+from pathlib import Path
 
 import pytest
+import yaml
 
 from anthropic_exporter import commands
 from anthropic_exporter.simulator import fake_api
 from exporters import TOKEN, Exporter
 
+DOCS = Path(__file__).resolve().parents[1] / "docs/remedies.md"
 REQUEST = {
     "model": "claude-opus-5-5",
     "max_tokens": 1000,
@@ -109,6 +112,19 @@ def test_a_prompt_in_a_file_is_written_into_the_cache_and_its_cost_is_shown(serv
         r'^anthropic_cost_usd_total\{feature="refresh_cache".*cache_write_5m.*\} (.+)', exporter.metrics(), re.MULTILINE
     )
     assert float(cost[1]) == pytest.approx(0.05)
+
+
+def test_the_command_of_the_documented_compose_override(serve, files, api):
+    (override,) = re.findall(r"```yaml\n(services:.*?)```", DOCS.read_text(), re.DOTALL)
+    exporter = yaml.safe_load(override)["services"]["exporter"]
+    assert exporter["volumes"] == ["./remedies:/remedies:ro"]
+    (files / "alerts-token").write_text(TOKEN)
+    command = [one.replace("/remedies", str(files)).replace("0.0.0.0", "127.0.0.1") for one in exporter["command"]]
+    assert command[0] == "serve"
+    running = serve(*command[1:], **{exporter["environment"][0]: "sk-ant-none"}, ANTHROPIC_BASE_URL=api.url)
+    assert running.post("/alerts", alert("AnthropicCacheMissWaste"), token="wrong") == 401
+    assert running.post("/alerts", alert("AnthropicCacheMissWaste")) == 200
+    running.says("remedy refresh_cache applied")
 
 
 def test_malformed_and_oversized_bodies_are_refused(serve, files):

@@ -19,11 +19,13 @@ import alertmanagers
 import pytest
 import yaml
 from alertmanagers import alert
+from prometheus_client import CollectorRegistry
 
-from anthropic_exporter import stack
+from anthropic_exporter import Recorder, stack
+from anthropic_exporter.remedies import Remedies
 from anthropic_exporter.remedies.polling import Source
 from anthropic_exporter.simulator import fake_api
-from support import Clock
+from support import Clock, Samples
 
 pytestmark = pytest.mark.stack
 
@@ -203,6 +205,30 @@ def test_an_alertmanager_that_was_restarted_ends_no_alert_until_prometheus_had_t
         assert source.look() == ([], False)
         clock.now = 120.0
         assert source.look() == ([], True)
+
+
+def test_one_of_two_alertmanagers_may_be_dead(tmp_path):
+    registry = CollectorRegistry()
+    failures = Samples(registry)
+    seen = []
+
+    def note(one):
+        seen.append(one.status)
+
+    with (
+        alertmanagers.running(tmp_path / "am", "alertmanager.yml", {}) as running,
+        Remedies(Recorder(registry=registry)) as remedies,
+    ):
+        remedies.on(remedy="open_breaker", undo=lambda one: seen.append(one.status))(
+            lambda one: seen.append(one.status)
+        )
+        remedies.watch("http://127.0.0.1:9", running.url, every_seconds=0.2)
+        began = dt.datetime.now(dt.timezone.utc).isoformat()
+        running.send(alert(ABOUT, starts=began))
+        alertmanagers.eventually(lambda: seen == ["firing"], 10)
+        running.send(alert(ABOUT, starts=began, ends=dt.datetime.now(dt.timezone.utc).isoformat()))
+        alertmanagers.eventually(lambda: seen == ["firing", "resolved"], 10)
+        assert failures("anthropic_exporter_record_errors_total", stage="remedies_poll") >= 2
 
 
 @pytest.fixture
