@@ -204,22 +204,32 @@ def test_a_token_file_that_is_gone_lets_nobody_in_and_is_said(recorder, remedies
     assert TOKEN not in caplog.text
 
 
-def test_too_many_alerts_at_once_are_to_be_sent_again(recorder, remedies, samples):
+def test_too_many_alerts_at_once_are_to_be_sent_again_and_still_act_once_each(recorder, remedies, samples):
     seen, held = [], threading.Event()
 
     @remedies.on(WASTE)
     def page(one):
         held.wait(10)
-        seen.append(one.fingerprint)
+        seen.append(("page", one.fingerprint))
 
-    body = payload(*(alert(finger=str(number)) for number in range(1_100)))
+    @remedies.on(WASTE)
+    def note(one):
+        seen.append(("note", one.fingerprint))
+
+    @remedies.on(WASTE)
+    def count(one):
+        seen.append(("count", one.fingerprint))
+
+    alerts = [str(number) for number in range(400)]
+    body = payload(*(alert(finger=finger) for finger in alerts))
     with serve(recorder, port=0, remedies=remedies) as running:
         assert post(running, body) == 503
         held.set()
         while post(running, body) != 200:
             pass
     settle(remedies)
-    assert sorted(map(int, seen)) == list(range(1_100))
+    assert sorted(seen) == sorted((name, finger) for name in ("page", "note", "count") for finger in alerts)
+    assert samples("anthropic_remedy_actions_total", remedy="page", outcome="dropped") >= 60
 
 
 def test_a_webhook_without_a_token_is_one_clear_error(recorder, tmp_path):
@@ -302,6 +312,9 @@ def test_mistakes_are_one_clear_error(recorder, remedies):
         remedies.watch("alertmanager:9093")
     with pytest.raises(ConfigurationError, match="give the address of Alertmanager"):
         remedies.watch()
+    remedies.watch("http://127.0.0.1:9", every_seconds=60.0)
+    with pytest.raises(ConfigurationError, match="call it once, with all addresses"):
+        remedies.watch("http://127.0.0.1:9")
 
 
 def test_a_guard_without_a_breaker_is_one_clear_error(recorder):

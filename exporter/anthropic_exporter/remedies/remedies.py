@@ -87,6 +87,7 @@ class Remedies:
         self._waiting: queue.Queue[tuple[_Remedy, IncomingAlert] | None] = queue.Queue(_MOST_WAITING)
         self._worker: threading.Thread | None = None
         self._owned = contextlib.ExitStack()
+        self._watching = False
 
     # -- what is done about what
 
@@ -172,11 +173,14 @@ class Remedies:
             every_seconds: between two looks.
 
         Raises:
-            ConfigurationError: there is no address, or one is no http address.
+            ConfigurationError: there is no address, one is no http address, or it was called before.
         """
         if not urls:
             raise ConfigurationError("remedies.watch: give the address of Alertmanager")
+        if self._watching:
+            raise ConfigurationError("remedies.watch: call it once, with all addresses")
         sources = [Source(url) for url in urls]
+        self._watching = True
         poller = Poller(sources, every_seconds, self._polled, lambda error: self._failed("remedies_poll", error))
         self._owned.callback(poller.close)
 
@@ -203,17 +207,17 @@ class Remedies:
     # -- how actions are done
 
     def _queue(self, alert: IncomingAlert) -> bool:
-        """Have every remedy that wants it done on the remedies' own thread."""
-        room = True
-        for remedy in self._remedies:
-            if remedy.wants(alert) and (alert.status == FIRING or remedy.undo is not None):
+        """Have every remedy that wants it done on the remedies' own thread; none where there is no room for all."""
+        wanting = [one for one in self._remedies if one.wants(alert) and (alert.status == FIRING or one.undo)]
+        room = len(wanting) <= self._waiting.maxsize - self._waiting.qsize()  # the lock is held: nobody else adds
+        for remedy in wanting:
+            if room:
                 self._start()
-                try:
-                    self._waiting.put_nowait((remedy, alert))
-                except queue.Full:
-                    self._tell(remedy, alert, "dropped")
-                    self._ledger.forget(alert)
-                    room = False
+                self._waiting.put_nowait((remedy, alert))
+            else:
+                self._tell(remedy, alert, "dropped")
+        if not room:
+            self._ledger.forget(alert)
         return room
 
     def _start(self) -> None:
