@@ -364,6 +364,16 @@ def test_a_cache_alert_writes_the_registered_prompt_under_its_own_feature(record
     assert outcomes(samples, "refresh_cache") == {"applied": 2, "skipped": 1}
 
 
+def test_the_next_call_after_a_refresh_reads_the_cache(recorder, client, samples):
+    with Remedies(recorder) as remedies:
+        remedies.prompt("chat", client, PROMPT)
+        take(remedies, alert())
+    with attribution(feature="chat"):
+        client.messages.create(**PROMPT)
+    assert samples("anthropic_cache_requests_total", feature="chat", result="hit") == 1
+    assert samples("anthropic_cache_requests_total", feature="chat", result="miss") == 0
+
+
 def test_what_refreshing_costs_is_counted_where_the_client_is_not_recorded(recorder, api, samples):
     plain = anthropic.Anthropic(api_key="sk-ant-none", base_url=api.url)
     with plain, Remedies(recorder) as remedies:

@@ -102,15 +102,17 @@ class TestTheDefault:
 
     def test_a_dead_exporter_mutes_what_depends_on_it(self, default, web):
         dead = {"job": "anthropic", "instance": "10.0.0.17:9464"}
+        # Down after 10 s, stopped after 30 s. Of two critical alerts that begin in the same instant neither waits long
+        # enough to be muted by the other.
+        default.send(alert(labels("AnthropicExporterDown", "critical", "meter", **dead)))
+        eventually(lambda: told(web, "AnthropicExporterDown", instance="10.0.0.17:9464"), 5)
         default.send(
-            alert(labels("AnthropicExporterDown", "critical", "meter", **dead)),
             alert(labels("AnthropicMeterStopped", "critical", "meter", **dead)),
             alert(labels("AnthropicMeterStopped", "critical", "meter", job="anthropic", instance="10.0.0.18:9464")),
             alert(labels("AnthropicAlertsNotDelivered", "critical", "meter", integration="webhook")),
         )
         eventually(lambda: told(web, "AnthropicAlertsNotDelivered", integration="webhook"), 5)
         eventually(lambda: told(web, "AnthropicMeterStopped", instance="10.0.0.18:9464"), 5)
-        assert told(web, "AnthropicExporterDown", instance="10.0.0.17:9464")
         own = {"job": "anthropic-exporter", "instance": "exporter:9464"}
         default.send(alert(labels("AnthropicExporterDown", "critical", "meter", **own)))
         held = {
@@ -134,11 +136,10 @@ class TestTheDefault:
             for host in (1, 2, 3)
         ]
         for one in dead:
-            sent = time.time()
             default.send(one)
             instance = one["labels"]["instance"]
+            # In one group with the first it would wait for the next interval, 10 s later.
             eventually(lambda: told(web, "AnthropicExporterDown", instance=instance), 5)  # noqa: B023 - awaited here
-            assert time.time() - sent < 1.5
 
     def test_a_critical_alert_is_told_at_once(self, default, web):
         sent = time.time()
