@@ -271,6 +271,22 @@ def test_the_breaker_stays_open_until_the_last_alert_is_over(remedies, guard):
     assert [state.state for state in guard.breakers()] == ["closed"]
 
 
+def test_a_breaker_that_the_guard_opened_meanwhile_stays_open_when_the_alert_is_over(recorder, clock, call, samples):
+    with Guard(recorder, timing=Timing(evaluate_every_seconds=None)) as guard:
+        guard.breaker(action="block", when=["request_cost"])
+        remedies = Remedies(recorder, guard=guard)
+        remedies.open_breaker(COST, seconds=60.0)
+        take(remedies, alert(COST))
+        assert [state.reason for state in guard.breakers()] == ["manual"]
+        clock.now += 61
+        guard.tick()
+        assert [state.state for state in guard.breakers()] == ["closed"]
+        recorder.record(call(feature="chat", output=100_000))
+        take(remedies, alert(COST, status="resolved"))
+        assert [(state.state, state.reason) for state in guard.breakers()] == [("open", "request_cost")]
+    assert outcomes(samples, "open_breaker") == {"applied": 1, "skipped": 1}
+
+
 def test_an_alert_without_a_feature_opens_nothing(remedies, guard):
     remedies.open_breaker(COST)
     take(remedies, alert(COST, feature=""))

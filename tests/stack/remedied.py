@@ -15,8 +15,8 @@ from anthropic_exporter import Recorder, SpendLimitExceeded, attribution, serve
 from anthropic_exporter.guard import Guard
 from anthropic_exporter.remedies import Remedies
 
-#: What a feature asks: chat spends about 0.006 USD a call, search next to nothing.
-ASKS = {"chat": ("x" * 4_000, 50), "search": ("x", 1)}
+#: What a feature asks: chat spends about 0.03 USD a call, search next to nothing.
+ASKS = {"chat": ("x" * 24_000, 50), "search": ("x", 1)}
 
 
 def say(line):
