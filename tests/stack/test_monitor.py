@@ -1,4 +1,4 @@
-"""The monitor of the monitor: each part of it killed, broken or overloaded for real, and who tells of it.
+"""The monitor of the monitor: each part of it killed, broken or slowed down for real, and who tells of it.
 
 One Prometheus and one Alertmanager on the shipped rules and routing; only the heartbeat beats ten times as fast. That
 requests hang for 15 minutes while nothing is recorded, AnthropicMeterStopped's second half, is left to promtool.
@@ -12,9 +12,11 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 import urllib.error
 import urllib.request
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 from alertmanagers import eventually
@@ -51,15 +53,43 @@ AGAIN = """
         expr: "30"
         labels: {threshold: prices_max_age_days, team: search}
 """
-#: 172,800 steps twenty times a second: about five times as long as it may take on the slower of two machines.
+#: Its series come from a storage that takes three times as long to answer as the group has.
 SLOW = """
 groups:
   - name: anthropic-slow
-    interval: 50ms
+    interval: 1s
     rules:
       - record: slow
-        expr: count_over_time(vector(1)[2d:1s])
+        expr: sum(slow{kept="elsewhere"})
 """
+SLOW_SECONDS = 3.0
+
+
+class SlowStorage:
+    """Answers Prometheus' remote read, late and with nothing."""
+
+    def __init__(self):
+        self._closing = threading.Event()
+        closing = self._closing
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self):
+                self.rfile.read(int(self.headers["Content-Length"]))
+                closing.wait(SLOW_SECONDS)
+                self.send_error(500)
+
+            def log_message(self, *_):
+                pass
+
+        self._http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._http.daemon_threads = True
+        self.url = f"http://127.0.0.1:{self._http.server_address[1]}/read"
+        threading.Thread(target=self._http.serve_forever, args=(0.05,), daemon=True).start()
+
+    def close(self):
+        self._closing.set()
+        self._http.shutdown()
+        self._http.server_close()
 
 
 class Application:
@@ -166,6 +196,13 @@ def web():
 
 
 @pytest.fixture(scope="module")
+def storage():
+    server = SlowStorage()
+    yield server
+    server.close()
+
+
+@pytest.fixture(scope="module")
 def monitored(applications, web):
     with stack.start([one.address for one in applications]) as running:
         path = running.folder / "alertmanager" / "alertmanager.yml"
@@ -180,13 +217,15 @@ def monitored(applications, web):
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _broken(monitored):
+def _broken(monitored, storage):
     """All that can break at the same time breaks at once, so that nothing is waited for twice."""
     os.kill(monitored.killed.child.pid, signal.SIGKILL)
     monitored.stopped.lose_the_meter()
     with (monitored.rules / "thresholds.yml").open("a") as thresholds:
         thresholds.write(AGAIN)
     (monitored.rules / "slow.yml").write_text(SLOW)
+    with (monitored.rules.parent / "prometheus.yml").open("a") as config:
+        config.write(f"remote_read: [{{url: '{storage.url}', required_matchers: {{kept: elsewhere}}}}]\n")
     assert reload(monitored.running.prometheus_url) == 200
     (monitored.rules / "budget.yml").write_text("groups: [{name: broken, rules: [{record: x, expr: '('}]}]")
     assert reload(monitored.running.prometheus_url) == 500
