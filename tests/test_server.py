@@ -230,10 +230,12 @@ def test_a_failing_handler_is_answered_with_500_and_counted():
     def fail(_):
         raise ValueError("the text of a prompt")
 
-    with serve(quiet, port=0, routes=[Route("/fail", fail)]) as running:
-        response, body = get(running, "/fail")
-        assert (response.status, body) == (500, b"failed; the application's log says where\n")
-        assert b'anthropic_exporter_record_errors_total{stage="serve"} 1.0' in get(running, "/metrics")[1]
+    routes = [Route("/fail", fail), Route("/locked", echo, admit=fail)]
+    with serve(quiet, port=0, routes=routes) as running:
+        for path in ("/fail", "/locked"):
+            response, body = get(running, path)
+            assert (response.status, body) == (500, b"failed; the application's log says where\n")
+        assert b'anthropic_exporter_record_errors_total{stage="serve"} 2.0' in get(running, "/metrics")[1]
 
 
 def test_two_routes_on_one_path_are_one_clear_error(recorder):

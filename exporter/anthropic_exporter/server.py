@@ -225,14 +225,23 @@ class _Handler(BaseHTTPRequestHandler):
         if route is None:
             allowed = ", ".join(methods)
             return refusal(HTTPStatus.METHOD_NOT_ALLOWED, f"use {allowed}", ("Allow", allowed)), request
-        return (route.admit(request.headers) if route.admit else None) or route, request
+        return self._refusal(route, request) or route, request
+
+    def _refusal(self, route: Route, request: Request) -> Answer | None:
+        try:
+            return route.admit(request.headers) if route.admit else None
+        except Exception as error:  # noqa: BLE001 - the error boundary
+            return self._failed(error)
 
     def _ask(self, route: Route, request: Request) -> Answer:
         try:
             return route.handle(request)
         except Exception as error:  # noqa: BLE001 - the error boundary
-            self.server.recorder.failed("serve", error)
-            return refusal(HTTPStatus.INTERNAL_SERVER_ERROR, "failed; the application's log says where")
+            return self._failed(error)
+
+    def _failed(self, error: Exception) -> Answer:
+        self.server.recorder.failed("serve", error)
+        return refusal(HTTPStatus.INTERNAL_SERVER_ERROR, "failed; the application's log says where")
 
     def _refuse(self, answer: Answer) -> None:
         """Answer without the body having been read: the connection cannot be used again."""
