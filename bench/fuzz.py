@@ -1,221 +1,119 @@
 """Damaged responses through the real SDK: what the application sees is the same with and without the middleware.
 
 Each case is a JSON body, a stream or an error, damaged in a few places (bytes flipped, cut out, doubled, swapped; words
-of JSON replaced), chopped anywhere, sometimes gzip, sometimes cut off, read in one of several ways, sync. Everything
-follows from `--seed`. Run by hand: `python bench/fuzz.py --count 100000`; a few thousand of it run in the tests.
+of JSON replaced), chopped anywhere, sometimes gzip, sometimes cut off, read in one of several ways: by a sync or an
+async client, of the API itself or of Bedrock, whose streams are AWS event streams. Everything follows from `--seed`.
+Run by hand: `python bench/fuzz.py --count 100000 --client async`; a few thousand of it run in the tests.
 """
 
 from __future__ import annotations
 
 import argparse
+import asyncio
 import collections
-import gzip
-import importlib
-import json
+import gc
 import logging
 import random
 import sys
 import time
 import warnings
+from contextlib import contextmanager
 
 import anthropic
+from fuzz_bodies import BEDROCK_BODIES, BODIES, AsyncChunks, Chunks, chopped, damaged, http, packed
+from fuzz_readings import ASYNC_READINGS, SYNC_READINGS
 from prometheus_client import CollectorRegistry
 
 from anthropic_exporter import Recorder
 
-LIBRARY = "httpx2" if "httpx2" in anthropic._base_client.__dict__ else "httpx"  # noqa: SLF001 - which one it uses
-http = importlib.import_module(LIBRARY)
-
-MODEL = "claude-opus-5-5"
-ASK = {"model": MODEL, "max_tokens": 500, "messages": [{"role": "user", "content": "hello"}]}
-USAGE = {
-    "input_tokens": 100,
-    "cache_read_input_tokens": 2000,
-    "cache_creation_input_tokens": 500,
-    "cache_creation": {"ephemeral_5m_input_tokens": 300, "ephemeral_1h_input_tokens": 200},
-    "server_tool_use": {"web_search_requests": 2},
-    "service_tier": "standard",
-    "output_tokens": 50,
+HERE = "http://127.0.0.1:1"
+KEY = {"api_key": "sk-ant-test"}
+AWS = {"aws_access_key": "AKIATEST", "aws_secret_key": "secret", "aws_region": "us-east-1"}
+#: client: its class, what it needs, what it is answered with.
+CLIENTS = {
+    "sync": ("Anthropic", KEY, BODIES),
+    "async": ("AsyncAnthropic", KEY, BODIES),
+    "bedrock": ("AnthropicBedrock", AWS, BEDROCK_BODIES),
+    "async bedrock": ("AsyncAnthropicBedrock", AWS, BEDROCK_BODIES),
 }
-MESSAGE = {
-    "id": "msg_1",
-    "type": "message",
-    "role": "assistant",
-    "model": MODEL,
-    "content": [{"type": "text", "text": "Ünï 😀 there."}],
-    "stop_reason": "end_turn",
-    "stop_sequence": None,
-    "usage": USAGE,
-}
-ERROR = {"type": "error", "error": {"type": "overloaded_error", "message": "no"}}
-DELTA = {"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": "Hi 😀 "}}
-EVENTS = [
-    {"type": "message_start", "message": MESSAGE | {"content": [], "stop_reason": None}},
-    {"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}},
-    {"type": "ping"},
-    *[DELTA] * 5,
-    {"type": "content_block_stop", "index": 0},
-    {"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": {"output_tokens": 50}},
-    {"type": "message_stop"},
-]
-WORDS = [b"null", b"-1", b"1e999", b"[]", b"{}", b'"x"', b"true", b"NaN", b"99999999999999999999", b"0.5"]
-LINES = [b"\n", b"\r\n", b"\r", b"\n\n", b"event: error\n", b"data: {}\n\n", b": comment\n", b"data: [DONE]\n\n"]
-
-
-def sse(events):
-    return b"".join(
-        f"event: {event['type']}\ndata: {json.dumps(event, ensure_ascii=False)}\n\n".encode() for event in events
-    )
-
-
-BODIES = {
-    "json": (200, "application/json", json.dumps(MESSAGE).encode()),
-    "sse": (200, "text/event-stream; charset=utf-8", sse(EVENTS)),
-    "sse error": (200, "text/event-stream", sse([*EVENTS[:6], ERROR])),
-    "error": (529, "application/json", json.dumps(ERROR).encode()),
-}
-
-
-def damaged(chance, body):
-    """The body with a few of its bytes, numbers or lines changed."""
-    for _ in range(chance.randrange(4)):
-        at, far = chance.randrange(len(body) + 1), chance.randrange(1, 40)
-        kind = chance.randrange(7)
-        if kind == 0:
-            body = body[:at] + bytes([chance.randrange(256)]) + body[at + 1 :]
-        elif kind == 1:
-            body = body[:at] + body[at + far :]
-        elif kind == 2:
-            body = body[: at + far] + body[at:]
-        elif kind == 3:
-            body = body[:at] + chance.choice(LINES) + body[at:]
-        elif kind == 4:
-            body = body[:at]
-        else:
-            body = _another_value(chance, body, at)
-    return body
-
-
-def _another_value(chance, body, at):
-    """Replace the value behind the next colon, up to the next comma or brace."""
-    colon = body.find(b":", at)
-    ends = [end for end in (body.find(mark, colon) for mark in (b",", b"}", b"\n")) if end > 0]
-    if colon < 0 or not ends:
-        return body
-    return body[: colon + 1] + chance.choice(WORDS) + body[min(ends) :]
-
-
-class Chunks(http.SyncByteStream):
-    """A body in chunks; raises at the end where the connection breaks."""
-
-    def __init__(self, chunks, broken):
-        self.chunks = chunks
-        self.broken = broken
-
-    def __iter__(self):
-        yield from self.chunks
-        if self.broken:
-            raise http.ReadError("cut")
 
 
 class Case:
-    """One damaged response, the same every time it is played."""
+    """One damaged response and the way it is read, the same every time it is played."""
 
-    def __init__(self, chance):
-        self.name = chance.choice([*BODIES])
-        self.status, kind, body = BODIES[self.name]
+    def __init__(self, chance, bodies, readings):
+        self.name = chance.choice([*bodies])
+        self.status, kind, body = bodies[self.name]
         self.headers = {"content-type": chance.choice([kind, kind, kind, kind, kind, "text/html", "application/json"])}
         body = damaged(chance, body)
         if chance.random() < 0.2:
             self.headers["content-encoding"] = "gzip"
-            body = gzip.compress(body, mtime=0)
-            body = damaged(chance, body) if chance.random() < 0.3 else body
-        cuts = sorted(chance.randrange(len(body) + 1) for _ in range(chance.choice([0, 1, 5, 30, 200])))
-        self.chunks = [body[start:end] for start, end in zip([0, *cuts], [*cuts, len(body)], strict=True)]
+            body = packed(chance, body)
+        self.chunks = chopped(chance, body)
         self.broken = chance.random() < 0.1
-        self.read = chance.choice(READINGS)
+        self.read = chance.choice(readings)
+        self.steps, self.sent = chance.randrange(40), None
 
-    def response(self, _request):
-        return http.Response(self.status, headers=self.headers, stream=Chunks(self.chunks, self.broken))
-
-
-# -- ways to read
-
-
-def create(client, seen):
-    seen.append(repr(client.messages.create(**ASK)))
-
-
-def events(client, seen):
-    for event in client.messages.create(**ASK, stream=True):
-        seen.append(repr(event))
-
-
-def helper(client, seen):
-    with client.messages.stream(**ASK) as stream:
-        for event in stream:
-            seen.append(repr(event))
-        seen.append(repr(stream.get_final_message()))
-
-
-def some_events(client, seen):
-    with client.messages.create(**ASK, stream=True) as stream:
-        for event in stream:
-            seen.append(repr(event))
-            if len(seen) == 3:
-                break
-
-
-def raw_bytes(client, seen):
-    with client.messages.with_streaming_response.create(**ASK, stream=True) as response:
-        for chunk in response.iter_bytes():
-            seen.append(chunk)
-
-
-def lines(client, seen):
-    with client.messages.with_streaming_response.create(**ASK) as response:
-        for line in response.iter_lines():
-            seen.append(line)
-
-
-READINGS = [create, events, helper, some_events, raw_bytes, lines]
-
-
-def view(case, client):
-    """All that the application gets to see of a case, its exception too."""
-    seen = []
-    try:
-        case.read(client, seen)
-    except Exception as error:  # noqa: BLE001 - whatever it is, it has to be the same
-        seen.append((type(error).__name__, str(error), type(error.__cause__).__name__))
-    return seen
+    def response(self, chunks):
+        """The response, its body of the given class."""
+        if self.sent is not None:
+            self.sent.set()
+        return http.Response(self.status, headers=self.headers, stream=chunks(self.chunks, self.broken))
 
 
 class Fuzz:
-    """Two clients that get the same answers: one plain, one recorded."""
+    """Two clients that get the same answers: one plain, one recorded.
 
-    def __init__(self, seed):
+    Attributes:
+        escaped: what was raised where nobody could catch it: in a finalizer, in a task of the event loop.
+    """
+
+    def __init__(self, seed, client="sync"):
+        name, options, self.bodies = CLIENTS[client]
+        self.is_async = name.startswith("Async")
         self.chance = random.Random(seed)
         self.registry = CollectorRegistry()
         self.recorder = Recorder(registry=self.registry)
         self.case = None
+        self.escaped = []
         transport = http.MockTransport(self._respond)
-        options = {"api_key": "sk-ant-test", "base_url": "http://127.0.0.1:1", "max_retries": 0}
-        self.plain = anthropic.Anthropic(**options, http_client=http.Client(transport=transport))
-        self.recorded = self.plain.with_options(middleware=[self.recorder.middleware()])
+        http_client = (http.AsyncClient if self.is_async else http.Client)(transport=transport)
+        options = options | {"base_url": HERE, "max_retries": 0, "http_client": http_client}
+        self.plain = getattr(anthropic, name)(**options)
+        self.recorded = getattr(anthropic, name)(**options, middleware=[self.recorder.middleware()])
 
-    def _respond(self, request):
-        return self.case.response(request)
+    def _respond(self, _request):
+        return self.case.response(AsyncChunks if self.is_async else Chunks)
 
     def run(self, count):
         """Play so many cases. Returns those whose view differs, as (number, case, plain, recorded)."""
+        readings = ASYNC_READINGS if self.is_async else SYNC_READINGS
         different = []
-        for number in range(count):
-            self.case = Case(self.chance)
-            plain, recorded = view(self.case, self.plain), view(self.case, self.recorded)
-            if plain != recorded:
-                different.append((number, self.case, plain, recorded))
+        with self._viewer() as view:
+            for number in range(count):
+                self.case = Case(self.chance, self.bodies, readings)
+                plain, recorded = view(self.case, self.plain), view(self.case, self.recorded)
+                if plain != recorded:
+                    different.append((number, self.case, plain, recorded))
+            gc.collect()  # what was dropped in a cycle
         return different
+
+    @contextmanager
+    def _viewer(self):
+        """What plays a case by a client; nothing of it is left when the block ends."""
+        hook, sys.unraisablehook = sys.unraisablehook, self._unraisable
+        loop = asyncio.new_event_loop()
+        loop.set_exception_handler(lambda _, context: self.escaped.append(context["message"]))
+        try:
+            yield (lambda *case: loop.run_until_complete(async_view(*case))) if self.is_async else sync_view
+            gc.collect()
+            loop.run_until_complete(loop.shutdown_asyncgens())
+        finally:
+            loop.close()
+            sys.unraisablehook = hook
+
+    def _unraisable(self, told):
+        self.escaped.append(f"{told.err_msg or 'in'} {told.object!r}: {told.exc_value!r}")
 
     def total(self, name, **labels):
         """The sum of our samples of this name with these labels."""
@@ -232,18 +130,44 @@ class Fuzz:
         return +found
 
 
+def sync_view(case, client):
+    """All that the application gets to see of a case, its exception too."""
+    seen = []
+    try:
+        case.read(client, seen)
+    except Exception as error:  # noqa: BLE001 - whatever it is, it has to be the same
+        seen.append(_told(error))
+    return seen
+
+
+async def async_view(case, client):
+    """The same of an async client."""
+    seen, case.sent = [], asyncio.Event()
+    try:
+        await case.read(client, seen, case)
+    except Exception as error:  # noqa: BLE001 - as above
+        seen.append(_told(error))
+    return seen
+
+
+def _told(error):
+    return type(error).__name__, str(error), type(error.__cause__).__name__
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--count", type=int, default=10_000)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--client", choices=CLIENTS, default="sync")
     asked = parser.parse_args()
     logging.getLogger("anthropic_exporter").setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", message="Pydantic serializer warnings")
-    fuzz, began = Fuzz(asked.seed), time.perf_counter()
+    fuzz, began = Fuzz(asked.seed, asked.client), time.perf_counter()
     different = fuzz.run(asked.count)
     failures = fuzz.by("anthropic_exporter_record_errors_total", "stage")
-    print(f"{asked.count:,} cases of seed {asked.seed} in {time.perf_counter() - began:.0f} s")
+    print(f"{asked.count:,} cases of seed {asked.seed}, {asked.client}, in {time.perf_counter() - began:.0f} s")
     print(f"  seen differently by the application   {len(different):,}")
+    print(f"  raised where nobody could catch it    {len(fuzz.escaped):,}")
     print(f"  requests counted                      {fuzz.total('anthropic_requests_total'):,.0f}")
     print(f"  in flight at the end                  {fuzz.total('anthropic_inflight_requests'):,.0f}")
     print(f"  failures of ours, counted, not raised {dict(failures)}")
@@ -251,7 +175,8 @@ def main():
     print(f"  outcomes                              {dict(outcomes.most_common(12))}")
     for number, case, plain, recorded in different[:3]:
         print(f"case {number}, {case.name}, {case.read.__name__}, {case.headers}, {case.chunks}\n{plain}\n{recorded}")
-    sys.exit(bool(different))
+    print("".join(f"{one}\n" for one in fuzz.escaped[:3]), end="")
+    sys.exit(bool(different or fuzz.escaped))
 
 
 if __name__ == "__main__":
