@@ -1,4 +1,4 @@
-"""The capture tests on every supported Python and SDK: `make matrix`. On the lowest versions alone: `make test-lowest`.
+"""All that goes through the SDK on every supported Python and SDK: `make matrix`. The lowest alone: `make test-lowest`.
 
 Each combination gets an environment of its own below .venv-matrix, made once and used again.
 """
@@ -12,6 +12,7 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -76,13 +77,13 @@ def environment(python: str, version: str, pins: tuple[str, ...]) -> Path:
     return inside
 
 
-def passes(python: str, version: str, pins: tuple[str, ...]) -> bool:
+def passes(python: str, version: str, pins: tuple[str, ...], tests: Sequence[str] = TESTS) -> bool:
     """Run the tests on one combination; True where they pass."""
     began = time.perf_counter()
     try:
         inside = environment(python, version, pins)
         options = ("-q", "-p", "no:cacheprovider")
-        done = subprocess.run([inside, "-m", "pytest", *options, *TESTS], cwd=ROOT, check=False, env=_bare())
+        done = subprocess.run([inside, "-m", "pytest", *options, *tests], cwd=ROOT, check=False, env=_bare())
         passed = done.returncode == 0
     except subprocess.CalledProcessError:
         passed = False
@@ -102,6 +103,7 @@ def main() -> None:
     parser.add_argument("--lowest", action="store_true", help="the lowest versions on the oldest Python alone")
     parser.add_argument("--python", choices=PYTHONS, action="append", help="only this Python; may be repeated")
     parser.add_argument("--sdk", choices=SDKS, action="append", help="only this SDK; may be repeated")
+    parser.add_argument("tests", nargs="*", default=TESTS, help="only these files of tests")
     asked = parser.parse_args()
     found = {version: path for version, path in interpreters().items() if version in (asked.python or PYTHONS)}
     if not found:
@@ -109,9 +111,11 @@ def main() -> None:
         sys.exit(2)
     if asked.lowest:
         version = next(iter(found))
-        sys.exit(not passes(found[version], version, lowest()))
+        sys.exit(not passes(found[version], version, lowest(), asked.tests))
     missing = [version for version in asked.python or PYTHONS if version not in found]
-    results = [passes(path, version, (sdk,)) for version, path in found.items() for sdk in asked.sdk or SDKS]
+    results = [
+        passes(path, version, (sdk,), asked.tests) for version, path in found.items() for sdk in asked.sdk or SDKS
+    ]
     print(f"{sum(results)} of {len(results)} passed" + (f"; not here: Python {', '.join(missing)}" if missing else ""))
     sys.exit(not all(results))
 
