@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import gzip
 import json
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from anthropic._decoders.jsonl import JSONLDecoder
+from anthropic.types.messages import MessageBatchIndividualResponse
+from prometheus_client import CollectorRegistry
 
 from anthropic_exporter import Recorder, attribution
 from anthropic_exporter.batches import batch_of_results, is_about_batches
@@ -15,6 +20,7 @@ from support import Samples
 
 pytest_plugins = ("fixtures_fake_api", "fixtures_clients")
 
+DECODER = JSONLDecoder[MessageBatchIndividualResponse]
 JSONL = {"content-type": "application/x-jsonl"}
 ERRORED = json.dumps({"custom_id": "c", "result": {"type": "errored", "error": {"type": "error"}}}).encode() + b"\n"
 LINES = (result("a"), result("b"), ERRORED)
@@ -58,6 +64,41 @@ def test_reading_results_twice_counts_them_once(fake_api, client, samples):
         fake_api.push(looked_up(fake_api), lines(*LINES))
         assert read(client) == ["a", "b", "c"]
     assert samples("anthropic_tokens_total") == TOKENS
+
+
+async def test_reading_results_again_by_an_async_client_counts_nothing_twice(fake_api, client, async_client, samples):
+    for _ in range(3):
+        fake_api.push(looked_up(fake_api), lines(*LINES))
+    read(client)
+    for resource in (async_client.messages.batches, async_client.beta.messages.batches):
+        assert len([one async for one in await resource.results("msgbatch_1")]) == 3
+    assert samples("anthropic_tokens_total") == TOKENS
+
+
+def test_threads_that_read_one_batch_at_the_same_time_count_it_once(fake_api, client, samples):
+    """Each result passes every thread, in another order each time; whichever sees it first counts it."""
+    many = [result(f"r{number}") for number in range(200)]
+    together = threading.Barrier(4)
+
+    def read_all():
+        together.wait(10)
+        return len(list(client.get(path, cast_to=DECODER, stream=False)))
+
+    path = "/v1/messages/batches/msgbatch_1/results"
+    fake_api.push(*[lines(*(many[start:] + many[:start])) for start in (0, 50, 100, 150)])
+    with ThreadPoolExecutor(4) as pool:
+        assert [done.result(30) for done in [pool.submit(read_all) for _ in range(4)]] == [200] * 4
+    assert samples("anthropic_tokens_total") == 200 * 2150
+
+
+def test_each_recorder_counts_a_batch_for_itself(fake_api, client, samples):
+    other = Samples(CollectorRegistry())
+    second = Recorder(registry=other.registry, strict=True)
+    both = client.with_options(middleware=[*client.middleware, second.middleware()])
+    for _ in range(2):
+        fake_api.push(looked_up(fake_api), lines(*LINES))
+        read(both)
+    assert samples("anthropic_tokens_total") == other("anthropic_tokens_total") == TOKENS
 
 
 def test_the_same_custom_id_in_another_batch_is_another_result(fake_api, client, samples):

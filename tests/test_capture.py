@@ -11,7 +11,8 @@ from pydantic import BaseModel
 
 from anthropic_exporter import Recorder, attribution
 from anthropic_exporter.simulator.fake_api import Scripted
-from bodies import ASK, MODEL, USAGE, answer, events, refused, streamed
+from anthropic_exporter.simulator.fake_api.wire import event
+from bodies import ASK, MODEL, USAGE, answer, events, message, refused, streamed
 from support import Samples
 
 pytest_plugins = ("fixtures_fake_api", "fixtures_clients")
@@ -104,6 +105,10 @@ def beta_stream(client):
         return stream.get_final_message().to_dict()
 
 
+def beta_parse(client):
+    return client.beta.messages.parse(**ASK, output_format=Verdict).parsed_output
+
+
 def with_options(client):
     return client.with_options(timeout=30).messages.create(**ASK).to_dict()
 
@@ -179,6 +184,10 @@ async def abeta_stream(client):
         return (await stream.get_final_message()).to_dict()
 
 
+async def abeta_parse(client):
+    return (await client.beta.messages.parse(**ASK, output_format=Verdict)).parsed_output
+
+
 async def awith_options(client):
     return (await client.with_options(timeout=30).messages.create(**ASK)).to_dict()
 
@@ -192,13 +201,13 @@ VERDICT = answer(content=[{"type": "text", "text": json.dumps({"good": True})}])
 SYNC = [
     *((f, WHOLE) for f in (create, raw, streaming_read, streaming_parse, post, beta, with_options, copied)),
     *((f, STREAM) for f in (create_stream, stream_text, stream_events, raw_stream, streaming_bytes, streaming_lines)),
-    *((beta_stream, STREAM), (parse, VERDICT)),
+    *((beta_stream, STREAM), (parse, VERDICT), (beta_parse, VERDICT)),
 ]
 ASYNC = [
     *((f, WHOLE) for f in (acreate, araw, astreaming_read, astreaming_parse, apost, abeta, awith_options, acopied)),
     *((f, STREAM) for f in (acreate_stream, astream_text, astream_events, araw_stream)),
     *((f, STREAM) for f in (astreaming_bytes, astreaming_lines, abeta_stream)),
-    (aparse, VERDICT),
+    *((aparse, VERDICT), (abeta_parse, VERDICT)),
 ]
 
 
@@ -277,6 +286,65 @@ async def test_each_round_of_the_async_tool_runner_is_a_request(fake_api, async_
     fake_api.push(*TOOL_ROUNDS)
     await async_client.beta.messages.tool_runner(**ASK, tools=[weather]).until_done()
     counted(samples, success=2)
+
+
+TOOL_STREAMS = (
+    streamed(
+        [
+            event("message_start", message=message(USAGE | {"output_tokens": 1}, content=[], stop_reason=None)),
+            event(
+                "content_block_start",
+                index=0,
+                content_block={"type": "tool_use", "id": "toolu_1", "name": "weather", "input": {}},
+            ),
+            event(
+                "content_block_delta",
+                index=0,
+                delta={"type": "input_json_delta", "partial_json": json.dumps({"city": "Rome"})},
+            ),
+            event("content_block_stop", index=0),
+            event("message_delta", delta={"stop_reason": "tool_use"}, usage={"output_tokens": 50}),
+            event("message_stop"),
+        ]
+    ),
+    STREAM,
+)
+
+
+def test_each_round_of_a_streaming_tool_runner_is_a_request(fake_api, client, samples):
+    @anthropic.beta_tool
+    def weather(city: str) -> str:
+        """Say the weather.
+
+        Args:
+            city: where.
+        """
+        return f"{city}: sunny"
+
+    fake_api.push(*TOOL_STREAMS)
+    for stream in client.beta.messages.tool_runner(**ASK, tools=[weather], stream=True):
+        list(stream)
+    counted(samples, success=2)
+    assert samples("anthropic_tokens_total") == 2 * TOKENS
+    assert samples("anthropic_time_to_first_token_seconds_count") == 2
+
+
+async def test_each_round_of_an_async_streaming_tool_runner_is_a_request(fake_api, async_client, samples):
+    @anthropic.beta_async_tool
+    async def weather(city: str) -> str:
+        """Say the weather.
+
+        Args:
+            city: where.
+        """
+        return f"{city}: sunny"
+
+    fake_api.push(*TOOL_STREAMS)
+    async for stream in async_client.beta.messages.tool_runner(**ASK, tools=[weather], stream=True):
+        async for _ in stream:
+            pass
+    counted(samples, success=2)
+    assert samples("anthropic_tokens_total") == 2 * TOKENS
 
 
 # -- what is free

@@ -185,6 +185,34 @@ async def test_an_async_stream_is_counted_once(fake_api, made, samples, platform
     counted_once(samples, platform)
 
 
+def test_the_first_event_of_bedrock_is_passed_on_before_the_second_was_sent(fake_api, made):
+    client, ask = made("bedrock, us")
+    first = aws_streamed([chunk(events()[0])])
+    fake_api.push(Scripted(200, first.headers, (*first.body, Chunk(b"", 3600.0))))
+    with client, client.messages.create(**ask, stream=True) as stream:
+        assert next(iter(stream)).type == "message_start"
+
+
+async def test_the_first_event_of_async_bedrock_is_passed_on_before_the_second_was_sent(fake_api, made):
+    client, ask = made("bedrock, us", "Async")
+    first = aws_streamed([chunk(events()[0])])
+    fake_api.push(Scripted(200, first.headers, (*first.body, Chunk(b"", 3600.0))))
+    async with client, await client.messages.create(**ask, stream=True) as stream:
+        assert (await stream.__anext__()).type == "message_start"
+
+
+@pytest.mark.parametrize("cut", [1, 5])
+def test_a_stream_of_bedrock_that_is_left_is_abandoned_and_its_input_counted(fake_api, made, samples, cut):
+    client, ask = made("bedrock, us")
+    first = aws_streamed([chunk(one) for one in events()[:cut]])
+    fake_api.push(Scripted(200, first.headers, (*first.body, Chunk(b"", 3600.0))))
+    with client, client.messages.create(**ask, stream=True) as stream:
+        next(iter(stream))
+    assert samples("anthropic_requests_total", outcome="abandoned") == 1
+    assert samples("anthropic_tokens_total", type="input") == 100
+    assert samples("anthropic_tokens_total", type="output") == 0
+
+
 def test_an_exception_frame_of_bedrock_is_the_outcome_and_the_input_is_counted(fake_api, made, samples):
     client, ask = made("bedrock, us")
     headers = {"exception_type": "throttlingException", "content_type": "application/json", "message_type": "exception"}

@@ -7,6 +7,7 @@ import gc
 import importlib
 import threading
 import time
+import zlib
 
 import anthropic
 import pytest
@@ -64,6 +65,18 @@ class Watching:
 def endless():
     """A stream that begins and then says nothing more for an hour."""
     return Scripted(200, SSE, (Chunk(b"".join(BEGUN)), Chunk(b"", 3600.0)))
+
+
+def first_alone(encoding):
+    """A stream whose first event is followed by an hour of silence."""
+    first, headers = PARTS[0], SSE
+    if encoding:
+        packer = zlib.compressobj(wbits=zlib.MAX_WBITS | 16)
+        first, headers = packer.compress(first) + packer.flush(zlib.Z_SYNC_FLUSH), SSE | {"content-encoding": encoding}
+    return Scripted(200, headers, (Chunk(first), Chunk(b"", 3600.0)))
+
+
+BEGINNINGS = pytest.mark.parametrize("encoding", ["", "gzip"])
 
 
 def unfinished(samples, outcome, *, estimated=8):
@@ -236,11 +249,17 @@ class TestSync:
         list(client.messages.create(**ASK, stream=True))
         assert 0.2 <= samples("anthropic_time_to_first_token_seconds_sum") < 1.0
 
-    def test_the_first_event_is_passed_on_before_the_second_was_sent(self, fake_api, client):
-        fake_api.push(Scripted(200, SSE, (Chunk(PARTS[0]), Chunk(b"", 3600.0))))
+    @BEGINNINGS
+    def test_the_first_event_is_passed_on_before_the_second_was_sent(self, fake_api, client, encoding):
+        fake_api.push(first_alone(encoding))
         stream = client.messages.create(**ASK, stream=True)
         assert next(iter(stream)).type == "message_start"
         stream.close()
+
+    def test_the_first_bytes_of_any_body_are_passed_on_before_the_rest_was_sent(self, fake_api, client):
+        fake_api.push(Scripted(200, {"content-type": "application/json"}, (Chunk(b'{"id"'), Chunk(b"", 3600.0))))
+        with client.messages.with_streaming_response.create(**ASK) as response:
+            assert next(response.iter_bytes()) == b'{"id"'
 
     def test_another_thread_may_read_what_one_thread_asked_for(self, fake_api, client, samples):
         fake_api.push(streamed(PARTS))
@@ -292,6 +311,36 @@ class TestAsync:
             if not recorder.inflight.snapshot():
                 break
         unfinished(samples, "abandoned")
+
+    @BEGINNINGS
+    async def test_the_first_event_is_passed_on_before_the_second_was_sent(self, fake_api, async_client, encoding):
+        fake_api.push(first_alone(encoding))
+        stream = await async_client.messages.create(**ASK, stream=True)
+        assert (await stream.__anext__()).type == "message_start"
+        await stream.close()
+
+    async def test_one_that_is_dropped_before_it_is_iterated_is_abandoned(self, fake_api, async_client, samples):
+        fake_api.push(streamed(PARTS))
+        await async_client.messages.create(**ASK, stream=True)
+        gc.collect()
+        assert samples("anthropic_requests_total", outcome="abandoned") == 1
+        assert samples("anthropic_inflight_requests") == 0
+
+    async def test_a_body_whose_reading_is_left_is_abandoned(self, fake_api, async_client, samples):
+        fake_api.push(endless())
+        async with async_client.messages.with_streaming_response.create(**ASK, stream=True) as response:
+            lines = response.iter_lines()
+            await lines.__anext__()
+            await lines.aclose()
+        unfinished(samples, "abandoned")
+
+    async def test_silence_in_the_middle_is_a_timeout(self, fake_api, async_client, samples):
+        fake_api.push(endless())
+        with pytest.raises(Exception) as caught:  # noqa: PT011 - httpx's, in some versions the SDK's
+            async for _ in await async_client.with_options(timeout=0.3).messages.create(**ASK, stream=True):
+                pass
+        assert "Timeout" in type(caught.value).__name__
+        unfinished(samples, "timeout")
 
     async def test_a_task_that_is_cancelled_in_the_middle_is_cancelled(self, fake_api, async_client, samples):
         fake_api.push(endless())
