@@ -152,6 +152,56 @@ def test_a_forked_worker_records_by_the_client_and_keeps_the_attribution_of_its_
     assert lines == [str(({"requests": 1.0, "output": 7.0, "cost": 0.00414, "inflight": 0.0}, True, False))]
 
 
+@needs_fork
+def test_workers_forked_under_load_count_exactly_their_own_and_the_parent_loses_nothing(tmp_path):
+    """As gunicorn does it, while threads of the parent record, scrape and look up prices."""
+    lines = run(
+        """
+        import warnings
+        warnings.simplefilter("ignore", DeprecationWarning)  # 3.12 warns of a fork beside threads: that is the point
+        sys.setswitchinterval(1e-5)
+        recorder = Recorder()
+        recorder.subscribe(lambda call: None)
+        stop, recorded = threading.Event(), []
+
+        def load():
+            count = 0
+            while not stop.is_set():
+                recorder.record(made(1)._replace(feature=f"load-{count % 7}"))
+                count += 1
+            recorded.append(count)
+
+        def scrape():
+            while not stop.is_set():
+                recorder.render()
+
+        threads = [threading.Thread(target=load) for _ in range(3)] + [threading.Thread(target=scrape)]
+        for thread in threads:
+            thread.start()
+
+        def work():
+            before = numbers(recorder)
+            workers = [threading.Thread(target=lambda: [recorder.record(made(7)) for _ in range(50)]) for _ in range(2)]
+            for worker in workers:
+                worker.start()
+            for worker in workers:
+                worker.join()
+            after = numbers(recorder)
+            return "exact" if (before["requests"], after["requests"], after["output"]) == (0, 100, 700) else after
+
+        for _ in range(20):
+            forked(work)
+        stop.set()
+        for thread in threads:
+            thread.join()
+        found = numbers(recorder)
+        print(sum(recorded) > 100, found["requests"] == sum(recorded), found["output"] == sum(recorded))
+        """,
+        tmp_path,
+    )
+    assert lines == ["exact"] * 20 + ["True True True"]
+
+
 def test_a_spawned_worker_imports_cleanly_and_counts_its_own(tmp_path):
     lines = run(
         """
