@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import gzip
 import importlib
 import itertools
+import json
 import math
+import sys
+from pathlib import Path
 from unittest import mock
 
 import anthropic
@@ -18,10 +22,15 @@ from anthropic_exporter import Call, Inference, Recorder, Tokens, metrics
 from anthropic_exporter.attempt import Attempt
 from anthropic_exporter.prices import PriceBook
 from anthropic_exporter.reading import fold_event, read_message, read_usage
+from anthropic_exporter.simulator.fake_api import wire
 from anthropic_exporter.stream import split_sse
 from anthropic_exporter.tee import tee
 from bodies import ASK, MODEL, USAGE, delta, events
 from support import NOON, Samples
+
+# The independent calculation lives beside the wire corpus.
+sys.path.insert(0, str(Path(__file__).with_name("wire")))
+import independent
 
 HTTP = anthropic._base_client.SyncAPIClient.__init__.__globals__
 LIBRARY = "httpx2" if "httpx2" in HTTP else "httpx"
@@ -56,10 +65,10 @@ class Chopped(ByteStream):
         return iter(self.chunks)
 
 
-def recorded(chopped, headers):
-    """The call that a stream becomes, and what the application got of it."""
+def recorded(chopped, headers, at=NOON):
+    """The call that a body becomes, and what the application got of it."""
     calls = []
-    recorder = Recorder(registry=None, strict=True, clock=lambda: NOON)
+    recorder = Recorder(registry=None, strict=True, clock=lambda: at)
     recorder.subscribe(calls.append)
     attempt = Attempt(recorder, ASK, 0, None)
     attempt.head(200, HTTPX.Headers(headers), b"/v1/messages", buffered=False)
@@ -173,6 +182,103 @@ def test_the_types_of_tokens_sum_to_what_was_sent(counts):
     (inference,) = read_usage(usage, MODEL).inferences
     assert sum(inference.tokens) == plain + read + max(written, short + long) + output
     assert inference.tokens.cache_write_1h == long
+
+
+# -- any bill
+
+BILLED_REFUSALS = ("bio", "frontier_llm", "reasoning_extraction")
+MODELS = st.sampled_from(sorted(independent.LIST))
+DAYS = st.sampled_from([(2026, 10, 6), (2026, 10, 7), (2026, 11, 21), (2026, 11, 29), (2026, 11, 30)])
+#: Around the 100,000 of the long prompt, too.
+PROMPTS = st.integers(0, 3000) | st.integers(49_000, 51_000) | st.integers(0, 10**6)
+
+
+@st.composite
+def spent(draw):
+    """What one inference used: as the wire says it, and as a person reads it."""
+    plain, read, short, long, more, output = (draw(PROMPTS) for _ in range(6))
+    usage = {"input_tokens": plain, "cache_read_input_tokens": read, "output_tokens": output}
+    split = {"ephemeral_5m_input_tokens": short, "ephemeral_1h_input_tokens": long}
+    written, total, split = draw(
+        st.sampled_from(
+            [
+                ((short, long), short + long, split),
+                ((short + more, long), short + long + more, split),  # the remainder is 5m
+                ((short, long), max(0, short + long - more), split),  # the split wins
+                ((short, 0), short, None),
+                ((short, 0), short, {}),
+            ]
+        )
+    )
+    usage |= {"cache_creation_input_tokens": total, "cache_creation": split}
+    return usage, dict(zip(Tokens._fields, (plain, read, *written, output), strict=True))
+
+
+@st.composite
+def responses(draw):
+    """A message of the API, when it came, and what is billed for it."""
+    model, (usage, parts) = draw(MODELS), draw(spent())
+    billed = [parts | {"model": model}]
+    tier = draw(st.sampled_from(["standard", "batch", "fast"]))
+    usage |= {"speed": "fast"} if tier == "fast" else {"service_tier": tier}
+    geo = draw(st.sampled_from(["us", "global", "not_available", None]))
+    usage |= {"inference_geo": geo, "iterations": draw(st.sampled_from([None, []]))}
+    if draw(st.booleans()):  # the top level is then not what is billed
+        several = draw(st.lists(st.tuples(spent(), st.none() | MODELS), min_size=1, max_size=3))
+        usage["iterations"] = [one | ({"model": other} if other else {}) for (one, _), other in several]
+        billed = [parts | {"model": other or model} for (_, parts), other in several]
+    searches = draw(st.integers(0, 3))
+    usage["server_tool_use"] = {"web_search_requests": searches, "web_fetch_requests": 2}
+    category = draw(st.sampled_from([*BILLED_REFUSALS, "cyber", "general_harms", None]))
+    stop_reason = draw(st.sampled_from(["end_turn", "refusal"]))
+    generated = sum(one["output"] for one in billed) > 1
+    free = stop_reason == "refusal" and category not in BILLED_REFUSALS and not generated
+    billed = [one | {"tier": tier, "geo": geo, "free": free} for one in billed]
+    billed[0]["web_search"] = searches
+    content = [{"type": "text", "text": "Hi."}] if generated else []
+    told = {"stop_reason": stop_reason, "stop_details": {"type": "refusal", "category": category}}
+    case = {"billed": billed, "at": dt.datetime(*draw(DAYS), 12, tzinfo=dt.timezone.utc)}
+    return {"type": "message", "model": model, "content": content, "usage": usage} | told, case
+
+
+def as_events(message):
+    """The same message as a stream: the delta lacks what the API leaves out of it, and has the rest as a total."""
+    usage, told = message["usage"], {key: message[key] for key in ("stop_reason", "stop_details")}
+    started = {"output_tokens": 1, "server_tool_use": None, "iterations": None}
+    last = {key: usage[key] for key in ("output_tokens", "input_tokens", "server_tool_use", "iterations")}
+    early = {"output_tokens": 0, "cache_read_input_tokens": None, "input_tokens": usage["input_tokens"]}
+    return [
+        wire.event("message_start", message=message | {"content": [], "stop_reason": None, "usage": usage | started}),
+        *([delta("Hi.")] if message["content"] else []),
+        wire.event("message_delta", delta={"stop_reason": None}, usage=early),
+        wire.event("message_delta", delta=told, usage=last),
+        wire.event("message_stop"),
+    ]
+
+
+def billed_alike(call, case):
+    """Whether the tokens are those of the case, and the dollars those of the independent calculation."""
+    prices = independent.lines(independent.with_defaults(case))
+    dollars = sum(value for (name, _), value in prices.items() if name == "anthropic_cost_usd_total")
+    parts = [[one[part] for part in Tokens._fields] for one in case["billed"]]
+    assert [list(one.tokens) for one in call.inferences] == parts
+    assert [one.model for one in call.inferences] == [one["model"] for one in case["billed"]]
+    assert call.bill.total_usd == pytest.approx(float(dollars), rel=1e-12)
+    unpriced = [independent.rates(one, case["at"]) is None for one in case["billed"]]
+    assert [cost is None for cost in call.bill.costs] == unpriced
+
+
+@settings(same_every_time, max_examples=300)
+@given(response=responses(), cuts=CUTS)
+def test_any_response_costs_what_an_independent_calculation_says_whole_or_streamed(response, cuts):
+    message, case = response
+    at = case["at"].timestamp()
+    whole, _ = recorded(Chopped(json.dumps(message).encode(), cuts), {"content-type": "application/json"}, at)
+    billed_alike(whole, case)
+    chopped = Chopped(b"".join(as_events(message)), cuts)
+    streamed, _ = recorded(chopped, {"content-type": "text/event-stream"}, at)
+    billed_alike(streamed, case)
+    assert (streamed.outcome, streamed.stop_reason, streamed.tier) == (whole.outcome, whole.stop_reason, whole.tier)
 
 
 # -- any labels
