@@ -1,11 +1,12 @@
 from __future__ import annotations
 
+import itertools
 import os
 import threading
 
 import pytest
 
-from anthropic_exporter import Recorder, genai
+from anthropic_exporter import Recorder, genai, live_prices
 from support import Samples
 
 FILE = """models:
@@ -55,6 +56,36 @@ def test_a_broken_edit_keeps_the_old_prices_counts_once_and_says_where(recorder,
     clock.now += 30
     samples("anthropic_cost_usd_total")
     assert spend(recorder, samples, call) == 2
+
+
+def test_a_file_that_is_gone_keeps_the_prices_counts_once_and_is_read_when_it_is_back(
+    recorder, samples, call, clock, path, caplog
+):
+    path.unlink()
+    for _ in range(3):
+        clock.now += 30
+        assert spend(recorder, samples, call) == 1
+    assert samples("anthropic_exporter_record_errors_total", stage="prices") == 1
+    assert caplog.text.count("prices.yml: cannot be read: No such file") == 1
+    path.write_text(FILE % 2)
+    clock.now += 30
+    samples("anthropic_cost_usd_total")
+    assert spend(recorder, samples, call) == 2
+
+
+def test_the_file_is_looked_at_every_30_seconds_and_not_more_often(recorder, samples, call, clock, path, monkeypatch):
+    looked = []
+    stamp = live_prices._stamp
+    monkeypatch.setattr(live_prices, "_stamp", lambda path: looked.append(clock.now) or stamp(path))
+    begun = clock.now
+    for _ in range(600):  # ten minutes of calls and scrapes
+        clock.now += 1
+        recorder.record(call(model="claude-house", input=1, started_at=clock.now))
+        samples("anthropic_cost_usd_total")
+    gaps = [later - earlier for earlier, later in itertools.pairwise([begun, *looked])]
+    assert len(looked) >= 18
+    assert min(gaps) >= 30
+    assert max(gaps) <= 31
 
 
 def test_without_scrapes_a_short_thread_reads_the_edit(recorder, call, clock, path):

@@ -17,8 +17,9 @@ if TYPE_CHECKING:
 
 
 class Mapping(dict[str, Any]):
-    """A YAML mapping with `lines`: the 1-based line of each of its keys."""
+    """A YAML mapping with `line`, where it begins, and `lines`, where each of its keys stands; 1-based."""
 
+    line: int = 1
     lines: dict[str, int]
 
 
@@ -38,16 +39,29 @@ def _construct(loader: Any, node: yaml.MappingNode) -> Mapping:
     import yaml  # noqa: PLC0415 - it is there by now
 
     mapping = Mapping()
-    mapping.lines = {}
+    mapping.line, mapping.lines = node.start_mark.line + 1, {}
     for key_node, value_node in node.value:
         key, line = str(loader.construct_object(key_node, deep=True)), key_node.start_mark.line + 1
         if key in mapping:
             raise yaml.MarkedYAMLError(
                 problem=f"key {key!r} stands here a second time", problem_mark=key_node.start_mark
             )
-        mapping[key] = loader.construct_object(value_node, deep=True)
+        mapping[key] = _value(loader, key, value_node)
         mapping.lines[key] = line
     return mapping
+
+
+def _value(loader: Any, key: str, node: yaml.Node) -> Any:
+    """The value of a key. PyYAML lets through what a constructor raises on 2026-13-01 or on a tag that does not fit."""
+    import yaml  # noqa: PLC0415 - it is there by now
+
+    try:
+        return loader.construct_object(node, deep=True)
+    except yaml.YAMLError:
+        raise
+    except Exception as error:
+        problem = f"{key}: {error}" if isinstance(error, ValueError) else f"{key}: the value is not what its tag says"
+        raise yaml.MarkedYAMLError(problem=problem, problem_mark=node.start_mark) from error
 
 
 def load(path: Path) -> Mapping:
@@ -64,7 +78,7 @@ def load(path: Path) -> Mapping:
         raise ConfigurationError(
             f"{path}: cannot be read: {getattr(error, 'strerror', None) or 'not UTF-8'}"
         ) from error
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError, AttributeError) as error:  # the latter two of a root that is one scalar
         mark, problem = getattr(error, "problem_mark", None), getattr(error, "problem", None) or "not YAML"
         where = f"{path}:{mark.line + 1}" if mark else str(path)
         raise ConfigurationError(f"{where}: {problem}") from error

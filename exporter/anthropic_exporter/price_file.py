@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import functools
 import itertools
-import math
+import sys
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -95,8 +95,7 @@ class _Reader:
         self.origin = origin
 
     def fail(self, mapping: Mapping, key: str, problem: str) -> ConfigurationError:
-        line = mapping.lines.get(key) or min(mapping.lines.values(), default=1)
-        return ConfigurationError(f"{self.path}:{line}: {key}: {problem}")
+        return ConfigurationError(f"{self.path}:{mapping.lines.get(key, mapping.line)}: {key}: {problem}")
 
     def file(self, root: Mapping) -> PriceFile:
         self.only(root, {"version", "models", "server_tools"})
@@ -122,7 +121,7 @@ class _Reader:
 
     def number(self, parent: Mapping, key: str) -> float:
         value = parent.get(key)
-        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value < 0:
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= sys.float_info.max:
             raise self.fail(parent, key, f"a number of 0 or more is expected, got {_short(value)}")
         return float(value)
 
