@@ -58,6 +58,20 @@ def test_a_broken_edit_keeps_the_old_prices_counts_once_and_says_where(recorder,
     assert spend(recorder, samples, call) == 2
 
 
+def test_a_file_that_breaks_its_reader_keeps_the_prices_and_the_scrape(
+    recorder, samples, call, clock, path, caplog, monkeypatch
+):
+    def load(_):
+        raise RecursionError
+
+    monkeypatch.setattr(live_prices.PriceBook, "load", load)
+    path.write_text(FILE % 3)
+    clock.now += 30
+    assert spend(recorder, samples, call) == 1
+    assert samples("anthropic_exporter_record_errors_total", stage="prices") == 1
+    assert "prices.yml: RecursionError; the prices before this edit stay in force" in caplog.text
+
+
 def test_a_file_that_is_gone_keeps_the_prices_counts_once_and_is_read_when_it_is_back(
     recorder, samples, call, clock, path, caplog
 ):

@@ -102,7 +102,7 @@ def test_a_file_may_override_a_factor_alone(write):
             "prices.yml:2: usd_per_request: a number of 0 or more is expected, got None",
         ),
         ("2026-13-01\n", "prices.yml: not YAML"),
-        ("version: !!timestamp soon\n", "prices.yml:1: version: the value is not what its tag says"),
+        ("version: !!timestamp soon\n", "prices.yml:1: version: the value cannot be read"),
         (
             f"models:\n  m:\n    min_cacheable_tokens: 1.5\n    prices: [{PRICES}]\n",
             "prices.yml:3: min_cacheable_tokens: a whole number is expected, got 1.5",

@@ -105,8 +105,9 @@ class LivePrices:
         self._stamp = stamp
         try:
             book = PriceBook.load(self._path)
-        except ConfigurationError as error:
-            self._broken(f"{error}; the prices before this edit stay in force")
+        except Exception as error:  # noqa: BLE001 - whatever a file does to its reader, a scrape goes on
+            said = error if isinstance(error, ConfigurationError) else f"{self._path}: {type(error).__name__}"
+            self._broken(f"{said}; the prices before this edit stay in force")
             return
         self.book = book.extended(self._found())
         _log.info("%s: prices read again", self._path)

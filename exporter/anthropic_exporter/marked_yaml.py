@@ -60,7 +60,7 @@ def _value(loader: Any, key: str, node: yaml.Node) -> Any:
     except yaml.YAMLError:
         raise
     except Exception as error:
-        problem = f"{key}: {error}" if isinstance(error, ValueError) else f"{key}: the value is not what its tag says"
+        problem = f"{key}: {error}" if isinstance(error, ValueError) else f"{key}: the value cannot be read"
         raise yaml.MarkedYAMLError(problem=problem, problem_mark=node.start_mark) from error
 
 
