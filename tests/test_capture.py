@@ -220,6 +220,8 @@ def supported(client, call):
         pytest.skip("this SDK has no messages.parse")
 
 
+#: SDK 0.x says so where beta parses.
+@pytest.mark.filterwarnings("ignore:The 'output_format' parameter is deprecated:DeprecationWarning")
 @named(SYNC)
 def test_a_sync_entry_point_is_seen_once_and_gets_what_the_sdk_gives(
     fake_api, client, sdk_client, samples, call, played
@@ -232,6 +234,7 @@ def test_a_sync_entry_point_is_seen_once_and_gets_what_the_sdk_gives(
     assert samples("anthropic_cost_usd_total") == pytest.approx(DOLLARS, rel=1e-12)
 
 
+@pytest.mark.filterwarnings("ignore:The 'output_format' parameter is deprecated:DeprecationWarning")
 @named(ASYNC)
 async def test_an_async_entry_point_is_seen_once_and_gets_what_the_sdk_gives(
     fake_api, async_client, async_sdk_client, samples, call, played
