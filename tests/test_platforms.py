@@ -189,7 +189,7 @@ def test_the_first_event_of_bedrock_is_passed_on_before_the_second_was_sent(fake
     client, ask = made("bedrock, us")
     first = aws_streamed([chunk(events()[0])])
     fake_api.push(Scripted(200, first.headers, (*first.body, Chunk(b"", 3600.0))))
-    with client, client.messages.create(**ask, stream=True) as stream:
+    with client, client.messages.create(**ask, stream=True, timeout=20) as stream:
         assert next(iter(stream)).type == "message_start"
 
 
@@ -197,7 +197,7 @@ async def test_the_first_event_of_async_bedrock_is_passed_on_before_the_second_w
     client, ask = made("bedrock, us", "Async")
     first = aws_streamed([chunk(events()[0])])
     fake_api.push(Scripted(200, first.headers, (*first.body, Chunk(b"", 3600.0))))
-    async with client, await client.messages.create(**ask, stream=True) as stream:
+    async with client, await client.messages.create(**ask, stream=True, timeout=20) as stream:
         assert (await stream.__anext__()).type == "message_start"
 
 

@@ -252,13 +252,13 @@ class TestSync:
     @BEGINNINGS
     def test_the_first_event_is_passed_on_before_the_second_was_sent(self, fake_api, client, encoding):
         fake_api.push(first_alone(encoding))
-        stream = client.messages.create(**ASK, stream=True)
+        stream = client.with_options(timeout=20).messages.create(**ASK, stream=True)
         assert next(iter(stream)).type == "message_start"
         stream.close()
 
     def test_the_first_bytes_of_any_body_are_passed_on_before_the_rest_was_sent(self, fake_api, client):
         fake_api.push(Scripted(200, {"content-type": "application/json"}, (Chunk(b'{"id"'), Chunk(b"", 3600.0))))
-        with client.messages.with_streaming_response.create(**ASK) as response:
+        with client.with_options(timeout=20).messages.with_streaming_response.create(**ASK) as response:
             assert next(response.iter_bytes()) == b'{"id"'
 
     def test_another_thread_may_read_what_one_thread_asked_for(self, fake_api, client, samples):
@@ -315,7 +315,7 @@ class TestAsync:
     @BEGINNINGS
     async def test_the_first_event_is_passed_on_before_the_second_was_sent(self, fake_api, async_client, encoding):
         fake_api.push(first_alone(encoding))
-        stream = await async_client.messages.create(**ASK, stream=True)
+        stream = await async_client.with_options(timeout=20).messages.create(**ASK, stream=True)
         assert (await stream.__anext__()).type == "message_start"
         await stream.close()
 
