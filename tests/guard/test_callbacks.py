@@ -121,6 +121,22 @@ def test_telling_never_waits_for_a_callback(start, hang):
     assert not told.is_alive()
 
 
+def test_where_the_system_has_no_thread_left_what_waits_is_told_later(start, results, monkeypatch):
+    found = []
+    callbacks = start(found.append)
+
+    def refuse(_):
+        raise RuntimeError
+
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", refuse)
+        callbacks.tell([alert()])
+    callbacks.watch()
+    assert callbacks.flush(5.0)
+    assert len(found) == 1
+    assert results == {("append", "ok"): 1}
+
+
 def test_what_waits_at_the_end_is_told_first_and_what_cannot_be_is_counted(start, results, hang):
     found = []
     quick = start(found.append)

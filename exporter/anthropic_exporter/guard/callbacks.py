@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 import time
@@ -16,6 +17,7 @@ _log = logging.getLogger("anthropic_exporter.guard")
 OK, FAILED, TIMEOUT, DROPPED = "ok", "failed", "timeout", "dropped"
 #: A callback that hangs keeps its thread; with so many of them it gets no further alert until one returns.
 _MOST_HANGING = 3
+_LINE = "an alert to callback %s: %s"
 
 Callback = Callable[[Alert], Any]
 Count = Callable[[str, str], None]
@@ -59,6 +61,7 @@ class Callbacks:
         self._waiting: deque[tuple[Callback, Alert]] = deque()
         self._worker: _Worker | None = None
         self._hanging: Counter[int] = Counter()
+        self._unsaid: deque[Callback] = deque(maxlen=self._most_waiting)
         self._closed = False
 
     def add(self, callbacks: Iterable[Callback]) -> None:
@@ -66,14 +69,18 @@ class Callbacks:
         self._callbacks = (*self._callbacks, *callbacks)
 
     def tell(self, alerts: Iterable[Alert]) -> None:
-        """Queue alerts for every callback. Never waits."""
+        """Queue alerts for every callback. Never waits, and never logs: the caller may hold somebody's lock."""
         dropped = [self._queue(callback, alert) for alert in alerts for callback in self._callbacks]
         for callback in filter(None, dropped):
-            self._ended(callback, DROPPED)
+            self._count(name_of(callback), DROPPED)
+            self._unsaid.append(callback)
 
     def watch(self) -> None:
         """Leave a callback that takes too long to its thread, and go on with the next one in another."""
+        self._say()
         with self._changed:
+            if self._waiting and self._worker is None:
+                self._start()
             worker = self._worker
             if worker is None or worker.busy_since is None or worker.callback is None:
                 return
@@ -104,6 +111,7 @@ class Callbacks:
             self._changed.notify_all()
         for callback, _ in left:
             self._ended(callback, DROPPED)
+        self._say()
 
     def _queue(self, callback: Callback, alert: Alert) -> Callback | None:
         """The callback where there was no room for it."""
@@ -123,8 +131,11 @@ class Callbacks:
             )
 
     def _start(self) -> None:
-        worker = self._worker = _Worker()
-        threading.Thread(target=self._work, args=(worker,), name="anthropic-guard-callbacks", daemon=True).start()
+        worker = _Worker()
+        thread = threading.Thread(target=self._work, args=(worker,), name="anthropic-guard-callbacks", daemon=True)
+        with contextlib.suppress(RuntimeError):  # the system has no thread left; what waits is tried with the next look
+            thread.start()
+            self._worker = worker
 
     def _work(self, worker: _Worker) -> None:
         while (item := self._next(worker)) is not None:
@@ -149,9 +160,15 @@ class Callbacks:
             worker.busy_since = time.monotonic()
             return worker.callback, alert
 
+    def _say(self) -> None:
+        """Log what was dropped while nobody could be kept waiting."""
+        while self._unsaid:
+            with contextlib.suppress(IndexError):  # another thread says it
+                _log.warning(_LINE, name_of(self._unsaid.popleft()), DROPPED)
+
     def _ended(self, callback: Callback, result: str) -> None:
         if result in (TIMEOUT, DROPPED):
-            _log.warning("an alert to callback %s: %s", name_of(callback), result)
+            _log.warning(_LINE, name_of(callback), result)
         self._count(name_of(callback), result)
 
 
@@ -159,6 +176,6 @@ def _call(callback: Callback, alert: Alert) -> str:
     try:
         callback(alert)
     except BaseException as error:  # noqa: BLE001 - a callback is not ours; only the type is logged
-        _log.warning("an alert to callback %s: %s", name_of(callback), type(error).__name__)
+        _log.warning(_LINE, name_of(callback), type(error).__name__)
         return FAILED
     return OK

@@ -24,7 +24,7 @@ class _Run:
 
 
 class Tasks:
-    """What each task did so far. Nobody says when one is over: the oldest are forgotten above 10,000."""
+    """What each task did so far. Nobody says when one is over: of more than 10,000 the longest idle is forgotten."""
 
     def __init__(self) -> None:
         self._runs: dict[int, _Run] = {}
@@ -53,11 +53,10 @@ class Tasks:
                 yield measure
 
     def _run(self, task: Task, feature: str, now: float) -> _Run:
-        run = self._runs.get(task.number)
-        if run is None:
-            run = self._runs[task.number] = _Run(task, feature)
-            if len(self._runs) > _MOST_TASKS:
-                self._runs.pop(next(iter(self._runs)))
+        run = self._runs.pop(task.number, None) or _Run(task, feature)
+        self._runs[task.number] = run
+        if len(self._runs) > _MOST_TASKS:
+            del self._runs[next(iter(self._runs))]
         run.seen_at = now
         return run
 
