@@ -30,7 +30,7 @@ def best(function: Callable[..., object], *arguments: object) -> float:
 def main() -> None:
     recorder = Recorder(registry=None)
     limits = Limits.shipped().replace(cost_usd_per_minute=1e9, tokens_per_day=1e15, cost_usd_per_day=1e9)
-    guard = Guard(recorder, limits, timing=Timing(evaluate_every_seconds=None))
+    guard = Guard(recorder, limits, timing=Timing(evaluate_every_seconds=3600))
     seen: list[Call] = []
     recorder.subscribe(seen.append)
     tokens = Tokens(input=100, cache_read=2_000, output=300)

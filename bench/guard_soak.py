@@ -98,7 +98,7 @@ def soak(calls: int, *, per_second: int = 4, step: int = 5) -> Soaked:
     lost_tokens = sum(spent.values()) - sum(sum(reading.values) for reading in counted)
     last_day = int((clock.now - 700 - step) // 86_400)
     lost_tokens += days[last_day] - sum(one.tokens for one in today.values())
-    ledger = sum(one.usd for day in guard._ledger._days.values() for one in day.values())  # noqa: SLF001
+    ledger = sum(one.usd for day in guard._ledger._days.values() for one in day.features.values())  # noqa: SLF001
     lost_usd = 0.0 if len(days) > 2 else sum(sum(reading.values) for reading in costs) - ledger
     guard._callbacks.flush(30.0)  # noqa: SLF001 - no alert may be on its way
     results = Counter(

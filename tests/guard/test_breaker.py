@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import pickle
 import re
+import threading
+from typing import ClassVar
 
 import anthropic
 import pytest
 
 from anthropic_exporter import SpendLimitExceeded, attribution
+from anthropic_exporter.attribution import Attribution
+from anthropic_exporter.call import Task
 from anthropic_exporter.errors import ConfigurationError
 from bodies import ASK, MODEL, answer, refused
 
@@ -50,6 +55,12 @@ def overrun(spend):
             spend(0.6, feature=feature)
 
     return overrun
+
+
+class Asked:
+    """What a gate sees of a request."""
+
+    json: ClassVar = {"model": MODEL}
 
 
 def state(guard):
@@ -204,6 +215,65 @@ def test_a_probe_that_spends_too_much_opens_it_again(guard, ask, overrun, live, 
     assert state(guard) == [("feature", "chat", "open")]
 
 
+def test_a_probe_that_fails_lets_another_one_through_and_closes_nothing(guard, ask, overrun, live, fake_api):
+    guard.breaker(action="block")
+    overrun()
+    live(400)
+    fake_api.push(refused(400, "invalid_request_error"))
+    with pytest.raises(anthropic.BadRequestError):
+        ask()
+    assert state(guard) == [("feature", "chat", "half_open")]
+    ask()
+    assert state(guard) == [("feature", "", "closed")]
+
+
+def test_a_probe_that_fails_opens_what_failures_opened(guard, ask, live, fake_api):
+    guard.breaker(when=["error_rate"], action="block")
+    broken = refused(400, "invalid_request_error")
+    fake_api.push(*[broken] * 21)
+    for _ in range(20):
+        with pytest.raises(anthropic.BadRequestError):
+            ask()
+    live(400)
+    assert state(guard) == [("feature", "chat", "half_open")]
+    with pytest.raises(anthropic.BadRequestError):
+        ask()
+    assert state(guard) == [("feature", "chat", "open")]
+    live(61)
+    ask()
+    assert state(guard) == [("feature", "", "closed")]
+
+
+def test_an_exempt_call_is_no_probe(guard, ask, overrun, live):
+    guard.breaker(scope="total", action="block", exempt=["payment"])
+    overrun()
+    live(400)
+    ask("payment")
+    assert state(guard) == [("total", "", "half_open")]
+    ask()
+    assert state(guard) == [("total", "", "closed")]
+
+
+def test_a_hundred_callers_at_once_get_one_probe_through(guard, overrun, live, recorder):
+    guard.breaker(action="block")
+    overrun()
+    live(400)
+    start, passed = threading.Barrier(100), []
+
+    def caller():
+        start.wait()
+        with contextlib.suppress(SpendLimitExceeded):
+            guard._admit(Asked(), Attribution("chat"))
+            passed.append(1)
+
+    callers = [threading.Thread(target=caller) for _ in range(100)]
+    for one in callers:
+        one.start()
+    for one in callers:
+        one.join()
+    assert passed == [1]
+
+
 def test_a_probe_that_never_comes_back_is_sent_again(guard, recorder, live, overrun):
     guard.breaker(action="block")
     overrun()
@@ -311,6 +381,16 @@ def test_a_retry_is_no_further_call_of_a_task(guard, client, fake_api):
     with attribution(max_calls=1):
         client.messages.create(**ASK)
     assert len(fake_api.requests) == 2
+
+
+def test_a_task_that_goes_on_is_not_forgotten_for_ten_thousand_others(guard):
+    tasks, one = guard._tasks, Task(1, "plan", max_calls=3)
+    for number in range(2, 20_002):
+        tasks.asks(Task(number, max_calls=3), "", 0.0, again=False)
+        if number % 6_000 == 0:
+            assert tasks.asks(one, "", 0.0, again=False) is None
+    assert tasks.asks(one, "", 0.0, again=False).value == 4
+    assert len(tasks._runs) == 10_000
 
 
 def test_dollars_of_a_task_stop_the_call_after(guard, client, fake_api):

@@ -53,7 +53,15 @@ def test_every_look_keeps_what_was_spent_since_the_last(start_guard, spend, tmp_
     guard = start_guard(state_dir=tmp_path)
     spend(0.5)
     guard.tick()
-    assert '"chat": [125000.0, 0.5]' in (tmp_path / "budgets.json").read_text()
+    assert '"chat": [125000, 0.5]' in (tmp_path / "budgets.json").read_text()
+
+
+def test_dollars_without_tokens_are_kept_too(start_guard, tmp_path):
+    guard = start_guard(state_dir=tmp_path)
+    guard.tick()
+    guard._ledger.add("chat", 0, 0.5)
+    guard.tick()
+    assert '"chat": [0, 0.5]' in (tmp_path / "budgets.json").read_text()
 
 
 @pytest.mark.parametrize(

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 import time
+from typing import ClassVar
 
 import anthropic
 import pytest
 
-from anthropic_exporter import Recorder, attribution
+from anthropic_exporter import Recorder, SpendLimitExceeded, attribution
+from anthropic_exporter.attribution import Attribution
 from anthropic_exporter.guard import Guard, Timing
 from bodies import ASK
 
@@ -119,10 +122,16 @@ def test_threads_lose_no_dollar(registry, clock, call):
         assert [spent.tokens for spent in guard.today()] == [4_000_000]
 
 
+class _Asked:
+    json: ClassVar = {"model": "claude-opus-5-5"}
+
+
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_a_forked_child_has_its_own_guard_and_leaves_the_parents_files_alone(recorder, spend, tmp_path):
     guard = Guard(recorder, state_dir=tmp_path, timing=Timing(evaluate_every_seconds=0.05))
+    guard.breaker(action="block")
+    guard.open_breaker("search", reason="deploy 17")
     spend(0.5)
     guard.tick()
     kept = (tmp_path / "budgets.json").read_text()
@@ -130,6 +139,8 @@ def test_a_forked_child_has_its_own_guard_and_leaves_the_parents_files_alone(rec
     if not child:  # pragma: no cover - runs in the child
         ok = False
         try:
+            with pytest.raises(SpendLimitExceeded):
+                guard._admit(_Asked(), Attribution("search"))
             told = threading.Event()
             guard.on_alert(lambda _: told.set())
             for _ in range(4):
@@ -143,9 +154,106 @@ def test_a_forked_child_has_its_own_guard_and_leaves_the_parents_files_alone(rec
     guard.close()
 
 
+def test_a_second_read_before_and_used_after_another_thread_is_no_clock_put_back(guard, clock):
+    late = clock.now + 0.999
+    guard._turn(clock.now + 1.001)
+    guard._turn(late)
+    assert guard._ahead == 0
+    clock.now += 2
+    guard.tick()
+    assert guard._moment() == (clock.now, clock.now)
+
+
+def test_times_are_those_of_the_clock_after_it_was_put_back(guard, spend, clock):
+    guard.tick()
+    clock.now -= 86_400
+    guard.breaker()
+    for _ in range(4):
+        spend(0.6)
+    (alert,), (breaker,) = guard.alerts(), guard.breakers()
+    assert alert.started_at == breaker.opened_at == clock.now
+    assert breaker.retry_at == clock.now + 60
+
+
+def test_a_call_at_midnight_is_on_one_day_in_full(guard, clock):
+    ledger = guard._ledger
+
+    class Midnight(dict):
+        def __getitem__(self, feature):
+            found = super().__getitem__(feature)
+            ledger.turn(clock.now + 86_400)
+            return found
+
+    ledger.add("chat", 10, 0.25)
+    today = ledger._today
+    today.features = Midnight(today.features)
+    ledger.add("chat", 10, 0.25)
+    assert (today.total.tokens, today.total.usd) == (20, 0.5)
+    assert guard.today() == ()
+
+
+def test_a_log_handler_that_scrapes_is_never_called_while_calls_are_taken(guard, recorder, spend, caplog):
+    class Scraping(logging.Handler):
+        def emit(self, _):
+            recorder.render()
+
+    logger, handler = logging.getLogger("anthropic_exporter.guard"), Scraping()
+    logger.addHandler(handler)
+    try:
+        guard.on_alert(lambda _: None)
+        guard._callbacks._most_waiting = 0
+        spending = threading.Thread(target=lambda: [spend(0.6) for _ in range(4)], daemon=True)
+        spending.start()
+        spending.join(5.0)
+        assert not spending.is_alive()
+        guard.tick()
+        assert "an alert to callback <lambda>: dropped" in caplog.text
+    finally:
+        logger.removeHandler(handler)
+
+
+def test_a_look_that_finds_nothing_is_not_repeated_with_every_call(guard, spend, live, monkeypatch):
+    for _ in range(4):
+        spend(3)  # above what 5 minutes may cost
+    live(100)
+    live(5, lambda _: spend(0.00004))  # from now on 30 s are measured
+    looks = []
+    look = guard._look
+    monkeypatch.setattr(guard, "_look", lambda place: (looks.append(place), look(place)))
+    for _ in range(500):
+        spend(0.00004)
+    assert 1 <= len(looks) <= 5
+
+
+def test_it_takes_a_tenth_of_a_core_at_most(guard, monkeypatch):
+    pauses = []
+
+    class Stopped:
+        def wait(self, pause):
+            pauses.append(pause)
+            return len(pauses) > 1
+
+        def is_set(self):
+            return False
+
+        def set(self):
+            pass
+
+    def busy():
+        until = time.thread_time() + 0.02
+        while time.thread_time() < until:
+            pass
+
+    monkeypatch.setattr(guard, "_stopped", Stopped())
+    monkeypatch.setattr(guard, "tick", busy)
+    guard._run(0.05)
+    assert pauses[0] == 0.05
+    assert pauses[1] >= 0.2
+
+
 def test_nothing_is_known_of_features_that_were_silent_for_five_minutes(guard, spend, live):
     for number in range(50):
         spend(0.001, feature=f"f{number}")
     assert len(guard._windows.places()) == 50
-    live(310)
+    live(320)
     assert guard._windows.places() == []

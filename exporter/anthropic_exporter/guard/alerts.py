@@ -120,26 +120,31 @@ class Alerts:
 
     def settle(self, measured: Iterable[Measure], now: float) -> None:
         """Take the measurements of everything: what was not measured does not hold."""
+        opened = self._active
         seen = set()
         for measure in measured:
-            seen.add(measure.identity)
-            self.saw(measure, now)
-        for identity, active in self._active.items():
+            if measure.holds or (opened and measure.identity in opened):
+                seen.add(measure.identity)
+                self.saw(measure, now)
+        for identity, active in opened.items():
             if identity not in seen:
                 active.holding = False
 
-    def news(self, now: float) -> list[Alert]:
-        """What is to be told since the last time: alerts that began, and alerts that are over."""
+    def news(self, now: float, ahead: float = 0.0) -> list[Alert]:
+        """What is to be told since the last time: alerts that began, and alerts that are over.
+
+        Their times are those that a clock shows which `now` is `ahead` of.
+        """
         news = []
         for identity, active in list(self._active.items()):
             if not active.told and now - self._told_at.get(identity, float("-inf")) >= self._cooldown_seconds:
                 active.told = True
                 self._told_at[identity] = now
-                news.append(_alert(active, None))
+                news.append(_alert(active, None, ahead))
             if not active.holding and now - active.held_at >= self._resolves_after(active):
                 del self._active[identity]
                 if active.told:
-                    news.append(_alert(active, now))
+                    news.append(_alert(active, now, ahead))
         self._forget_old(now)
         return news
 
@@ -152,9 +157,9 @@ class Alerts:
         active = self._active.get(identity)
         return active is not None and active.holding
 
-    def firing(self) -> list[Alert]:
-        """The alerts that are open, the oldest first."""
-        return [_alert(active, None) for active in sorted(self._active.values(), key=lambda one: one.started_at)]
+    def firing(self, ahead: float = 0.0) -> list[Alert]:
+        """The alerts that are open, the oldest first; times as in `news`."""
+        return [_alert(active, None, ahead) for active in sorted(self._active.values(), key=lambda one: one.started_at)]
 
     def since(self, feature: str, keys: Iterable[str]) -> float | None:
         """Since when an alert of one of these conditions is open for the feature; None where none is."""
@@ -172,7 +177,7 @@ class Alerts:
             }
 
 
-def _alert(active: _Active, ended_at: float | None) -> Alert:
+def _alert(active: _Active, ended_at: float | None, ahead: float) -> Alert:
     measure = active.measure
     condition = measure.condition
     return Alert(
@@ -186,8 +191,8 @@ def _alert(active: _Active, ended_at: float | None) -> Alert:
         threshold=measure.threshold,
         summary=condition.summary,
         description=describe(measure),
-        started_at=active.started_at,
-        ended_at=ended_at,
+        started_at=active.started_at - ahead,
+        ended_at=None if ended_at is None else ended_at - ahead,
         condition=condition.key,
     )
 

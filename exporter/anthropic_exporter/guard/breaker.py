@@ -9,7 +9,16 @@ from typing import Any, NamedTuple
 from anthropic_exporter.call import Call
 from anthropic_exporter.errors import ConfigurationError, SpendLimitExceeded
 from anthropic_exporter.guard.alerts import Measure, against
-from anthropic_exporter.guard.conditions import CONDITIONS, DAILY_COST, DAILY_TOKENS, RUNAWAY
+from anthropic_exporter.guard.conditions import (
+    CONDITIONS,
+    DAILY_COST,
+    DAILY_TOKENS,
+    ERROR_RATE,
+    OVERLOADED,
+    RATE_LIMITED,
+    RUNAWAY,
+)
+from anthropic_exporter.guard.windows import NO_FAILURE
 
 CLOSED, OPEN, HALF_OPEN = "closed", "open", "half_open"
 BLOCK, DEGRADE, OBSERVE = "block", "degrade", "observe"
@@ -24,6 +33,7 @@ _MEASURED_BY = {
     "rate_limited": "model",
     "overloaded": "model",
 }
+_FAILURES = frozenset({ERROR_RATE.key, RATE_LIMITED.key, OVERLOADED.key})
 _DATE = re.compile(r"-\d{8}$")
 
 Identity = tuple[str, str, str, str]
@@ -34,6 +44,11 @@ class Moment(NamedTuple):
 
     now: float
     wall: float
+
+    @property
+    def ahead(self) -> float:
+        """By how much `now` is ahead of what the clock shows, since it was put back."""
+        return self.now - self.wall
 
 
 class BreakerState(NamedTuple):
@@ -137,12 +152,27 @@ class Circuit:
             return True
         return self.state == CLOSED
 
-    def ended(self, call: Call, probes: int) -> None:
-        """A call came back and opened nothing: as many as were sent to probe close the circuit."""
-        if self.state == HALF_OPEN and call.started_at >= self._half_open_wall:
+    def ended(self, call: Call, at: Moment, seconds: float, probes: int) -> None:
+        """A call came back and opened nothing: as many as were sent to probe close the circuit.
+
+        One that failed says nothing of what calls cost, and another is let through in its place; where failures opened
+        the circuit, they do so again.
+        """
+        if self.state != HALF_OPEN or call.started_at < self._half_open_wall:
+            return
+        if call.outcome in NO_FAILURE:
             self._returned += 1
             if self._returned >= probes:
                 self.close(mute=False)
+        elif self.reason in _FAILURES:
+            self._open(self.reason, at.now)
+            self.retry_at = at.now + seconds
+        else:
+            self._probes_left = min(self._probes_left + 1, probes)
+
+    def tries_again(self, ahead: float) -> float | None:
+        """When it lets a request through again to try, by a clock that its moments are `ahead` of."""
+        return None if self.retry_at is None else self.retry_at - ahead
 
     def _open(self, reason: str, now: float) -> None:
         self.state, self.reason = OPEN, reason
@@ -230,10 +260,11 @@ class Breaker:
         for circuit in self._circuits.values():
             circuit.advance(at, holds, self.open_seconds, self.probes)
 
-    def ended(self, call: Call) -> None:
+    def ended(self, call: Call, at: Moment) -> None:
         """A call of these labels came back."""
-        for circuit in self._of(call.feature, call.model):
-            circuit.ended(call, self.probes)
+        if call.feature not in self.exempt:
+            for circuit in self._of(call.feature, call.model):
+                circuit.ended(call, at, self.open_seconds, self.probes)
 
     def stops(self, feature: str, model: str, at: Moment) -> Circuit | None:
         """The circuit that a request may not pass; None where it may. Counts it."""
@@ -255,16 +286,18 @@ class Breaker:
         if circuit is not None and circuit.state != CLOSED:
             circuit.close(mute=True)
 
-    def states(self) -> Iterator[BreakerState]:
-        """What it does now: one value for each name that is not closed, or one that says that none is."""
+    def states(self, ahead: float = 0.0) -> Iterator[BreakerState]:
+        """What it does now: one value for each name that is not closed, or one that says that none is.
+
+        Their times are those that a clock shows which its moments are `ahead` of.
+        """
         shut = [circuit for circuit in self._circuits.values() if circuit.state != CLOSED]
         if not shut:
             yield BreakerState(self.scope, "", CLOSED, self.action)
         for one in shut:
             what = (one.reason, one.limit, one.window)
-            yield BreakerState(
-                one.scope, one.name, one.state, self.action, *what, one.opened_at, one.retry_at, one.blocked
-            )
+            times = (one.opened_at - ahead, one.tries_again(ahead))
+            yield BreakerState(one.scope, one.name, one.state, self.action, *what, *times, one.blocked)
 
     def _circuit(self, scope: str, name: str) -> Circuit:
         key = (scope, self._bare(name))
@@ -291,11 +324,10 @@ class Breaker:
         return _DATE.sub("", name) if self.scope == "model" else name
 
 
-def exceeded(circuit: Circuit) -> SpendLimitExceeded:
-    """The error for a request that a circuit stops."""
-    return SpendLimitExceeded(
-        circuit.scope, circuit.name, circuit.reason, circuit.limit, circuit.window, circuit.retry_at
-    )
+def exceeded(circuit: Circuit, ahead: float) -> SpendLimitExceeded:
+    """The error for a request that a circuit stops; `ahead` as in `Breaker.states`."""
+    what = (circuit.scope, circuit.name, circuit.reason, circuit.limit, circuit.window)
+    return SpendLimitExceeded(*what, circuit.tries_again(ahead))
 
 
 def _one_of(name: str, value: str, allowed: Iterable[str]) -> None:

@@ -19,9 +19,20 @@ class Spent:
 
     __slots__ = ("tokens", "usd")
 
-    def __init__(self, tokens: float = 0.0, usd: float = 0.0) -> None:
+    def __init__(self, tokens: int = 0, usd: float = 0.0) -> None:
         self.tokens = tokens
         self.usd = usd
+
+
+class _Day:
+    """One day's spend, by feature and in all. A call that is being added stays on one day, whatever `turn` does."""
+
+    __slots__ = ("features", "total")
+
+    def __init__(self, features: dict[str, Spent]) -> None:
+        self.features = features
+        spent = features.values()
+        self.total = Spent(sum(one.tokens for one in spent), math.fsum(one.usd for one in spent))
 
 
 class BudgetStore(Protocol):
@@ -30,7 +41,7 @@ class BudgetStore(Protocol):
     def turn(self, wall: float) -> None:
         """Go on to the day of `wall`, seconds since the epoch."""
 
-    def add(self, feature: str, tokens: float, usd: float) -> bool:
+    def add(self, feature: str, tokens: int, usd: float) -> bool:
         """Add what a call spent. True where this used a budget up."""
 
     def measures(self) -> Iterable[Measure]:
@@ -48,38 +59,37 @@ class Ledger:
         self._usd, self._tokens = limits.of("cost_usd_per_day"), limits.of("tokens_per_day")
         self._usd_of, self._tokens_of = limits.own("cost_usd_per_day"), limits.own("tokens_per_day")
         self._own = self._usd_of.keys() | self._tokens_of.keys()
-        self._days: dict[int, dict[str, Spent]] = {}
-        self._today: dict[str, Spent] = {}
-        self._total = Spent()
+        self._days: dict[int, _Day] = {}
+        self._today = _Day({})
         self._day = -1
         self._set_trips()
 
     @property
-    def version(self) -> tuple[int, float]:
+    def version(self) -> tuple[int, int, float]:
         """Another one after every call that spent something."""
-        return self._day, self._total.tokens
+        return self._day, self._today.total.tokens, self._today.total.usd
 
     def turn(self, wall: float) -> None:
         """Go on to the day of `wall`, seconds since the epoch; back to the day before where the clock was put back."""
         day = int(wall // _DAY)
         if day == self._day:
             return
-        features = self._days.setdefault(day, {})
+        today = self._days.setdefault(day, _Day({}))
         while len(self._days) > _KEPT_DAYS:
             del self._days[min(key for key in self._days if key != day)]
-        self._day, self._today = day, features
-        self._total = Spent(sum(one.tokens for one in features.values()), sum(one.usd for one in features.values()))
+        self._day, self._today = day, today
         self._set_trips()
 
-    def add(self, feature: str, tokens: float, usd: float) -> bool:
+    def add(self, feature: str, tokens: int, usd: float) -> bool:
         """Add what a call spent on the day that `turn` named. True where this used a budget up."""
+        day = self._today
         try:
-            spent = self._today[feature]
+            spent = day.features[feature]
         except KeyError:
-            spent = self._today[feature] = Spent()
+            spent = day.features[feature] = Spent()
         spent.tokens += tokens
         spent.usd += usd
-        total = self._total
+        total = day.total
         total.tokens += tokens
         total.usd += usd
         if total.usd > self._usd_trip or total.tokens > self._tokens_trip:
@@ -89,15 +99,16 @@ class Ledger:
 
     def spent(self) -> tuple[Spent, Mapping[str, Spent]]:
         """What was spent today: in all, and by feature."""
-        return self._total, dict(self._today)
+        day = self._today
+        return day.total, dict(day.features)
 
     def _set_trips(self) -> None:
         """Where a budget is used up, that was said once and is measured from then on."""
-        total = self._total
+        total = self._today.total
         self._usd_trip = self._usd if total.usd <= self._usd else math.inf
         self._tokens_trip = self._tokens if total.tokens <= self._tokens else math.inf
 
-    def _used_up(self, feature: str, spent: Spent, tokens: float, usd: float) -> bool:
+    def _used_up(self, feature: str, spent: Spent, tokens: int, usd: float) -> bool:
         budget_usd, budget_tokens = self._usd_of.get(feature, math.inf), self._tokens_of.get(feature, math.inf)
         return spent.usd > budget_usd >= spent.usd - usd or spent.tokens > budget_tokens >= spent.tokens - tokens
 
@@ -116,8 +127,8 @@ class Ledger:
     def dump(self) -> dict[str, Any]:
         """As plain values for a file: features by day."""
         return {
-            str(day): {feature: [spent.tokens, spent.usd] for feature, spent in list(features.items())}
-            for day, features in list(self._days.items())
+            str(number): {feature: [spent.tokens, spent.usd] for feature, spent in list(day.features.items())}
+            for number, day in list(self._days.items())
         }
 
     def load(self, dumped: Mapping[str, Any]) -> None:
@@ -127,14 +138,14 @@ class Ledger:
             ValueError: it is no such thing.
         """
         try:
-            days = {
-                int(day): {
-                    str(feature): Spent(float(tokens), float(usd)) for feature, (tokens, usd) in features.items()
-                }
-                for day, features in dumped.items()
-            }
-        except (TypeError, AttributeError) as error:
+            days = {int(number): _Day(dict(map(_spent, features.items()))) for number, features in dumped.items()}
+        except (TypeError, AttributeError, OverflowError) as error:
             raise ValueError("no budgets") from error
-        if any(not math.isfinite(one.usd + one.tokens) for features in days.values() for one in features.values()):
+        if any(not math.isfinite(day.total.usd) for day in days.values()):
             raise ValueError("no budgets")
         self._days, self._day = days, -1
+
+
+def _spent(item: tuple[Any, Any]) -> tuple[str, Spent]:
+    feature, (tokens, usd) = item
+    return str(feature), Spent(int(tokens), float(usd))

@@ -171,8 +171,7 @@ class Sums:
     def __init__(self, place: Place, second: int) -> None:
         self.place = place
         self.second = second
-        self.fast = place.ring.sums(FAST_SECONDS, second)
-        self.slow = place.ring.sums(SLOW_SECONDS, second)
+        self.fast, self.slow = place.sums(second)
 
     def rate(self, field: int, guard: int, least: float) -> float:
         """Per minute over 30 s where the guard counts enough there, over 5 minutes elsewhere."""
@@ -234,12 +233,15 @@ def _share(
 def _latency(sums: Sums) -> Iterator[Measure]:
     place = sums.place
     limits, where = place.limits, ("place", place.feature, place.model)
+    least = max(1.0, limits.latency_min_requests)
+    if sums.slow[w.REQUESTS] < least:
+        return
     durations, first_tokens = place.times(sums.second)
     for condition, counts, buckets, threshold in (
         (LATENCY, durations, f.DURATION.buckets, limits.latency_p95_seconds),
         (TTFT, first_tokens, f.TTFT.buckets, limits.ttft_p95_seconds),
     ):
-        if sum(counts) >= max(1.0, limits.latency_min_requests):
+        if sum(counts) >= least:
             yield Measure(condition, *where, quantile(_P95, counts, buckets), threshold)
 
 

@@ -6,6 +6,7 @@ import atexit
 import contextlib
 import os
 import threading
+import time
 import weakref
 from collections.abc import Callable, Iterable, Iterator
 from contextvars import ContextVar
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 _BATCH = "batch"
+#: Where there is very much to look at, it is looked at less often. Dollars are looked at with every call all the same.
+_MOST_OF_A_CORE = 0.1
 #: One look into a call instead of ten.
 _fields = itemgetter(
     *map(
@@ -111,7 +114,7 @@ class Guard:
         self._ahead = 0
         self._reset()
         self._state = None if state_dir is None else State(state_dir)
-        self._saved: tuple[int, float] | None = None
+        self._saved: tuple[int, int, float] | None = None
         self._restore()
         self._moment()
         self._undo = (recorder.subscribe(self._take), recorder.admit_by(self._admit))
@@ -121,6 +124,7 @@ class Guard:
     def _reset(self) -> None:
         """What holds for this process alone: at construction, and in a forked child."""
         self._lock = threading.RLock()
+        self._looking = threading.RLock()
         self._stopped = threading.Event()
         self._ticker: threading.Thread | None = None
         self._windows = Windows(self.limits)
@@ -132,7 +136,9 @@ class Guard:
         )
         self._tasks = Tasks()
         self._second = -1
+        self._began = self._ends = -1.0
         self._shut = False
+        self._to_start = self.timing.evaluate_every_seconds is not None
 
     # -- what the application says
 
@@ -227,12 +233,12 @@ class Guard:
     def alerts(self) -> tuple[Alert, ...]:
         """The alerts that are open, the oldest first."""
         with self._lock:
-            return tuple(self._alerts.firing())
+            return tuple(self._alerts.firing(self._ahead))
 
     def breakers(self) -> tuple[BreakerState, ...]:
         """What every breaker does now: each name that is not closed, or one value that says that none is."""
         with self._lock:
-            return tuple(state for breaker in self._breakers for state in breaker.states())
+            return tuple(state for breaker in self._breakers for state in breaker.states(self._ahead))
 
     def today(self) -> tuple[Spent, ...]:
         """What was spent since 00:00 UTC, by feature."""
@@ -244,18 +250,17 @@ class Guard:
     def _take(self, call: Call) -> None:
         """Take one priced call; the recorder has them come one at a time."""
         wall = self._clock()
-        second = int(wall) + self._ahead
-        if second != self._second:
-            second = self._turn(wall)
+        if not self._began <= wall < self._ends:
+            self._turn(wall)
         model, outcome, inferences, feature, tier, seconds, first, requests, bill, task = _fields(call)
         place = None
         if tier != _BATCH:
             place = self._windows[feature, model]
-            if place.second != second:
-                place.advance(second)
+            if place.second != self._second:
+                place.advance(self._second)
             place.count(outcome, requests, seconds, first)
         if inferences and bill is not None:
-            fresh, read, short, long, output = inferences[0].tokens if len(inferences) == 1 else _tokens(inferences)
+            fresh, read, short, long, output = inferences[0][1] if len(inferences) == 1 else _tokens(inferences)
             prompt = fresh + read + short + long
             if place is not None and place.spend(bill, prompt, read, output):
                 self._look(place)
@@ -264,17 +269,21 @@ class Guard:
         if self._shut or task is not None:
             self._came_back(call)
 
-    def _turn(self, wall: float) -> int:
-        """A second began, or the clock was put back, which only the budgets take part in."""
+    def _turn(self, wall: float) -> None:
+        """Another second shows. Where the clock was put back only the budgets take part in it, the windows go on.
+
+        A second's difference is no such thing: another thread read the clock earlier and came here later.
+        """
         with self._lock:
-            second = int(wall) + self._ahead
-            if second < self._second:
-                self._ahead += self._second - second
-            self._second = max(second, self._second)
+            began = int(wall)
+            behind = self._second - (began + self._ahead)
+            if behind > 1:
+                self._ahead += behind
+            self._second = max(self._second, began + self._ahead)
+            self._began, self._ends = float(began), began + 1.0
             self._ledger.turn(wall)
-            if self._ticker is None:
+            if self._to_start:
                 self._start()
-            return self._second
 
     def _look(self, place: Place | None) -> None:
         """A trip line was crossed: measure what it is about, and act on it at once."""
@@ -282,10 +291,10 @@ class Guard:
         with self._lock:
             measures = self._ledger.measures() if place is None else c.urgent(Sums(place, self._second))
             holding = [measure for measure in measures if self._saw(measure, at)]
-            if holding and place is not None:
-                place.seen()
+            if place is not None:
+                place.looked(holds=bool(holding))
             self._turned()
-            news = self._alerts.news(at.now)
+            news = self._news(at)
         self._callbacks.tell(news)
 
     def _came_back(self, call: Call) -> None:
@@ -297,8 +306,11 @@ class Guard:
                     self._saw(beyond, at)
             if call.outcome != "blocked":
                 for breaker in self._breakers:
-                    breaker.ended(call)
+                    breaker.ended(call, at)
             self._turned()
+
+    def _news(self, at: Moment) -> list[Alert]:
+        return self._alerts.news(at.now, at.ahead)
 
     def _saw(self, measure: Measure, at: Moment) -> bool:
         self._alerts.saw(measure, at.now)
@@ -318,7 +330,7 @@ class Guard:
         Raises:
             SpendLimitExceeded: none may be sent.
         """
-        if self._ticker is None:
+        if self._to_start:
             self._start()
         if where.task is not None:
             request = self._admit_task(request, where)
@@ -335,7 +347,7 @@ class Guard:
                 circuit = breaker.stops(feature, model, at)
                 self._turned()
             if circuit is not None:
-                request = self._stop(breaker, request, feature, exceeded(circuit))
+                request = self._stop(breaker, request, feature, exceeded(circuit, at.ahead))
         return request
 
     def _admit_task(self, request: Any, where: Attribution) -> Any:
@@ -348,7 +360,7 @@ class Guard:
             if beyond is None:
                 return request
             self._saw(beyond, at)
-            news = self._alerts.news(at.now)
+            news = self._news(at)
         self._callbacks.tell(news)
         error = SpendLimitExceeded(
             "task", where.task.name, beyond.condition.key, against(beyond), beyond.condition.window, None
@@ -386,6 +398,10 @@ class Guard:
 
     def tick(self) -> None:
         """Look at everything now. The Guard's own thread does it; call it where `evaluate_every_seconds` is None."""
+        with self._looking:
+            self._look_at_everything()
+
+    def _look_at_everything(self) -> None:
         self.recorder.drain()
         at = self._moment()
         measures = list(self._measures(at))
@@ -399,15 +415,15 @@ class Guard:
             for breaker in self._breakers:
                 breaker.advance(at, self._alerts.holding)
             self._turned()
-            news = self._alerts.news(at.now)
+            news = self._news(at)
             learned = self._learning.learn(self._windows.places(), self._alerts, at.now, at.wall)
         self._callbacks.tell(news)
         self._callbacks.watch()
-        self._windows.forget([place for place in self._windows.places() if place.idle(self._second)])
+        self._windows.forget(self._second)
         self._keep(learned=learned)
 
     def _measures(self, at: Moment) -> Iterator[Measure]:
-        all_sums = [Sums(place, int(at.now)) for place in self._windows.places()]
+        all_sums = [Sums(place, self._second) for place in self._windows.places()]
         explained = False
         by_feature: dict[str, list[Sums]] = {}
         for sums in all_sums:
@@ -433,7 +449,7 @@ class Guard:
 
     def _moment(self) -> Moment:
         wall = self._clock()
-        if int(wall) + self._ahead != self._second:
+        if not self._began <= wall < self._ends:
             self._turn(wall)
         return Moment(wall + self._ahead, wall)
 
@@ -442,17 +458,20 @@ class Guard:
     def _start(self) -> None:
         every = self.timing.evaluate_every_seconds
         with self._lock:
-            if self._ticker is not None or self._stopped.is_set() or every is None:
-                return
-            self._ticker = threading.Thread(target=self._run, args=(every,), name="anthropic-guard", daemon=True)
-            self._ticker.start()
+            if self._to_start and every is not None:
+                self._to_start = False
+                self._ticker = threading.Thread(target=self._run, args=(every,), name="anthropic-guard", daemon=True)
+                self._ticker.start()
 
     def _run(self, every: float) -> None:
-        while not self._stopped.wait(every):
+        pause = every
+        while not self._stopped.wait(pause):
+            began = time.thread_time()
             try:
                 self.tick()
             except Exception as error:  # noqa: BLE001 - the error boundary
                 self._failed("guard", error)
+            pause = max(every, (time.thread_time() - began) / _MOST_OF_A_CORE)
 
     def _failed(self, stage: str, error: Exception) -> None:
         with contextlib.suppress(Exception):  # a strict recorder raises it; it is counted, and this thread goes on
@@ -488,6 +507,7 @@ class Guard:
         if self._stopped.is_set():
             return
         self._stopped.set()
+        self._to_start = False
         atexit.unregister(self.close)
         for undo in self._undo:
             undo()
@@ -517,6 +537,7 @@ class Guard:
         self._reset()
         self._callbacks.reset()
         self._state = None
+        self._turned()
 
 
 def _tokens(inferences: tuple[Inference, ...]) -> Tokens:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 from array import array
 from bisect import bisect_left
-from collections.abc import Iterable
 from operator import sub
 from typing import Protocol
 
@@ -24,13 +23,15 @@ COST, OUTPUT, REQUESTS, PROMPT, CACHE_READ, HITS, MISSES, UNASKED, MISS_COST, FA
     12
 )
 _WIDTH = 12
-_LATENCY_STEP = 10
-_DURATION_BUCKETS, _TTFT_BUCKETS = f.DURATION.buckets, f.TTFT.buckets
+_SLOW_STEP = 10
+_DURATION_BUCKETS, _TTFT_BUCKETS = tuple(map(float, f.DURATION.buckets)), tuple(map(float, f.TTFT.buckets))
 _TTFT = len(_DURATION_BUCKETS) + 1
 _LATENCY_WIDTH = _TTFT + len(_TTFT_BUCKETS) + 1
 
 #: As in the rules: these are no failures, or have an alert of their own.
-_NO_FAILURE = frozenset({"success", "abandoned", "cancelled", "refusal", "blocked"})
+NO_FAILURE = frozenset({"success", "abandoned", "cancelled", "refusal", "blocked"})
+#: The part of a minute's threshold that must be spent on top before a look that found nothing is repeated.
+_MORE = 0.005
 _REFUSED = {"rate_limit_error": RATE_LIMITED, "overloaded_error": OVERLOADED}
 
 
@@ -40,20 +41,20 @@ class Ring:
     What happened within a window is a difference of two totals, as in Prometheus, so nothing has to be taken out again.
 
     Args:
-        width: how many totals.
-        step: seconds a step.
+        totals: what its owner adds to.
+        step: seconds a step; a window is that much longer at most.
         seconds: the longest window.
         second: seconds, of a clock that never goes back.
     """
 
     __slots__ = ("_marks", "_slots", "_step", "at", "totals")
 
-    def __init__(self, width: int, step: int, seconds: int, second: int) -> None:
-        self.totals = [0.0] * width
+    def __init__(self, totals: list[float], step: int, seconds: int, second: int) -> None:
+        self.totals = totals
         self.at = second // step
         self._step = step
         self._slots = seconds // step + 2
-        self._marks = array("d", bytes(8 * width * self._slots))
+        self._marks = array("d", bytes(8 * len(totals) * self._slots))
 
     def advance(self, second: int) -> None:
         """Move on to `second`."""
@@ -112,6 +113,7 @@ class Place:
 
     Attributes:
         second: up to which its windows have moved on.
+        totals: what was added since it began, by the fields above.
         peak_usd: the most expensive request of this second.
         peak_output: the output tokens of the longest answer of this second.
         cost_trip: the total of dollars above which the cost rate may be over its threshold.
@@ -121,9 +123,11 @@ class Place:
 
     __slots__ = (
         "_costs",
+        "_fast",
         "_large_tokens",
         "_large_usd",
         "_outputs",
+        "_slow",
         "_times",
         "cost_trip",
         "feature",
@@ -133,8 +137,8 @@ class Place:
         "model",
         "peak_output",
         "peak_usd",
-        "ring",
         "second",
+        "totals",
     )
 
     def __init__(self, feature: str, model: str, limits: Limits, second: int) -> None:
@@ -144,69 +148,82 @@ class Place:
         self._large_usd = self.limits.request_cost_usd
         self._large_tokens = self.limits.request_output_tokens
         self.second = second
-        self.ring = Ring(_WIDTH, 1, SLOW_SECONDS, second)
-        self._times = Ring(_LATENCY_WIDTH, _LATENCY_STEP, SLOW_SECONDS, second)
+        # Whole numbers until a fraction is added: adding one whole number to another is the fastest addition there is.
+        self.totals: list[float] = [0] * _WIDTH
+        self._fast = Ring(self.totals, 1, FAST_SECONDS, second)
+        self._slow = Ring(self.totals, _SLOW_STEP, SLOW_SECONDS, second)
+        self._times = Ring([0] * _LATENCY_WIDTH, _SLOW_STEP, SLOW_SECONDS, second)
         self._costs = Peaks(5, SLOW_SECONDS)
         self._outputs = Peaks(5, REQUEST_SECONDS)
-        self.peak_usd = self.peak_output = 0.0
+        self.peak_usd: float = 0.0
+        self.peak_output: float = 0
         self.large_at = -math.inf
         self.advance(second)
 
     def advance(self, second: int) -> None:
         """Move on to `second`, before the first call of it is added."""
         self.second = second
-        self.ring.advance(second)
+        self._fast.advance(second)
+        self._slow.advance(second)
         self._times.advance(second)
         self._costs.advance(second, self.peak_usd)
         self._outputs.advance(second, self.peak_output)
-        self.peak_usd = self.peak_output = 0.0
-        fast, slow = self.ring.before(FAST_SECONDS, second), self.ring.before(SLOW_SECONDS, second)
+        self.peak_usd, self.peak_output = 0.0, 0
+        fast, slow = self._fast.before(FAST_SECONDS, second), self._slow.before(SLOW_SECONDS, second)
         self.cost_trip = _trip(fast[COST], slow[COST], self.limits.cost_usd_per_minute)
         self.miss_trip = _trip(fast[MISS_COST], slow[MISS_COST], self.limits.cache_miss_cost_usd_per_minute)
 
     def count(self, outcome: str, requests: int, seconds: float | None, first: float | None) -> None:
         """Count one attempt: how it ended, how long it took, when its first token came."""
-        totals = self.ring.totals
+        totals = self.totals
         totals[REQUESTS] += requests
-        if outcome != "success" and outcome not in _NO_FAILURE:
-            totals[_REFUSED.get(outcome, FAILED)] += 1.0
+        if outcome != "success" and outcome not in NO_FAILURE:
+            totals[_REFUSED.get(outcome, FAILED)] += 1
         if seconds is not None:
             times = self._times.totals
-            times[bisect_left(_DURATION_BUCKETS, seconds)] += 1.0
+            times[bisect_left(_DURATION_BUCKETS, seconds)] += 1
             if first is not None:
-                times[_TTFT + bisect_left(_TTFT_BUCKETS, first)] += 1.0
+                times[_TTFT + bisect_left(_TTFT_BUCKETS, first)] += 1
 
     def spend(self, bill: Bill, prompt: int, cache_read: int, output: int) -> bool:
         """Add what a response used. True where a threshold may be crossed: worth a look now."""
-        totals, usd = self.ring.totals, bill.total_usd
+        totals, usd, result = self.totals, bill.total_usd, bill.cache_result
         totals[COST] += usd
         totals[PROMPT] += prompt
         totals[CACHE_READ] += cache_read
         totals[OUTPUT] += output
-        result = bill.cache_result
         if result == "hit":
-            totals[HITS] += 1.0
+            totals[HITS] += 1
         elif result == "miss":
-            totals[MISSES] += 1.0
+            totals[MISSES] += 1
             totals[MISS_COST] += bill.cache_miss_cost_usd
         else:
-            totals[UNASKED] += 1.0
-        if usd > self.peak_usd:  # noqa: PLR1730 - three times as fast as max()
-            self.peak_usd = usd
-        if output > self.peak_output:  # noqa: PLR1730 - as above
-            self.peak_output = output
-        if usd > self._large_usd or output > self._large_tokens:
-            self.large_at = self.second
+            totals[UNASKED] += 1
+        if (usd > self.peak_usd or output > self.peak_output) and self._is_large(usd, output):
             return True
         return totals[COST] > self.cost_trip or totals[MISS_COST] > self.miss_trip
 
-    def seen(self) -> None:
-        """What may be crossed was looked at and holds: not again within this second."""
-        self.cost_trip = self.miss_trip = math.inf
+    def _is_large(self, usd: float, output: int) -> bool:
+        """Note the largest request of this second so far. Whether it is unusually large."""
+        self.peak_usd, self.peak_output = max(self.peak_usd, usd), max(self.peak_output, output)
+        large = usd > self._large_usd or output > self._large_tokens
+        if large:
+            self.large_at = self.second
+        return large
+
+    def looked(self, *, holds: bool) -> None:
+        """What may be crossed was looked at: where it holds, not again within this second; else, after a bit more."""
+        usd, missed_usd = self.limits.cost_usd_per_minute, self.limits.cache_miss_cost_usd_per_minute
+        self.cost_trip = max(self.cost_trip, math.inf if holds else self.totals[COST] + _MORE * usd)
+        self.miss_trip = max(self.miss_trip, math.inf if holds else self.totals[MISS_COST] + _MORE * missed_usd)
 
     def idle(self, second: int) -> bool:
         """Whether nothing happened within the longest window."""
-        return self.ring.before(SLOW_SECONDS, second)[REQUESTS] == self.ring.totals[REQUESTS]
+        return self._slow.before(SLOW_SECONDS, second)[REQUESTS] == self.totals[REQUESTS]
+
+    def sums(self, second: int) -> tuple[list[float], list[float]]:
+        """What was added within the fast and within the slow window."""
+        return self._fast.sums(FAST_SECONDS, second), self._slow.sums(SLOW_SECONDS, second)
 
     def largest_usd(self, seconds: int, second: int) -> float:
         """The most expensive request of the last so many seconds."""
@@ -249,8 +266,8 @@ class WindowStore(Protocol):
     def places(self) -> list[Place]:
         """Every place."""
 
-    def forget(self, places: Iterable[Place]) -> None:
-        """Drop places where nothing happens any more."""
+    def forget(self, second: int) -> None:
+        """Drop the places where nothing happened within the longest window."""
 
 
 class Windows(dict[tuple[str, str], Place]):
@@ -272,7 +289,10 @@ class Windows(dict[tuple[str, str], Place]):
         """Every place."""
         return list(self.values())
 
-    def forget(self, places: Iterable[Place]) -> None:
-        """Drop places where nothing happens any more."""
-        for place in places:
-            self.pop((place.feature, place.model), None)
+    def forget(self, second: int) -> None:
+        """Drop the places where nothing happened within the longest window."""
+        for key, place in list(self.items()):
+            if place.idle(second):
+                self.pop(key, None)
+                if not place.idle(second):  # a call came just now: it stays, unless a place was made anew meanwhile
+                    self.setdefault(key, place)
