@@ -1,7 +1,5 @@
 """The catalogue of incidents played against the Guard on a clock of its own: when it tells, and what is lost by then.
 
-    .venv/bin/python bench/guard_incidents.py            the table of docs/guard.md
-
 "Condition holds" comes from a second reading of the rules that rescans every call, without windows or trip lines.
 "Lost" are the dollars of the incident's requests until the breaker opens, with those that were on their way by then.
 """
@@ -10,6 +8,7 @@ from __future__ import annotations
 
 import sys
 from bisect import bisect_left
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -38,20 +37,34 @@ class Clock:
 
 
 class Played(NamedTuple):
-    """Seconds since the incident began; None where it never happened. `told` are the names of the alerts by then."""
+    """Seconds since the incident began; None where it never happened.
+
+    `told` are the names of all alerts that were open meanwhile, `broken` the incident's requests: second and dollars.
+    """
 
     name: str
     held_at: float | None
     told_at: float | None
     first: str
     opened_at: float | None
-    lost_usd: float
     usd_per_minute: float
     told: frozenset[str]
+    broken: tuple[tuple[float, float], ...]
+
+    def lost_usd(self, until: float | None) -> float:
+        """Dollars of the incident's requests that were sent by then; of all of them where nobody ended it."""
+        return sum(usd for at, usd in self.broken if until is None or at <= until)
 
 
-def play(incident: incidents.Incident, *, warm: float = 2700.0, end: float = 420.0, seed: int = 1) -> Played:
-    """Play one incident after `warm` seconds of ordinary traffic."""
+def play(
+    incident: incidents.Incident,
+    *,
+    warm: float = 2700.0,
+    end: float = 420.0,
+    seed: int = 1,
+    watch: Callable[[float, Recorder], None] = lambda *_: None,
+) -> Played:
+    """Play one incident after `warm` seconds of ordinary traffic; `watch` is called with every look of the Guard."""
     clock = Clock()
     recorder = Recorder(registry=None, strict=True, clock=clock)
     limits = Limits.shipped().replace(tokens_per_day=1e12, cost_usd_per_day=1e9)
@@ -76,6 +89,7 @@ def play(incident: incidents.Incident, *, warm: float = 2700.0, end: float = 420
             world.end(index, seconds)
         else:
             guard.tick()
+            watch(seconds, recorder)
         told |= {alert.name: alert for alert in guard.alerts() if seconds >= 0}
         if held_at is None and seconds >= 0 and kind and world.holds(seconds, incident.told_by):
             held_at = seconds
@@ -83,12 +97,11 @@ def play(incident: incidents.Incident, *, warm: float = 2700.0, end: float = 420
             told_at = seconds
         if opened_at is None and seconds >= 0 and any(one.state == "open" for one in guard.breakers()):
             opened_at = seconds
-    until = end if opened_at is None else opened_at
-    lost = sum(world.usd(one.call) for one in sent if one.broken and one.seconds <= until)
-    broken = sum(world.usd(one.call) for one in sent if one.broken and end - 120 <= one.seconds < end - 60)
+    broken = tuple((one.seconds, world.usd(one.call)) for one in sent if one.broken)
+    usual = sum(usd for at, usd in broken if end - 120 <= at < end - 60)
     first = min(told.values(), key=lambda alert: alert.started_at).name if told else ""
     guard.close()
-    return Played(incident.name, held_at, told_at, first, opened_at, lost, broken, frozenset(told))
+    return Played(incident.name, held_at, told_at, first, opened_at, usual, frozenset(told), broken)
 
 
 def _looks(number: int, warm: float) -> bool:
@@ -186,25 +199,4 @@ _HOLDS = {
 }
 
 
-def main() -> None:
-    columns = "incident", "condition holds", "told", "first alert", "blocked", "lost by then", "a minute unguarded"
-    print("|", " | ".join(columns), "|")
-    print("|---" * len(columns) + "|")
-    for incident in incidents.INCIDENTS:
-        if METER & set(incident.told_by):
-            continue
-        one = play(incident)
-        lost = "" if one.opened_at is None else f"${one.lost_usd:.2f}"
-        times = [_seconds(value) for value in (one.held_at, one.told_at)]
-        row = (one.name, *times, one.first, _seconds(one.opened_at), lost, f"${one.usd_per_minute:.2f}")
-        print("|", " | ".join(row), "|", flush=True)
-
-
-def _seconds(value: float | None) -> str:
-    return "never" if value is None else f"{value:.1f} s"
-
-
 assert set(DOLLARS) <= CONDITIONS.keys()
-
-if __name__ == "__main__":
-    main()

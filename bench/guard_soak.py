@@ -67,7 +67,7 @@ def soak(calls: int, *, per_second: int = 4, step: int = 5) -> Soaked:
     told: list[Alert] = []
     guard.on_alert(told.append)
     crew = Crew(recorder)
-    chance, spent, days = random.Random(7), Counter[str](), Counter[int]()
+    chance, spent, days, dollars = random.Random(7), Counter[str](), Counter[int](), Counter[int]()
     incidents = sent = peak = 0
     early = (0, 0)
     while sent < calls:
@@ -82,6 +82,7 @@ def soak(calls: int, *, per_second: int = 4, step: int = 5) -> Soaked:
         for call in batch:
             spent[call.feature] += call.total_tokens
             days[int(clock.now // 86_400)] += call.total_tokens
+            dollars[int(clock.now // 86_400)] += recorder.prices.bill(call).total_usd
         guard.tick()
         peak = max(peak, len(guard._windows.places()))  # noqa: SLF001 - what is measured
         if sent >= calls // 4 and early == (0, 0):
@@ -98,8 +99,8 @@ def soak(calls: int, *, per_second: int = 4, step: int = 5) -> Soaked:
     lost_tokens = sum(spent.values()) - sum(sum(reading.values) for reading in counted)
     last_day = int((clock.now - 700 - step) // 86_400)
     lost_tokens += days[last_day] - sum(one.tokens for one in today.values())
-    ledger = sum(one.usd for day in guard._ledger._days.values() for one in day.features.values())  # noqa: SLF001
-    lost_usd = 0.0 if len(days) > 2 else sum(sum(reading.values) for reading in costs) - ledger
+    lost_usd = abs(sum(dollars.values()) - sum(sum(reading.values) for reading in costs))
+    lost_usd += abs(dollars[last_day] - sum(one.usd for one in today.values()))
     guard._callbacks.flush(30.0)  # noqa: SLF001 - no alert may be on its way
     results = Counter(
         {reading.labels[1]: int(sum(reading.values)) for reading in recorder.read()["anthropic_guard_callbacks_total"]}
