@@ -5,7 +5,7 @@ VERSION := $(shell $(PYTHON) -c 'import sys; print("3.10" if sys.version_info < 
 CONSTRAINTS := constraints/python$(VERSION).txt
 .DEFAULT_GOAL := help
 
-.PHONY: help setup tools test test-fast coverage test-lowest matrix lint format types check generate drift mutants bench demo lock clean
+.PHONY: help setup tools browser test test-fast coverage test-lowest matrix lint format types check generate drift mutants bench demo lock clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -25,13 +25,16 @@ tools: setup ## unpack Prometheus, Alertmanager and their tools into .tools wher
 demo: setup ## the main job in two minutes: a Claude call becomes dollars, an alert and a notification
 	$(BIN)/anthropic-exporter demo $(ARGS)
 
-test: setup tools ## all tests, with real Prometheus and Alertmanager
+browser: setup ## unpack Chromium into .tools where PATH has none; where that fails the tests of the live page are skipped
+	@$(BIN)/python -m anthropic_exporter.toolchain chromium chromedriver || true
+
+test: setup tools browser ## all tests, with real Prometheus, Alertmanager and Chromium
 	$(BIN)/python -m pytest -n auto --dist loadfile $(ARGS)
 
 test-fast: setup ## the tests that start no other process
 	$(BIN)/python -m pytest -n auto --dist loadfile -m 'not stack' $(ARGS)
 
-coverage: setup tools ## all tests, and the lines and branches that none of them reaches
+coverage: setup tools browser ## all tests, and the lines and branches that none of them reaches
 	$(BIN)/python -m pytest -n auto --dist loadfile --cov --cov-report=term-missing:skip-covered $(ARGS)
 
 test-lowest: ## the capture tests on the oldest Python here, with the lowest versions that are let in

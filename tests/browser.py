@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
-import shutil
 import tempfile
+from importlib import resources
 
 from selenium import webdriver
+
+from anthropic_exporter import toolchain
 
 _FLAGS = (
     *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"),
     *("--disable-background-networking", "--disable-component-update", "--disable-dev-shm-usage"),
     "--window-size=1280,900",
 )
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-DRIVER = shutil.which("chromedriver")
+CHROMIUM, DRIVER = toolchain.find("chromium"), toolchain.find("chromedriver")
 
 
 @contextlib.contextmanager
@@ -22,15 +24,23 @@ def chromium():
     """A started browser."""
     with tempfile.TemporaryDirectory(prefix="chromium-", ignore_cleanup_errors=True) as profile:
         options = webdriver.ChromeOptions()
-        options.binary_location = CHROMIUM
+        options.binary_location = str(CHROMIUM)
         for flag in (*_FLAGS, f"--user-data-dir={profile}"):
             options.add_argument(flag)
         options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-        driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(DRIVER))
+        driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(str(DRIVER)))
         try:
             yield driver
         finally:
             driver.quit()
+
+
+def violations(driver):
+    """What axe finds wrong with the page for people who do not see, hear or point as others do (WCAG 2 A and AA)."""
+    driver.execute_script((resources.files("axe_core_python") / "axe.min.js").read_text(encoding="utf-8"))
+    found = driver.execute_async_script("axe.run().then(arguments[0])")
+    assert len(found["passes"]) > 20
+    return [(one["id"], [node["html"] for node in one["nodes"]]) for one in found["violations"]]
 
 
 def look(driver, *, dark=False, phone=False):
@@ -40,3 +50,11 @@ def look(driver, *, dark=False, phone=False):
     driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", screen)
     scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
     driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [scheme]})
+
+
+def picture(driver, path, *, height):
+    """The page as a file, so many pixels from its top."""
+    width = driver.execute_script("return innerWidth")
+    clip = {"x": 0, "y": 0, "width": width, "height": height, "scale": 1}
+    options = {"format": "png", "captureBeyondViewport": True, "clip": clip}
+    path.write_bytes(base64.b64decode(driver.execute_cdp_cmd("Page.captureScreenshot", options)["data"]))

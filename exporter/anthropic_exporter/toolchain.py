@@ -23,12 +23,16 @@ if TYPE_CHECKING:
 
 
 class Tool(NamedTuple):
-    """One executable: the names it goes by, the packages that hold it, the oldest version that runs the bundle."""
+    """One executable: the names it goes by, the packages that hold it, the oldest version that runs the bundle.
+
+    `program` is where the package has it, where that is not `usr/bin` and one of the names.
+    """
 
     aliases: tuple[str, ...]
     package: str
     formula: str
     oldest: tuple[int, int] | None = None
+    program: str = ""
 
 
 _ALERTMANAGER = ("alertmanager", "prometheus-alertmanager")  # the second is Debian's name for it
@@ -40,6 +44,14 @@ TOOLS = {
     "alertmanager": Tool(_ALERTMANAGER, "prometheus-alertmanager", "alertmanager", (0, 25)),
     "amtool": Tool(("amtool",), "prometheus-alertmanager", "alertmanager", (0, 25)),
     "redis-server": Tool(("redis-server",), "redis-server", "redis"),
+    # The driver depends on its browser, whose own launcher knows no other place than /usr.
+    "chromedriver": Tool(("chromedriver",), "chromium-driver", "chromedriver"),
+    "chromium": Tool(
+        ("chromium", "chromium-browser", "google-chrome"),
+        "chromium-driver",
+        "chromium",
+        program="usr/lib/chromium/chromium",
+    ),
 }
 DEFAULT = ("prometheus", "promtool", "alertmanager", "amtool")
 
@@ -130,7 +142,8 @@ def _unpack_package(package: str) -> None:
     if tree is None:
         return
     for tool in (tool for tool in TOOLS.values() if tool.package == package):
-        program = next((tree / "usr/bin" / name for name in tool.aliases if (tree / "usr/bin" / name).exists()), None)
+        places = [tool.program] if tool.program else [f"usr/bin/{name}" for name in tool.aliases]
+        program = next((tree / place for place in places if (tree / place).exists()), None)
         if program is not None:
             unpacked.show(program, tree / "usr", home() / "bin" / tool.aliases[0])
 

@@ -31,9 +31,12 @@ def _launcher(program: Path, tree: Path, folder: Path, *, relocated: bool) -> st
     lines = ["#!/bin/sh", f'tree="$(dirname "$0")/{os.path.relpath(tree, folder)}"']
     if relocated:
         lines.append(f'exec 9<"$tree/{_SHARE}"')
-    if libraries := sorted(tree.glob("lib/*-linux-*")):
-        path = ":".join(f"$tree/{folder.relative_to(tree)}" for folder in libraries)
+    root = tree.parent  # some libraries are at home in /lib, and fonts are described in /etc
+    if libraries := sorted([*tree.glob("lib/*-linux-*"), *root.glob("lib/*-linux-*")]):
+        path = ":".join(f"$tree/{os.path.relpath(folder, tree)}" for folder in libraries)
         lines.append(f'export LD_LIBRARY_PATH="{path}"')
+    if (root / "etc/fonts/fonts.conf").exists():
+        lines.append('export FONTCONFIG_SYSROOT="$tree/.."')
     lines.append(f'exec "$tree/{program.relative_to(tree)}" "$@"')
     return "\n".join(lines) + "\n"
 

@@ -76,7 +76,7 @@ class Chart {
 
   line(one) {
     const stroke = colour(one.colour);
-    return { stroke, width: this.spec.stacked ? 1 : 1.75, dash: one.dash ? [5, 4] : undefined, fill: this.spec.stacked ? stroke + "b0" : undefined, points: { show: false } };
+    return { stroke, width: this.spec.stacked ? 1 : 1.75, dash: one.dash ? [5, 4] : undefined, fill: this.spec.stacked ? stroke + "b0" : undefined, points: { show: () => this.times.length < 3, size: 5, fill: stroke } };
   }
 
   point(index) {

@@ -122,8 +122,12 @@ function drawNames(id, rows, all, kind, nothing) {
   });
   const head = ["", "last minute", "15 min", "since start"].map((text, i) => make("th", { scope: "col" }, text || kind));
   const table = make("table", {}, make("thead", {}, make("tr", {}, ...head)), make("tbody", {}, ...body));
-  const more = all > rows.length ? make("p", { class: "nothing" }, count(all - rows.length) + " more spent less; they are in the totals") : null;
-  byId(id).replaceChildren(...[table, more].filter(Boolean));
+  byId(id).replaceChildren(table, ...more(all - rows.length, "spent less; they are in the totals"));
+}
+
+// What is not shown one by one.
+function more(number, what) {
+  return number > 0 ? [make("p", { class: "nothing" }, count(number) + " more " + what)] : [];
 }
 
 function shown(element, text) {
@@ -136,27 +140,28 @@ function drawAlerts() {
   const place = byId("alerts");
   byId("guard-hint").textContent = state.alerts ? "" : "Open alerts and breakers show here once a Guard watches.";
   place.hidden = !state.alerts;
-  if (!state.alerts || !shown(place, JSON.stringify(state.alerts))) return;
+  if (!state.alerts || !shown(place, JSON.stringify([state.alerts, state.alert_count]))) return;
   if (!state.alerts.length) return place.replaceChildren(make("p", { class: "allclear" }, "✓ No open alert"));
   place.replaceChildren(
     ...state.alerts.map((alert) => {
       const severity = ["critical", "warning", "info"].includes(alert.severity) ? alert.severity : "info";
       return make("article", { class: "alert " + severity }, make("span", { class: "severity" }, alert.severity), make("strong", {}, alert.summary), make("time", { datetime: new Date(1000 * alert.started_at).toISOString() }, "since " + clockTime(alert.started_at)), make("p", {}, alert.description), make("p", { class: "quiet" }, alert.name));
     }),
+    ...more(state.alert_count - state.alerts.length, "open"),
   );
 }
 
 function drawBreakers() {
   const place = byId("breaker-table");
   byId("breakers").hidden = !(state.breakers && state.breakers.length);
-  if (!state.breakers || !shown(place, JSON.stringify(state.breakers))) return;
+  if (!state.breakers || !shown(place, JSON.stringify([state.breakers, state.breaker_count]))) return;
   const rows = state.breakers.map((one) => {
     const kind = { open: "open", half_open: "half", closed: "closed" }[one.state] || "";
     const words = one.state.replace("_", "-");
     return make("tr", {}, make("th", { scope: "row" }, named(one.name, one.scope), one.reason ? make("small", {}, one.reason) : null), make("td", {}, make("span", { class: "state " + kind }, words)), make("td", {}, one.action), make("td", {}, count(one.blocked)));
   });
   const head = ["breaker", "state", "action", "calls blocked"].map((text) => make("th", { scope: "col" }, text));
-  place.replaceChildren(make("table", {}, make("thead", {}, make("tr", {}, ...head)), make("tbody", {}, ...rows)));
+  place.replaceChildren(make("table", {}, make("thead", {}, make("tr", {}, ...head)), make("tbody", {}, ...rows)), ...more(state.breaker_count - state.breakers.length, "not closed"));
 }
 
 function draw() {
