@@ -80,13 +80,27 @@ def test_a_request_in_flight_is_shown_with_its_age(state, recorder, clock):
 def test_alerts_and_breakers_are_handed_on(recorder):
     class Watched:
         def alerts(self):
-            return [{"name": "AnthropicCostRateHigh"}]
+            return [{"name": "AnthropicCostRateHigh", "severity": "critical"}]
 
         def breakers(self):
             return [{"name": "chat", "state": "open"}]
 
     found = read(State(recorder, Watched()))
     assert (found["alerts"][0]["name"], found["breakers"][0]["state"]) == ("AnthropicCostRateHigh", "open")
+
+
+def test_of_very_many_alerts_the_most_urgent_are_shown_and_all_are_counted(recorder):
+    class Watched:
+        def alerts(self):
+            return [{"name": str(n), "severity": ("info", "warning", "critical")[n % 3]} for n in range(300)]
+
+        def breakers(self):
+            return [{"name": str(n), "state": "open"} for n in range(300)]
+
+    found = read(State(recorder, Watched()))
+    assert [alert["severity"] for alert in found["alerts"]] == ["critical"] * 20
+    assert len(found["breakers"]) == 12
+    assert (found["alert_count"], found["breaker_count"]) == (300, 300)
 
 
 def test_a_call_never_waits_for_a_reader_and_is_not_lost(state, recorder, call):

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 #: Each point of a chart sums up the minute before it.
 _SENT_STEPS = (QUARTER_SECONDS + MINUTE_SECONDS) // STEP_SECONDS
 _SHOWN_NAMES = 12
+_SHOWN_ALERTS = 20
+_SEVERITIES = ("critical", "warning", "info")
 # So many calls wait at most while somebody reads; a forked child, where nobody reads, keeps no more than these.
 _MOST_PENDING = 10_000
 
@@ -110,12 +112,21 @@ class State:
     def _around(self) -> dict[str, Any]:
         started = self._recorder.inflight.snapshot()
         oldest = min((one.at for one in started), default=None)
+        alerts = None if self._watched is None else sorted(self._watched.alerts(), key=_urgency)
+        breakers = None if self._watched is None else self._watched.breakers()
         return {
             "inflight": len(started),
             "oldest_seconds": None if oldest is None else max(0.0, self._wall() - oldest),
-            "alerts": None if self._watched is None else self._watched.alerts(),
-            "breakers": None if self._watched is None else self._watched.breakers(),
+            "alerts": alerts and alerts[:_SHOWN_ALERTS],
+            "alert_count": len(alerts or ()),
+            "breakers": breakers and breakers[:_SHOWN_NAMES],
+            "breaker_count": len(breakers or ()),
         }
+
+
+def _urgency(alert: dict[str, Any]) -> int:
+    severity = alert["severity"]
+    return _SEVERITIES.index(severity) if severity in _SEVERITIES else len(_SEVERITIES)
 
 
 def _step(step: h.Step) -> str:
