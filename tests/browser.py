@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import re
+import subprocess
 import tempfile
 from importlib import resources
 
@@ -17,6 +19,21 @@ _FLAGS = (
     "--window-size=1280,900",
 )
 CHROMIUM, DRIVER = toolchain.find("chromium"), toolchain.find("chromedriver")
+
+
+def _release(program):
+    said = subprocess.run([program, "--version"], capture_output=True, text=True, check=False, timeout=30).stdout
+    return re.search(r"(\d+)\.", said)[1]
+
+
+#: Why there is none: a driver drives a browser of its own release alone.
+MISSING = (
+    "no chromium and chromedriver here: make browser, or apt-get install chromium-driver"
+    if not (CHROMIUM and DRIVER)
+    else ""
+    if _release(CHROMIUM) == _release(DRIVER)
+    else f"{CHROMIUM} and {DRIVER} are of two releases"
+)
 
 
 @contextlib.contextmanager

@@ -13,13 +13,7 @@ import browser
 from anthropic_exporter import Recorder, serve
 from anthropic_exporter.live import Live
 
-pytestmark = [
-    pytest.mark.stack,
-    pytest.mark.skipif(
-        not (browser.CHROMIUM and browser.DRIVER),
-        reason="no chromium and chromedriver here: make tools, or apt-get install chromium-driver",
-    ),
-]
+pytestmark = [pytest.mark.stack, pytest.mark.skipif(bool(browser.MISSING), reason=browser.MISSING or "none")]
 EVIL = "<img src=x onerror=document.title='owned'>"
 ALERT = {
     "name": "AnthropicCacheMissWaste",

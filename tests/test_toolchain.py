@@ -111,6 +111,30 @@ def test_an_unpacked_program_finds_its_libraries(tmp_path):
     assert Path(said).resolve() == tree / "lib/x86_64-linux-gnu"
 
 
+def test_an_unpacked_browser_finds_libraries_outside_of_usr_and_its_fonts(debian, machine, tmp_path):
+    executable(
+        machine / "dpkg",
+        """#!/bin/sh
+for library in lib/x86_64-linux-gnu usr/lib/x86_64-linux-gnu/pulseaudio; do
+  mkdir -p "$3/$library"; touch "$3/$library/libown.so.1"
+done
+mkdir -p "$3/usr/bin" "$3/usr/lib/chromium" "$3/usr/share/fonts"
+printf '#!/bin/sh\necho wrapper\n' > "$3/usr/bin/chromium"
+printf '#!/bin/sh\necho $LD_LIBRARY_PATH; echo $FONTCONFIG_FILE\n' > "$3/usr/lib/chromium/chromium"
+cp "$3/usr/bin/chromium" "$3/usr/bin/chromedriver"
+chmod +x "$3"/usr/bin/* "$3"/usr/lib/chromium/chromium
+""",
+    )
+    (machine / "cp").symlink_to(shutil.which("cp", path="/usr/bin:/bin"))
+    found = toolchain.provide(["chromium", "chromedriver"])
+    assert found["chromedriver"] == tmp_path / "home/bin/chromedriver"
+    libraries, fonts = subprocess.check_output([found["chromium"]], text=True).splitlines()
+    assert [Path(folder).is_dir() for folder in libraries.split(":")] == [True] * 3
+    assert any(folder.endswith("pulseaudio") for folder in libraries.split(":"))
+    assert '<dir prefix="relative">share/fonts</dir>' in Path(fonts).read_text()
+    assert (Path(fonts).parent / "share/fonts").is_dir()
+
+
 def test_unpacked_tools_are_not_fetched_again(debian):
     toolchain.provide(["prometheus"])
     before = debian.read_text()

@@ -10,6 +10,12 @@ from pathlib import Path
 _BUILT_IN = b"/usr/share/prometheus"
 _STAND_IN = b"/proc/self/fd/9".ljust(len(_BUILT_IN), b"/")
 _SHARE = Path("share/prometheus")
+#: Names the fonts beside it; the distribution's own file names those of /usr.
+_FONTS = "fonts.conf"
+_FONTS_HERE = """<?xml version="1.0"?>
+<!DOCTYPE fontconfig SYSTEM "fonts.dtd">
+<fontconfig><dir prefix="relative">share/fonts</dir><cachedir prefix="xdg">fontconfig</cachedir></fontconfig>
+"""
 
 
 def show(program: Path, tree: Path, target: Path) -> None:
@@ -31,14 +37,20 @@ def _launcher(program: Path, tree: Path, folder: Path, *, relocated: bool) -> st
     lines = ["#!/bin/sh", f'tree="$(dirname "$0")/{os.path.relpath(tree, folder)}"']
     if relocated:
         lines.append(f'exec 9<"$tree/{_SHARE}"')
-    root = tree.parent  # some libraries are at home in /lib, and fonts are described in /etc
-    if libraries := sorted([*tree.glob("lib/*-linux-*"), *root.glob("lib/*-linux-*")]):
+    if libraries := sorted(_libraries(tree.parent)):
         path = ":".join(f"$tree/{os.path.relpath(folder, tree)}" for folder in libraries)
         lines.append(f'export LD_LIBRARY_PATH="{path}"')
-    if (root / "etc/fonts/fonts.conf").exists():
-        lines.append('export FONTCONFIG_SYSROOT="$tree/.."')
+    if (tree / "share/fonts").exists():
+        (tree / _FONTS).write_text(_FONTS_HERE)
+        lines.append(f'export FONTCONFIG_FILE="$tree/{_FONTS}"')
     lines.append(f'exec "$tree/{program.relative_to(tree)}" "$@"')
     return "\n".join(lines) + "\n"
+
+
+def _libraries(root: Path) -> set[Path]:
+    """Folders of libraries: some are at home in /lib, and some packages keep those of their own one deeper."""
+    found = {folder for place in ("lib", "usr/lib") for folder in root.glob(f"{place}/*-linux-*")}
+    return found | {one.parent for folder in found for one in folder.glob("*/lib*.so*")}
 
 
 def _relocate(program: Path) -> bool:
