@@ -11,7 +11,7 @@ from anthropic.types import Usage
 from prometheus_client import CollectorRegistry, Counter
 from prometheus_client.parser import text_string_to_metric_families
 
-from anthropic_exporter import ConfigurationError, Recorder, attribution
+from anthropic_exporter import Call, ConfigurationError, Recorder, attribution
 from support import Samples
 
 
@@ -77,6 +77,21 @@ def test_strict_raises_our_failures(recorder, call):
     recorder.subscribe(lambda _: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         recorder.record(call(output=1))
+
+
+def test_a_subscriber_gets_the_call_as_it_was_under_the_labels_of_its_series(registry, clock):
+    recorder = Recorder(registry=registry, features=["chat"], clock=clock)
+    seen = []
+    recorder.subscribe(seen.append)
+    told_apart = Call._make([f"value of {name}" for name in Call._fields])
+    one = told_apart._replace(
+        inferences=(), server_tools=(), started_at=clock.now, duration_seconds=1.0, time_to_first_token_seconds=0.5
+    )
+    one = one._replace(requests=1, estimated_output_tokens=0, rate_limit_headers=(), call_duration_seconds=2.0)
+    one = one._replace(thinking_tokens=0)
+    recorder.record(one)
+    assert seen == [one._replace(feature="other", bill=seen[0].bill)]
+    assert seen[0].bill.total_usd == 0
 
 
 def test_a_subscriber_gets_priced_calls_until_it_leaves(recorder, call):
