@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import logging
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.error import HTTPError, URLError
 
 import pytest
@@ -30,36 +27,6 @@ FIRING = Alert(
     1_795_262_400.0,
 )
 RESOLVED = FIRING._replace(status="resolved", ended_at=1_795_262_520.0)
-
-
-class Service(BaseHTTPRequestHandler):
-    """Keeps every POST, answers with the status of its server."""
-
-    def do_POST(self):
-        body = self.rfile.read(int(self.headers["content-length"]))
-        self.server.received.append((self.path, dict(self.headers), json.loads(body)))
-        self.send_response(self.server.status)
-        if self.server.status == 302:
-            self.send_header("location", "/elsewhere")
-        self.send_header("content-length", "2")
-        self.end_headers()
-        self.wfile.write(b"ok")
-
-    def log_message(self, *_):
-        pass
-
-
-@pytest.fixture
-def service():
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Service)
-    server.received, server.status = [], 200
-    server.url = f"http://127.0.0.1:{server.server_address[1]}"
-    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-    thread.start()
-    yield server
-    server.shutdown()
-    server.server_close()
-    thread.join()
 
 
 def test_slack_gets_a_coloured_message_with_its_text_escaped(service, tmp_path):
