@@ -32,6 +32,7 @@ sys.path.insert(0, str(ROOT / "tests"))
 import browser  # noqa: E402 - the one of the tests
 
 INCIDENT_SECONDS = 150
+TALLEST = 3600  # pixels
 #: A day's budget is for a team to set; the sample application spends the shipped one within a minute.
 BUDGETS = {"tokens_per_day": 1e9, "cost_usd_per_day": 1e4}
 #: Name, the width of a telephone, dark.
@@ -51,7 +52,7 @@ def running() -> Iterator[tuple[Application, Server]]:
         guard = owned.enter_context(Guard(recorder, Limits.shipped().replace(**BUDGETS)))
         guard.breaker(when=["cost_rate", "cache_miss_cost"])
         server = owned.enter_context(serve(recorder, port=0, live=True, guard=guard))
-        api = owned.enter_context(fake_api.start(fake_api.Behaviour()))
+        api = owned.enter_context(fake_api.start(fake_api.Behaviour(speed=2.0)))  # within the latency thresholds
         yield owned.enter_context(Application(recorder, api.base_url)), server
 
 
@@ -81,8 +82,8 @@ def pictures(driver: Any, server: Server, folder: Path, name: str, screens: tupl
             shown.wait(0.1)
         shown.wait(1.5)  # a second answer, so that nothing on the page is on its way
         metrics = driver.execute_cdp_cmd("Page.getLayoutMetrics", {})["cssContentSize"]
-        path = folder / f"live-{name}-{screen}.png"
-        browser.picture(driver, path, height=metrics["height"])
+        path = folder / (f"live-{name}-{screen}.png" if len(screens) > 1 else f"live-{name}.png")
+        browser.picture(driver, path, height=min(metrics["height"], TALLEST))
         print(path)
 
 
@@ -93,7 +94,6 @@ def main() -> None:
     parser.add_argument("--all", action="store_true", help="every state on every screen, not only those of the docs")
     options = parser.parse_args()
     options.to.mkdir(parents=True, exist_ok=True)
-    docs = (SCREENS[0], SCREENS[3])
     end = threading.Event()
     with browser.chromium() as driver:
         if options.all:
@@ -107,7 +107,11 @@ def main() -> None:
                 pictures(driver, server, options.to, "calm", SCREENS)
             application.deploy(CACHE_LOST)
             end.wait(INCIDENT_SECONDS)
-            pictures(driver, server, options.to, "incident", SCREENS if options.all else docs)
+            if options.all:
+                pictures(driver, server, options.to, "incident", SCREENS)
+            else:
+                pictures(driver, server, options.to, "incident", SCREENS[:1])
+                pictures(driver, server, options.to, "phone", SCREENS[3:])
 
 
 if __name__ == "__main__":

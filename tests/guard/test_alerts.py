@@ -38,6 +38,7 @@ def test_a_value_just_below_the_threshold_holds_what_fires_and_fires_nothing(ale
     assert at(alerts, 0, 1.9) == []
     at(alerts, 1, 2.1)
     assert at(alerts, 500, 1.85) == []
+    assert alerts.firing()[0].value == 2.1  # no sentence says that 1.85 is above 2
     assert at(alerts, 619, 1.79) == []
     assert at(alerts, 620, 1.79) == ["resolved"]
 

@@ -16,6 +16,7 @@ from anthropic_exporter import SpendLimitExceeded, attribution
 from anthropic_exporter.attribution import Attribution
 from anthropic_exporter.call import Task
 from anthropic_exporter.errors import ConfigurationError
+from anthropic_exporter.guard.breaker import Circuit
 from bodies import ASK, MODEL, answer, refused
 
 pytest_plugins = ("fixtures_fake_api",)
@@ -278,11 +279,28 @@ def test_a_probe_that_never_comes_back_is_sent_again(guard, recorder, live, over
     guard.breaker(action="block")
     overrun()
     live(400)
-    breaker = guard._breakers[0]
-    assert breaker.stops("chat", MODEL, guard._moment()) is None
-    assert breaker.stops("chat", MODEL, guard._moment()) is not None
+
+    def stopped():
+        return guard._breakers[0].stops("chat", MODEL, guard._moment(), guard._alerts.holding) is not None
+
+    assert not stopped()
+    assert stopped()
     live(61)
-    assert breaker.stops("chat", MODEL, guard._moment()) is None
+    assert not stopped()
+
+
+def test_what_a_request_pays_does_not_grow_with_the_breakers_that_are_open(guard, overrun, monkeypatch):
+    guard.breaker(action="block")
+    for number in range(50):
+        overrun(f"feature-{number}")
+    advanced = []
+    advance = Circuit.advance
+    monkeypatch.setattr(Circuit, "advance", lambda self, *more: (advanced.append(self.name), advance(self, *more)))
+    guard._admit(Asked(), Attribution("chat"))
+    assert advanced == []
+    with pytest.raises(SpendLimitExceeded):
+        guard._admit(Asked(), Attribution("feature-7"))
+    assert advanced == ["feature-7"]
 
 
 def test_a_used_up_day_is_tried_again_at_midnight(start_guard, ask, spend, clock):

@@ -115,7 +115,9 @@ class Alerts:
             return measure.holds
         active.holding = measure.value > measure.threshold * self._factor
         if active.holding:
-            active.measure, active.held_at = measure, now
+            active.held_at = now
+        if measure.holds:  # what is only not yet over is nothing to tell
+            active.measure = measure
         return active.holding
 
     def settle(self, measured: Iterable[Measure], now: float) -> None:

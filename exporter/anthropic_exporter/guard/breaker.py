@@ -266,11 +266,12 @@ class Breaker:
             for circuit in self._of(call.feature, call.model):
                 circuit.ended(call, at, self.open_seconds, self.probes)
 
-    def stops(self, feature: str, model: str, at: Moment) -> Circuit | None:
+    def stops(self, feature: str, model: str, at: Moment, holds: Callable[[Identity], bool]) -> Circuit | None:
         """The circuit that a request may not pass; None where it may. Counts it."""
         if feature in self.exempt:
             return None
         for circuit in self._of(feature, model):
+            circuit.advance(at, holds, self.open_seconds, self.probes)
             if not circuit.admits(at):
                 circuit.blocked += 1
                 return circuit

@@ -343,8 +343,7 @@ class Guard:
         at = self._moment()
         for breaker in self._breakers:
             with self._lock:
-                breaker.advance(at, self._alerts.holding)
-                circuit = breaker.stops(feature, model, at)
+                circuit = breaker.stops(feature, model, at, self._alerts.holding)
                 self._turned()
             if circuit is not None:
                 request = self._stop(breaker, request, feature, exceeded(circuit, at.ahead))
