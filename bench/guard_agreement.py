@@ -27,10 +27,9 @@ import incidents  # from the folder above
 
 RULES = Path(__file__).resolve().parent.parent / "prometheus" / "rules"
 FILES = ("cost", "tokens", "cache", "errors", "latency")
-SCRAPE = 5
 WARM, END = 2700.0, 420.0
 NO_BUDGETS = {"tokens_per_day", "cost_usd_per_day", "cost_usd_per_month"}
-FIRING = f'min_over_time(timestamp(ALERTS{{alertstate="firing"}})[{WARM + END:.0f}s:5s])'
+FIRING = 'min_over_time(timestamp(ALERTS{{alertstate="firing"}})[{length}s:{every}s])'
 ANSWER = re.compile(r'alertname="(\w+)".*?\} ([\d.E+]+)')
 #: What the Guard does not ask (docs/guard.md).
 RULES_ALONE = frozenset({"AnthropicCacheWriteChurn"})
@@ -44,14 +43,15 @@ class Both(NamedTuple):
 
 
 class Scraped:
-    """What /metrics showed, by series, every 5 s of the incident from its warm-up on."""
+    """What /metrics showed, by series, every so many seconds of the incident from its warm-up on."""
 
-    def __init__(self) -> None:
+    def __init__(self, every: int) -> None:
+        self.every = every
         self.samples: dict[str, list[str]] = {}
         self.scrapes = 0
 
     def __call__(self, seconds: float, recorder: Recorder) -> None:
-        if seconds % SCRAPE:
+        if seconds % self.every:
             return
         for line in recorder.render().decode().splitlines():
             if not line.startswith("#"):
@@ -88,10 +88,11 @@ def thresholds() -> dict:
 
 def fired(scraped: Scraped, folder: Path) -> dict[str, float]:
     """Which alerts the rules fire, and from which second of the incident on."""
-    asked = {"eval_time": f"{(scraped.scrapes - 1) * SCRAPE}s", "expr": FIRING, "exp_samples": []}
-    test = {"interval": f"{SCRAPE}s", "input_series": scraped.input_series(), "promql_expr_test": [asked]}
+    every, length = f"{scraped.every}s", (scraped.scrapes - 1) * scraped.every
+    asked = {"eval_time": f"{length}s", "expr": FIRING.format(length=length, every=scraped.every), "exp_samples": []}
+    test = {"interval": every, "input_series": scraped.input_series(), "promql_expr_test": [asked]}
     rules = ["thresholds.yml", *(str(RULES / f"{name}.yml") for name in FILES)]
-    document = {"rule_files": rules, "evaluation_interval": f"{SCRAPE}s", "tests": [test]}
+    document = {"rule_files": rules, "evaluation_interval": every, "tests": [test]}
     (folder / "thresholds.yml").write_text(yaml.safe_dump(thresholds(), sort_keys=False))
     (folder / "test.yml").write_text(yaml.dump(document, Dumper=getattr(yaml, "CSafeDumper", yaml.SafeDumper)))
     promtool = toolchain.provide(["promtool"])["promtool"]
@@ -106,9 +107,9 @@ def fired(scraped: Scraped, folder: Path) -> dict[str, float]:
     return found
 
 
-def play(incident: incidents.Incident) -> Both:
-    """One incident, told by both."""
-    scraped = Scraped()
+def play(incident: incidents.Incident, *, every: int = 5) -> Both:
+    """One incident, told by both; scraped and evaluated every so many seconds."""
+    scraped = Scraped(every)
     played = guard_incidents.play(incident, warm=WARM, end=END, watch=scraped)
     with tempfile.TemporaryDirectory() as folder:
         return Both(played, fired(scraped, Path(folder)))

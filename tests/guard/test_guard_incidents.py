@@ -1,8 +1,7 @@
-"""The catalogue of incidents against the Guard: told within a second, by the alerts of the rules, and stopped."""
+"""The catalogue of incidents against the Guard: told within a second, by no other alert than expected, and stopped."""
 
 from __future__ import annotations
 
-import guard_agreement
 import guard_incidents
 import incidents
 import pytest
@@ -10,16 +9,13 @@ import pytest
 TELLING = [one for one in incidents.INCIDENTS if not guard_incidents.METER & set(one.told_by)]
 
 
-@pytest.mark.stack
 @pytest.mark.parametrize("incident", TELLING, ids=lambda incident: incident.name)
-def test_an_incident_is_told_within_a_second_and_as_the_rules_tell_it(incident):
-    played, fired = guard_agreement.play(incident)
+def test_an_incident_is_told_within_a_second_after_its_condition_holds(incident):
+    played = guard_incidents.play(incident)
     assert played.told_at is not None
     assert played.held_at is None or played.told_at - played.held_at < 1.0
     slow = {"AnthropicLatencyHigh"} if incident.name == "output explosion" else set()  # its answers take 12 s, too
     assert played.told <= set(incident.told_by) | slow
-    assert played.told == fired.keys() - guard_agreement.RULES_ALONE
-    assert played.told_at < min(fired.values())
 
 
 @pytest.mark.parametrize("name", ["cache lost", "runaway agent loop", "one user exploding", "model misrouted"])
