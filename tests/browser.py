@@ -21,19 +21,20 @@ _FLAGS = (
 CHROMIUM, DRIVER = toolchain.find("chromium"), toolchain.find("chromedriver")
 
 
+def _missing():
+    """Why there is no browser, or nothing: a driver drives one of its own release alone."""
+    if not (CHROMIUM and DRIVER):
+        return "no chromium and chromedriver here: make browser, or apt-get install chromium-driver"
+    releases = [_release(program) for program in (CHROMIUM, DRIVER)]
+    return "" if releases[0] == releases[1] != "" else f"{CHROMIUM} and {DRIVER} are of two releases, or do not start"
+
+
 def _release(program):
     said = subprocess.run([program, "--version"], capture_output=True, text=True, check=False, timeout=30).stdout
-    return re.search(r"(\d+)\.", said)[1]
+    return (re.findall(r"(\d+)\.", said) or [""])[0]
 
 
-#: Why there is none: a driver drives a browser of its own release alone.
-MISSING = (
-    "no chromium and chromedriver here: make browser, or apt-get install chromium-driver"
-    if not (CHROMIUM and DRIVER)
-    else ""
-    if _release(CHROMIUM) == _release(DRIVER)
-    else f"{CHROMIUM} and {DRIVER} are of two releases"
-)
+MISSING = _missing()
 
 
 @contextlib.contextmanager
