@@ -1,6 +1,6 @@
 """Pictures of the live page while something goes wrong: a real run, and a real Chromium that looks at it.
 
-    .venv/bin/python bench/guard_live_pictures.py                  17 minutes; writes docs/images/live-*.png
+    .venv/bin/python bench/guard_live_pictures.py                  14 minutes; writes docs/images/live-*.png
     .venv/bin/python bench/guard_live_pictures.py --minutes 2 --to /tmp/pictures --all
 
 The sample application calls Claude through the real SDK; the fake API on loopback keeps a real prompt cache. A Guard
@@ -33,6 +33,7 @@ import browser  # noqa: E402 - the one of the tests
 
 INCIDENT_SECONDS = 150
 TALLEST = 3600  # pixels
+TALLEST_PHONE = 1000  # of the picture in the docs
 #: A day's budget is for a team to set; the sample application spends the shipped one within a minute.
 BUDGETS = {"tokens_per_day": 1e9, "cost_usd_per_day": 1e4}
 #: Name, the width of a telephone, dark.
@@ -70,7 +71,9 @@ def crowd() -> Iterator[Server]:
         yield server
 
 
-def pictures(driver: Any, server: Server, folder: Path, name: str, screens: tuple[Any, ...]) -> None:
+def pictures(
+    driver: Any, server: Server, folder: Path, name: str, screens: tuple[Any, ...], tallest: int = TALLEST
+) -> None:
     """The page as it is now, on each screen."""
     for screen, phone, dark in screens:
         browser.look(driver, phone=phone, dark=dark)
@@ -83,13 +86,13 @@ def pictures(driver: Any, server: Server, folder: Path, name: str, screens: tupl
         shown.wait(1.5)  # a second answer, so that nothing on the page is on its way
         metrics = driver.execute_cdp_cmd("Page.getLayoutMetrics", {})["cssContentSize"]
         path = folder / (f"live-{name}-{screen}.png" if len(screens) > 1 else f"live-{name}.png")
-        browser.picture(driver, path, height=min(metrics["height"], TALLEST))
+        browser.picture(driver, path, height=min(metrics["height"], tallest))
         print(path)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--minutes", type=float, default=17.0, help="how long the application runs in all")
+    parser.add_argument("--minutes", type=float, default=14.0, help="how long the application runs in all")
     parser.add_argument("--to", type=Path, default=ROOT / "docs/images", help="the folder of the pictures")
     parser.add_argument("--all", action="store_true", help="every state on every screen, not only those of the docs")
     options = parser.parse_args()
@@ -111,7 +114,7 @@ def main() -> None:
                 pictures(driver, server, options.to, "incident", SCREENS)
             else:
                 pictures(driver, server, options.to, "incident", SCREENS[:1])
-                pictures(driver, server, options.to, "phone", SCREENS[3:])
+                pictures(driver, server, options.to, "phone", SCREENS[3:], TALLEST_PHONE)
 
 
 if __name__ == "__main__":

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import json
+import time
+from datetime import datetime
 
+import anthropic
 import pytest
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.wait import WebDriverWait
 
 import browser
-from anthropic_exporter import Recorder, serve
+from anthropic_exporter import Recorder, attribution, serve
+from anthropic_exporter.guard import Guard
 from anthropic_exporter.live import Live
+from bodies import ASK
 
 pytestmark = [pytest.mark.stack, pytest.mark.skipif(bool(browser.MISSING), reason=browser.MISSING or "none")]
+pytest_plugins = ("fixtures_fake_api",)
 EVIL = "<img src=x onerror=document.title='owned'>"
 ALERT = {
     "name": "AnthropicCacheMissWaste",
@@ -146,6 +152,28 @@ def test_an_alert_opens_and_closes_on_the_page(driver, busy):
     until(driver, lambda: text(driver, "alerts").endswith("3 more open"))
     busy.watched.open = []
     until(driver, lambda: text(driver, "alerts") == "✓ No open alert")
+
+
+def test_what_a_guard_tells_and_would_stop_is_on_the_page(driver, call, fake_api):
+    recorder = Recorder(registry=None, strict=True)
+    client = anthropic.Anthropic(
+        api_key="sk-ant-test", base_url=fake_api.base_url, middleware=[recorder.middleware()], max_retries=0
+    )
+    with client, Guard(recorder) as guard, serve(recorder, port=0, live=True, guard=guard) as running:
+        guard.breaker()
+        for _ in range(4):
+            recorder.record(call(feature="chat", input=150_000)._replace(started_at=time.time()))
+        with attribution(feature="chat"):
+            client.messages.create(**ASK)
+        opened(driver, running)
+        until(driver, lambda: "1 would be blocked" in text(driver, "breaker-table"))
+        shown = text(driver, "breaker-table")
+        assert "cost_rate: " in shown
+        assert " USD a minute; the threshold is 2.00 USD a minute (over 30 s" in shown
+        again = datetime.fromtimestamp(guard.breakers()[0].retry_at)  # noqa: DTZ006 - as the browser shows it
+        assert f"tries again at {again:%H:%M:%S}" in shown
+        assert "Claude calls cost more dollars a minute than the threshold allows." in text(driver, "alerts")
+        assert browser.violations(driver) == []
 
 
 def test_when_the_process_is_gone_the_page_says_so_and_of_when_its_figures_are(driver, busy):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
@@ -16,7 +15,7 @@ class Watched(Protocol):
         """Open alerts: `name`, `severity`, `feature`, `model`, `summary`, `description`, `started_at`."""
 
     def breakers(self) -> list[dict[str, Any]]:
-        """Breakers: `scope`, `name`, `state`, `action`, `reason`, `blocked`."""
+        """Breakers: `scope`, `name`, `state`, `action`, `reason`, `retry_at` (since the epoch, or None), `blocked`."""
 
 
 class _GuardView:
@@ -36,15 +35,14 @@ def of(guard: Guard) -> Watched:
 
 
 def _shown(state: BreakerState) -> dict[str, Any]:
-    reason = " ".join(part for part in (state.reason, state.limit, state.window) if part)
-    if state.retry_at is not None:
-        reason += time.strftime("; tries again at %H:%M:%S", time.localtime(state.retry_at))
+    why = f"{state.reason}: {state.limit} ({state.window})" if state.reason else ""
     name = state.name or f"every {state.scope}" if state.scope != "total" else "everything"
     return {
         "scope": state.scope,
         "name": name,
         "state": state.state,
         "action": state.action,
-        "reason": reason,
+        "reason": why,
+        "retry_at": state.retry_at,
         "blocked": state.blocked,
     }

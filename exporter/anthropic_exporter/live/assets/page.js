@@ -158,9 +158,11 @@ function drawBreakers() {
   const rows = state.breakers.map((one) => {
     const kind = { open: "open", half_open: "half", closed: "closed" }[one.state] || "";
     const words = one.state.replace("_", "-");
-    return make("tr", {}, make("th", { scope: "row" }, named(one.name, one.scope), one.reason ? make("small", {}, one.reason) : null), make("td", {}, make("span", { class: "state " + kind }, words)), make("td", {}, one.action), make("td", {}, count(one.blocked)));
+    const why = one.reason + (one.retry_at == null ? "" : "; tries again at " + clockTime(one.retry_at));
+    const did = { observe: " would be blocked", degrade: " degraded" }[one.action] || " blocked";
+    return make("tr", {}, make("th", { scope: "row" }, named(one.name, one.scope), one.reason ? make("small", {}, why) : null), make("td", {}, make("span", { class: "state " + kind }, words)), make("td", {}, one.action), make("td", {}, one.blocked ? count(one.blocked) + did : "none"));
   });
-  const head = ["breaker", "state", "action", "calls blocked"].map((text) => make("th", { scope: "col" }, text));
+  const head = ["breaker", "state", "action", "calls"].map((text) => make("th", { scope: "col" }, text));
   place.replaceChildren(make("table", {}, make("thead", {}, make("tr", {}, ...head)), make("tbody", {}, ...rows)), ...more(state.breaker_count - state.breakers.length, "not closed"));
 }
 
