@@ -203,6 +203,8 @@ def test_it_fits_the_screen_and_is_readable(driver, busy, dark, phone):
     opened(driver, busy, dark=dark, phone=phone)
     until(driver, lambda: len(driver.find_elements(By.CSS_SELECTOR, ".plot canvas")) == 4)
     assert driver.execute_script("return document.documentElement.scrollWidth <= innerWidth")
+    wide = "return [...document.querySelectorAll('.value')].filter((e) => e.scrollWidth > e.clientWidth)"
+    assert driver.execute_script(f"{wide}.map((e) => e.textContent)") == []
     found = contrasts(driver)
     assert len(found) > 60
     assert min(found)[0] >= 4.5, min(found)
