@@ -14,7 +14,19 @@ MODULES = {path.stem: path for path in PACKAGE.glob("*.py")}
 
 #: What the core's modules may import of ours. A module below may never import one above it.
 LAYERS = [
-    {"errors", "call", "__about__", "labels", "sliding", "retries", "inflight", "attribution", "families", "routes"},
+    {
+        "errors",
+        "call",
+        "__about__",
+        "labels",
+        "exact",
+        "sliding",
+        "retries",
+        "inflight",
+        "attribution",
+        "families",
+        "routes",
+    },
     {"platforms", "rate_limits", "inflate", "seen", "request_body"},
     {"heading"},
     {"marked_yaml", "bundle", "reading", "cells"},

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+from fractions import Fraction
+
 import pytest
 
-from anthropic_exporter import Inference, Recorder, Tokens
+from anthropic_exporter import Inference, Recorder, Tokens, exact
 from anthropic_exporter.attribution import Attribution
 from support import Samples
 
@@ -137,3 +139,23 @@ def test_words_of_the_server_are_bounded(recorder, samples, call):
     assert samples("anthropic_exporter_label_overflow_total", label="stop_reason") == 10
     recorder.record(call(input=1, stop_reason="reason-59"))
     assert samples("anthropic_exporter_label_overflow_total", label="stop_reason") == 11
+
+
+@pytest.mark.parametrize("scraped", [True, False])
+def test_small_amounts_on_a_large_sum_are_not_rounded_off(recorder, samples, call, monkeypatch, scraped):
+    monkeypatch.setattr(exact, "SETTLE_EVERY", 10**9 if scraped else 100)
+    recorder.record(call(cache_read=1_000_000_000))
+    small = call(cache_read=7)
+    for number in range(20_000):
+        recorder.record(small)
+        if scraped and number % 100 == 0:
+            recorder.read()
+    dollars = Fraction(20, 10**8) * (1_000_000_000 + 7 * 20_000)
+    assert abs(Fraction(samples("anthropic_cost_usd_total")) - dollars) < Fraction(1, 10**12)
+
+
+def test_the_dollars_of_server_tools_are_not_rounded_off(recorder, samples, call):
+    searched = call(input=1, server_tools=(("web_search", 1),))
+    for _ in range(20_000):
+        recorder.record(searched)
+    assert samples("anthropic_cost_usd_total", type="web_search") == 200.0

@@ -82,9 +82,12 @@ class Cells:
         #: The series of each family, oldest first. They only ever grow.
         self.series: dict[str, list[Series]] = {}
 
-    def block(self, series: Sequence[tuple[Family, tuple[str, ...]]]) -> Block:
-        """Make one block for several new series, laid out one after the other in the order given."""
-        block: Block = [0.0] * sum(width(family) for family, _ in series)
+    def block(self, series: Sequence[tuple[Family, tuple[str, ...]]], spare: int = 0) -> Block:
+        """Make one block for several new series, laid out one after the other in the order given.
+
+        `spare` floats more stand behind them; no series shows those.
+        """
+        block: Block = [0.0] * (sum(width(family) for family, _ in series) + spare)
         created, number, start = self._clock(), len(self._blocks), 0
         self._blocks.append(block)
         for family, labels in series:

@@ -30,8 +30,8 @@ def heading(headers: Iterable[tuple[bytes, bytes]]) -> Heading:
         wanted = _wanted.get(name)
         if wanted is None:
             wanted = _look_at(name)
-        if wanted:
-            found[wanted] = value
+        if wanted:  # a body may be encoded more than once, and say so in headers of their own
+            found[wanted] = b"%b, %b" % (found[wanted], value) if wanted in found and wanted == _ENCODING else value
     take = found.pop
     return Heading(
         take(_TYPE, b"").decode("latin-1"),

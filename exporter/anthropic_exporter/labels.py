@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterable
 
 OTHER = "other"
@@ -20,17 +21,19 @@ class Bounded:
         self._known: dict[str, str] = {"": "", OTHER: OTHER}
         self._known.update((value, value) for value in allowed or ())
         self._room = 0 if allowed is not None else limit
+        self._lock = threading.Lock()  # only for a new value: breakers ask from the application's threads
 
     def fold(self, value: str) -> str:
         """The value itself, or `other` where it is one too many or too long for a name."""
         known = self._known.get(value)
         if known is not None:
             return known
-        if self._room <= 0 or len(value) > _MAX_CHARS:
-            return OTHER
-        self._room -= 1
-        self._known[value] = readable = value.encode(errors="replace").decode()  # a lone surrogate cannot be shown
-        return readable
+        readable = value.encode(errors="replace").decode()  # a lone surrogate cannot be shown
+        with self._lock:
+            if self._room > 0 and len(value) <= _MAX_CHARS and value not in self._known:
+                self._room -= 1
+                self._known[value] = readable
+            return self._known.get(value, OTHER)
 
     @property
     def names(self) -> list[str]:

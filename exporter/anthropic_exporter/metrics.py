@@ -9,6 +9,7 @@ from bisect import bisect_left
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
+from . import exact
 from . import families as f
 from .call import SUCCESS, TOKEN_TYPES, Bill, Call, Cost, Tokens
 from .cells import Block, Cells, Reading, width
@@ -39,6 +40,10 @@ _CALL_DURATION = _DURATION + width(f.DURATION)
 _TTFT = _CALL_DURATION + width(f.CALL_DURATION)
 _OUTPUT_TOKENS = _TTFT + width(f.TTFT)
 _COST = _OUTPUT_TOKENS + width(f.REQUEST_OUTPUT_TOKENS)
+# Layout of the block of a (model, feature, user, tier): tokens and dollars by kind are shown. Behind them stand the
+# dollars since those shown were last settled, and what was rounded off of those shown.
+_KINDS = len(TOKEN_TYPES)
+_USD, _USD_SINCE, _USD_REST = _KINDS, 2 * _KINDS, 3 * _KINDS
 _PLACE_FAMILIES = (
     *(f.THINKING, f.CACHE_MISS_COST, f.CACHE_SAVINGS, f.CACHE_WRITE_PREMIUM, f.ESTIMATED_TOKENS),
     *(f.CACHE_REQUESTS for _ in _CACHE_RESULTS),
@@ -91,6 +96,7 @@ class Metrics:
         self._counters: dict[tuple[str, tuple[str, ...]], Block] = {}
         self._rate_limit_headers: dict[str, tuple[float, RateLimitHeaders]] = {}
         self._last_record = 0.0
+        self._unsettled = 0
 
     # -- label sets
 
@@ -154,7 +160,7 @@ class Metrics:
         block = self._spend.get((model, feature, user, tier))
         if block is None:
             series = [(family, (*key, kind)) for family in (f.TOKENS, f.COST) for kind in TOKEN_TYPES]
-            block = self._spend[model, feature, user, tier] = self.cells.block(series)
+            block = self._spend[model, feature, user, tier] = self.cells.block(series, spare=2 * _KINDS)
         return block
 
     def _speed_block(self, model: str) -> Block:
@@ -174,7 +180,8 @@ class Metrics:
             folded = self._fold(word, labels[-1])
             if folded != labels[-1]:
                 return self._counter(family, (*labels[:-1], folded))
-        block = self._counters[family.name, labels] = self.cells.block([(family, labels)])
+        spare = 1 if family is f.COST else 0  # what was rounded off
+        block = self._counters[family.name, labels] = self.cells.block([(family, labels)], spare)
         return block
 
     # -- writing
@@ -202,6 +209,9 @@ class Metrics:
             self._write_times(call, slot.place)
         if call.inferences:
             self._write_spend(call, bill, slot, int(now))
+            self._unsettled += 1
+            if self._unsettled >= exact.SETTLE_EVERY:
+                self.settle()
         stop_reason = call.stop_reason
         if stop_reason:
             (slot.stop_reasons.get(stop_reason) or self._stop_reason(slot, stop_reason))[0] += 1.0
@@ -295,7 +305,13 @@ class Metrics:
             self.count(f.SERVER_TOOLS, (*labels, tool), count)
         for tool, usd in bill.server_tools:
             if usd:
-                self.count(f.COST, (*labels, slot.user, slot.tier, tool), usd)
+                exact.add(self._counter(f.COST, (*labels, slot.user, slot.tier, tool)), 0, 1, usd)
+
+    def settle(self) -> None:
+        """Bring the dollars that are shown up to date."""
+        self._unsettled = 0
+        for block in self._spend.values():
+            exact.settle(block, _USD, _USD_SINCE, _USD_REST, _KINDS)
 
     # -- reading
 
@@ -322,17 +338,17 @@ _NO_COST = Cost()
 
 
 def _add(block: Block, tokens: Tokens, cost: Cost) -> None:
-    """Add to a spend block: five kinds of tokens, then five kinds of dollars."""
+    """Add to a spend block."""
     block[0] += tokens[0]
     block[1] += tokens[1]
     block[2] += tokens[2]
     block[3] += tokens[3]
     block[4] += tokens[4]
-    block[5] += cost[0]
-    block[6] += cost[1]
-    block[7] += cost[2]
-    block[8] += cost[3]
-    block[9] += cost[4]
+    block[10] += cost[0]
+    block[11] += cost[1]
+    block[12] += cost[2]
+    block[13] += cost[3]
+    block[14] += cost[4]
 
 
 def _gauge(labels: tuple[str, ...], value: float) -> Reading:

@@ -236,6 +236,7 @@ class Recorder:
         with self._lock:
             self._give_up()
             self._drain_locked()
+            self._metrics.settle()
             blocks, gauges = self._metrics.cells.copy(), {**self._metrics.gauges(), **self._process_gauges()}
         self._say()
         return Snapshot(blocks, self._metrics.cells.series, gauges)
