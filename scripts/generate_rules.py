@@ -201,15 +201,18 @@ def guard(name: str) -> str:
     return f'anthropic_threshold{{threshold="{name}", feature="", model=""}}'
 
 
-def seen_above_usual(paces: tuple[str, str], usual: str, by: tuple[str, ...], requests: str, minimum: str) -> str:
-    """Dollars above the usual in the window that the alert looks at: 30 s with enough requests, else 5 minutes."""
+def seen_above_usual(paces: tuple[str, str], usual: str, by: tuple[str, ...], judged_by_fast: str) -> str:
+    """Dollars above the usual in the window that the alert looks at: 30 s or 5 minutes."""
     labels = ", ".join(by)
     (fast, slow), on = paces, f"on ({labels})"
     return (
-        f"({fast} - {on} {usual}) / 2\n"
-        f"and {on} {requests} >= on () group_left () {guard(minimum)}\n"
-        f"or {on} 5 * ({slow} - {on} {usual})"
+        f"({fast} - {on} {usual}) / 2\nand {on} {judged_by_fast}\nor {on} 5 * ({slow} - {on} {usual})"
     )
+
+
+def enough(requests: str, minimum: str) -> str:
+    """Where there were as many requests as a guard wants."""
+    return f"{requests} >= on () group_left () {guard(minimum)}"
 
 
 def either(record: str, operation: str = "increase") -> str:
@@ -240,16 +243,14 @@ PAIR_SEEN = seen_above_usual(
     (f"{PAIR_PACE}:rate30s", f"{PAIR_PACE}:rate5m"),
     PAIR_USUAL,
     PAIR,
-    "feature_model:anthropic_requests:increase30s",
-    "cost_min_requests",
+    enough("feature_model:anthropic_requests:increase30s", "cost_min_requests"),
 )
 PAIR_GROWTH = f"feature_model:anthropic_cost_usd:increase5s - on (feature, model) {PAIR_USUAL} / 12"
 MISS_SEEN = seen_above_usual(
     (f"{MISS_PACE}:rate30s", f"{MISS_PACE}:rate5m"),
     f"{MISS_PACE}:usual",
     PAIR,
-    'feature_model_result:anthropic_cache_requests:increase30s{result="miss"}',
-    "cost_min_requests",
+    "feature_model:anthropic_cache_misses:most30s",
 )
 MISS_GROWTH = f"feature_model:anthropic_cache_miss_cost_usd:increase5s - on (feature, model) {MISS_PACE}:usual / 12"
 
@@ -296,8 +297,7 @@ BLOCKS: dict[str, tuple[Rule, ...]] = {
                 (f"sum({PAIR_PACE}:rate30s)", f"sum({PAIR_PACE}:rate5m)"),
                 TOTAL_USUAL,
                 (),
-                "sum(feature_model:anthropic_requests:increase30s)",
-                "cost_min_requests",
+                enough("sum(feature_model:anthropic_requests:increase30s)", "cost_min_requests"),
             ),
             f"sum(feature_model:anthropic_cost_usd:increase5s) - on () {TOTAL_USUAL} / 12",
             f"total:anthropic_cost_usd_per_minute:now > on () {guard('total_cost_usd_per_minute')}",
@@ -309,8 +309,7 @@ BLOCKS: dict[str, tuple[Rule, ...]] = {
                 (f"sum by (feature) ({PAIR_PACE}:rate30s)", f"sum by (feature) ({PAIR_PACE}:rate5m)"),
                 FEATURE_USUAL,
                 FEATURE,
-                "sum by (feature) (feature_model:anthropic_requests:increase30s)",
-                "spike_min_requests",
+                enough("sum by (feature) (feature_model:anthropic_requests:increase30s)", "spike_min_requests"),
             ),
             f"sum by (feature) (feature_model:anthropic_cost_usd:increase5s) - on (feature) {FEATURE_USUAL} / 12",
         ),
@@ -319,6 +318,7 @@ BLOCKS: dict[str, tuple[Rule, ...]] = {
     "tokens": (
         *per_minute("feature", "tokens", "anthropic_tokens", FEATURE, INTERACTIVE),
         *counted("feature:anthropic_requests", "anthropic_requests", FEATURE),
+        Increase("feature:anthropic_answers:increase30s", "anthropic_request_output_tokens_count", FEATURE, "30s"),
         Resolved("token_spike_ratio", FEATURE, TOKENS),
     ),
     "cache": (
@@ -388,9 +388,7 @@ BLOCKS: dict[str, tuple[Rule, ...]] = {
     ),
     "budget-month": (Budget("cost_usd_per_month"),),
     "latency": (
-        Increase(
-            "feature_model:anthropic_ended_requests:increase5m", "anthropic_request_duration_seconds_count", PAIR, "5m"
-        ),
+        *counted("feature_model:anthropic_ended_requests", "anthropic_request_duration_seconds_count", PAIR),
         Increase(
             "feature_model:anthropic_streams:increase5m", "anthropic_time_to_first_token_seconds_count", PAIR, "5m"
         ),

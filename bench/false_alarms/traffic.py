@@ -1,10 +1,12 @@
-"""A week of ordinary traffic as counters: daily and weekly rhythm, noise, deploys, a launch, silence at the weekend.
+"""A week of ordinary traffic as processes show it: daily and weekly rhythm, noise, deploys, a launch, a silent weekend.
 
-Time 0 is a Thursday, 00:00 UTC, so that five days of history are the most that Monday's morning can look back on.
+Second 0 is a Thursday, 00:00 UTC, so that Monday morning has no Monday to look back on. A process holds its series as
+text, as `/metrics` would show them; only what a call changed is written again.
 """
 
 from __future__ import annotations
 
+import bisect
 import math
 import random
 from collections import deque
@@ -14,11 +16,12 @@ DAY, HOUR = 86400, 3600
 LAUNCH = 5 * DAY + 10 * HOUR  # Tuesday, 10:00
 DEPLOYS = (1 * DAY + 14 * HOUR, 4 * DAY + 11 * HOUR, 5 * DAY + 16 * HOUR)  # Friday, Monday, Tuesday, in full traffic
 INSTANCES = ("a", "b")
+PROMETHEUS_RESTARTS = range(6 * DAY + 15 * HOUR, 6 * DAY + 15 * HOUR + 60)  # Wednesday: nothing is scraped for a minute
 OUTCOMES = (("api_error", 0.004), ("overloaded_error", 0.004), ("rate_limit_error", 0.003), ("timeout", 0.002))
 
 
 class Feature(NamedTuple):
-    """What one feature asks for; prices are dollars for a million tokens."""
+    """What one feature asks for; prices are dollars for a million tokens, `speed` is output tokens a second."""
 
     name: str
     model: str
@@ -28,15 +31,21 @@ class Feature(NamedTuple):
     output: int
     input_price: float
     output_price: float
+    speed: float
     from_second: int = 0
 
 
 FEATURES = (
-    Feature("chat", "claude-opus-5-5", 12, 7000, 1000, 400, 5, 25),
-    Feature("summarise", "claude-haiku-5-5", 60, 0, 1500, 300, 1, 5),
-    Feature("agent", "claude-sonnet-5-5", 3, 20000, 2000, 900, 3, 15),
-    Feature("search", "claude-haiku-5-5", 30, 3000, 500, 150, 1, 5, LAUNCH),
+    Feature("chat", "claude-opus-5-5", 12, 7000, 1000, 400, 5, 25, 300),
+    Feature("summarise", "claude-haiku-5-5", 60, 0, 1500, 300, 1, 5, 400),
+    Feature("agent", "claude-sonnet-5-5", 3, 20000, 2000, 900, 3, 15, 100),
+    Feature("search", "claude-haiku-5-5", 30, 3000, 500, 150, 1, 5, 400, LAUNCH),
 )
+HISTOGRAMS = {
+    "anthropic_request_duration_seconds": (0.1, 0.25, 0.5, 1, 2, 5, 10, 20, 30, 60, 120, 300, 600),
+    "anthropic_time_to_first_token_seconds": (0.1, 0.2, 0.3, 0.5, 0.75, 1, 1.5, 2, 3, 5, 10, 30, 60),
+    "anthropic_request_output_tokens": (64, 256, 1000, 2000, 4000, 8000, 10000, 16000, 32000, 64000, 128000),
+}
 
 
 def activity(second: float) -> float:
@@ -51,37 +60,57 @@ def activity(second: float) -> float:
 class Process:
     """One instance of a feature: counts calls, restarts with a deploy, and misses the cache until it is warm again."""
 
-    def __init__(self, feature: Feature, instance: str, chance: random.Random) -> None:
+    def __init__(self, feature: Feature, instance: str, chance: random.Random, epoch: int, step: int) -> None:
         self.feature = feature
-        self.instance = instance
         self.chance = chance
+        self.epoch = epoch
+        self.seconds = step
         self.noise = 0.0
         self.restarts = [at + 60 * INSTANCES.index(instance) for at in DEPLOYS]
-        self.created = float(feature.from_second)
         self.cold_until = 0.0
-        self.counted: dict[tuple[str, str], float] = {}
+        self.tokens = self.usd = 0.0
         self.recent: deque[tuple[float, float, float]] = deque()
+        self.labels = f'feature="{feature.name}",model="{feature.model}",instance="{feature.name}-{instance}"'
+        self.job = f'{{job="anthropic",instance="{feature.name}-{instance}"'
+        self.up = f"up{self.job}}}"
+        self.started(feature.from_second)
 
-    def step(self, now: float, seconds: int) -> bool:
-        """Count the calls of the last seconds; False where the process could not be scraped."""
+    def started(self, now: float) -> None:
+        self.created = now
+        self.values: dict[str, float] = {}
+        self.text: dict[str, str] = {}
+        self.put(f"anthropic_exporter_build_info{self.job}}}", 1)
+        self.put(f"anthropic_exporter_prices_checked_timestamp_seconds{self.job}}}", self.epoch)
+
+    def step(self, now: float) -> list[str]:
+        """`series value` of each series after the calls of the last seconds; what a scrape would find."""
         if now < self.feature.from_second:
-            return False
-        restarting = any(at <= now < at + seconds for at in self.restarts)
-        if restarting:
-            self.counted = dict.fromkeys(self.counted, 0.0)
-            self.created, self.cold_until = now, now + 20
+            return []
+        if restarting := any(at <= now < at + self.seconds for at in self.restarts):
+            self.started(now)
+            self.cold_until = now + 20
         self.noise = 0.999 * self.noise + self.chance.gauss(0, 0.008)
         rate = self.feature.peak_per_minute / len(INSTANCES) * activity(now) * math.exp(self.noise)
-        for _ in range(poisson(self.chance, rate * seconds / 60)):
+        for _ in range(poisson(self.chance, rate * self.seconds / 60)):
             self.call(now, rate)
         while self.recent and self.recent[0][0] <= now - 60:
             self.recent.popleft()
-        return not restarting
+        self.gauges(now)
+        return [f"{self.up} 0"] if restarting else [f"{self.up} 1", *self.text.values()]
+
+    def gauges(self, now: float) -> None:
+        where = f"{{{self.labels}}}"
+        costs, outputs = ([call[number] for call in self.recent] for number in (1, 2))
+        self.put(f"anthropic_request_cost_usd_max{where}", max(costs, default=0))
+        self.put(f"anthropic_request_output_tokens_max{where}", max(outputs, default=0))
+        self.put(f"anthropic_oldest_inflight_request_age_seconds{where}", self.chance.randrange(30))
+        self.put(f'anthropic_inflight_requests{{job="anthropic",{self.labels}}}', float(bool(self.recent)))
 
     def call(self, now: float, per_minute: float) -> None:
         """One call as the recorder counts it."""
         feature, outcome = self.feature, self.outcome()
-        self.add("anthropic_requests_total", outcome, 1)
+        self.add("anthropic_requests", f'outcome="{outcome}"', 1)
+        self.put(f"anthropic_exporter_last_record_timestamp_seconds{self.job}}}", self.epoch + now)
         if outcome != "success":
             return
         missed = now < self.cold_until or self.chance.random() < 0.03 + math.exp(-5 * per_minute)
@@ -91,14 +120,19 @@ class Process:
         price = feature.input_price / 1e6
         cost = price * (plain + 1.25 * written + 0.1 * read) + feature.output_price / 1e6 * output
         for kind, tokens in (("input", plain), ("cache_read", read), ("cache_write_5m", written), ("output", output)):
-            self.add("anthropic_tokens_total", kind, tokens)
-        self.add("anthropic_cost_usd_total", "", cost)
+            self.add("anthropic_tokens", f'type="{kind}",tier="standard"', tokens)
+        self.tokens, self.usd = self.tokens + plain + feature.cached_prompt + output, self.usd + cost
+        self.add("anthropic_cost_usd", 'type="all",tier="standard"', cost)
         if feature.cached_prompt:
-            self.add("anthropic_cache_miss_cost_usd_total", "", price * 1.15 * written)
-            self.add("anthropic_cache_savings_usd_total", "", price * 0.9 * read)
-            self.add("anthropic_cache_write_premium_usd_total", "", price * 0.25 * written)
+            self.add("anthropic_cache_miss_cost_usd", "", price * 1.15 * written)
+            self.add("anthropic_cache_savings_usd", "", price * 0.9 * read)
+            self.add("anthropic_cache_write_premium_usd", "", price * 0.25 * written)
         result = "unasked" if not feature.cached_prompt else "miss" if missed else "hit"
-        self.add("anthropic_cache_requests_total", result, 1)
+        self.add("anthropic_cache_requests", f'result="{result}"', 1)
+        first = 0.6 * math.exp(self.chance.gauss(0, 0.4))
+        self.observe("anthropic_time_to_first_token_seconds", first)
+        self.observe("anthropic_request_duration_seconds", first + output / feature.speed)
+        self.observe("anthropic_request_output_tokens", output)
         self.recent.append((now, cost, output))
 
     def outcome(self) -> str:
@@ -108,12 +142,28 @@ class Process:
                 return outcome
         return "success"
 
-    def add(self, name: str, kind: str, value: float) -> None:
-        self.counted[name, kind] = self.counted.get((name, kind), 0.0) + value
+    def add(self, name: str, labels: str, value: float) -> None:
+        where = f"{{{self.labels}{',' if labels else ''}{labels}}}"
+        series = f"{name}_total{where}"
+        if series not in self.values:
+            self.put(f"{name}_created{where}", self.epoch + self.created)
+        self.put(series, self.values.get(series, 0.0) + value)
 
-    def largest(self) -> tuple[float, float]:
-        """Dollars and output tokens of the largest calls of the trailing minute."""
-        return max((call[1] for call in self.recent), default=0), max((call[2] for call in self.recent), default=0)
+    def observe(self, name: str, value: float) -> None:
+        bounds = HISTOGRAMS[name]
+        series = [f'{name}_bucket{{{self.labels},le="{bound:.12g}"}}' for bound in bounds]
+        series += [f'{name}_bucket{{{self.labels},le="+Inf"}}', f"{name}_count{{{self.labels}}}"]
+        if series[-1] not in self.values:
+            self.put(f"{name}_created{{{self.labels}}}", self.epoch + self.created)
+            for one in series:
+                self.put(one, 0.0)
+        for one in series[bisect.bisect_left(bounds, value) :]:
+            self.put(one, self.values[one] + 1)
+
+    def put(self, series: str, value: float) -> None:
+        if self.values.get(series) != value:
+            self.values[series] = value
+            self.text[series] = f"{series} {value:.12g}"
 
 
 def poisson(chance: random.Random, mean: float) -> int:
