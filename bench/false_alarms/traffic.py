@@ -1,7 +1,6 @@
 """A week of ordinary traffic as processes show it: daily and weekly rhythm, noise, deploys, a launch, a silent weekend.
 
-Second 0 is a Thursday, 00:00 UTC, so that Monday morning has no Monday to look back on. A process holds its series as
-text, as `/metrics` would show them; only what a call changed is written again.
+Second 0 is a Thursday, 00:00 UTC, so that Monday morning has no Monday to look back on.
 """
 
 from __future__ import annotations
@@ -11,6 +10,8 @@ import math
 import random
 from collections import deque
 from typing import NamedTuple
+
+from remote_write import Labels, value
 
 DAY, HOUR = 86400, 3600
 LAUNCH = 5 * DAY + 10 * HOUR  # Tuesday, 10:00
@@ -58,10 +59,14 @@ def activity(second: float) -> float:
 
 
 class Process:
-    """One instance of a feature: counts calls, restarts with a deploy, and misses the cache until it is warm again."""
+    """One instance of a feature: counts calls, restarts with a deploy, and misses the cache until it is warm again.
+
+    `shown` is what a scrape finds: the eight bytes of each series' value.
+    """
 
     def __init__(self, feature: Feature, instance: str, chance: random.Random, epoch: int, step: int) -> None:
         self.feature = feature
+        self.instance = f"{feature.name}-{instance}"
         self.chance = chance
         self.epoch = epoch
         self.seconds = step
@@ -70,22 +75,20 @@ class Process:
         self.cold_until = 0.0
         self.tokens = self.usd = 0.0
         self.recent: deque[tuple[float, float, float]] = deque()
-        self.labels = f'feature="{feature.name}",model="{feature.model}",instance="{feature.name}-{instance}"'
-        self.job = f'{{job="anthropic",instance="{feature.name}-{instance}"'
-        self.up = f"up{self.job}}}"
+        self.names: dict[tuple[str, str], Labels] = {}
         self.started(feature.from_second)
 
     def started(self, now: float) -> None:
         self.created = now
-        self.values: dict[str, float] = {}
-        self.text: dict[str, str] = {}
-        self.put(f"anthropic_exporter_build_info{self.job}}}", 1)
-        self.put(f"anthropic_exporter_prices_checked_timestamp_seconds{self.job}}}", self.epoch)
+        self.values: dict[Labels, float] = {}
+        self.shown: dict[Labels, bytes] = {}
+        self.show("anthropic_exporter_build_info", "", 1)
+        self.show("anthropic_exporter_prices_checked_timestamp_seconds", "", self.epoch)
 
-    def step(self, now: float) -> list[str]:
-        """`series value` of each series after the calls of the last seconds; what a scrape would find."""
+    def step(self, now: float) -> dict[Labels, bytes]:
+        """What a scrape finds after the calls of the last seconds."""
         if now < self.feature.from_second:
-            return []
+            return {}
         if restarting := any(at <= now < at + self.seconds for at in self.restarts):
             self.started(now)
             self.cold_until = now + 20
@@ -95,22 +98,22 @@ class Process:
             self.call(now, rate)
         while self.recent and self.recent[0][0] <= now - 60:
             self.recent.popleft()
-        self.gauges(now)
-        return [f"{self.up} 0"] if restarting else [f"{self.up} 1", *self.text.values()]
+        self.gauges()
+        up = {self.series("up", ""): value(float(not restarting))}
+        return up if restarting else self.shown | up
 
-    def gauges(self, now: float) -> None:
-        where = f"{{{self.labels}}}"
+    def gauges(self) -> None:
         costs, outputs = ([call[number] for call in self.recent] for number in (1, 2))
-        self.put(f"anthropic_request_cost_usd_max{where}", max(costs, default=0))
-        self.put(f"anthropic_request_output_tokens_max{where}", max(outputs, default=0))
-        self.put(f"anthropic_oldest_inflight_request_age_seconds{where}", self.chance.randrange(30))
-        self.put(f'anthropic_inflight_requests{{job="anthropic",{self.labels}}}', float(bool(self.recent)))
+        self.show("anthropic_request_cost_usd_max", "", max(costs, default=0))
+        self.show("anthropic_request_output_tokens_max", "", max(outputs, default=0))
+        self.show("anthropic_oldest_inflight_request_age_seconds", "", self.chance.randrange(30))
+        self.show("anthropic_inflight_requests", "", float(bool(self.recent)))
 
     def call(self, now: float, per_minute: float) -> None:
         """One call as the recorder counts it."""
         feature, outcome = self.feature, self.outcome()
-        self.add("anthropic_requests", f'outcome="{outcome}"', 1)
-        self.put(f"anthropic_exporter_last_record_timestamp_seconds{self.job}}}", self.epoch + now)
+        self.add("anthropic_requests", f"outcome={outcome}", 1)
+        self.show("anthropic_exporter_last_record_timestamp_seconds", "", self.epoch + now)
         if outcome != "success":
             return
         missed = now < self.cold_until or self.chance.random() < 0.03 + math.exp(-5 * per_minute)
@@ -120,19 +123,19 @@ class Process:
         price = feature.input_price / 1e6
         cost = price * (plain + 1.25 * written + 0.1 * read) + feature.output_price / 1e6 * output
         for kind, tokens in (("input", plain), ("cache_read", read), ("cache_write_5m", written), ("output", output)):
-            self.add("anthropic_tokens", f'type="{kind}",tier="standard"', tokens)
-        self.tokens, self.usd = self.tokens + plain + feature.cached_prompt + output, self.usd + cost
-        self.add("anthropic_cost_usd", 'type="all",tier="standard"', cost)
+            self.add("anthropic_tokens", f"type={kind},tier=standard", tokens)
+        self.add("anthropic_cost_usd", "type=all,tier=standard", cost)
         if feature.cached_prompt:
             self.add("anthropic_cache_miss_cost_usd", "", price * 1.15 * written)
             self.add("anthropic_cache_savings_usd", "", price * 0.9 * read)
             self.add("anthropic_cache_write_premium_usd", "", price * 0.25 * written)
         result = "unasked" if not feature.cached_prompt else "miss" if missed else "hit"
-        self.add("anthropic_cache_requests", f'result="{result}"', 1)
+        self.add("anthropic_cache_requests", f"result={result}", 1)
         first = 0.6 * math.exp(self.chance.gauss(0, 0.4))
         self.observe("anthropic_time_to_first_token_seconds", first)
         self.observe("anthropic_request_duration_seconds", first + output / feature.speed)
         self.observe("anthropic_request_output_tokens", output)
+        self.tokens, self.usd = self.tokens + plain + feature.cached_prompt + output, self.usd + cost
         self.recent.append((now, cost, output))
 
     def outcome(self) -> str:
@@ -142,28 +145,37 @@ class Process:
                 return outcome
         return "success"
 
-    def add(self, name: str, labels: str, value: float) -> None:
-        where = f"{{{self.labels}{',' if labels else ''}{labels}}}"
-        series = f"{name}_total{where}"
+    def add(self, name: str, kind: str, amount: float) -> None:
+        series = self.series(f"{name}_total", kind)
         if series not in self.values:
-            self.put(f"{name}_created{where}", self.epoch + self.created)
-        self.put(series, self.values.get(series, 0.0) + value)
+            self.show(f"{name}_created", kind, self.epoch + self.created)
+        self.show(f"{name}_total", kind, self.values.get(series, 0.0) + amount)
 
-    def observe(self, name: str, value: float) -> None:
+    def observe(self, name: str, amount: float) -> None:
         bounds = HISTOGRAMS[name]
-        series = [f'{name}_bucket{{{self.labels},le="{bound:.12g}"}}' for bound in bounds]
-        series += [f'{name}_bucket{{{self.labels},le="+Inf"}}', f"{name}_count{{{self.labels}}}"]
-        if series[-1] not in self.values:
-            self.put(f"{name}_created{{{self.labels}}}", self.epoch + self.created)
-            for one in series:
-                self.put(one, 0.0)
-        for one in series[bisect.bisect_left(bounds, value) :]:
-            self.put(one, self.values[one] + 1)
+        kinds = [(f"{name}_bucket", f"le={bound:.12g}") for bound in bounds]
+        kinds += [(f"{name}_bucket", "le=+Inf"), (f"{name}_count", "")]
+        if self.series(f"{name}_count", "") not in self.values:
+            self.show(f"{name}_created", "", self.epoch + self.created)
+            for one in kinds:
+                self.show(*one, 0.0)
+        for one in kinds[bisect.bisect_left(bounds, amount) :]:
+            self.show(*one, self.values[self.series(*one)] + 1)
 
-    def put(self, series: str, value: float) -> None:
-        if self.values.get(series) != value:
-            self.values[series] = value
-            self.text[series] = f"{series} {value:.12g}"
+    def show(self, name: str, kind: str, amount: float) -> None:
+        series = self.series(name, kind)
+        self.values[series] = amount
+        self.shown[series] = value(amount)
+
+    def series(self, name: str, kind: str) -> Labels:
+        """The labels of a series; `kind` is those that are its own, as `type=input,tier=batch`."""
+        if (name, kind) not in self.names:
+            labels = {"__name__": name, "job": "anthropic", "instance": self.instance}
+            if name != "up" and "exporter" not in name:
+                labels |= {"feature": self.feature.name, "model": self.feature.model}
+            labels |= dict(one.split("=") for one in kind.split(",") if one)
+            self.names[name, kind] = tuple(sorted(labels.items()))
+        return self.names[name, kind]
 
 
 def poisson(chance: random.Random, mean: float) -> int:
