@@ -15,13 +15,14 @@ from anthropic_exporter.call import SUCCESS, TIMEOUT, Call, Inference, Tokens
 
 RATE_LIMITED = "rate_limit_error"
 OVERLOADED = "overloaded_error"
+SPREAD = (0.67, 1.33)  # how far output tokens and seconds vary
 EVERYBODY = ("acme", "globex", "initech", "umbrella", "hooli")
 
 
 class Requests(NamedTuple):
     """Requests of one kind that arrive independently of each other, so many a minute, each so many seconds long.
 
-    Output tokens and seconds vary by a third either way.
+    Output tokens and seconds vary within SPREAD.
     """
 
     model: str
@@ -231,7 +232,7 @@ def _share(now: float, broken: bool, ramp_seconds: float) -> float:
 
 
 def _call(requests: Requests, feature: str, chance: random.Random) -> Call:
-    size = chance.uniform(0.67, 1.33)
+    size = chance.uniform(*SPREAD)
     tokens = requests.tokens._replace(output=round(requests.tokens.output * size))
     served = requests.outcome == SUCCESS
     return Call(

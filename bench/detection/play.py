@@ -2,10 +2,11 @@
 
     .venv/bin/python bench/detection/play.py                        the table of docs/detection.md, 7 minutes
     .venv/bin/python bench/detection/play.py --rounds 1 --only "cache lost" "429 storm"
+    .venv/bin/python bench/detection/play.py --thresholds my.yml    with thresholds of your own
 
 All incidents go side by side, each as a feature (a storm: a model) of its own, `--rounds` copies of each, at seconds
 drawn anew. Ordinary traffic runs for `--warm` seconds before: 300 fill the longest window. What is usual needs half an
-hour of history: an hour of it, the ordinary pace of each feature, is back-filled before the start by promtool.
+hour of history: an hour of it, the ordinary pace and answers of each feature, is back-filled before the start by promtool.
 
 Rules, routing and thresholds are the shipped ones, but for three things: budgets and the dollars of everything together
 are out of reach, because sixty incidents share one Prometheus; the night's mute of info alerts is taken out, because
@@ -17,6 +18,7 @@ from __future__ import annotations
 import argparse
 import collections
 import heapq
+import math
 import random
 import signal
 import statistics
@@ -31,9 +33,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 import incidents
+import yaml
 
 from anthropic_exporter import Call, Recorder, serve, stack, toolchain
 from anthropic_exporter.attribution import Attribution
+from anthropic_exporter.families import REQUEST_OUTPUT_TOKENS
 from anthropic_exporter.stack import Notification, Stack, Threshold
 
 OUT_OF_REACH = tuple(
@@ -41,6 +45,7 @@ OUT_OF_REACH = tuple(
     for name in ("total_cost_usd_per_minute", "tokens_per_day", "cost_usd_per_day", "cost_usd_per_month")
 )
 HISTORY_SECONDS = 3900
+HISTORY_STEP = 30
 SLOW_WARM_SECONDS = 60.0
 PATIENCE = {True: 90.0, False: 360.0}  # seconds after a step, and after a slow one began
 MUTE = "      mute_time_intervals: [out-of-hours]\n"
@@ -164,34 +169,52 @@ def process(feature: str, at: float, seed: int) -> None:
 
 
 def history(played: list[Play], recorder: Recorder, folder: Path) -> None:
-    """An hour of each feature's ordinary pace, as the rules would have recorded it."""
+    """An hour of each feature's ordinary traffic: its pace as the rules would have recorded it, and its answers."""
     now = time.time()
-    series: dict[str, dict[str, float]] = collections.defaultdict(dict)
-    for play in played:
-        labels = f'feature="{play.feature}"'
-        for kind in play.incident.ordinary:
-            model = f'{labels},model="{kind.model}"'
-            call = Call(kind.model, inferences=(incidents.Inference(kind.model, kind.tokens),), started_at=now)
-            paces = {
-                "anthropic_cost_usd": recorder.prices.bill(call).total_usd,
-                "anthropic_tokens": sum(kind.tokens),
-                "anthropic_prompt_tokens": sum(kind.tokens) - kind.tokens.output,
-                "anthropic_cache_read_tokens": kind.tokens.cache_read,
-            }
-            for name, amount in paces.items():
-                for level, where in (("feature", labels), ("feature_model", model)):
-                    values = series[f"{level}:{name}_per_minute:rate5m"]
-                    values[where] = values.get(where, 0.0) + amount * kind.per_minute
+    moments = [now - ago for ago in range(HISTORY_SECONDS, 0, -HISTORY_STEP)]
     text = folder / "history.txt"
     with text.open("w") as lines:
-        for name, values in series.items():
-            for where, value in values.items():
-                for ago in range(HISTORY_SECONDS, 0, -30):
-                    lines.write(f"{name}{{{where}}} {value:.12g} {now - ago:.3f}\n")
+        for name, value in paces(played, recorder, now).items():
+            lines.writelines(f"{name} {value:.12g} {at:.3f}\n" for at in moments)
+        for name, per_minute in answers(played).items():
+            grown = per_minute * HISTORY_STEP / 60
+            lines.writelines(f"{name} {number * grown:.12g} {at:.3f}\n" for number, at in enumerate(moments))
         lines.write("# EOF\n")
     promtool = toolchain.provide(["promtool"])["promtool"]
     command = [promtool, "tsdb", "create-blocks-from", "openmetrics", text, folder / "prometheus-data"]
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+
+
+def paces(played: list[Play], recorder: Recorder, now: float) -> dict[str, float]:
+    """What a minute of ordinary traffic costs and holds, by series."""
+    found: dict[str, float] = collections.defaultdict(float)
+    for play, kind in ((one, kind) for one in played for kind in one.incident.ordinary):
+        call = Call(kind.model, inferences=(incidents.Inference(kind.model, kind.tokens),), started_at=now)
+        amounts = {
+            "anthropic_cost_usd": recorder.prices.bill(call).total_usd,
+            "anthropic_tokens": sum(kind.tokens),
+            "anthropic_prompt_tokens": sum(kind.tokens) - kind.tokens.output,
+            "anthropic_cache_read_tokens": kind.tokens.cache_read,
+        }
+        labels = f'feature="{play.feature}"'
+        for name, amount in amounts.items():
+            for level, where in (("feature", labels), ("feature_model", f'{labels},model="{kind.model}"')):
+                found[f"{level}:{name}_per_minute:rate5m{{{where}}}"] += amount * kind.per_minute
+    return found
+
+
+def answers(played: list[Play]) -> dict[str, float]:
+    """By how much the series of the histogram of output tokens grow in a minute of ordinary traffic."""
+    low, high = incidents.SPREAD
+    found: dict[str, float] = collections.defaultdict(float)
+    for play, kind in ((one, kind) for one in played for kind in one.incident.ordinary):
+        labels = f'feature="{play.feature}",model="{kind.model}",instance="before"'
+        for bound in (*REQUEST_OUTPUT_TOKENS.buckets, math.inf):
+            share = min(1.0, max(0.0, (bound / (kind.tokens.output or 1) - low) / (high - low)))
+            le = "+Inf" if bound == math.inf else float(bound)
+            found[f'anthropic_request_output_tokens_bucket{{{labels},le="{le}"}}'] += kind.per_minute * share
+        found[f"anthropic_request_output_tokens_count{{{labels}}}"] += kind.per_minute
+    return found
 
 
 def unmute(running: Stack) -> None:
@@ -199,14 +222,27 @@ def unmute(running: Stack) -> None:
     text = path.read_text()
     assert MUTE in text
     path.write_text(text.replace(MUTE, ""))
-    request = urllib.request.Request(f"{running.alertmanager_url}/-/reload", method="POST")
-    urllib.request.urlopen(request, timeout=10).close()
+    reload(running.alertmanager_url)
+
+
+def put(thresholds: Path, running: Stack) -> None:
+    """Let a file of thresholds take the place of the shipped one, but for what has to be out of reach."""
+    document = yaml.safe_load(thresholds.read_text())
+    far = {one.threshold: f"{one.value:.0f}" for one in OUT_OF_REACH}
+    for rule in document["groups"][0]["rules"]:
+        rule["expr"] = far.get(rule["labels"]["threshold"], rule["expr"])
+    (running.folder / "prometheus" / "rules" / "thresholds.yml").write_text(yaml.safe_dump(document, sort_keys=False))
+    reload(running.prometheus_url)
+
+
+def reload(url: str) -> None:
+    urllib.request.urlopen(urllib.request.Request(f"{url}/-/reload", method="POST"), timeout=10).close()
 
 
 # -- one run
 
 
-def run(played: list[Play]) -> list[Result]:
+def run(played: list[Play], thresholds: Path | None = None) -> list[Result]:
     recorder = Recorder(registry=None, strict=True)
     killed = [Killed(play) for play in played if play.incident.killed]
     addresses = {one.play.feature: one.address for one in killed}
@@ -217,6 +253,8 @@ def run(played: list[Play]) -> list[Result]:
         try:
             with stack.start(targets, folder=Path(name), thresholds=OUT_OF_REACH) as running:
                 unmute(running)
+                if thresholds:
+                    put(thresholds, running)
                 epoch = time.time()
                 traffic.start(epoch)
                 watch(played, killed, addresses, running, epoch)
@@ -333,13 +371,14 @@ def main() -> int:
     parser.add_argument("--only", nargs="*", default=[], choices=[one.name for one in incidents.INCIDENTS])
     parser.add_argument("--warm", type=float, default=300.0, help="seconds of ordinary traffic before a step")
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--thresholds", type=Path, help="a thresholds.yml of your own")
     parser.add_argument("--process", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.process:
         process(options.process, options.warm, options.seed)
         return 0
     began = time.monotonic()
-    code = report(run(plays(options.rounds, options.only, options.warm, options.seed)))
+    code = report(run(plays(options.rounds, options.only, options.warm, options.seed), options.thresholds))
     print(f"It took {(time.monotonic() - began) / 60:.1f} minutes.", file=sys.stderr)
     return code
 
