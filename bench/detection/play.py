@@ -6,7 +6,7 @@
 
 All incidents go side by side, each as a feature (a storm: a model) of its own, `--rounds` copies of each, at seconds
 drawn anew. Ordinary traffic runs for `--warm` seconds before: 300 fill the longest window. What is usual needs half an
-hour of history: an hour of it, the ordinary pace and answers of each feature, is back-filled before the start by promtool.
+hour of history: an hour of it, the ordinary pace and answers of each feature, is back-filled by promtool.
 
 Rules, routing and thresholds are the shipped ones, but for three things: budgets and the dollars of everything together
 are out of reach, because sixty incidents share one Prometheus; the night's mute of info alerts is taken out, because
