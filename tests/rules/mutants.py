@@ -41,6 +41,8 @@ TOKEN = re.compile(
     |(?P<operator>==|!=|>=|<=|[-+*/%<>])|(?P<other>.)""",
     re.VERBOSE | re.DOTALL,
 )
+NAME = re.compile(r"[A-Za-z_:][\w:]*")
+NAME_PATTERN = re.compile(r'__name__=~"([^"]*)"')
 MATCHER = re.compile(r'(\w+)(=~|!~|!=|=)"([^"]*)"')
 OPERATORS = {
     ">": (">=", "<"),
@@ -178,6 +180,7 @@ class Bench:
         self.memory = memory
         self.cases = sorted(map(without_annotations, promtool_tests.cases(file)), key=evaluations)
         self.noticed: dict[int, list[Case]] = {}
+        self.parts: dict[str, set[str]] = {}
         self.folders = threading.local()
 
     def failing(self) -> list[str]:
@@ -186,9 +189,12 @@ class Bench:
         return [case.name for case in self.cases if self.outcome(document, case) != "missed"]
 
     def judge(self, mutant: Mutant) -> Verdict:
-        """Whether a test notices the mutant."""
+        """Whether a test notices the mutant; one that asks for nothing that the rule has a part in is not run."""
         document = mutated(mutant)
+        name = name_of(promtool_tests.rules_of(document)[mutant.number])
         for case in self.in_order(mutant):
+            if name not in self.needed(case):
+                continue
             outcome = self.outcome(document, case)
             if outcome == "invalid":
                 return Verdict(mutant, "", valid=False)
@@ -201,7 +207,14 @@ class Bench:
         first = list({case.name: case for case in self.noticed.get(mutant.number, [])[:6]}.values())
         return first + [case for case in self.cases if case not in first]
 
-    def outcome(self, document: Yaml, case: Case) -> str:
+    def needed(self, case: Case) -> set[str]:
+        """Names of the rules and thresholds that what a test asks for is made of."""
+        if case.name not in self.parts:
+            self.parts[case.name] = needed(case)
+        return self.parts[case.name]
+
+    def outcome(self, whole: Yaml, case: Case) -> str:
+        document = only(whole, self.needed(case))
         key = digest(document, self.untouched(case))
         if (known := self.memory.get(key)) is None:
             known = self.run(document, case)
@@ -210,8 +223,7 @@ class Bench:
 
     def run(self, document: Yaml, case: Case) -> str:
         folder = self.folder(case)
-        bare = promtool_tests.with_annotations(copy.deepcopy(document), set())
-        promtool_tests.write(folder / f"{self.file}.yml", bare)
+        promtool_tests.write(folder / f"{self.file}.yml", bare(document))
         told = promtool_tests.verdict(self.promtool, folder)
         if "could not parse expression" in told:
             return "invalid"
@@ -225,6 +237,9 @@ class Bench:
         if case.name not in self.folders.of:
             folder = self.folders.root / str(len(self.folders.of))
             promtool_tests.prepare(folder, case)
+            for path in folder.glob("*.yml"):
+                if path.stem != "test":
+                    promtool_tests.write(path, only(promtool_tests.parsed(path), self.needed(case)))
             self.folders.of[case.name] = folder
         return self.folders.of[case.name]
 
@@ -232,10 +247,11 @@ class Bench:
     def untouched_text(self, name: str) -> str:
         case = next(case for case in self.cases if case.name == name)
         filled = promtool_tests.filled_in(copy.deepcopy(case.test), promtool_tests.defaults())
-        return repr((filled, promtool_tests.thresholds(filled)))
+        others = [promtool_tests.load(file) for file in case.rules if file != self.file]
+        return repr((filled, [only(one, self.needed(case)) for one in (promtool_tests.thresholds(filled), *others)]))
 
     def untouched(self, case: Case) -> str:
-        """What the outcome depends on besides the mutant: the test, and the thresholds."""
+        """What the outcome depends on besides the mutant: the test, the thresholds, and rules of other files."""
         return self.untouched_text(case.name)
 
 
@@ -245,6 +261,41 @@ def without_annotations(case: Case) -> Case:
     for item in test.get("alert_rule_test", []):
         item["exp_alerts"] = [{"exp_labels": alert["exp_labels"]} for alert in item["exp_alerts"]]
     return case._replace(test=test)
+
+
+# --- what a test has to evaluate
+
+
+def needed(case: Case) -> set[str]:
+    """Names of the alerts, series and thresholds that a test asks for, and of all that they are made of."""
+    rules = [rule for file in case.rules for rule in promtool_tests.rules_of(promtool_tests.load(file))]
+    asked = [item["alertname"] for item in case.test.get("alert_rule_test", [])]
+    asked += [item["expr"] for item in case.test.get("promql_expr_test", [])]
+    found: set[str] = set()
+    new = set(NAME.findall(" ".join(asked)))
+    new |= {
+        name_of(rule)
+        for rule in rules
+        for part in NAME_PATTERN.findall(" ".join(asked))
+        if re.fullmatch(part, name_of(rule))
+    }
+    while new:
+        found |= new
+        new = {name for rule in rules if name_of(rule) in new for name in NAME.findall(str(rule["expr"]))} - found
+    return found
+
+
+def only(document: Yaml, names: set[str]) -> Yaml:
+    """A rules file without the rules that have no part in what a test asks for."""
+    groups = [
+        group | {"rules": [rule for rule in group["rules"] if name_of(rule) in names]} for group in document["groups"]
+    ]
+    return document | {"groups": groups}
+
+
+def name_of(rule: Yaml) -> str:
+    """That of an alert or of a series; that of a threshold where it is one."""
+    return str(rule.get("alert") or rule.get("labels", {}).get("threshold") or rule["record"])
 
 
 class Memory:
@@ -288,9 +339,12 @@ def mutated(mutant: Mutant) -> Yaml:
     return document
 
 
+def bare(document: Yaml) -> Yaml:
+    return promtool_tests.with_annotations(copy.deepcopy(document), set())
+
+
 def digest(document: Yaml, rest: str) -> str:
-    bare = promtool_tests.with_annotations(copy.deepcopy(document), set())
-    return hashlib.sha256(f"{bare}{rest}".encode()).hexdigest()[:24]
+    return hashlib.sha256(f"{bare(document)}{rest}".encode()).hexdigest()[:24]
 
 
 # --- which of them make no difference
