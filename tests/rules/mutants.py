@@ -208,7 +208,7 @@ class Bench:
         return first + [case for case in self.cases if case not in first]
 
     def needed(self, case: Case) -> set[str]:
-        """Names of the rules and thresholds that what a test asks for is made of."""
+        """Names of the rules that what a test asks for is made of."""
         if case.name not in self.parts:
             self.parts[case.name] = needed(case)
         return self.parts[case.name]
@@ -248,7 +248,7 @@ class Bench:
         case = next(case for case in self.cases if case.name == name)
         filled = promtool_tests.filled_in(copy.deepcopy(case.test), promtool_tests.defaults())
         others = [promtool_tests.load(file) for file in case.rules if file != self.file]
-        return repr((filled, [only(one, self.needed(case)) for one in (promtool_tests.thresholds(filled), *others)]))
+        return repr((filled, promtool_tests.thresholds(filled), [only(one, self.needed(case)) for one in others]))
 
     def untouched(self, case: Case) -> str:
         """What the outcome depends on besides the mutant: the test, the thresholds, and rules of other files."""
@@ -267,21 +267,21 @@ def without_annotations(case: Case) -> Case:
 
 
 def needed(case: Case) -> set[str]:
-    """Names of the alerts, series and thresholds that a test asks for, and of all that they are made of."""
+    """Names of the alerts and series that a test asks for, and of all that they are made of.
+
+    Thresholds are evaluated all: a change that takes them for each other has to find some.
+    """
     rules = [rule for file in case.rules for rule in promtool_tests.rules_of(promtool_tests.load(file))]
     asked = [item["alertname"] for item in case.test.get("alert_rule_test", [])]
     asked += [item["expr"] for item in case.test.get("promql_expr_test", [])]
-    found: set[str] = set()
+    patterns = NAME_PATTERN.findall(" ".join(asked))
     new = set(NAME.findall(" ".join(asked)))
-    new |= {
-        name_of(rule)
-        for rule in rules
-        for part in NAME_PATTERN.findall(" ".join(asked))
-        if re.fullmatch(part, name_of(rule))
-    }
+    new |= {name_of(rule) for rule in rules if any(re.fullmatch(one, name_of(rule)) for one in patterns)}
+    found: set[str] = set()
     while new:
         found |= new
-        new = {name for rule in rules if name_of(rule) in new for name in NAME.findall(str(rule["expr"]))} - found
+        made_of = {name for rule in rules if name_of(rule) in new for name in NAME.findall(str(rule["expr"]))}
+        new = (made_of | {rule["alert"] for rule in rules if "alert" in rule and "ALERTS" in made_of}) - found
     return found
 
 
@@ -294,8 +294,7 @@ def only(document: Yaml, names: set[str]) -> Yaml:
 
 
 def name_of(rule: Yaml) -> str:
-    """That of an alert or of a series; that of a threshold where it is one."""
-    return str(rule.get("alert") or rule.get("labels", {}).get("threshold") or rule["record"])
+    return str(rule.get("alert") or rule["record"])
 
 
 class Memory:
