@@ -24,6 +24,7 @@ BLOCK = re.compile(
     re.MULTILINE | re.DOTALL,
 )
 SECONDS = {"5s": 5, "30s": 30, "1m": 60, "5m": 300, "10m": 600, "1h": 3600}
+REACH = {"30s": "15s", "5m": "1m", "1h": "5m"}  # how old the value at the beginning of a window may be
 PAIR = ("feature", "model")
 TOTAL = ', feature="", model=""'
 
@@ -34,6 +35,7 @@ class Increase:
 
     `rate()` never sees what a series was born with, and extrapolates. Here a series that was not there a window ago
     counts in full if its client says that it was created since, and a value that fell (a restart) counts as it stands.
+    A window whose beginning lies in a gap of scrapes has no increase: from before the gap it would be too large.
     """
 
     record: str
@@ -49,9 +51,7 @@ class Increase:
         now = f"{self.counter}_total" if not self.counter.endswith("_count") else self.counter
         created = re.sub(r"_count$", "", self.counter) + "_created"
         selector = f"{{{self.matchers}}}" if self.matchers else ""
-        before = f"{now}{selector} offset {self.window}"
-        if self.carried_over:
-            before = f"last_over_time({now}{selector}[{self.carried_over}] offset {self.window})"
+        before = f"last_over_time({now}{selector}[{self.carried_over or REACH[self.window]}] offset {self.window})"
         newborn = SECONDS[self.carried_over or self.window] + 30
         return recording(
             self.record,
@@ -205,9 +205,7 @@ def seen_above_usual(paces: tuple[str, str], usual: str, by: tuple[str, ...], ju
     """Dollars above the usual in the window that the alert looks at: 30 s or 5 minutes."""
     labels = ", ".join(by)
     (fast, slow), on = paces, f"on ({labels})"
-    return (
-        f"({fast} - {on} {usual}) / 2\nand {on} {judged_by_fast}\nor {on} 5 * ({slow} - {on} {usual})"
-    )
+    return f"({fast} - {on} {usual}) / 2\nand {on} {judged_by_fast}\nor {on} 5 * ({slow} - {on} {usual})"
 
 
 def enough(requests: str, minimum: str) -> str:

@@ -17,6 +17,7 @@ warning or critical fired.
 from __future__ import annotations
 
 import argparse
+import collections
 import datetime as dt
 import itertools
 import os
@@ -43,7 +44,7 @@ LONG_ANSWERS = {"threshold": "latency_p95_seconds", "feature": "agent"}
 
 
 class Fired(NamedTuple):
-    """An alert that fired: the second of the week since when, and how many seconds in all."""
+    """An alert that fired: the second of the week since when, and for how many seconds."""
 
     alert: str
     severity: str
@@ -63,7 +64,7 @@ class Spent(NamedTuple):
 
 
 class Scrapes:
-    """The samples of the week, slice by slice, and what each day spent."""
+    """The samples of the week, slice by slice, or what each day spent."""
 
     def __init__(self, seed: int) -> None:
         chance = random.Random(seed)
@@ -89,9 +90,11 @@ class Scrapes:
             for labels, number in shown.items():
                 found.setdefault(labels, []).append(remote_write.sample(number, when))
             self.alive = {labels for labels, number in shown.items() if number != remote_write.STALE}
-        sums = Spent(sum(one.tokens for one in self.processes), sum(one.usd for one in self.processes))
-        self.spent[start // traffic.DAY] = sums
         return found
+
+    def add_up(self, now: int) -> None:
+        sums = Spent(sum(one.tokens for one in self.processes), sum(one.usd for one in self.processes))
+        self.spent[now // traffic.DAY] = sums
 
     def busiest_day(self) -> Spent:
         pairs = list(itertools.pairwise([Spent(0, 0), *self.spent.values()]))
@@ -101,8 +104,10 @@ class Scrapes:
 def busiest_day(days: float, seed: int) -> Spent:
     """What the busiest day of a week spends: the week is drawn once for it."""
     scrapes = Scrapes(seed)
-    for start in range(0, int(days * traffic.DAY), replay.SLICE):
-        scrapes.until(start, start + replay.SLICE)
+    for now in range(0, int(days * traffic.DAY), STEP):
+        for process in scrapes.processes:
+            process.step(now)
+        scrapes.add_up(now)
     return scrapes.busiest_day()
 
 
@@ -133,16 +138,15 @@ def own_thresholds(rules: Path, own: Path | None, most: Spent) -> dict[str, Any]
 
 
 def all_fired(groups: list[dict[str, Any]], held: dict[str, dict[remote_write.Labels, list[float]]]) -> Iterator[Fired]:
-    """Each label set of an alert that fired."""
+    """Each time that an alert fired."""
     for group, rule in ((one, rule) for one in groups for rule in one["rules"]):
         for labels, times in held.get(rule.get("alert", ""), {}).items():
             durations = [
                 replay.seconds(text) for text in (group["interval"], rule.get("for"), rule.get("keep_firing_for"))
             ]
-            spans = list(replay.firing(times, *durations))
-            if spans and rule["alert"] != "Watchdog":
-                lasted = sum(stop - start for start, stop in spans)
-                yield Fired(rule["alert"], rule["labels"]["severity"], dict(labels), spans[0][0] - START, lasted)
+            for since, until in replay.firing(times, *durations):
+                if rule["alert"] != "Watchdog":
+                    yield Fired(rule["alert"], rule["labels"]["severity"], dict(labels), since - START, until - since)
 
 
 def when(second: float) -> str:
@@ -150,12 +154,14 @@ def when(second: float) -> str:
 
 
 def report(found: list[Fired], days: float, most: Spent, summaries: dict[str, str]) -> int:
-    for one in sorted(found, key=lambda one: one.since):
-        labels = ", ".join(f"{key}={value}" for key, value in one.labels.items())
-        lasted = f"first {when(one.since)}, {one.seconds:.0f} s in all"
-        print(f"{one.severity:8} {one.alert} ({labels}) {lasted}: {summaries[one.alert]}")
     loud = [one for one in found if one.severity in ("warning", "critical")]
-    print(f"{len(loud)} alerts of severity warning or critical, {len(found) - len(loud)} others in {days:g} days")
+    for one in sorted(loud, key=lambda one: one.since):
+        labels = ", ".join(f"{key}={value}" for key, value in one.labels.items())
+        print(f"{one.severity:8} {one.alert} ({labels}) {when(one.since)}, {one.seconds:.0f} s: {summaries[one.alert]}")
+    others = collections.Counter((one.severity, one.alert) for one in found if one not in loud)
+    for (severity, alert), times in others.items():
+        print(f"{severity:8} {alert} {times} times: {summaries[alert]}")
+    print(f"{len(loud)} alerts of severity warning or critical, {others.total()} others in {days:g} days")
     print(f"The busiest day had {most.tokens / 1e6:.1f} million tokens and cost {most.usd:.2f} USD.")
     return 1 if loud else 0
 

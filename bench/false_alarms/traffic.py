@@ -16,6 +16,9 @@ from remote_write import Labels, value
 DAY, HOUR = 86400, 3600
 LAUNCH = 5 * DAY + 10 * HOUR  # Tuesday, 10:00
 DEPLOYS = (1 * DAY + 14 * HOUR, 4 * DAY + 11 * HOUR, 5 * DAY + 16 * HOUR)  # Friday, Monday, Tuesday, in full traffic
+# The cache is the API's, not the process's. A deploy that changes the prompt writes it anew with every request that is
+# sent before the first answer to the new one has begun.
+COLD_SECONDS = 5
 INSTANCES = ("a", "b")
 PROMETHEUS_RESTARTS = range(6 * DAY + 15 * HOUR, 6 * DAY + 15 * HOUR + 60)  # Wednesday: nothing is scraped for a minute
 OUTCOMES = (("api_error", 0.004), ("overloaded_error", 0.004), ("rate_limit_error", 0.003), ("timeout", 0.002))
@@ -91,7 +94,7 @@ class Process:
             return {}
         if restarting := any(at <= now < at + self.seconds for at in self.restarts):
             self.started(now)
-            self.cold_until = now + 20
+            self.cold_until = now + COLD_SECONDS
         self.noise = 0.999 * self.noise + self.chance.gauss(0, 0.008)
         rate = self.feature.peak_per_minute / len(INSTANCES) * activity(now) * math.exp(self.noise)
         for _ in range(poisson(self.chance, rate * self.seconds / 60)):
