@@ -23,8 +23,8 @@ BLOCK = re.compile(
     r"^(?P<begin> *# begin generated: (?P<name>[\w-]+)\n)(?P<body>.*?)(?P<end> *# end generated\n)",
     re.MULTILINE | re.DOTALL,
 )
-SECONDS = {"5s": 5, "30s": 30, "1m": 60, "5m": 300, "10m": 600, "1h": 3600}
-REACH = {"30s": "15s", "5m": "1m", "1h": "5m"}  # how old the value at the beginning of a window may be
+SECONDS = {"5s": 5, "30s": 30, "1m": 60, "5m": 300, "10m": 600, "15s": 15, "15m": 900, "1h": 3600}
+REACH = {"30s": "15s", "5m": "1m", "1h": "15m"}  # how old the value at the beginning of a window may be
 PAIR = ("feature", "model")
 TOTAL = ', feature="", model=""'
 

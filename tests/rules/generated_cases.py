@@ -78,7 +78,7 @@ def scenario(rule: Any, step: float) -> dict[str, str]:
         ("idle", "a"): "9x40",
         ("inside", "a"): "_x17 70x20",
         ("limit", "a"): "_x17 90x20",
-        **(gaps(rule, step) if rule.carried_over else windows()),
+        **(gaps(rule, step) if rule.carried_over else windows(rule, step)),
     }
     born = {"newborn": now - 4 * step - 1, "inside": limit + 1, "limit": limit}
     if rule.carried_over:
@@ -88,11 +88,17 @@ def scenario(rule: Any, step: float) -> dict[str, str]:
     return counted | {labelled(rule, rule_name(rule, "created"), who): f"_x17 {at:g}x20" for who, at in born.items()}
 
 
-def windows() -> dict[tuple[str, str], str]:
+def windows(rule: Any, step: float) -> dict[tuple[str, str], str]:
+    """Where the window begins in a gap, the last sample before it is just young enough, or just too old."""
+    reach = int(GENERATOR.SECONDS[GENERATOR.REACH[rule.window]] / step)
+    begin = ASKED_AT_STEP - 6
+    young, old = max(1, reach - 1), reach + 1
     return {
         ("reset", "a"): "0+10x16 7x24",
         ("young_reset", "a"): "_x10 100x7 3x30",
         ("newborn", "a"): "_x17 50x20",
+        ("gap", "a"): f"0+10x{begin - young} _x{young} {10 * (begin - young) + 150}x24",
+        ("lost", "a"): f"0+10x{begin - old} _x{old} 5000x24",
     }
 
 
@@ -121,7 +127,7 @@ def excluded(rule: Any) -> dict[str, str]:
 
 
 def grown(rule: Any) -> list[dict[str, Any]]:
-    growth = {"steady": 30, "idle": 0, "reset": 7, "young_reset": 3, "newborn": 50, "inside": 70}
+    growth = {"steady": 30, "idle": 0, "reset": 7, "young_reset": 3, "newborn": 50, "inside": 70, "gap": 150}
     if rule.carried_over:
         growth = {"steady": 5, "idle": 0, "reset": 7, "reset_in_gap": 8, "gap": 150, "newborn": 50, "inside": 70}
     minutes = GENERATOR.SECONDS[rule.window] / 60 if "per_minute" in rule.record else 1
