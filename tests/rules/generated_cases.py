@@ -99,6 +99,8 @@ def windows(rule: Any, step: float) -> dict[tuple[str, str], str]:
         ("newborn", "a"): "_x17 50x20",
         ("gap", "a"): f"0+10x{begin - young} _x{young} {10 * (begin - young) + 150}x24",
         ("lost", "a"): f"0+10x{begin - old} _x{old} 5000x24",
+        ("reset_in_gap", "a"): f"0+10x{begin - young} _x{young} 8x24",
+        ("reset_lost", "a"): f"0+10x{begin - old} _x{old} 8x24",
     }
 
 
@@ -127,7 +129,16 @@ def excluded(rule: Any) -> dict[str, str]:
 
 
 def grown(rule: Any) -> list[dict[str, Any]]:
-    growth = {"steady": 30, "idle": 0, "reset": 7, "young_reset": 3, "newborn": 50, "inside": 70, "gap": 150}
+    growth = {
+        "steady": 30,
+        "idle": 0,
+        "reset": 7,
+        "young_reset": 3,
+        "newborn": 50,
+        "inside": 70,
+        "gap": 150,
+        "reset_in_gap": 8,
+    }
     if rule.carried_over:
         growth = {"steady": 5, "idle": 0, "reset": 7, "reset_in_gap": 8, "gap": 150, "newborn": 50, "inside": 70}
     minutes = GENERATOR.SECONDS[rule.window] / 60 if "per_minute" in rule.record else 1
