@@ -113,6 +113,8 @@ def gaps(rule: Any, step: float) -> dict[tuple[str, str], str]:
         ("reset_in_gap", "a"): f"0+10x{20 - short} _x{short} 8x24",
         ("gap", "a"): f"0+10x{20 - short} _x{short} {10 * (20 - short) + 150}x24",
         ("lost", "a"): f"0+10x{20 - long - 1} _x{long + 1} 5000x24",
+        ("reset_lost", "a"): f"0+10x{20 - long - 1} _x{long + 1} 8x24",
+        ("up_and_reset", "a"): "0x19 100 7x24",
         ("newborn", "a"): "_x21 50x20",
     }
 
@@ -141,6 +143,7 @@ def grown(rule: Any) -> list[dict[str, Any]]:
     }
     if rule.carried_over:
         growth = {"steady": 5, "idle": 0, "reset": 7, "reset_in_gap": 8, "gap": 150, "newborn": 50, "inside": 70}
+        growth["up_and_reset"] = 7
     minutes = GENERATOR.SECONDS[rule.window] / 60 if "per_minute" in rule.record else 1
     return [
         {"labels": "{" + text(dict(zip(rule.by, (who, "m", "z"), strict=False))) + "}", "value": value / minutes}
