@@ -72,7 +72,8 @@ class StreamFold:
         runs, self._rest = self._split(self._rest + chunk)
         uncounted = 0  # runs whose deltas the server has not counted; in a stream that ends well, there is none
         for index, run in enumerate(runs):
-            event, deltas, _ = run.partition(_BLANK_LINE)
+            end = run.find(_BLANK_LINE)
+            event = run if end < 0 else run[:end]
             if event.startswith(_DELTA_LINE):
                 self.started_content = True
                 continue
@@ -81,7 +82,7 @@ class StreamFold:
                     uncounted = index
             except ValueError:
                 self.malformed += 1
-            self.started_content = self.started_content or bool(deltas)
+            self.started_content = self.started_content or end >= 0
         for run in runs[uncounted:]:
             self.estimated_output_tokens += sum(map(_estimated_tokens, run.split(_BLANK_LINE)))
 
