@@ -37,10 +37,10 @@ test-fast: setup ## the tests that start no other process
 coverage: setup tools browser ## all tests, and the lines and branches that none of them reaches
 	$(BIN)/python -m pytest -n auto --dist loadfile --cov --cov-report=term-missing:skip-covered $(ARGS)
 
-test-lowest: ## the capture tests on the oldest Python here, with the lowest versions that are let in
+test-lowest: ## what goes through the SDK, on the oldest Python here, with the lowest versions that are let in
 	@$(PYTHON) scripts/matrix.py --lowest
 
-matrix: ## the capture tests on each Python from 3.10 to 3.13 that is here, with four versions of the SDK
+matrix: ## what goes through the SDK, on each Python from 3.10 to 3.13 that is here, with four versions of the SDK
 	@$(PYTHON) scripts/matrix.py $(ARGS)
 
 lint: setup ## style, formatting and types

@@ -197,10 +197,10 @@ ERRORS = {
 }
 ERRORS_TEXT = """Calls could not be recorded.
 
-2 failures of the recorder in 5 minutes, in the stage price: the dollars shown are too low by those calls.
+2 failures of the recorder in 5 minutes, in the stage price: what they touched may be missing from the numbers shown.
 Since 12:00 UTC, Sat 21 Nov
 
-3 failures of the recorder in 5 minutes, in the stage read: the dollars shown are too low by those calls.
+3 failures of the recorder in 5 minutes, in the stage read: what they touched may be missing from the numbers shown.
 Since 12:01 UTC, Sat 21 Nov
 
 What to do: https://example.org/AnthropicRecordErrors.md
@@ -316,7 +316,7 @@ class TestTheFull:
                     ERRORS
                     | {
                         "description": f"{count} failures of the recorder in 5 minutes, in the stage {stage}: "
-                        "the dollars shown are too low by those calls."
+                        "what they touched may be missing from the numbers shown."
                     },
                     starts,
                 )
