@@ -47,6 +47,7 @@ asyncio.run(tasks())
 """
 
 
+@pytest.mark.stack
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="no SIGKILL on this system")
 def test_a_killed_process_loses_a_second_of_the_days_spend_at_most(tmp_path):
     least = most = 0
