@@ -25,7 +25,8 @@ sys.path.insert(0, str(Path(__file__).parent / "detection"))
 
 import incidents  # from the folder above
 
-RULES = Path(__file__).resolve().parent.parent / "prometheus" / "rules"
+BUNDLE = Path(__file__).resolve().parent.parent
+RULES, ROUTING = BUNDLE / "prometheus" / "rules", BUNDLE / "alertmanager" / "alertmanager.yml"
 FILES = ("cost", "tokens", "cache", "errors", "latency")
 WARM, END = 2700.0, 420.0
 NO_BUDGETS = {"tokens_per_day", "cost_usd_per_day", "cost_usd_per_month"}
@@ -40,6 +41,24 @@ class Both(NamedTuple):
 
     played: guard_incidents.Played
     fired: dict[str, float]
+
+
+def severities() -> dict[str, str]:
+    """Of the alerts of the files that are played."""
+    groups = [one for name in FILES for one in yaml.safe_load((RULES / f"{name}.yml").read_text("utf-8"))["groups"]]
+    return {rule["alert"]: rule["labels"]["severity"] for one in groups for rule in one["rules"] if "alert" in rule}
+
+
+def sent(fired: dict[str, float]) -> dict[str, float]:
+    """When Alertmanager sends the first notification of each alert, at the earliest: it gathers before, as shipped."""
+    route = yaml.safe_load(ROUTING.read_text("utf-8"))["route"]
+    waits = {
+        matcher: one.get("group_wait", route["group_wait"]) for one in route["routes"] for matcher in one["matchers"]
+    }
+    return {
+        name: at + float(waits.get(f'severity="{severities()[name]}"', route["group_wait"]).removesuffix("s"))
+        for name, at in fired.items()
+    }
 
 
 class Scraped:

@@ -12,7 +12,13 @@ TELLING = [one for one in incidents.INCIDENTS if not guard_incidents.METER & set
 
 @pytest.mark.stack
 @pytest.mark.parametrize("incident", TELLING, ids=lambda incident: incident.name)
-def test_both_tell_the_same_alerts_and_the_guard_is_first(incident):
+def test_both_tell_the_same_alerts_and_the_guard_tells_first(incident):
     played, fired = guard_agreement.play(incident, every=10)  # half the evaluations of `bench/guard_agreement.py`
     assert played.told == fired.keys() - guard_agreement.RULES_ALONE
-    assert played.told_at < min(fired.values())
+    assert played.told_at < min(guard_agreement.sent(fired).values())
+
+
+def test_a_warning_is_sent_later_than_it_fires_and_a_critical_alert_at_once():
+    fired = {"AnthropicCostSpike": 10.0, "AnthropicCostRateHigh": 10.0, "AnthropicLatencyHigh": 10.0}
+    sent = {"AnthropicCostSpike": 15.0, "AnthropicCostRateHigh": 10.0, "AnthropicLatencyHigh": 15.0}
+    assert guard_agreement.sent(fired) == sent
