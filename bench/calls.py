@@ -12,7 +12,7 @@ import sys
 
 import httpx2
 from anthropic import Anthropic, Middleware
-from measure import paired, table
+from measure import interleaved, paired, table
 from prometheus_client import CollectorRegistry
 from record import by_hand
 
@@ -73,6 +73,14 @@ def answer(request):
     return httpx2.Response(200, headers={**HEADERS, "content-type": "application/json"}, content=JSON)
 
 
+class Kept(Middleware):
+    """Keeps what passes last."""
+
+    def handle(self, request, call_next):
+        self.passed = request, call_next(request)
+        return self.passed[1]
+
+
 class Nothing(Middleware):
     def handle(self, request, call_next):
         return call_next(request)
@@ -126,6 +134,14 @@ def variants(run):
     return found
 
 
+def alone():
+    """The recorder's middleware on one request and its response, without the SDK around it."""
+    kept, middleware = Kept(), Recorder(registry=None).middleware()
+    create(client(kept))
+    request, response = kept.passed
+    return lambda: middleware.handle(request, lambda _: response)
+
+
 def create(one):
     one.messages.create(**ASKED)
 
@@ -140,6 +156,8 @@ def main():
     with attribution(feature="chat", user="acme"):
         found = paired(variants(create), 40, rounds, "plain client")
         table("µs added to messages.create (bar: 30, of which 12 to 15 are the SDK's own hook)", found, "recorder")
+        again = interleaved({"recorder, its middleware alone again and again": alone()}, 1000, rounds)
+        table("µs of it that are left where the processor's caches hold all of it", again, *again)
         streams = paired(variants(stream), 5, rounds, "plain client")
         each = {name: (value - found[name]) / EVENTS for name, value in streams.items()}
         table(f"µs added to each of {EVENTS} stream events beyond what a call adds (bar: 0.5)", each, "recorder")
