@@ -186,7 +186,7 @@ def history(played: list[Play], recorder: Recorder, folder: Path) -> None:
 
 
 def paces(played: list[Play], recorder: Recorder, now: float) -> dict[str, float]:
-    """What a minute of ordinary traffic costs and holds, by series."""
+    """What a minute of ordinary traffic costs and holds, and how many requests five have, by series."""
     found: dict[str, float] = collections.defaultdict(float)
     for play, kind in ((one, kind) for one in played for kind in one.incident.ordinary):
         call = Call(kind.model, inferences=(incidents.Inference(kind.model, kind.tokens),), started_at=now)
@@ -200,6 +200,7 @@ def paces(played: list[Play], recorder: Recorder, now: float) -> dict[str, float
         for name, amount in amounts.items():
             for level, where in (("feature", labels), ("feature_model", f'{labels},model="{kind.model}"')):
                 found[f"{level}:{name}_per_minute:rate5m{{{where}}}"] += amount * kind.per_minute
+        found[f"feature:anthropic_requests:increase5m{{{labels}}}"] += 5 * kind.per_minute
     return found
 
 
