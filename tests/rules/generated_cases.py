@@ -40,6 +40,11 @@ def cases(file: str) -> list[tuple[str, dict[str, Any]]]:
         (f"increases over {window} are exact", increase_case([rule for rule in increases if rule.window == window]))
         for window in sorted({rule.window for rule in increases})
     ]
+    carried = [rule for rule in increases if rule.carried_over]
+    found += [
+        (f"increases over {window} begin with it", inside_case([rule for rule in carried if rule.window == window]))
+        for window in sorted({rule.window for rule in carried})
+    ]
     if file == "meter":
         found.append(("each default that is missing is named, whatever its overrides", missing_case()))
     resolved = [rule for rule in rules if isinstance(rule, GENERATOR.Resolved)]
@@ -59,6 +64,30 @@ def increase_case(rules: list[Any]) -> dict[str, Any]:
         "input_series": [{"series": name, "values": values} for name, values in series.items()],
         "promql_expr_test": [
             {"eval_time": asked, "expr": f"round({rule.record}, 1e-6)", "exp_samples": grown(rule)} for rule in rules
+        ],
+    }
+
+
+def inside_case(rules: list[Any]) -> dict[str, Any]:
+    """Counters that are scraped five times in a window; one restarts in the first half of it."""
+    window = GENERATOR.SECONDS[rules[0].window]
+    values = {"steady": "0+1x120", "reset": "0+10x100 7x20"}
+    series = {labelled(rule, rule_name(rule, "now"), who): value for rule in rules for who, value in values.items()}
+    expected = {"steady": 5, "reset": 7}
+    return {
+        "interval": f"{window / 5:g}s",
+        "evaluation_interval": f"{window}s",
+        "input_series": [{"series": name, "values": value} for name, value in series.items()],
+        "promql_expr_test": [
+            {
+                "eval_time": f"{window * ASKED_AT_STEP}s",
+                "expr": f"round({rule.record}, 1e-6)",
+                "exp_samples": [
+                    {"labels": "{" + text(dict(zip(rule.by, (who, "m", "z"), strict=False))) + "}", "value": value}
+                    for who, value in expected.items()
+                ],
+            }
+            for rule in rules
         ],
     }
 
