@@ -3,6 +3,7 @@
     python tests/rules/mutants.py                       all mutants of all files; continues where it stopped
     python tests/rules/mutants.py cost cache --jobs 2   those of two files
     python tests/rules/mutants.py --rule CostSpike      those of the rules whose name contains a word
+    python tests/rules/mutants.py --effort 5000         without the tests that take longest, to see sooner what may be missed
     python tests/rules/mutants.py --list                what would be changed
 
 Operators, windows, numbers, matchers, label lists, aggregations, `for` and `keep_firing_for` are changed. A mutant that
@@ -17,6 +18,7 @@ import copy
 import fnmatch
 import functools
 import hashlib
+import math
 import os
 import random
 import re
@@ -173,14 +175,15 @@ def other_matchers(token: str) -> Iterator[str]:
 class Bench:
     """Runs the tests of one rules file against its mutants, those that take least and noticed most first."""
 
-    def __init__(self, promtool: Path, file: str, memory: Memory, root: Path) -> None:
+    def __init__(self, promtool: Path, file: str, memory: Memory, root: Path, effort: float) -> None:
         self.promtool = promtool
         self.root = root
         self.file = file
         self.memory = memory
         self.noticed: dict[int, list[Case]] = {}
         self.parts: dict[str, set[str]] = {}
-        self.cases = sorted(map(without_annotations, promtool_tests.cases(file)), key=self.effort)
+        cases = sorted(map(without_annotations, promtool_tests.cases(file)), key=self.effort)
+        self.cases = [case for case in cases if self.effort(case) <= effort]
         self.folders = threading.local()
 
     def failing(self) -> list[str]:
@@ -379,10 +382,11 @@ def sample(file: str, count: int, seed: int) -> list[Mutant]:
 
 
 def judged(
-    promtool: Path, mutants: list[Mutant], jobs: int, memory: Memory, *, check: bool = True
+    promtool: Path, mutants: list[Mutant], jobs: int, memory: Memory, *, check: bool = True, effort: float = math.inf
 ) -> Iterator[Verdict]:
     with tempfile.TemporaryDirectory(prefix="mutants-") as root, ThreadPoolExecutor(jobs) as pool:
-        benches = {file: Bench(promtool, file, memory, Path(root)) for file in {mutant.file for mutant in mutants}}
+        files = {mutant.file for mutant in mutants}
+        benches = {file: Bench(promtool, file, memory, Path(root), effort) for file in files}
         if check and (failing := [name for bench in benches.values() for name in bench.failing()]):
             raise SystemExit(f"these tests fail without any change: {', '.join(failing)}")
         yield from pool.map(lambda mutant: benches[mutant.file].judge(mutant), mutants)
@@ -393,6 +397,7 @@ def main() -> int:
     parser.add_argument("files", nargs="*", metavar="FILE", help=f"of {', '.join(FILES)}; all, where none is said")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 2)
     parser.add_argument("--rule", default="", help="only rules whose name contains this")
+    parser.add_argument("--effort", type=float, default=math.inf, help="how many expressions a test may evaluate")
     parser.add_argument("--list", action="store_true", help="print the mutants and run nothing")
     options = parser.parse_args()
     wanted = [mutant for mutant in all_mutants(options.files or FILES) if options.rule in mutant.rule]
@@ -401,7 +406,7 @@ def main() -> int:
     if options.list:
         say("\n".join(map(str, wanted)))
         return 0
-    return report(wanted, len(listed), options.jobs)
+    return report(wanted, len(listed), options.jobs, options.effort)
 
 
 def say(line: str) -> None:
@@ -409,14 +414,14 @@ def say(line: str) -> None:
     sys.stdout.flush()
 
 
-def report(wanted: list[Mutant], listed: int, jobs: int) -> int:
+def report(wanted: list[Mutant], listed: int, jobs: int, effort: float) -> int:
     from anthropic_exporter import toolchain  # noqa: PLC0415 -- only the command looks for tools
 
     os.environ.update(GOMAXPROCS="1", GOGC="400")  # a process of seconds need not tidy up
     KEPT.mkdir(exist_ok=True)
     caught = missed = invalid = 0
     promtool = toolchain.provide(["promtool"])["promtool"]
-    for verdict in judged(promtool, wanted, jobs, Memory(KEPT / "outcomes")):
+    for verdict in judged(promtool, wanted, jobs, Memory(KEPT / "outcomes"), effort=effort):
         caught += bool(verdict.caught_by)
         invalid += not verdict.valid
         if verdict.valid and not verdict.caught_by:
