@@ -3,7 +3,7 @@
     python tests/rules/mutants.py                       all mutants of all files; continues where it stopped
     python tests/rules/mutants.py cost cache --jobs 2   those of two files
     python tests/rules/mutants.py --rule CostSpike      those of the rules whose name contains a word
-    python tests/rules/mutants.py --effort 5000         without the tests that take longest, to see sooner what may be missed
+    python tests/rules/mutants.py --effort 5000         without the tests that take longest
     python tests/rules/mutants.py --list                what would be changed
 
 Operators, windows, numbers, matchers, label lists, aggregations, `for` and `keep_firing_for` are changed. A mutant that
@@ -212,7 +212,7 @@ class Bench:
 
     def effort(self, case: Case) -> float:
         """A guess at how long a test takes: how many expressions it evaluates."""
-        return evaluations(case) * len(self.needed(case))
+        return evaluations(case) * sum(name_of(rule) in self.needed(case) for rule in rules_of(case))
 
     def needed(self, case: Case) -> set[str]:
         """Names of the rules that what a test asks for is made of."""
@@ -273,12 +273,16 @@ def without_annotations(case: Case) -> Case:
 # --- what a test has to evaluate
 
 
+def rules_of(case: Case) -> list[Yaml]:
+    return [rule for file in case.rules for rule in promtool_tests.rules_of(promtool_tests.load(file))]
+
+
 def needed(case: Case) -> set[str]:
     """Names of the alerts and series that a test asks for, and of all that they are made of.
 
     Thresholds are evaluated all: a change that takes them for each other has to find some.
     """
-    rules = [rule for file in case.rules for rule in promtool_tests.rules_of(promtool_tests.load(file))]
+    rules = rules_of(case)
     asked = [item["alertname"] for item in case.test.get("alert_rule_test", [])]
     asked += [item["expr"] for item in case.test.get("promql_expr_test", [])]
     patterns = NAME_PATTERN.findall(" ".join(asked))
