@@ -13,7 +13,7 @@ from anthropic_exporter.errors import ConfigurationError
 
 APT_GET = """#!/bin/sh
 echo "$*" >> {log}
-case "$*" in *" download "*) touch tools.deb;; *" update") exit 100;; esac
+case "$*" in *" download "*) for package; do :; done; touch "$package.deb";; *" update") exit 100;; esac
 """
 DPKG = """#!/bin/sh
 mkdir -p "$3/usr/bin"
@@ -133,6 +133,31 @@ chmod +x "$3"/usr/bin/* "$3"/usr/lib/chromium/chromium
     assert any(folder.endswith("pulseaudio") for folder in libraries.split(":"))
     assert '<dir prefix="relative">share/fonts</dir>' in Path(fonts).read_text()
     assert (Path(fonts).parent / "share/fonts").is_dir()
+
+
+def test_promtool_may_have_a_package_of_its_own(debian, machine, tmp_path):
+    executable(
+        machine / "dpkg",
+        """#!/bin/sh
+name="$(basename "$2" .deb)"
+mkdir -p "$3/usr/bin"
+printf '#!/bin/sh\\necho version 3.5.3\\n' > "$3/usr/bin/$name"; chmod +x "$3/usr/bin/$name"
+""",
+    )
+    found = toolchain.provide(["prometheus", "promtool"])
+    assert found == {name: tmp_path / "home/bin" / name for name in ("prometheus", "promtool")}
+    assert [line.split()[-1] for line in debian.read_text().splitlines() if " download " in line] == [
+        "prometheus",
+        "promtool",
+    ]
+
+
+def test_promtool_may_be_in_the_package_of_the_server(debian, tmp_path):
+    executable(
+        tmp_path / "path/apt-get",
+        APT_GET.format(log=debian).replace('touch "$package.deb"', '[ "$package" = promtool ] || touch "$package.deb"'),
+    )
+    assert toolchain.provide(["promtool"]) == {"promtool": tmp_path / "home/bin/promtool"}
 
 
 def test_unpacked_tools_are_not_fetched_again(debian):

@@ -23,13 +23,13 @@ if TYPE_CHECKING:
 
 
 class Tool(NamedTuple):
-    """One executable: the names it goes by, the packages that hold it, the oldest version that runs the bundle.
+    """One executable: the names it goes by, the packages that may hold it, the oldest version that runs the bundle.
 
     `program` is where the package has it, where that is not `usr/bin` and one of the names.
     """
 
     aliases: tuple[str, ...]
-    package: str
+    packages: tuple[str, ...]
     formula: str
     oldest: tuple[int, int] | None = None
     program: str = ""
@@ -39,16 +39,17 @@ _ALERTMANAGER = ("alertmanager", "prometheus-alertmanager")  # the second is Deb
 
 #: keep_firing_for came with Prometheus 2.42, routing_key_file with Alertmanager 0.25 (changelogs, read 2026-11-21).
 TOOLS = {
-    "prometheus": Tool(("prometheus",), "prometheus", "prometheus", (2, 42)),
-    "promtool": Tool(("promtool",), "prometheus", "prometheus", (2, 42)),
-    "alertmanager": Tool(_ALERTMANAGER, "prometheus-alertmanager", "alertmanager", (0, 25)),
-    "amtool": Tool(("amtool",), "prometheus-alertmanager", "alertmanager", (0, 25)),
-    "redis-server": Tool(("redis-server",), "redis-server", "redis"),
+    "prometheus": Tool(("prometheus",), ("prometheus",), "prometheus", (2, 42)),
+    # Debian has it in a package of its own since 13, in the server's before that.
+    "promtool": Tool(("promtool",), ("promtool", "prometheus"), "prometheus", (2, 42)),
+    "alertmanager": Tool(_ALERTMANAGER, ("prometheus-alertmanager",), "alertmanager", (0, 25)),
+    "amtool": Tool(("amtool",), ("prometheus-alertmanager",), "alertmanager", (0, 25)),
+    "redis-server": Tool(("redis-server",), ("redis-server",), "redis"),
     # The driver depends on its browser, whose own launcher knows no other place than /usr.
-    "chromedriver": Tool(("chromedriver",), "chromium-driver", "chromedriver"),
+    "chromedriver": Tool(("chromedriver",), ("chromium-driver",), "chromedriver"),
     "chromium": Tool(
         ("chromium", "chromium-browser", "google-chrome"),
-        "chromium-driver",
+        ("chromium-driver",),
         "chromium",
         program="usr/lib/chromium/chromium",
     ),
@@ -131,17 +132,20 @@ def _output(command: Sequence[str]) -> str:
 def _unpack(names: Sequence[str]) -> None:
     if not aptget.available():
         return
+    tried: set[str] = set()
     with aptget.exclusive(home()):
-        for package in dict.fromkeys(TOOLS[name].package for name in names if find(name) is None):
-            _unpack_package(package)
-    _recent_enough.cache_clear()
+        for name, package in ((tool, package) for tool in names for package in TOOLS[tool].packages):
+            if package not in tried and find(name) is None:
+                tried.add(package)
+                _unpack_package(package)
+                _recent_enough.cache_clear()
 
 
 def _unpack_package(package: str) -> None:
     tree = aptget.unpack(package, home())
     if tree is None:
         return
-    for tool in (tool for tool in TOOLS.values() if tool.package == package):
+    for tool in (tool for tool in TOOLS.values() if package in tool.packages):
         places = [tool.program] if tool.program else [f"usr/bin/{name}" for name in tool.aliases]
         program = next((tree / place for place in places if (tree / place).exists()), None)
         if program is not None:
@@ -151,8 +155,9 @@ def _unpack_package(package: str) -> None:
 def _advice(absent: Sequence[str]) -> str:
     wanted = ", ".join(name + _floor(TOOLS[name].oldest) for name in absent)
     formulas = " ".join(dict.fromkeys(TOOLS[name].formula for name in absent))
-    packages = " ".join(dict.fromkeys(TOOLS[name].package for name in absent))
-    return f"{wanted} not found: put it on PATH, or run `brew install {formulas}` or `apt-get install {packages}`"
+    packages = " ".join(dict.fromkeys(TOOLS[name].packages[-1] for name in absent))
+    advice = f"{wanted} not found: put it on PATH, or run `brew install {formulas}` or `apt-get install {packages}`"
+    return advice + (" (and promtool, from Debian 13 on)" if "promtool" in absent else "")
 
 
 def _floor(oldest: tuple[int, int] | None) -> str:
