@@ -150,6 +150,42 @@ class Incident:
         return recording(name, expression) + f"  labels: {{alertname: {self.alert}}}\n"
 
 
+@dataclass(frozen=True)
+class BeyondChance:
+    """Which share of the requests of a pace did not come by chance, or that share of the `pace`.
+
+    A quarter of the guard is left out of the requests above the usual number, in the window that the pace is of.
+    """
+
+    record: str
+    requests: tuple[str, str]
+    pace: str = ""
+
+    def rule(self) -> str:
+        """A recording rule."""
+        fast, slow = (self.share(*window) for window in zip(self.requests, ("0.1 * ", ""), strict=True))
+        share = f"{fast}\nor on (feature)\n{slow}"
+        return recording(self.record, f"{self.pace} * on (feature) (\n{indent(share, '  ')}\n)" if self.pace else share)
+
+    @staticmethod
+    def share(requests: str, window: str) -> str:
+        """At most 1; only where there were as many requests as the guard wants."""
+        usual = f"{window}last_over_time(feature:anthropic_requests:baseline1h[5m])"
+        return (
+            "clamp_max(\n"
+            "  (\n"
+            f"    {requests} - on () group_left () 0.25 * {guard('spike_min_requests')}\n"
+            f"      > on (feature) {usual}\n"
+            f"    or on (feature) {usual}\n"
+            f"    or on (feature) {requests}\n"
+            f"  ) / on (feature) {requests},\n"
+            "  1\n"
+            ")\n"
+            f"and on (feature) {requests}\n"
+            f"  >= on () group_left () {guard('spike_min_requests')}"
+        )
+
+
 def condition_of(alert: str) -> str:
     """The expression of an alert, as it stands in its file."""
     documents = [yaml.safe_load(path.read_text(encoding="utf-8")) for path in sorted(RULES.glob("*.yml"))]
@@ -252,7 +288,7 @@ MISS_SEEN = seen_above_usual(
 )
 MISS_GROWTH = f"feature_model:anthropic_cache_miss_cost_usd:increase5s - on (feature, model) {MISS_PACE}:usual / 12"
 
-Rule = Increase | Resolved | Budget | MissingDefaults | Usual | Incident
+Rule = Increase | Resolved | Budget | MissingDefaults | Usual | Incident | BeyondChance
 BLOCKS: dict[str, tuple[Rule, ...]] = {
     "cost": (
         *per_minute("feature_model", "cost_usd", "anthropic_cost_usd", PAIR, INTERACTIVE),
@@ -261,6 +297,13 @@ BLOCKS: dict[str, tuple[Rule, ...]] = {
         Resolved("cost_spike_ratio", FEATURE, COST),
         Resolved("request_cost_usd", PAIR, "anthropic_request_cost_usd_max"),
         Resolved("request_output_tokens", PAIR, "anthropic_request_output_tokens_max"),
+    ),
+    "cost-chance": (
+        BeyondChance(
+            "feature:anthropic_cost_usd_per_minute:beyond_chance",
+            tuple(f"sum by (feature) (feature_model:anthropic_requests:increase{window})" for window in ("30s", "5m")),
+            "feature:anthropic_cost_usd_per_minute:without_largest",
+        ),
     ),
     "cost-incidents": (
         Increase(
@@ -318,6 +361,12 @@ BLOCKS: dict[str, tuple[Rule, ...]] = {
         *counted("feature:anthropic_requests", "anthropic_requests", FEATURE),
         Increase("feature:anthropic_answers:increase30s", "anthropic_request_output_tokens_count", FEATURE, "30s"),
         Resolved("token_spike_ratio", FEATURE, TOKENS),
+    ),
+    "tokens-chance": (
+        BeyondChance(
+            "feature:anthropic_requests_beyond_chance:ratio",
+            ("feature:anthropic_requests:increase30s", "feature:anthropic_requests:increase5m"),
+        ),
     ),
     "cache": (
         *counted("feature_model_result:anthropic_cache_requests", "anthropic_cache_requests", (*PAIR, "result")),
