@@ -5,10 +5,10 @@ VERSION := $(shell $(PYTHON) -c 'import sys; print("3.10" if sys.version_info < 
 CONSTRAINTS := constraints/python$(VERSION).txt
 .DEFAULT_GOAL := help
 
-.PHONY: help setup tools browser test test-fast coverage test-lowest matrix lint format types check generate drift mutants bench demo lock clean
+.PHONY: help setup tools browser test test-fast coverage test-lowest test-newest matrix lint format types check generate drift mutants bench demo lock clean
 
 help: ## list the commands
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: .venv/ready ## make .venv with everything that development needs, in the pinned versions
 
@@ -39,6 +39,10 @@ coverage: setup tools browser ## all tests, and the lines and branches that none
 
 test-lowest: ## what goes through the SDK, on the oldest Python here, with the lowest versions that are let in
 	@$(PYTHON) scripts/matrix.py --lowest
+
+test-newest: setup ## the rules, the routing and the running parts on the newest Prometheus and Alertmanager (Debian only)
+	@$(BIN)/python scripts/newest_tools.py .tools-newest
+	PATH="$(CURDIR)/.tools-newest/bin:$$PATH" $(BIN)/python -m pytest -n auto --dist loadfile tests/rules tests/alertmanager tests/stack $(ARGS)
 
 matrix: ## what goes through the SDK, on each Python from 3.10 to 3.13 that is here, with four versions of the SDK
 	@$(PYTHON) scripts/matrix.py $(ARGS)
@@ -75,4 +79,4 @@ lock: setup ## write the pinned versions of this Python again from what is insta
 	$(BIN)/python -m pip freeze --exclude-editable | grep -v '^setuptools=' > $(CONSTRAINTS)
 
 clean: ## remove what setup and tools made
-	rm -rf .venv .venv-matrix .tools .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage
+	rm -rf .venv .venv-matrix .tools .tools-newest .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage
