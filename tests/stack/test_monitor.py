@@ -1,7 +1,7 @@
 """The monitor of the monitor: each part of it killed, broken or slowed down for real, and who tells of it.
 
-One Prometheus and one Alertmanager on the shipped rules and routing; only the heartbeat beats ten times as fast. That
-requests hang for 15 minutes while nothing is recorded, AnthropicMeterStopped's second half, is left to promtool.
+One Prometheus and one Alertmanager on the shipped rules and routing; only the heartbeat beats ten times as fast.
+AnthropicMeterStopped's second half, requests that hang for 15 minutes, is in test_meter_stopped.py.
 """
 
 from __future__ import annotations
