@@ -99,6 +99,14 @@ def test_prometheus_keeps_a_month_and_reloads():
     assert "--web.enable-lifecycle" in command
 
 
+def test_prometheus_looks_for_an_edit_every_2_seconds():
+    """What follows is shown on a Prometheus that does so, in tests/stack/test_edits_of_thresholds.py."""
+    assert {"--enable-feature=auto-reload-config", "--config.auto-reload-interval=2s"} <= set(
+        SERVICES["prometheus"]["command"]
+    )
+    assert re.search(r":v(\d+)\.", SERVICES["prometheus"]["image"])[1] == "3"
+
+
 def test_prometheus_scrapes_every_service_that_has_metrics_and_the_demo_by_name():
     jobs = {
         job["job_name"]: job
