@@ -38,6 +38,15 @@ def read(name):
     return yaml.safe_load((SHIPPED / name).read_text())
 
 
+def seconds(duration):
+    return int(duration.removesuffix("s"))
+
+
+def rule(name):
+    groups = yaml.safe_load((ROOT / "prometheus/rules/meter.yml").read_text())["groups"]
+    return next(one for group in groups for one in group["rules"] if one.get("alert") == name)
+
+
 @pytest.mark.parametrize("name", CONFIGS)
 def test_amtool_accepts_the_file_and_its_templates(amtool, name):
     done = run(amtool, "check-config", str(SHIPPED / name))
@@ -127,6 +136,19 @@ def test_a_page_is_grouped_by_feature_or_process_and_waits_at_most_five_seconds(
     assert route["group_wait"] == "5s"
     critical = next(each for each in route["routes"] if each["matchers"] == ['severity="critical"'])
     assert critical["group_wait"] == "0s"
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_what_cannot_be_delivered_waits_until_a_dead_exporter_would_have_muted_it(name):
+    critical = next(each for each in read(name)["route"]["routes"] if each["matchers"] == ['severity="critical"'])
+    (later,) = critical["routes"]
+    assert later["matchers"] == ['alertname="AnthropicAlertsNotDelivered"']
+    assert later["group_by"] == ["alertname", "integration", "alertmanager"]  # none waits less because another did
+    # A delivery fails after the group's interval; a dead target is missed at the next scrape, and that evaluated.
+    fails = seconds(critical["group_interval"]) + seconds(later["group_wait"])
+    timing = yaml.safe_load((ROOT / "prometheus/prometheus.yml").read_text())["global"]
+    missed = seconds(timing["scrape_interval"]) + seconds(timing["evaluation_interval"])
+    assert fails > missed + seconds(rule("AnthropicExporterDown")["for"])
 
 
 @pytest.mark.parametrize("name", CONFIGS)
