@@ -57,7 +57,7 @@ class State:
             found = json.loads(path.read_text(encoding="utf-8"))
         except FileNotFoundError:
             return {}
-        except (OSError, ValueError):
+        except (OSError, ValueError, RecursionError):
             found = None
         if isinstance(found, dict):
             return found
@@ -67,11 +67,18 @@ class State:
     def damaged(self, name: str) -> None:
         """Put a file aside that cannot be used."""
         path = self._folder / f"{name}.json"
-        _log.warning("%s is damaged and starts from nothing; it was kept as %s.damaged", path, path.name)
-        path.replace(path.with_name(f"{path.name}.damaged"))
+        try:
+            path.replace(path.with_name(f"{path.name}.damaged"))
+        except OSError as error:
+            _log.warning("%s is damaged and starts from nothing; it cannot be put aside: %s", path, error.strerror)
+        else:
+            _log.warning("%s is damaged and starts from nothing; it was kept as %s.damaged", path, path.name)
 
     def write(self, name: str, value: dict[str, Any]) -> None:
         """Replace the file at once: a reader, or a process killed meanwhile, has the old one or the new one.
+
+        Nothing waits for the disk, which can take longer than the Guard may: a power cut can leave an empty file where
+        the file system does not flush at a renaming. That is read as a damaged one.
 
         Raises:
             OSError: the disk does not take it.
