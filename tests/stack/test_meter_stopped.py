@@ -22,7 +22,7 @@ from anthropic_exporter.simulator import fake_api
 pytestmark = pytest.mark.stack
 
 HERE = Path(__file__).resolve().parent
-PATIENCE_SECONDS = 60.0
+PATIENCE_SECONDS = 90.0
 PAST_SECONDS, STEP_SECONDS = 17 * 60, 15
 #: What the rule reads, with its labels and its value.
 SHOWN = r"^(anthropic_inflight_requests|anthropic_exporter_last_record_timestamp_seconds)(?:\{(.*)\})? (\S+)$"
