@@ -25,3 +25,8 @@ def promtool() -> Path:
 @pytest.fixture(scope="session")
 def amtool() -> Path:
     return provided("amtool")
+
+
+@pytest.fixture(scope="session")
+def prometheus() -> Path:
+    return provided("prometheus")

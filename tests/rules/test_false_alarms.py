@@ -10,8 +10,6 @@ import promtool_tests
 import pytest
 import yaml
 
-from conftest import provided
-
 ROOT = Path(__file__).resolve().parent.parent.parent
 sys.path.insert(0, str(ROOT / "bench" / "false_alarms"))
 
@@ -146,10 +144,10 @@ def written(values, steps):
 
 
 @pytest.mark.stack
-def test_the_replay_tells_what_promtool_tells(promtool, tmp_path):
+def test_the_replay_tells_what_promtool_tells(promtool, prometheus, tmp_path):
     told = by_promtool(promtool, tmp_path / "promtool")
     (tmp_path / "prometheus").mkdir()
-    with replay.Prometheus(provided("prometheus"), tmp_path / "prometheus") as prometheus:
-        replayed = by_replay(prometheus)
+    with replay.Prometheus(prometheus, tmp_path / "prometheus") as running:
+        replayed = by_replay(running)
     assert set(told) == {"AnthropicCostRateHigh", "AnthropicCostSpike", "AnthropicErrorRateHigh"}
     assert {name: (at - at % STEP, count) for name, (at, count) in replayed.items()} == told
