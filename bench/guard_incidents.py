@@ -164,19 +164,21 @@ class World:
         return False
 
     def latency(self, now: float) -> bool:
-        for calls in self.last(now, 300).values():
-            counts = [0.0] * (len(DURATION.buckets) + 1)
-            for call in calls:
-                counts[bisect_left(DURATION.buckets, call.duration_seconds or 0.0)] += 1
-            if len(calls) >= 20 and quantile(0.95, counts, DURATION.buckets) > 5:
-                return True
+        for window, rank, least in ((300, 0.95, 20), (30, 0.7, 10)):
+            for calls in self.last(now, window).values():
+                counts = [0.0] * (len(DURATION.buckets) + 1)
+                for call in calls:
+                    counts[bisect_left(DURATION.buckets, call.duration_seconds or 0.0)] += 1
+                if len(calls) >= least and quantile(rank, counts, DURATION.buckets) > 5:
+                    return True
         return False
 
     def refused(self, now: float, outcome: str) -> bool:
         fast, slow = self.last(now, 30), self.last(now, 300)
         for model in slow:
             calls = fast[model] if len(fast.get(model, ())) >= 20 else slow[model]
-            if len(calls) >= 20 and sum(call.outcome == outcome for call in calls) / len(calls) > 0.1:
+            refused = sum(call.outcome == outcome for call in calls)
+            if len(calls) >= 20 and refused >= 5 and refused / len(calls) > 0.1:
                 return True
         return False
 

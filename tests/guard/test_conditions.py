@@ -101,11 +101,23 @@ def test_misses_are_told_from_the_twentieth_request_on(guard, recorder, call):
     assert ("AnthropicCacheMissRateHigh", "chat", "claude-opus-5-5") in names(guard)
 
 
-def test_dollars_lost_to_misses_are_told_with_the_call(guard, recorder, call):
-    misses(recorder, call, 5)
-    assert names(guard) == []
-    misses(recorder, call, 3)
-    assert ("AnthropicCacheMissWaste", "chat", "claude-opus-5-5") in names(guard)
+WASTE = ("AnthropicCacheMissWaste", "chat", "claude-opus-5-5")
+
+
+def test_dollars_lost_to_misses_are_told_with_the_tenth_where_most_requests_miss(guard, recorder, call):
+    hits(recorder, call, 9)
+    misses(recorder, call, 9)
+    assert WASTE not in names(guard)
+    misses(recorder, call, 1)
+    assert WASTE in names(guard)
+
+
+def test_misses_that_are_half_of_the_requests_are_no_waste_at_a_pace_of_30_s(guard, recorder, call):
+    """Ten misses are 1.84 dollars a minute over 30 s, and 0.18 over 5 minutes."""
+    hits(recorder, call, 10)
+    misses(recorder, call, 10)
+    guard.tick()
+    assert WASTE not in names(guard)
 
 
 def test_requests_that_stop_asking_for_the_cache_are_told_by_the_share(guard, recorder, call, live):
@@ -118,14 +130,73 @@ def test_requests_that_stop_asking_for_the_cache_are_told_by_the_share(guard, re
     assert ("AnthropicCacheMissRateHigh", "chat", "claude-opus-5-5") in names(guard)
 
 
-def test_slow_requests_are_told_from_the_twentieth_on(guard, recorder, call):
-    for _ in range(19):
-        recorder.record(call(output=1, duration_seconds=9.0, time_to_first_token_seconds=4.0))
+def test_a_cold_cache_of_a_deploy_is_no_lost_one(guard, recorder, call, live):
+    """The share read falls from 0.95 to 0.58 over 30 s, which is more than half of it, and to 0.91 over 5 minutes."""
+
+    def warm(_):
+        recorder.record(call(cache_read=2_000, input=100, feature="chat", cache_asked=True))
+
+    live(4200, warm)
+    live(12, lambda _: recorder.record(call(input=2_100, feature="chat")))
+    live(18, warm)
+    assert "AnthropicCacheMissRateHigh" not in [name for name, *_ in names(guard)]
+
+
+def answered(recorder, call, count, seconds, first=None):
+    for _ in range(count):
+        recorder.record(call(output=1, duration_seconds=seconds, time_to_first_token_seconds=first))
+
+
+def test_slow_beginnings_are_told_from_the_twentieth_on(guard, recorder, call):
+    answered(recorder, call, 19, 4.5, first=4.0)
     guard.tick()
     assert names(guard) == []
-    recorder.record(call(output=1, duration_seconds=9.0, time_to_first_token_seconds=4.0))
+    answered(recorder, call, 1, 4.5, first=4.0)
     guard.tick()
-    assert [name for name, *_ in names(guard)] == ["AnthropicLatencyHigh", "AnthropicTimeToFirstTokenHigh"]
+    assert names(guard) == [("AnthropicTimeToFirstTokenHigh", "", "claude-opus-5-5")]
+
+
+LATENCY = ("AnthropicLatencyHigh", "", "claude-opus-5-5")
+
+
+@pytest.mark.parametrize(("quick", "slow", "told"), [(0, 9, False), (7, 3, False), (6, 4, True)])
+def test_three_requests_in_ten_of_30_s_are_told_from_the_tenth_on(guard, recorder, call, quick, slow, told):
+    answered(recorder, call, quick, 4.0)
+    answered(recorder, call, slow, 9.0)
+    guard.tick()
+    assert (names(guard) == [LATENCY]) is told
+
+
+def test_what_is_slow_is_said_with_its_share_and_over_which_time(guard, recorder, call):
+    answered(recorder, call, 10, 9.0)
+    guard.tick()
+    assert guard.alerts()[0].description == (
+        "Unattributed calls on claude-opus-5-5: three requests in ten take longer than 8.5 s; "
+        "the threshold is 5.0 s (over 30 s)."
+    )
+
+
+def test_slow_requests_are_over_two_minutes_after_they_left_the_30_seconds(guard, recorder, call, live):
+    answered(recorder, call, 10, 9.0)
+    live(1)
+    assert names(guard) == [LATENCY]
+    live(29 + 120)  # up to second 30 they are within the window
+    assert names(guard) == [LATENCY]
+    live(1)
+    assert names(guard) == []
+
+
+def test_one_request_in_twenty_is_told_from_the_twentieth_of_five_minutes_on(guard, recorder, call, live):
+    def every_20_seconds(second):
+        if second % 20 == 0:  # never ten within 30 s
+            answered(recorder, call, 1, 4.0)
+            answered(recorder, call, 1, 9.0)
+
+    live(180, every_20_seconds)
+    assert names(guard) == []
+    live(20, every_20_seconds)
+    assert names(guard) == [LATENCY]
+    assert "one request in 20 takes longer than 9.5 s" in guard.alerts()[0].description
 
 
 @pytest.mark.parametrize(
@@ -142,9 +213,17 @@ def test_slow_requests_are_told_from_the_twentieth_on(guard, recorder, call):
 )
 def test_failures_limits_and_overload_are_told_apart(guard, recorder, call, outcome, told):
     for number in range(20):
-        recorder.record(call(feature="chat", outcome=outcome if number < 3 else "success"))
+        recorder.record(call(feature="chat", outcome=outcome if number < 5 else "success"))
     guard.tick()
     assert names(guard) == ([told] if told else [])
+
+
+@pytest.mark.parametrize("outcome", ["api_error", "rate_limit_error", "overloaded_error"])
+def test_four_failures_are_bad_luck(guard, recorder, call, outcome):
+    for number in range(20):
+        recorder.record(call(feature="chat", outcome=outcome if number < 4 else "success"))
+    guard.tick()
+    assert names(guard) == []
 
 
 def test_a_request_that_hangs_is_told_while_it_hangs(guard, recorder, clock):

@@ -11,8 +11,9 @@ FIRING, RESOLVED = "firing", "resolved"
 class Condition(NamedTuple):
     """One kind of anomaly. `key` is what breakers name; the rest is what the rule of the same alert says.
 
-    `unit` shows value and threshold, as in `"{:.2f} USD a minute"`; `window` says over which time they are taken;
-    `resolve_seconds` is how long the condition must be over before its alert is, the rule's `keep_firing_for`.
+    `unit` shows value and threshold, as in `"{:.2f} USD a minute"`; `said` is what is said of the value shown so;
+    `window` says over which time they are taken; `resolve_seconds` is how long the condition must be over before its
+    alert is, the rule's `keep_firing_for`.
     """
 
     key: str
@@ -23,6 +24,7 @@ class Condition(NamedTuple):
     unit: str
     window: str
     resolve_seconds: float = 120.0
+    said: str = "{}"
 
 
 class Measure(NamedTuple):
@@ -208,8 +210,8 @@ def describe(measure: Measure) -> str:
 
 def against(measure: Measure) -> str:
     """How much was measured, and how much is allowed."""
-    unit = measure.condition.unit
-    return f"{unit.format(measure.value)}; the threshold is {unit.format(measure.threshold)}"
+    unit, said = measure.condition.unit, measure.condition.said
+    return f"{said.format(unit.format(measure.value))}; the threshold is {unit.format(measure.threshold)}"
 
 
 def who(measure: Measure) -> str:

@@ -5,6 +5,7 @@ Every function is pure: windows and thresholds in, measurements out. No measurem
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import accumulate
 
@@ -12,7 +13,7 @@ from anthropic_exporter import families as f
 from anthropic_exporter.guard import windows as w
 from anthropic_exporter.guard.alerts import Condition, Measure
 from anthropic_exporter.guard.limits import Limits
-from anthropic_exporter.guard.windows import FAST_SECONDS, REQUEST_SECONDS, SLOW_SECONDS, Place
+from anthropic_exporter.guard.windows import FAST_SECONDS, REQUEST_SECONDS, SLOW_SECONDS, Place, Spread
 from anthropic_exporter.inflight import Started, by_place
 
 _USD_A_MINUTE = "{:.2f} USD a minute"
@@ -43,6 +44,9 @@ TOKEN_SPIKE = Condition(
     "{:.0f} tokens a minute",
     "over 30 s, or 5 minutes where there are few requests",
 )
+LONG_ANSWERS = TOKEN_SPIKE._replace(
+    unit="{:.0f} tokens", said="one answer in five has more than {}", window="over 30 s"
+)
 REQUEST_COST = Condition(
     "request_cost",
     "AnthropicRequestUnusuallyExpensive",
@@ -60,18 +64,20 @@ CACHE_MISS_RATE = Condition(
     "warning",
     "cache",
     "The prompt cache of a feature stopped working.",
-    "{:.0%} of the requests that asked for caching read nothing",
+    "{:.0%}",
     "over 30 s, or 5 minutes where there are few requests",
+    said="{} of the requests that asked for caching read nothing",
 )
-CACHE_SHARE_DROP = CACHE_MISS_RATE._replace(unit="the share of the prompt read from the cache fell by {:.0%}")
+CACHE_SHARE_DROP = CACHE_MISS_RATE._replace(said="the share of the prompt read from the cache fell by {}")
 CACHE_MISS_COST = Condition(
     "cache_miss_cost",
     "AnthropicCacheMissWaste",
     "critical",
     "cache",
     "Cache misses burn dollars.",
-    _USD_A_MINUTE + " above a working cache",
+    _USD_A_MINUTE,
     "over 30 s, or 5 minutes where there are few requests",
+    said="{} above a working cache",
 )
 LATENCY = Condition(
     "latency",
@@ -79,17 +85,20 @@ LATENCY = Condition(
     "info",
     "latency",
     "Requests take longer than the threshold allows.",
-    "one request in 20 takes longer than {:.1f} s",
+    "{:.1f} s",
     "over 5 minutes",
+    said="one request in 20 takes longer than {}",
 )
+SLOW_REQUESTS = LATENCY._replace(said="three requests in ten take longer than {}", window="over 30 s")
 TTFT = Condition(
     "ttft",
     "AnthropicTimeToFirstTokenHigh",
     "info",
     "latency",
     "Streams take longer to begin than the threshold allows.",
-    "one stream in 20 begins after more than {:.1f} s",
+    "{:.1f} s",
     "over 5 minutes",
+    said="one stream in 20 begins after more than {}",
 )
 STUCK = Condition(
     "stuck",
@@ -97,9 +106,10 @@ STUCK = Condition(
     "warning",
     "latency",
     "A request hangs.",
-    "in flight for {:.0f} s",
+    "{:.0f} s",
     "right now",
     0.0,
+    said="in flight for {}",
 )
 ERROR_RATE = Condition(
     "error_rate",
@@ -107,20 +117,21 @@ ERROR_RATE = Condition(
     "warning",
     "errors",
     "Calls to Claude fail.",
-    "{:.0%} of the attempts failed",
+    "{:.0%}",
     "over 30 s, or 5 minutes where there are few requests",
+    said="{} of the attempts failed",
 )
 RATE_LIMITED = ERROR_RATE._replace(
     key="rate_limited",
     alertname="AnthropicRateLimited",
     summary="The API refuses calls with 429, because they ask for more than the rate limit.",
-    unit="{:.0%} of the attempts were refused with 429",
+    said="{} of the attempts were refused with 429",
 )
 OVERLOADED = ERROR_RATE._replace(
     key="overloaded",
     alertname="AnthropicOverloaded",
     summary="The API refuses calls with 529, because it is overloaded.",
-    unit="{:.0%} of the attempts were refused with 529",
+    said="{} of the attempts were refused with 529",
 )
 DAILY_TOKENS = Condition(
     "daily_tokens",
@@ -161,8 +172,11 @@ CONDITIONS = {
     )
 }
 
-_PER_MINUTE = {FAST_SECONDS: 60 / FAST_SECONDS, SLOW_SECONDS: 60 / SLOW_SECONDS}
-_P95 = 0.95
+PER_MINUTE = {FAST_SECONDS: 60 / FAST_SECONDS, SLOW_SECONDS: 60 / SLOW_SECONDS}
+P95, _P70 = 0.95, 0.7
+#: The part of the requests that a percentile of 5 minutes asks for which is enough for a lower one of 30 s.
+HALF = 0.5
+_NOTHING = Spread([], [])
 
 
 class Sums:
@@ -172,12 +186,22 @@ class Sums:
         self.place = place
         self.second = second
         self.fast, self.slow = place.sums(second)
+        self._spread: dict[int, Spread] = {}
 
     def rate(self, field: int, guard: int, least: float) -> float:
         """Per minute over 30 s where the guard counts enough there, over 5 minutes elsewhere."""
         if self.fast[guard] >= least:
-            return self.fast[field] * _PER_MINUTE[FAST_SECONDS]
-        return self.slow[field] * _PER_MINUTE[SLOW_SECONDS]
+            return self.fast[field] * PER_MINUTE[FAST_SECONDS]
+        return self.slow[field] * PER_MINUTE[SLOW_SECONDS]
+
+    def spread(self, seconds: int, least: float) -> Spread:
+        """How the requests of a window are spread over buckets; nothing where there were fewer than `least`."""
+        requests = (self.fast if seconds == FAST_SECONDS else self.slow)[w.REQUESTS]
+        if requests < least:
+            return _NOTHING
+        if seconds not in self._spread:
+            self._spread[seconds] = self.place.spread(seconds, self.second)
+        return self._spread[seconds]
 
 
 def of_place(sums: Sums, usual_read_share: float | None) -> Iterator[Measure]:
@@ -194,8 +218,7 @@ def urgent(sums: Sums) -> Iterator[Measure]:
     limits, where = place.limits, ("place", place.feature, place.model)
     rate = sums.rate(w.COST, w.REQUESTS, limits.cost_min_requests)
     yield Measure(COST_RATE, *where, rate, limits.cost_usd_per_minute)
-    lost = sums.rate(w.MISS_COST, w.MISSES, limits.cost_min_requests)
-    yield Measure(CACHE_MISS_COST, *where, lost, limits.cache_miss_cost_usd_per_minute)
+    yield Measure(CACHE_MISS_COST, *where, _missed_usd(sums), limits.cache_miss_cost_usd_per_minute)
     if sums.second - place.large_at < REQUEST_SECONDS:
         cost = place.largest_usd(REQUEST_SECONDS, sums.second)
         output = place.largest_output(REQUEST_SECONDS, sums.second)
@@ -205,14 +228,23 @@ def urgent(sums: Sums) -> Iterator[Measure]:
             yield Measure(REQUEST_TOKENS, *where, output, limits.request_output_tokens)
 
 
+def _missed_usd(sums: Sums) -> float:
+    """Dollars of misses a minute; over 30 s where most requests missed, half as many as a ratio asks for."""
+    limits, misses = sums.place.limits, sums.fast[w.MISSES]
+    asked = misses + sums.fast[w.HITS]
+    if misses > limits.cache_miss_ratio * asked and misses >= HALF * limits.cache_min_requests:
+        return sums.fast[w.MISS_COST] * PER_MINUTE[FAST_SECONDS]
+    return sums.slow[w.MISS_COST] * PER_MINUTE[SLOW_SECONDS]
+
+
 def _cache(sums: Sums, usual: float | None) -> Iterator[Measure]:
     place = sums.place
     limits = place.limits
-    if sums.slow[w.PROMPT] * _PER_MINUTE[SLOW_SECONDS] < limits.cache_min_input_tokens_per_minute:
+    if sums.slow[w.PROMPT] * PER_MINUTE[SLOW_SECONDS] < limits.cache_min_input_tokens_per_minute:
         return
     where, least = ("place", place.feature, place.model), limits.cache_min_requests
-    missed = _share(sums, (w.MISSES,), (w.HITS, w.MISSES), (w.HITS, w.MISSES), least)
-    read = _share(sums, (w.CACHE_READ,), (w.PROMPT,), (w.HITS, w.MISSES, w.UNASKED), least)
+    missed = _missed_share(sums, least)
+    read = None if usual is None else _read_share(sums, usual, least)
     drop = None if usual is None or read is None else usual - read
     if drop is not None and drop > limits.cache_read_share_drop and (missed or 0.0) <= limits.cache_miss_ratio:
         yield Measure(CACHE_SHARE_DROP, *where, drop, limits.cache_read_share_drop)
@@ -220,13 +252,22 @@ def _cache(sums: Sums, usual: float | None) -> Iterator[Measure]:
         yield Measure(CACHE_MISS_RATE, *where, missed, limits.cache_miss_ratio)
 
 
-def _share(
-    sums: Sums, part: tuple[int, ...], whole: tuple[int, ...], guard: tuple[int, ...], least: float
-) -> float | None:
+def _missed_share(sums: Sums, least: float) -> float | None:
+    """Of the requests that asked for caching and were long enough for it."""
     for values in (sums.fast, sums.slow):
-        total = sum(values[field] for field in whole)
-        if sum(values[field] for field in guard) >= least and total > 0:
-            return sum(values[field] for field in part) / total
+        asked = values[w.HITS] + values[w.MISSES]
+        if asked >= max(1.0, least):
+            return values[w.MISSES] / asked
+    return None
+
+
+def _read_share(sums: Sums, usual: float, least: float) -> float | None:
+    """Of all prompt tokens. Over 30 s only where it is less than half of the usual: a cold cache is no lost one."""
+    for values, most in ((sums.fast, 0.5 * usual), (sums.slow, math.inf)):
+        if values[w.HITS] + values[w.MISSES] + values[w.UNASKED] >= least and values[w.PROMPT] > 0:
+            share = values[w.CACHE_READ] / values[w.PROMPT]
+            if share < most:
+                return share
     return None
 
 
@@ -234,15 +275,25 @@ def _latency(sums: Sums) -> Iterator[Measure]:
     place = sums.place
     limits, where = place.limits, ("place", place.feature, place.model)
     least = max(1.0, limits.latency_min_requests)
-    if sums.slow[w.REQUESTS] < least:
-        return
-    durations, first_tokens = place.times(sums.second)
-    for condition, counts, buckets, threshold in (
-        (LATENCY, durations, f.DURATION.buckets, limits.latency_p95_seconds),
-        (TTFT, first_tokens, f.TTFT.buckets, limits.ttft_p95_seconds),
-    ):
-        if sum(counts) >= least:
-            yield Measure(condition, *where, quantile(_P95, counts, buckets), threshold)
+    slow, fast = sums.spread(SLOW_SECONDS, least).durations, sums.spread(FAST_SECONDS, HALF * least).durations
+    yield from nearest(
+        Measure(condition, *where, quantile(rank, counts, f.DURATION.buckets), limits.latency_p95_seconds)
+        for condition, rank, counts, enough in (
+            (LATENCY, P95, slow, least),
+            (SLOW_REQUESTS, _P70, fast, HALF * least),
+        )
+        if sum(counts) >= enough
+    )
+    first_tokens = place.first_tokens(sums.second) if slow else []
+    if sum(first_tokens) >= least:
+        yield Measure(TTFT, *where, quantile(P95, first_tokens, f.TTFT.buckets), limits.ttft_p95_seconds)
+
+
+def nearest(measures: Iterable[Measure]) -> Iterator[Measure]:
+    """Of several readings of one condition the one that holds, or else is nearest to it: an alert shows one value."""
+    best = max(measures, key=lambda one: (one.holds, one.value / one.threshold if one.threshold else 0.0), default=None)
+    if best is not None:
+        yield best
 
 
 def quantile(rank: float, counts: Sequence[float], buckets: Sequence[float]) -> float:
@@ -265,9 +316,11 @@ def quantile(rank: float, counts: Sequence[float], buckets: Sequence[float]) -> 
 
 def _errors(sums: Sums) -> Iterator[Measure]:
     place = sums.place
-    failed = _share(sums, (w.FAILED,), (w.REQUESTS,), (w.REQUESTS,), max(1.0, place.limits.error_min_requests))
-    if failed is not None:
-        yield Measure(ERROR_RATE, "place", place.feature, place.model, failed, place.limits.error_ratio)
+    limits = place.limits
+    values = _requests_enough([sums], max(1.0, limits.error_min_requests))
+    if values is not None:
+        failed = _failed_share(values, w.FAILED, limits.error_min_failures)
+        yield Measure(ERROR_RATE, "place", place.feature, place.model, failed, limits.error_ratio)
 
 
 def of_models(all_sums: Iterable[Sums], limits: Limits) -> Iterator[Measure]:
@@ -275,7 +328,7 @@ def of_models(all_sums: Iterable[Sums], limits: Limits) -> Iterator[Measure]:
     by_model: dict[str, list[Sums]] = {}
     for sums in all_sums:
         by_model.setdefault(sums.place.model, []).append(sums)
-    least = max(1.0, limits.of("error_min_requests"))
+    least, failures = max(1.0, limits.of("error_min_requests")), limits.of("error_min_failures")
     for model, places in by_model.items():
         values = _requests_enough(places, least)
         if values is not None:
@@ -283,19 +336,25 @@ def of_models(all_sums: Iterable[Sums], limits: Limits) -> Iterator[Measure]:
                 (RATE_LIMITED, w.RATE_LIMITED, "rate_limited_ratio"),
                 (OVERLOADED, w.OVERLOADED, "overloaded_ratio"),
             ):
-                yield Measure(
-                    condition, "model", "", model, values[field] / values[w.REQUESTS], limits.of(name, "", model)
-                )
+                refused = _failed_share(values, field, failures)
+                yield Measure(condition, "model", "", model, refused, limits.of(name, "", model))
 
 
 def _requests_enough(places: list[Sums], least: float) -> list[float] | None:
-    for values in (_added(one.fast for one in places), _added(one.slow for one in places)):
+    """The sums of the window in which there were enough requests, 30 s before 5 minutes."""
+    for values in (added(one.fast for one in places), added(one.slow for one in places)):
         if values[w.REQUESTS] >= least:
             return values
     return None
 
 
-def _added(parts: Iterable[list[float]]) -> list[float]:
+def _failed_share(values: list[float], field: int, least: float) -> float:
+    """Of the attempts; fewer failures than `least` are bad luck."""
+    return values[field] / values[w.REQUESTS] if values[field] >= least else 0.0
+
+
+def added(parts: Iterable[list[float]]) -> list[float]:
+    """The sum of several lists, field by field."""
     return [sum(values) for values in zip(*parts, strict=True)]
 
 
@@ -303,40 +362,10 @@ def of_total(all_sums: Sequence[Sums], limits: Limits) -> Iterator[Measure]:
     """The cost rate of everything together, where no single feature explains it."""
     if not all_sums:
         return
-    fast, slow = _added(one.fast for one in all_sums), _added(one.slow for one in all_sums)
+    fast, slow = added(one.fast for one in all_sums), added(one.slow for one in all_sums)
     enough = fast[w.REQUESTS] >= limits.of("cost_min_requests")
-    rate = fast[w.COST] * _PER_MINUTE[FAST_SECONDS] if enough else slow[w.COST] * _PER_MINUTE[SLOW_SECONDS]
+    rate = fast[w.COST] * PER_MINUTE[FAST_SECONDS] if enough else slow[w.COST] * PER_MINUTE[SLOW_SECONDS]
     yield Measure(COST_RATE, "total", "", "", rate, limits.of("total_cost_usd_per_minute"))
-
-
-class Usual:
-    """What a feature usually spends, per minute."""
-
-    __slots__ = ("cost_usd", "tokens")
-
-    def __init__(self, cost_usd: float, tokens: float) -> None:
-        self.cost_usd = cost_usd
-        self.tokens = tokens
-
-
-def of_feature(feature: str, places: Sequence[Sums], usual: Usual, limits: Limits) -> Iterator[Measure]:
-    """Spikes: what a feature spends now against what it usually does, the largest single request left out."""
-    least = limits.of("spike_min_requests")
-    seconds, values = FAST_SECONDS, _added(one.fast for one in places)
-    if values[w.REQUESTS] < least:
-        seconds, values = SLOW_SECONDS, _added(one.slow for one in places)
-    if values[w.REQUESTS] < max(1.0, least):
-        return
-    cost, tokens = values[w.COST] * _PER_MINUTE[seconds], (values[w.PROMPT] + values[w.OUTPUT]) * _PER_MINUTE[seconds]
-    threshold = max(usual.cost_usd * limits.of("cost_spike_ratio", feature), limits.of("cost_spike_min_usd_per_minute"))
-    if cost > threshold * 0.5:
-        largest = max(one.place.largest_usd(max(REQUEST_SECONDS, seconds), one.second) for one in places)
-        cost -= largest * _PER_MINUTE[seconds]
-    yield Measure(COST_SPIKE, "feature", feature, "", cost, threshold)
-    threshold = max(
-        usual.tokens * limits.of("token_spike_ratio", feature), limits.of("token_spike_min_tokens_per_minute")
-    )
-    yield Measure(TOKEN_SPIKE, "feature", feature, "", tokens, threshold)
 
 
 def of_inflight(started: Iterable[Started], wall: float, limits: Limits) -> Iterator[Measure]:

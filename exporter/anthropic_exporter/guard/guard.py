@@ -26,6 +26,7 @@ from anthropic_exporter.guard.callbacks import Callback, Callbacks
 from anthropic_exporter.guard.conditions import Sums
 from anthropic_exporter.guard.learning import Learning
 from anthropic_exporter.guard.limits import Limits
+from anthropic_exporter.guard.spikes import of_feature
 from anthropic_exporter.guard.state import State
 from anthropic_exporter.guard.tasks import Tasks
 from anthropic_exporter.guard.windows import Place, Windows
@@ -109,7 +110,7 @@ class Guard:
         self._clock = clock or recorder.clock
         self._breakers: tuple[Breaker, ...] = ()
         self._ledger = Ledger(self.limits)
-        self._learning = Learning(self.timing.calibration_seconds)
+        self._learning = Learning(self.timing.calibration_seconds, self.limits.of("spike_min_requests"))
         self._callbacks = Callbacks(self._count_callback, timeout_seconds=self.timing.callback_timeout_seconds)
         self._ahead = 0
         self._reset()
@@ -261,10 +262,10 @@ class Guard:
             place.count(outcome, requests, seconds, first)
         if inferences and bill is not None:
             fresh, read, short, long, output = inferences[0][1] if len(inferences) == 1 else _tokens(inferences)
-            prompt = fresh + read + short + long
-            if place is not None and place.spend(bill, prompt, read, output):
+            prompt, usd = fresh + read + short + long, bill.total_usd
+            if place is not None and place.spend(bill, requests, usd, prompt, read, output):
                 self._look(place)
-            if self._ledger.add(feature, prompt + output, bill.total_usd):
+            if self._ledger.add(feature, prompt + output, usd):
                 self._look(None)
         if self._shut or task is not None:
             self._came_back(call)
@@ -436,7 +437,7 @@ class Guard:
         for feature, of_it in by_feature.items():
             usual = self._learning.usual(feature, at.wall)
             if usual is not None:
-                yield from c.of_feature(feature, of_it, usual, self.limits)
+                yield from of_feature(feature, of_it, usual, self.limits)
         yield from c.of_inflight(self._inflight(), at.wall, self.limits)
         with self._lock:
             yield from list(self._tasks.measures(at.now))

@@ -8,7 +8,8 @@ from anthropic_exporter.guard import conditions as c
 from anthropic_exporter.guard import windows as w
 from anthropic_exporter.guard.alerts import Alerts
 from anthropic_exporter.guard.baseline import SLOT_SECONDS, Baselines
-from anthropic_exporter.guard.conditions import Sums, Usual
+from anthropic_exporter.guard.conditions import Sums
+from anthropic_exporter.guard.spikes import NO_ANSWERS, Usual
 from anthropic_exporter.guard.windows import Place
 
 _ANOMALIES = frozenset({c.COST_RATE.key, c.COST_SPIKE.key, c.TOKEN_SPIKE.key, c.REQUEST_COST.key})
@@ -23,10 +24,11 @@ class Learning:
 
     Args:
         calibration_seconds: how much must be known of a feature before its spikes are told.
+        least_answers: how many answers an hour must have had before their length is known.
     """
 
-    def __init__(self, calibration_seconds: float) -> None:
-        self.baselines = Baselines(calibration_seconds)
+    def __init__(self, calibration_seconds: float, least_answers: float) -> None:
+        self.baselines = Baselines(calibration_seconds, least_answers)
         self._slot = -1
         self._whole = False
         self._asked_at = -1
@@ -75,14 +77,14 @@ class Learning:
         return True
 
     def _learn_feature(self, feature: str, sums: list[Sums], slot: int, anomalous: float | None, now: float) -> None:
-        minutes = w.SLOW_SECONDS / 60
-        cost = sum(one.slow[w.COST] for one in sums) / minutes
-        tokens = sum(one.slow[w.PROMPT] + one.slow[w.OUTPUT] for one in sums) / minutes
+        spent = _spent(sums)
+        answers: list[float] | None = _answers(sums)
         if anomalous is not None and now - anomalous < _RELEARN_SECONDS:
             usual = self.baselines.usual(feature, slot * SLOT_SECONDS)
             if usual is not None:
-                cost, tokens = min(cost, usual.cost_usd), min(tokens, usual.tokens)
-        self.baselines.learn(feature, slot, Usual(cost, tokens))
+                spent, answers = Usual(*map(min, spent, usual)), None
+        self.baselines.learn(feature, slot, spent)
+        self.baselines.learn_answers(feature, slot, answers)
 
     def _forget(self, wall: float) -> None:
         minute = int(wall) // _REMEMBERED_SECONDS
@@ -90,3 +92,18 @@ class Learning:
             self._asked_at = minute
             self._usual.clear()
             self._shares.clear()
+
+
+def _spent(sums: list[Sums]) -> Usual:
+    """Dollars, tokens and requests a minute of the slot that ended."""
+    per_minute = c.PER_MINUTE[w.SLOW_SECONDS]
+    return Usual(
+        per_minute * sum(one.slow[w.COST] for one in sums),
+        per_minute * sum(one.slow[w.PROMPT] + one.slow[w.OUTPUT] for one in sums),
+        per_minute * sum(one.slow[w.REQUESTS] for one in sums),
+    )
+
+
+def _answers(sums: list[Sums]) -> list[float]:
+    """The answers of the slot that ended, by the buckets of their length."""
+    return c.added([NO_ANSWERS, *(one.spread(w.SLOW_SECONDS, 1).answers or NO_ANSWERS for one in sums)])

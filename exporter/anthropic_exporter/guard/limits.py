@@ -40,6 +40,7 @@ NAMES = frozenset(
         "rate_limited_ratio",
         "overloaded_ratio",
         "error_min_requests",
+        "error_min_failures",
     }
 )
 _RECORD = "anthropic_threshold"

@@ -10,7 +10,7 @@ import math
 from array import array
 from bisect import bisect_left
 from operator import sub
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from anthropic_exporter import families as f
 from anthropic_exporter.call import Bill
@@ -24,9 +24,11 @@ COST, OUTPUT, REQUESTS, PROMPT, CACHE_READ, HITS, MISSES, UNASKED, MISS_COST, FA
 )
 _WIDTH = 12
 _SLOW_STEP = 10
-_DURATION_BUCKETS, _TTFT_BUCKETS = tuple(map(float, f.DURATION.buckets)), tuple(map(float, f.TTFT.buckets))
-_TTFT = len(_DURATION_BUCKETS) + 1
-_LATENCY_WIDTH = _TTFT + len(_TTFT_BUCKETS) + 1
+# The bounds of the recorder's histograms. What is above the last one has a bucket of its own.
+_DURATION_BOUNDS, _TTFT_BOUNDS = tuple(map(float, f.DURATION.buckets)), tuple(map(float, f.TTFT.buckets))
+_ANSWER_BOUNDS = f.REQUEST_OUTPUT_TOKENS.buckets
+_ANSWERS = len(_DURATION_BOUNDS) + 1
+_SPREAD_WIDTH = _ANSWERS + len(_ANSWER_BOUNDS) + 1
 
 #: As in the rules: these are no failures, or have an alert of their own.
 NO_FAILURE = frozenset({"success", "abandoned", "cancelled", "refusal", "blocked"})
@@ -108,6 +110,13 @@ class Peaks:
         return max((self._values[step % slots] for step in steps), default=0.0)
 
 
+class Spread(NamedTuple):
+    """How many requests fell into each bucket of the recorder's histograms: by seconds, by output tokens."""
+
+    durations: list[float]
+    answers: list[float]
+
+
 class Place:
     """One feature on one model: its windows, its largest requests, its thresholds.
 
@@ -124,11 +133,14 @@ class Place:
     __slots__ = (
         "_costs",
         "_fast",
+        "_fast_spread",
+        "_first_tokens",
         "_large_tokens",
         "_large_usd",
         "_outputs",
         "_slow",
-        "_times",
+        "_slow_spread",
+        "_spread",
         "cost_trip",
         "feature",
         "large_at",
@@ -152,7 +164,10 @@ class Place:
         self.totals: list[float] = [0] * _WIDTH
         self._fast = Ring(self.totals, 1, FAST_SECONDS, second)
         self._slow = Ring(self.totals, _SLOW_STEP, SLOW_SECONDS, second)
-        self._times = Ring([0] * _LATENCY_WIDTH, _SLOW_STEP, SLOW_SECONDS, second)
+        self._spread: list[float] = [0] * _SPREAD_WIDTH
+        self._fast_spread = Ring(self._spread, 1, FAST_SECONDS, second)
+        self._slow_spread = Ring(self._spread, _SLOW_STEP, SLOW_SECONDS, second)
+        self._first_tokens = Ring([0] * (len(_TTFT_BOUNDS) + 1), _SLOW_STEP, SLOW_SECONDS, second)
         self._costs = Peaks(5, SLOW_SECONDS)
         self._outputs = Peaks(5, REQUEST_SECONDS)
         self.peak_usd: float = 0.0
@@ -165,7 +180,9 @@ class Place:
         self.second = second
         self._fast.advance(second)
         self._slow.advance(second)
-        self._times.advance(second)
+        self._fast_spread.advance(second)
+        self._slow_spread.advance(second)
+        self._first_tokens.advance(second)
         self._costs.advance(second, self.peak_usd)
         self._outputs.advance(second, self.peak_output)
         self.peak_usd, self.peak_output = 0.0, 0
@@ -180,28 +197,28 @@ class Place:
         if outcome != "success" and outcome not in NO_FAILURE:
             totals[_REFUSED.get(outcome, FAILED)] += 1
         if seconds is not None:
-            times = self._times.totals
-            times[bisect_left(_DURATION_BUCKETS, seconds)] += 1
+            self._spread[bisect_left(_DURATION_BOUNDS, seconds)] += 1
             if first is not None:
-                times[_TTFT + bisect_left(_TTFT_BUCKETS, first)] += 1
+                self._first_tokens.totals[bisect_left(_TTFT_BOUNDS, first)] += 1
 
-    def spend(self, bill: Bill, prompt: int, cache_read: int, output: int) -> bool:
+    def spend(self, bill: Bill, requests: int, usd: float, prompt: int, cache_read: int, output: int) -> bool:
         """Add what a response used. True where a threshold may be crossed: worth a look now."""
-        totals, usd, result = self.totals, bill.total_usd, bill.cache_result
+        totals, result = self.totals, bill.cache_result
         totals[COST] += usd
         totals[PROMPT] += prompt
         totals[CACHE_READ] += cache_read
         totals[OUTPUT] += output
+        self._spread[_ANSWERS + bisect_left(_ANSWER_BOUNDS, output)] += requests
+        look = (usd > self.peak_usd or output > self.peak_output) and self._is_large(usd, output)
         if result == "hit":
             totals[HITS] += 1
         elif result == "miss":
             totals[MISSES] += 1
             totals[MISS_COST] += bill.cache_miss_cost_usd
+            look = look or totals[MISS_COST] > self.miss_trip
         else:
             totals[UNASKED] += 1
-        if (usd > self.peak_usd or output > self.peak_output) and self._is_large(usd, output):
-            return True
-        return totals[COST] > self.cost_trip or totals[MISS_COST] > self.miss_trip
+        return look or totals[COST] > self.cost_trip
 
     def _is_large(self, usd: float, output: int) -> bool:
         """Note the largest request of this second so far. Whether it is unusually large."""
@@ -235,10 +252,15 @@ class Place:
         running = self.peak_output if second - self.second < seconds else 0.0
         return max(running, self._outputs.max(seconds, second))
 
-    def times(self, second: int) -> tuple[list[float], list[float]]:
-        """Requests of the slow window by the buckets of duration and of time to first token, not cumulative."""
-        sums = self._times.sums(SLOW_SECONDS, second)
-        return sums[:_TTFT], sums[_TTFT:]
+    def spread(self, seconds: int, second: int) -> Spread:
+        """How the requests of the fast or of the slow window are spread."""
+        ring = self._fast_spread if seconds == FAST_SECONDS else self._slow_spread
+        sums = ring.sums(seconds, second)
+        return Spread(sums[:_ANSWERS], sums[_ANSWERS:])
+
+    def first_tokens(self, second: int) -> list[float]:
+        """Streams of the slow window by the buckets of their time to first token."""
+        return self._first_tokens.sums(SLOW_SECONDS, second)
 
 
 def _trip(fast: float, slow: float, per_minute: float) -> float:

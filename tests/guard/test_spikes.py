@@ -1,0 +1,157 @@
+"""More than usual: the pace without what chance brings, and answers that became long; by hand-made windows."""
+
+from __future__ import annotations
+
+import pytest
+
+from anthropic_exporter.call import Bill
+from anthropic_exporter.guard import Limits
+from anthropic_exporter.guard.conditions import Sums
+from anthropic_exporter.guard.spikes import Usual, of_feature
+from anthropic_exporter.guard.windows import Windows
+from support import MODEL
+
+SECOND = 1_000
+USUAL = Usual(cost_usd=0.1, tokens=10_000, requests=12, answer_tokens=1_000)
+#: The ratio of answers is 4 here, so that the threshold is a bound of the histogram: 4,000 tokens.
+LIMITS = Limits.shipped().replace(token_spike_ratio=4)
+
+
+@pytest.fixture
+def windows():
+    return Windows(LIMITS)
+
+
+@pytest.fixture
+def answer(windows):
+    """So many answers of one kind at a second."""
+
+    def record(count, *, second=SECOND, model=MODEL, prompt=0, output=0, usd=0.0):
+        place = windows["chat", model]
+        place.advance(second)
+        for _ in range(count):
+            place.count("success", 1, None, None)
+            place.spend(Bill((), (), usd, "unasked"), 1, usd, prompt, 0, output)
+
+    return record
+
+
+@pytest.fixture
+def measured(windows):
+    """What is measured, by the key of its condition."""
+
+    def measure(usual=USUAL, second=SECOND, limits=LIMITS):
+        sums = [Sums(place, second) for place in windows.places()]
+        return {one.condition.key: one for one in of_feature("chat", sums, usual, limits)}
+
+    return measure
+
+
+def test_three_answers_in_ten_above_the_usual_length_are_told(answer, measured):
+    answer(7, output=300, prompt=1_000)
+    answer(3, output=5_000, prompt=1_000)
+    measure = measured()["token_spike"]
+    assert measure.holds
+    assert (measure.condition.alertname, measure.scope, measure.feature) == ("AnthropicTokenSpike", "feature", "chat")
+    assert measure.threshold == 4_000
+    assert measure.value == pytest.approx(
+        4_000 + 4_000 / 3
+    )  # promtool: histogram_quantile(0.8, 7 below, 3 up to 8,000)
+    assert measure.condition.window == "over 30 s"
+
+
+def test_one_in_five_is_just_not_enough(answer, measured):
+    answer(8, output=300, prompt=1_000)
+    answer(2, output=5_000, prompt=1_000)
+    assert not measured()["token_spike"].holds
+
+
+def test_nine_answers_say_nothing(answer, measured):
+    answer(9, output=5_000, prompt=1_000)
+    assert measured() == {}
+
+
+def test_answers_on_several_models_are_those_of_one_feature(answer, measured):
+    answer(7, output=300, prompt=1_000)
+    answer(3, output=5_000, prompt=1_000, model="claude-haiku-5-5")
+    assert measured()["token_spike"].holds
+
+
+def test_long_answers_below_the_least_pace_tell_nobody(answer, measured):
+    answer(7, output=300)
+    answer(3, output=5_000)  # 34,200 tokens a minute
+    assert measured(limits=LIMITS.replace(token_spike_min_tokens_per_minute=34_200)) == {}
+    assert measured(limits=LIMITS.replace(token_spike_min_tokens_per_minute=34_199))["token_spike"].holds
+
+
+def test_long_answers_are_over_when_they_left_the_30_seconds(answer, measured):
+    answer(7, output=300, prompt=1_000)
+    answer(3, output=5_000, prompt=1_000)
+    assert measured(second=SECOND + 30)["token_spike"].holds
+    assert measured(second=SECOND + 31) == {}
+
+
+def test_nothing_is_long_where_nobody_knows_what_is_usual(answer, measured):
+    answer(10, output=100_000, prompt=1_000)
+    assert not measured(Usual(cost_usd=0.1, tokens=10_000, requests=12))["token_spike"].holds
+
+
+def test_batches_and_what_is_no_request_have_no_answers(windows, measured):
+    place = windows["chat", MODEL]
+    place.advance(SECOND)
+    for _ in range(10):
+        place.count("success", 1, None, None)
+        place.spend(Bill((), (), 0.0, "unasked"), 0, 0.0, 1_000, 0, 50_000)
+    assert measured() == {}
+
+
+def test_five_of_twenty_requests_may_be_chance(answer, measured):
+    """Six in 30 s are usual; of twenty, fifteen did not come by chance: three quarters of the pace."""
+    limits = LIMITS.replace(token_spike_ratio=3)
+    answer(20, prompt=1_000)
+    assert measured(limits=limits)["token_spike"][4:6] == (40_000, 40_000)  # 3 * 10,000 / 0.75
+    assert not measured(limits=limits)["token_spike"].holds
+    answer(1, prompt=0)  # one more that is sure: 16 of 21
+    assert measured(limits=limits)["token_spike"].holds
+
+
+def test_of_dollars_they_are_left_out_too(answer, measured):
+    answer(20, usd=0.0105)  # the largest one left out: 0.399 dollars a minute
+    assert measured()["cost_spike"].threshold == pytest.approx(0.4)
+    assert not measured()["cost_spike"].holds
+    answer(1, usd=0.0105)
+    assert measured()["cost_spike"].threshold == pytest.approx(0.39375)  # 0.3 / (16 / 21)
+    assert measured()["cost_spike"].holds
+
+
+@pytest.mark.parametrize(
+    ("usual_requests", "threshold"),
+    [(12, 40_000), (30, 40_000), (32, 37_500), (40, 30_000), (400, 30_000), (float("inf"), 30_000)],
+)
+def test_no_request_within_the_usual_number_is_chance(answer, measured, usual_requests, threshold):
+    answer(20, prompt=1_000)
+    found = measured(USUAL._replace(requests=usual_requests), limits=LIMITS.replace(token_spike_ratio=3))
+    assert found["token_spike"].threshold == pytest.approx(threshold)
+
+
+def test_over_five_minutes_the_usual_number_is_ten_times_that_of_30_s(answer, measured):
+    answer(1, prompt=1_000)
+    answer(19, second=SECOND + 60, prompt=1_000)
+    usual = USUAL._replace(requests=3.4)  # 17 in five minutes
+    found = measured(usual, second=SECOND + 61, limits=LIMITS.replace(token_spike_ratio=3))
+    assert found["token_spike"].threshold == pytest.approx(30_000 / 0.85)
+    assert found["token_spike"].value == pytest.approx(4_000)
+
+
+def test_nineteen_requests_are_no_pace(answer, measured):
+    answer(19, prompt=100_000, usd=1.0)
+    assert "cost_spike" not in measured()
+
+
+def test_an_alert_shows_the_reading_that_holds(answer, measured):
+    """Twenty answers are a pace: it is below its threshold, their length is not."""
+    answer(14, output=300, prompt=100)
+    answer(6, output=5_000, prompt=100)
+    found = measured(USUAL._replace(tokens=100_000))["token_spike"]
+    assert found.holds
+    assert found.threshold == 4_000
