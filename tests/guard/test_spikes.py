@@ -138,9 +138,16 @@ def test_over_five_minutes_the_usual_number_is_ten_times_that_of_30_s(answer, me
     answer(1, prompt=1_000)
     answer(19, second=SECOND + 60, prompt=1_000)
     usual = USUAL._replace(requests=3.4)  # 17 in five minutes
-    found = measured(usual, second=SECOND + 61, limits=LIMITS.replace(token_spike_ratio=3))
+    found = measured(usual, second=SECOND + 60, limits=LIMITS.replace(token_spike_ratio=3))
     assert found["token_spike"].threshold == pytest.approx(30_000 / 0.85)
     assert found["token_spike"].value == pytest.approx(4_000)
+
+
+def test_a_pace_is_that_of_the_time_that_was_looked_at(answer, measured):
+    """Half a second after a second began, the window of 30 s is half a second longer; that of 5 minutes up to ten."""
+    answer(20, prompt=1_000)
+    assert measured(second=SECOND + 0.5)["token_spike"].value == pytest.approx(20_000 * 60 / 30.5)
+    assert measured(second=SECOND + 49.5)["token_spike"].value == pytest.approx(20_000 * 60 / 309.5)
 
 
 def test_nineteen_requests_are_no_pace(answer, measured):

@@ -5,8 +5,9 @@ from types import SimpleNamespace
 
 import pytest
 
+from anthropic_exporter.call import Bill
 from anthropic_exporter.guard.limits import Limits
-from anthropic_exporter.guard.windows import Peaks, Ring, Windows
+from anthropic_exporter.guard.windows import Peaks, Ring, Windows, minutes
 
 
 @pytest.mark.parametrize("step", [1, 10])
@@ -54,3 +55,36 @@ def test_the_largest_of_a_minute_is_gone_a_minute_later():
     assert peaks.max(60, 1070) == 3
     assert peaks.max(300, 1070) == 7
     assert peaks.max(300, 1400) == 0
+
+
+def test_requests_are_spread_over_the_buckets_of_the_histograms():
+    """As the recorder has them: up to 1 s and up to 2; up to 64 tokens, up to 256, above 128,000."""
+    place = Windows(Limits.shipped())["chat", "claude-opus-5-5"]
+    place.advance(1000)
+    for seconds, first, output in ((1.0, 0.1, 64), (1.01, None, 65), (700.0, 61.0, 128_001)):
+        place.count("success", 1, seconds, first)
+        place.spend(Bill((), (), 0.0, "unasked"), 1, 0.0, 0, 0, output)
+    durations, answers = place.spread(30, 1000)
+    assert durations == [0, 0, 0, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 1]
+    assert answers == [1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1]
+    assert place.first_tokens(1000) == [1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1]
+    assert sum(place.spread(30, 1030).answers) == 3
+    assert sum(place.spread(30, 1031).answers) == 0
+    assert sum(place.spread(300, 1309).answers) == 3
+    assert sum(place.spread(300, 1310).answers) == 0
+
+
+def test_a_window_is_as_long_as_it_is_with_what_is_over_of_the_running_step():
+    assert minutes(1000.0) == {30: 0.5, 300: 5.0}
+    assert minutes(1009.25) == {30: pytest.approx(30.25 / 60), 300: pytest.approx(309.25 / 60)}
+
+
+def test_a_place_takes_no_more_memory_after_a_day():
+    place = Windows(Limits.shipped())["chat", "claude-opus-5-5"]
+    rings = [getattr(place, name) for name in place.__slots__ if isinstance(getattr(place, name), Ring)]
+    before = [len(ring._marks) for ring in rings]
+    for second in range(0, 86_400, 7):
+        place.advance(second)
+        place.spend(Bill((), (), 0.1, "miss", 0.01), 1, 0.1, 100, 0, second)
+    assert [len(ring._marks) for ring in rings] == before
+    assert sum(before) == (12 + 12 + 26 + 26 + 14) * 32

@@ -172,7 +172,7 @@ CONDITIONS = {
     )
 }
 
-PER_MINUTE = {FAST_SECONDS: 60 / FAST_SECONDS, SLOW_SECONDS: 60 / SLOW_SECONDS}
+_PER_MINUTE = {FAST_SECONDS: 60 / FAST_SECONDS, SLOW_SECONDS: 60 / SLOW_SECONDS}
 P95, _P70 = 0.95, 0.7
 #: The part of the requests that a percentile of 5 minutes asks for which is enough for a lower one of 30 s.
 HALF = 0.5
@@ -180,19 +180,22 @@ _NOTHING = Spread([], [])
 
 
 class Sums:
-    """What one place did within the two windows."""
+    """What one place did within the two windows.
 
-    def __init__(self, place: Place, second: int) -> None:
+    Attributes:
+        minutes: how long the windows are, by their seconds: with what is over of the running step.
+    """
+
+    def __init__(self, place: Place, now: float) -> None:
         self.place = place
-        self.second = second
-        self.fast, self.slow = place.sums(second)
+        self.second = int(now)
+        self.minutes = w.minutes(now)
+        self.fast, self.slow = place.sums(self.second)
         self._spread: dict[int, Spread] = {}
 
-    def rate(self, field: int, guard: int, least: float) -> float:
-        """Per minute over 30 s where the guard counts enough there, over 5 minutes elsewhere."""
-        if self.fast[guard] >= least:
-            return self.fast[field] * PER_MINUTE[FAST_SECONDS]
-        return self.slow[field] * PER_MINUTE[SLOW_SECONDS]
+    def per_minute(self, field: int, seconds: int) -> float:
+        """One of the sums of a window, a minute, as if what is over of the running step were no time."""
+        return (self.fast if seconds == FAST_SECONDS else self.slow)[field] * _PER_MINUTE[seconds]
 
     def spread(self, seconds: int, least: float) -> Spread:
         """How the requests of a window are spread over buckets; nothing where there were fewer than `least`."""
@@ -216,7 +219,8 @@ def urgent(sums: Sums) -> Iterator[Measure]:
     """What is asked after every call that crossed a trip line: dollars."""
     place = sums.place
     limits, where = place.limits, ("place", place.feature, place.model)
-    rate = sums.rate(w.COST, w.REQUESTS, limits.cost_min_requests)
+    enough = sums.fast[w.REQUESTS] >= limits.cost_min_requests
+    rate = sums.per_minute(w.COST, FAST_SECONDS if enough else SLOW_SECONDS)
     yield Measure(COST_RATE, *where, rate, limits.cost_usd_per_minute)
     yield Measure(CACHE_MISS_COST, *where, _missed_usd(sums), limits.cache_miss_cost_usd_per_minute)
     if sums.second - place.large_at < REQUEST_SECONDS:
@@ -232,15 +236,14 @@ def _missed_usd(sums: Sums) -> float:
     """Dollars of misses a minute; over 30 s where most requests missed, half as many as a ratio asks for."""
     limits, misses = sums.place.limits, sums.fast[w.MISSES]
     asked = misses + sums.fast[w.HITS]
-    if misses > limits.cache_miss_ratio * asked and misses >= HALF * limits.cache_min_requests:
-        return sums.fast[w.MISS_COST] * PER_MINUTE[FAST_SECONDS]
-    return sums.slow[w.MISS_COST] * PER_MINUTE[SLOW_SECONDS]
+    most = misses > limits.cache_miss_ratio * asked and misses >= HALF * limits.cache_min_requests
+    return sums.per_minute(w.MISS_COST, FAST_SECONDS if most else SLOW_SECONDS)
 
 
 def _cache(sums: Sums, usual: float | None) -> Iterator[Measure]:
     place = sums.place
     limits = place.limits
-    if sums.slow[w.PROMPT] * PER_MINUTE[SLOW_SECONDS] < limits.cache_min_input_tokens_per_minute:
+    if sums.per_minute(w.PROMPT, SLOW_SECONDS) < limits.cache_min_input_tokens_per_minute:
         return
     where, least = ("place", place.feature, place.model), limits.cache_min_requests
     missed = _missed_share(sums, least)
@@ -362,9 +365,8 @@ def of_total(all_sums: Sequence[Sums], limits: Limits) -> Iterator[Measure]:
     """The cost rate of everything together, where no single feature explains it."""
     if not all_sums:
         return
-    fast, slow = added(one.fast for one in all_sums), added(one.slow for one in all_sums)
-    enough = fast[w.REQUESTS] >= limits.of("cost_min_requests")
-    rate = fast[w.COST] * PER_MINUTE[FAST_SECONDS] if enough else slow[w.COST] * PER_MINUTE[SLOW_SECONDS]
+    enough = sum(one.fast[w.REQUESTS] for one in all_sums) >= limits.of("cost_min_requests")
+    rate = sum(one.per_minute(w.COST, FAST_SECONDS if enough else SLOW_SECONDS) for one in all_sums)
     yield Measure(COST_RATE, "total", "", "", rate, limits.of("total_cost_usd_per_minute"))
 
 

@@ -290,7 +290,7 @@ class Guard:
         """A trip line was crossed: measure what it is about, and act on it at once."""
         at = self._moment()
         with self._lock:
-            measures = self._ledger.measures() if place is None else c.urgent(Sums(place, self._second))
+            measures = self._ledger.measures() if place is None else c.urgent(Sums(place, self._reached(at)))
             holding = [measure for measure in measures if self._saw(measure, at)]
             if place is not None:
                 place.looked(holds=bool(holding))
@@ -423,7 +423,8 @@ class Guard:
         self._keep(learned=learned)
 
     def _measures(self, at: Moment) -> Iterator[Measure]:
-        all_sums = [Sums(place, self._second) for place in self._windows.places()]
+        now = self._reached(at)
+        all_sums = [Sums(place, now) for place in self._windows.places()]
         explained = False
         by_feature: dict[str, list[Sums]] = {}
         for sums in all_sums:
@@ -452,6 +453,10 @@ class Guard:
         if not self._began <= wall < self._ends:
             self._turn(wall)
         return Moment(wall + self._ahead, wall)
+
+    def _reached(self, at: Moment) -> float:
+        """Now, or the second to which another thread moved the windows on meanwhile."""
+        return max(at.now, float(self._second))
 
     # -- its thread, its files, its end
 

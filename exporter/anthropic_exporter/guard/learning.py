@@ -66,7 +66,7 @@ class Learning:
             return False
         by_feature: dict[str, list[Sums]] = {feature: [] for feature in self.baselines.features}
         for place in places:
-            by_feature.setdefault(place.feature, []).append(Sums(place, int(now)))
+            by_feature.setdefault(place.feature, []).append(Sums(place, now))
         for feature, sums in by_feature.items():
             self._learn_feature(feature, sums, ended, alerts.since(feature, _ANOMALIES), now)
             if alerts.since(feature, _CACHE_ANOMALIES) is None:
@@ -96,12 +96,8 @@ class Learning:
 
 def _spent(sums: list[Sums]) -> Usual:
     """Dollars, tokens and requests a minute of the slot that ended."""
-    per_minute = c.PER_MINUTE[w.SLOW_SECONDS]
-    return Usual(
-        per_minute * sum(one.slow[w.COST] for one in sums),
-        per_minute * sum(one.slow[w.PROMPT] + one.slow[w.OUTPUT] for one in sums),
-        per_minute * sum(one.slow[w.REQUESTS] for one in sums),
-    )
+    fields = ((w.COST,), (w.PROMPT, w.OUTPUT), (w.REQUESTS,))
+    return Usual(*(sum(one.per_minute(field, w.SLOW_SECONDS) for one in sums for field in some) for some in fields))
 
 
 def _answers(sums: list[Sums]) -> list[float]:

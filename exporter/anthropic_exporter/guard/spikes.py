@@ -13,7 +13,7 @@ from anthropic_exporter import families as f
 from anthropic_exporter.guard import conditions as c
 from anthropic_exporter.guard import windows as w
 from anthropic_exporter.guard.alerts import Measure
-from anthropic_exporter.guard.conditions import PER_MINUTE, Sums
+from anthropic_exporter.guard.conditions import Sums
 from anthropic_exporter.guard.limits import Limits
 from anthropic_exporter.guard.windows import FAST_SECONDS, REQUEST_SECONDS, SLOW_SECONDS
 
@@ -37,15 +37,13 @@ class Usual(NamedTuple):
 
 
 class _Pace(NamedTuple):
-    """Dollars, tokens and requests of a feature within a window of so many seconds."""
+    """Dollars, tokens and requests of a feature within a window of so many seconds, and how many minutes that is."""
 
     seconds: int
+    minutes: float
     cost_usd: float
     tokens: float
     requests: float
-
-    def per_minute(self, value: float) -> float:
-        return value * PER_MINUTE[self.seconds]
 
 
 def of_feature(feature: str, places: Sequence[Sums], usual: Usual, limits: Limits) -> Iterator[Measure]:
@@ -63,34 +61,35 @@ def of_feature(feature: str, places: Sequence[Sums], usual: Usual, limits: Limit
 
 def _pace(places: Sequence[Sums], seconds: int) -> _Pace:
     values = c.added(one.fast if seconds == FAST_SECONDS else one.slow for one in places)
-    return _Pace(seconds, values[w.COST], values[w.PROMPT] + values[w.OUTPUT], values[w.REQUESTS])
+    minutes = places[0].minutes[seconds]
+    return _Pace(seconds, minutes, values[w.COST], values[w.PROMPT] + values[w.OUTPUT], values[w.REQUESTS])
 
 
 def _beyond_chance(pace: _Pace, usual: Usual, limits: Limits) -> float:
     """The share of the requests that did not come by chance, of which there is none below the usual number."""
     certain = pace.requests - _CHANCE * limits.of("spike_min_requests")
-    return min(1.0, max(certain, usual.requests / PER_MINUTE[pace.seconds]) / pace.requests)
+    return min(1.0, max(certain, usual.requests * pace.minutes) / pace.requests)
 
 
 def _cost_spike(feature: str, places: Sequence[Sums], pace: _Pace, usual: float, limits: Limits) -> Measure:
     """The largest single request is left out: one giant is no spike, and has an alert of its own."""
     threshold = max(usual * limits.of("cost_spike_ratio", feature), limits.of("cost_spike_min_usd_per_minute"))
-    cost = pace.per_minute(pace.cost_usd)
+    cost = pace.cost_usd / pace.minutes
     if cost > threshold * 0.5:
         largest = max(one.place.largest_usd(max(REQUEST_SECONDS, pace.seconds), one.second) for one in places)
-        cost -= pace.per_minute(largest)
+        cost -= largest / pace.minutes
     return Measure(c.COST_SPIKE, "feature", feature, "", cost, threshold)
 
 
 def _token_spike(feature: str, pace: _Pace, usual: float, limits: Limits) -> Measure:
     threshold = max(usual * limits.of("token_spike_ratio", feature), limits.of("token_spike_min_tokens_per_minute"))
-    return Measure(c.TOKEN_SPIKE, "feature", feature, "", pace.per_minute(pace.tokens), threshold)
+    return Measure(c.TOKEN_SPIKE, "feature", feature, "", pace.tokens / pace.minutes, threshold)
 
 
 def _long_answers(feature: str, places: Sequence[Sums], fast: _Pace, usual: Usual, limits: Limits) -> Iterator[Measure]:
     """One answer in five of 30 s, of half as many as a pace asks for: known before enough have ended to be a pace."""
     least = c.HALF * max(1.0, limits.of("spike_min_requests"))
-    if fast.requests < least or fast.per_minute(fast.tokens) <= limits.of("token_spike_min_tokens_per_minute"):
+    if fast.requests < least or fast.tokens / fast.minutes <= limits.of("token_spike_min_tokens_per_minute"):
         return
     answers = c.added(one.spread(FAST_SECONDS, 1).answers or NO_ANSWERS for one in places)
     if sum(answers) >= least:

@@ -263,6 +263,11 @@ class Place:
         return self._first_tokens.sums(SLOW_SECONDS, second)
 
 
+def minutes(now: float) -> dict[int, float]:
+    """How long the windows are that are read at `now`: with what is over of the running step."""
+    return {FAST_SECONDS: (FAST_SECONDS + now % 1) / 60, SLOW_SECONDS: (SLOW_SECONDS + now % _SLOW_STEP) / 60}
+
+
 def _trip(fast: float, slow: float, per_minute: float) -> float:
     return min(fast + per_minute * FAST_SECONDS / 60, slow + per_minute * SLOW_SECONDS / 60)
 
