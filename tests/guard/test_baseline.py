@@ -96,9 +96,10 @@ HUNDRED = [0, 90, 10, *[0] * 9]  # answers by bucket: up to 256 tokens, up to 1,
 LONG = [0, 0, 0, 0, 100, *[0] * 7]  # up to 4,000
 
 
-def taught(*slots, least_answers=20.0):
-    """Baselines of a feature with so many slots of answers, oldest first; None as usual."""
+def taught(*slots, least_answers=20.0, said=None):
+    """What is usual after so many slots of answers, oldest first; `said`: dollars and tokens a minute."""
     baselines = Baselines(1800, least_answers)
+    baselines.fix("chat", cost_usd_per_minute=said, tokens_per_minute=said)
     for slot, counts in enumerate(slots):
         baselines.learn("chat", slot, Usual(1.0, 100.0, 10.0))
         baselines.learn_answers("chat", slot, counts)
@@ -118,7 +119,8 @@ def test_of_an_hour_the_newest_slot_is_not_usual_yet():
 
 def test_no_length_is_usual_before_half_an_hour_is_known():
     assert taught(*[HUNDRED] * 5) is None  # neither is a pace
-    assert taught(*[[0] * 12] * 5, HUNDRED, HUNDRED).answer_tokens == 628.0
+    assert taught(*[HUNDRED] * 5, said=1.0).answer_tokens == float("inf")
+    assert taught(*[HUNDRED] * 6, said=1.0).answer_tokens == 628.0
     assert taught(*[HUNDRED] * 6).answer_tokens == 628.0
 
 

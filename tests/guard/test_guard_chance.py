@@ -1,0 +1,24 @@
+"""A few hours of `bench/guard_chance.py`: what chance and mornings bring is no spike."""
+
+from __future__ import annotations
+
+import guard_chance
+import pytest
+
+from anthropic_exporter.guard import spikes
+
+HOURS = 12_100  # seconds; at 12,020 twenty requests came in 30 s, where six are usual
+
+
+def test_what_came_by_chance_is_no_spike(monkeypatch):
+    assert guard_chance.watch(guard_chance.steady(5, HOURS)).wrong == 0
+    monkeypatch.setattr(spikes, "_CHANCE", 0.0)
+    told = guard_chance.watch(guard_chance.steady(5, HOURS))
+    assert told.wrong == 2
+    assert {"AnthropicCostSpike (warning) chat", "AnthropicTokenSpike (warning) chat"} <= told.alerts.keys()
+
+
+@pytest.mark.parametrize("seed", [3, 4])
+def test_a_morning_is_no_spike(seed):
+    """Until ten o'clock on a first day: from almost nothing to the day's traffic within two hours."""
+    assert guard_chance.watch(guard_chance.days_and_nights(seed, 36_000)).wrong == 0
