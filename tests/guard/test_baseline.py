@@ -136,23 +136,26 @@ def test_while_an_anomaly_runs_the_length_stays_as_it_was():
 
 
 def test_the_length_of_the_same_time_yesterday_is_usual():
-    """A nightly job of an hour, from slot 102 of each day on, seen ten minutes into it on the day after."""
-    nights = [LONG if 102 <= slot % 288 < 114 else HUNDRED for slot in range(288 + 104)]
-    assert taught(*nights).answer_tokens > 2_000
+    """A nightly job of an hour, from slot 102 of each day on, seen twenty minutes before it and much earlier."""
+    nights = [LONG if 102 <= slot % 288 < 114 else HUNDRED for slot in range(288 + 98)]
+    assert taught(*nights).answer_tokens > 2_000  # an hour that began at this time yesterday has most of it
     assert taught(*nights[: 288 + 80]).answer_tokens == 628.0
 
 
-def test_answers_that_became_long_are_told_and_are_over_when_they_are_short_again(guard, recorder, call, live):
+def test_answers_that_became_long_are_told_until_they_are_short_again(guard, recorder, call, live, clock):
     def answers(tokens):
         return lambda _: recorder.record(call(output=tokens, input=2_000, feature="chat"))
 
     live(2400, answers(300))
     assert names(guard) == set()
+    assert guard._learning.usual("chat", clock.now).requests == pytest.approx(60, rel=0.01)
     live(13, answers(3_000))
     assert "AnthropicTokenSpike" in names(guard)
     [description] = [one.description for one in guard.alerts() if one.name == "AnthropicTokenSpike"]
     assert description.startswith("chat: one answer in five has more than ")
     assert description.endswith(" tokens; the threshold is 2888 tokens (over 30 s).")  # three times 962.8
+    live(1500, answers(3_000))  # which teaches nothing
+    assert "AnthropicTokenSpike" in names(guard)
     live(330, answers(300))
     assert "AnthropicTokenSpike" not in names(guard)
 

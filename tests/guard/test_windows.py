@@ -74,6 +74,15 @@ def test_requests_are_spread_over_the_buckets_of_the_histograms():
     assert sum(place.spread(300, 1310).answers) == 0
 
 
+def test_a_miss_is_worth_a_look_when_half_a_minute_s_threshold_is_lost():
+    limits = Limits.shipped().replace(cost_usd_per_minute=1e9, cache_miss_cost_usd_per_minute=1)
+    place = Windows(limits)["chat", "claude-opus-5-5"]
+    place.advance(1000)
+    miss = Bill((), (), 0.3, "miss", 0.25)
+    assert [place.spend(miss, 1, 0.3, 100, 0, 10) for _ in range(3)] == [False, False, True]
+    assert not place.spend(Bill((), (), 0.3, "hit"), 1, 0.3, 100, 100, 10)  # nothing is lost by it
+
+
 def test_a_window_is_as_long_as_it_is_with_what_is_over_of_the_running_step():
     assert minutes(1000.0) == {30: 0.5, 300: 5.0}
     assert minutes(1009.25) == {30: pytest.approx(30.25 / 60), 300: pytest.approx(309.25 / 60)}
