@@ -180,16 +180,12 @@ _NOTHING = Spread([], [])
 
 
 class Sums:
-    """What one place did within the two windows.
-
-    Attributes:
-        minutes: how long the windows are, by their seconds: with what is over of the running step.
-    """
+    """What one place did within the two windows that end now."""
 
     def __init__(self, place: Place, now: float) -> None:
         self.place = place
+        self.now = now
         self.second = int(now)
-        self.minutes = w.minutes(now)
         self.fast, self.slow = place.sums(self.second)
         self._spread: dict[int, Spread] = {}
 
@@ -278,6 +274,8 @@ def _latency(sums: Sums) -> Iterator[Measure]:
     place = sums.place
     limits, where = place.limits, ("place", place.feature, place.model)
     least = max(1.0, limits.latency_min_requests)
+    if sums.slow[w.REQUESTS] < HALF * least:
+        return
     slow, fast = sums.spread(SLOW_SECONDS, least).durations, sums.spread(FAST_SECONDS, HALF * least).durations
     yield from nearest(
         Measure(condition, *where, quantile(rank, counts, f.DURATION.buckets), limits.latency_p95_seconds)
@@ -320,7 +318,7 @@ def quantile(rank: float, counts: Sequence[float], buckets: Sequence[float]) -> 
 def _errors(sums: Sums) -> Iterator[Measure]:
     place = sums.place
     limits = place.limits
-    values = _requests_enough([sums], max(1.0, limits.error_min_requests))
+    values = _requests_enough((sums.fast, sums.slow), max(1.0, limits.error_min_requests))
     if values is not None:
         failed = _failed_share(values, w.FAILED, limits.error_min_failures)
         yield Measure(ERROR_RATE, "place", place.feature, place.model, failed, limits.error_ratio)
@@ -333,7 +331,8 @@ def of_models(all_sums: Iterable[Sums], limits: Limits) -> Iterator[Measure]:
         by_model.setdefault(sums.place.model, []).append(sums)
     least, failures = max(1.0, limits.of("error_min_requests")), limits.of("error_min_failures")
     for model, places in by_model.items():
-        values = _requests_enough(places, least)
+        fast, slow = added(one.fast for one in places), added(one.slow for one in places)
+        values = _requests_enough((fast, slow), least)
         if values is not None:
             for condition, field, name in (
                 (RATE_LIMITED, w.RATE_LIMITED, "rate_limited_ratio"),
@@ -343,12 +342,9 @@ def of_models(all_sums: Iterable[Sums], limits: Limits) -> Iterator[Measure]:
                 yield Measure(condition, "model", "", model, refused, limits.of(name, "", model))
 
 
-def _requests_enough(places: list[Sums], least: float) -> list[float] | None:
-    """The sums of the window in which there were enough requests, 30 s before 5 minutes."""
-    for values in (added(one.fast for one in places), added(one.slow for one in places)):
-        if values[w.REQUESTS] >= least:
-            return values
-    return None
+def _requests_enough(windows: Iterable[list[float]], least: float) -> list[float] | None:
+    """The sums of the first window in which there were enough requests."""
+    return next((values for values in windows if values[w.REQUESTS] >= least), None)
 
 
 def _failed_share(values: list[float], field: int, least: float) -> float:

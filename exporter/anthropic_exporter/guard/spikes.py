@@ -61,7 +61,7 @@ def of_feature(feature: str, places: Sequence[Sums], usual: Usual, limits: Limit
 
 def _pace(places: Sequence[Sums], seconds: int) -> _Pace:
     values = c.added(one.fast if seconds == FAST_SECONDS else one.slow for one in places)
-    minutes = places[0].minutes[seconds]
+    minutes = w.minutes(places[0].now)[seconds]
     return _Pace(seconds, minutes, values[w.COST], values[w.PROMPT] + values[w.OUTPUT], values[w.REQUESTS])
 
 
