@@ -3,6 +3,7 @@
     .venv/bin/python bench/guard_chance.py                     six requests in 30 s, by chance; five weeks
     .venv/bin/python bench/guard_chance.py --days-and-nights   four features with mornings, weekends, deploys, a launch
     .venv/bin/python bench/guard_chance.py --seeds 7 8 --days 1
+    .venv/bin/python bench/guard_chance.py --all-count         as if no request came by chance
 
 Thresholds are those shipped, but for budgets, and for the latency of the feature that writes long answers: 60 s. The
 Guard looks after every call, so that no moment is missed at which a window is at its fullest. It begins to tell of
@@ -25,7 +26,7 @@ sys.path.insert(0, str(Path(__file__).parent / "false_alarms"))
 import traffic  # from the folder above
 
 from anthropic_exporter import Call, Inference, Recorder, Tokens
-from anthropic_exporter.guard import Alert, Guard, Limits, Timing
+from anthropic_exporter.guard import Alert, Guard, Limits, Timing, spikes
 
 START = 1_767_225_600.0  # 2026-01-01T00:00:00Z, a Thursday, as in bench/false_alarms
 DAY, STEP = 86_400, 5
@@ -115,7 +116,10 @@ def main() -> None:
     arguments.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3, 4, 5])
     arguments.add_argument("--days", type=float, default=7.0)
     arguments.add_argument("--days-and-nights", action="store_true")
+    arguments.add_argument("--all-count", action="store_true")
     given = arguments.parse_args()
+    if given.all_count:
+        spikes.CHANCE = 0.0
     draw = days_and_nights if given.days_and_nights else steady
     wrong = 0
     for seed in given.seeds:

@@ -12,7 +12,7 @@ HOURS = 12_100  # seconds; at 12,020 twenty requests came in 30 s, where six are
 
 def test_what_came_by_chance_is_no_spike(monkeypatch):
     assert guard_chance.watch(guard_chance.steady(5, HOURS)).wrong == 0
-    monkeypatch.setattr(spikes, "_CHANCE", 0.0)
+    monkeypatch.setattr(spikes, "CHANCE", 0.0)
     told = guard_chance.watch(guard_chance.steady(5, HOURS))
     assert told.wrong == 2
     assert {"AnthropicCostSpike (warning) chat", "AnthropicTokenSpike (warning) chat"} <= told.alerts.keys()

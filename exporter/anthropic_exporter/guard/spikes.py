@@ -19,7 +19,7 @@ from anthropic_exporter.guard.windows import FAST_SECONDS, REQUEST_SECONDS, SLOW
 
 _P80 = 0.8
 #: The part of `spike_min_requests` that comes by chance above the usual number of requests.
-_CHANCE = 0.25
+CHANCE = 0.25
 #: None in any bucket of their length.
 NO_ANSWERS = [0.0] * (len(f.REQUEST_OUTPUT_TOKENS.buckets) + 1)
 
@@ -67,7 +67,7 @@ def _pace(places: Sequence[Sums], seconds: int) -> _Pace:
 
 def _beyond_chance(pace: _Pace, usual: Usual, limits: Limits) -> float:
     """The share of the requests that did not come by chance, of which there is none below the usual number."""
-    certain = pace.requests - _CHANCE * limits.of("spike_min_requests")
+    certain = pace.requests - CHANCE * limits.of("spike_min_requests")
     return min(1.0, max(certain, usual.requests * pace.minutes) / pace.requests)
 
 
