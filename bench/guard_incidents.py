@@ -19,7 +19,8 @@ import incidents  # from the folder above
 from anthropic_exporter import Call, Recorder
 from anthropic_exporter.families import DURATION
 from anthropic_exporter.guard import Alert, Guard, Limits, Timing
-from anthropic_exporter.guard.conditions import CONDITIONS, quantile
+from anthropic_exporter.guard.catalogue import CONDITIONS
+from anthropic_exporter.guard.conditions import quantile
 
 START = 1_795_262_400.0  # 2026-11-21T12:00:00Z: second 0 of every incident
 FEATURE = "shop"

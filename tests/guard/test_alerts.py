@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from anthropic_exporter.guard.alerts import Alerts, Measure
-from anthropic_exporter.guard.conditions import COST_RATE, STUCK
+from anthropic_exporter.guard.catalogue import COST_RATE, STUCK
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from anthropic_exporter.call import Call
 from anthropic_exporter.errors import ConfigurationError, SpendLimitExceeded
 from anthropic_exporter.guard.alerts import Measure, against
-from anthropic_exporter.guard.conditions import (
+from anthropic_exporter.guard.catalogue import (
     CONDITIONS,
     DAILY_COST,
     DAILY_TOKENS,

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Protocol
 
 from anthropic_exporter.guard.alerts import Measure
-from anthropic_exporter.guard.conditions import DAILY_COST, DAILY_TOKENS
+from anthropic_exporter.guard.catalogue import DAILY_COST, DAILY_TOKENS
 from anthropic_exporter.guard.limits import Limits
 
 _DAY = 86_400
@@ -48,7 +48,7 @@ class BudgetStore(Protocol):
         """What was spent, against every budget there is."""
 
 
-class Ledger:
+class Ledger(BudgetStore):
     """The days' spend of this process. A day that ended is kept for one more, should the clock be put back.
 
     Args:

@@ -23,13 +23,14 @@ from anthropic_exporter.guard.alerts import Alert, Alerts, Measure, against
 from anthropic_exporter.guard.breaker import BLOCK, DEGRADE, OBSERVE, Breaker, BreakerState, Moment, exceeded
 from anthropic_exporter.guard.budgets import Ledger
 from anthropic_exporter.guard.callbacks import Callback, Callbacks
+from anthropic_exporter.guard.catalogue import COST_RATE
 from anthropic_exporter.guard.conditions import Sums
 from anthropic_exporter.guard.learning import Learning
 from anthropic_exporter.guard.limits import Limits
 from anthropic_exporter.guard.spikes import of_feature
 from anthropic_exporter.guard.state import State
 from anthropic_exporter.guard.tasks import Tasks
-from anthropic_exporter.guard.windows import Place, Windows
+from anthropic_exporter.guard.windows import Place, Windows, WindowStore
 from anthropic_exporter.inflight import Started
 from anthropic_exporter.recorder import Recorder
 
@@ -128,7 +129,7 @@ class Guard:
         self._looking = threading.RLock()
         self._stopped = threading.Event()
         self._ticker: threading.Thread | None = None
-        self._windows = Windows(self.limits)
+        self._windows: WindowStore = Windows(self.limits)
         timing = self.timing
         self._alerts = Alerts(
             hysteresis=timing.hysteresis,
@@ -154,7 +155,7 @@ class Guard:
         self,
         *,
         scope: str = "feature",
-        when: Iterable[str] = (c.COST_RATE.key,),
+        when: Iterable[str] = (COST_RATE.key,),
         action: str = OBSERVE,
         degrade: Callable[[Any], Any] | None = None,
         exempt: Iterable[str] = (),
@@ -430,7 +431,7 @@ class Guard:
         for sums in all_sums:
             by_feature.setdefault(sums.place.feature, []).append(sums)
             for measure in c.of_place(sums, self._learning.share(sums.place, at.wall)):
-                explained = explained or (measure.condition is c.COST_RATE and measure.holds)
+                explained = explained or (measure.condition is COST_RATE and measure.holds)
                 yield measure
         if not explained:
             yield from c.of_total(all_sums, self.limits)

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from anthropic_exporter.guard import conditions as c
+from anthropic_exporter.guard import catalogue as kinds
 from anthropic_exporter.guard import windows as w
 from anthropic_exporter.guard.alerts import Alerts
 from anthropic_exporter.guard.baseline import SLOT_SECONDS, Baselines
-from anthropic_exporter.guard.conditions import Sums
+from anthropic_exporter.guard.conditions import Sums, added
 from anthropic_exporter.guard.spikes import NO_ANSWERS, Usual
 from anthropic_exporter.guard.windows import Place
 
-_ANOMALIES = frozenset({c.COST_RATE.key, c.COST_SPIKE.key, c.TOKEN_SPIKE.key, c.REQUEST_COST.key})
-_CACHE_ANOMALIES = frozenset({c.CACHE_MISS_RATE.key, c.CACHE_MISS_COST.key})
+_ANOMALIES = frozenset({kinds.COST_RATE.key, kinds.COST_SPIKE.key, kinds.TOKEN_SPIKE.key, kinds.REQUEST_COST.key})
+_CACHE_ANOMALIES = frozenset({kinds.CACHE_MISS_RATE.key, kinds.CACHE_MISS_COST.key})
 _REMEMBERED_SECONDS = 60
 #: An anomaly that goes on for so long is what is usual from then on.
 _RELEARN_SECONDS = 7200.0
@@ -102,4 +102,4 @@ def _spent(sums: list[Sums]) -> Usual:
 
 def _answers(sums: list[Sums]) -> list[float]:
     """The answers of the slot that ended, by the buckets of their length."""
-    return c.added([NO_ANSWERS, *(one.spread(w.SLOW_SECONDS, 1).answers or NO_ANSWERS for one in sums)])
+    return added([NO_ANSWERS, *(one.spread(w.SLOW_SECONDS, 1).answers or NO_ANSWERS for one in sums)])

@@ -10,10 +10,10 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from anthropic_exporter import families as f
-from anthropic_exporter.guard import conditions as c
 from anthropic_exporter.guard import windows as w
 from anthropic_exporter.guard.alerts import Measure
-from anthropic_exporter.guard.conditions import Sums
+from anthropic_exporter.guard.catalogue import COST_SPIKE, LONG_ANSWERS, TOKEN_SPIKE
+from anthropic_exporter.guard.conditions import HALF, Sums, added, nearest, quantile
 from anthropic_exporter.guard.limits import Limits
 from anthropic_exporter.guard.windows import FAST_SECONDS, REQUEST_SECONDS, SLOW_SECONDS
 
@@ -56,11 +56,11 @@ def of_feature(feature: str, places: Sequence[Sums], usual: Usual, limits: Limit
         share = _beyond_chance(pace, usual, limits)
         yield _cost_spike(feature, places, pace, usual.cost_usd / share, limits)
         tokens.append(_token_spike(feature, pace, usual.tokens / share, limits))
-    yield from c.nearest(tokens)
+    yield from nearest(tokens)
 
 
 def _pace(places: Sequence[Sums], seconds: int) -> _Pace:
-    values = c.added(one.fast if seconds == FAST_SECONDS else one.slow for one in places)
+    values = added(one.fast if seconds == FAST_SECONDS else one.slow for one in places)
     minutes = w.minutes(places[0].now)[seconds]
     return _Pace(seconds, minutes, values[w.COST], values[w.PROMPT] + values[w.OUTPUT], values[w.REQUESTS])
 
@@ -78,21 +78,21 @@ def _cost_spike(feature: str, places: Sequence[Sums], pace: _Pace, usual: float,
     if cost > threshold * 0.5:
         largest = max(one.place.largest_usd(max(REQUEST_SECONDS, pace.seconds), one.second) for one in places)
         cost -= largest / pace.minutes
-    return Measure(c.COST_SPIKE, "feature", feature, "", cost, threshold)
+    return Measure(COST_SPIKE, "feature", feature, "", cost, threshold)
 
 
 def _token_spike(feature: str, pace: _Pace, usual: float, limits: Limits) -> Measure:
     threshold = max(usual * limits.of("token_spike_ratio", feature), limits.of("token_spike_min_tokens_per_minute"))
-    return Measure(c.TOKEN_SPIKE, "feature", feature, "", pace.tokens / pace.minutes, threshold)
+    return Measure(TOKEN_SPIKE, "feature", feature, "", pace.tokens / pace.minutes, threshold)
 
 
 def _long_answers(feature: str, places: Sequence[Sums], fast: _Pace, usual: Usual, limits: Limits) -> Iterator[Measure]:
     """One answer in five of 30 s, of half as many as a pace asks for: known before enough have ended to be a pace."""
-    least = c.HALF * max(1.0, limits.of("spike_min_requests"))
+    least = HALF * max(1.0, limits.of("spike_min_requests"))
     if fast.requests < least or fast.tokens / fast.minutes <= limits.of("token_spike_min_tokens_per_minute"):
         return
-    answers = c.added(one.spread(FAST_SECONDS, 1).answers or NO_ANSWERS for one in places)
+    answers = added(one.spread(FAST_SECONDS, 1).answers or NO_ANSWERS for one in places)
     if sum(answers) >= least:
-        longer = c.quantile(_P80, answers, f.REQUEST_OUTPUT_TOKENS.buckets)
+        longer = quantile(_P80, answers, f.REQUEST_OUTPUT_TOKENS.buckets)
         threshold = usual.answer_tokens * limits.of("token_spike_ratio", feature)
-        yield Measure(c.LONG_ANSWERS, "feature", feature, "", longer, threshold)
+        yield Measure(LONG_ANSWERS, "feature", feature, "", longer, threshold)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from anthropic_exporter.call import Task
 from anthropic_exporter.guard.alerts import Measure
-from anthropic_exporter.guard.conditions import RUNAWAY, RUNAWAY_COST
+from anthropic_exporter.guard.catalogue import RUNAWAY, RUNAWAY_COST
 
 _MOST_TASKS = 10_000
 _ACTIVE_SECONDS = 60.0

@@ -55,7 +55,6 @@ class History:
     """
 
     def __init__(self, now: float) -> None:
-        self.began = now
         self.total = Counts(_WIDTH, now)
         self.features: dict[str, Counts] = {}
         self.users: dict[str, Counts] = {}
@@ -64,7 +63,7 @@ class History:
         """Add one priced call."""
         total = self.total
         total.advance(now)
-        self._add_request(call, total.totals)
+        _add_request(call, total.totals)
         usd, tokens = _add_spend(call, total.totals)
         for counts in (_of(self.features, call.feature, now), _of(self.users, call.user, now)):
             totals = counts.totals
@@ -73,17 +72,6 @@ class History:
             totals[NAME_TOKENS] += tokens
             if call.requests and call.bill is not None:
                 _add_cache(call.bill.cache_result, totals, NAME_HITS, NAME_MISSES)
-
-    def _add_request(self, call: Call, totals: list[float]) -> None:
-        totals[REQUESTS] += call.requests
-        if call.outcome not in _NO_FAILURE:
-            totals[FAILED] += call.requests
-        elif call.outcome == "blocked":
-            totals[BLOCKED] += call.requests
-        if call.duration_seconds is not None:
-            totals[DURATION + bisect_left(BOUNDS, call.duration_seconds)] += 1.0
-        if call.time_to_first_token_seconds is not None:
-            totals[TTFT + bisect_left(BOUNDS, call.time_to_first_token_seconds)] += 1.0
 
     def advance(self, now: float) -> None:
         """Let time pass without a call."""
@@ -154,6 +142,18 @@ def _of(known: dict[str, Counts], name: str, now: float) -> Counts:
         counts = known[name] = Counts(5, now)
     counts.advance(now)
     return counts
+
+
+def _add_request(call: Call, totals: list[float]) -> None:
+    totals[REQUESTS] += call.requests
+    if call.outcome not in _NO_FAILURE:
+        totals[FAILED] += call.requests
+    elif call.outcome == "blocked":
+        totals[BLOCKED] += call.requests
+    if call.duration_seconds is not None:
+        totals[DURATION + bisect_left(BOUNDS, call.duration_seconds)] += 1.0
+    if call.time_to_first_token_seconds is not None:
+        totals[TTFT + bisect_left(BOUNDS, call.time_to_first_token_seconds)] += 1.0
 
 
 def _add_spend(call: Call, totals: list[float]) -> tuple[float, int]:
