@@ -3,7 +3,7 @@
 `${...}` in a string is arithmetic on the thresholds of the shipped file, so that no test repeats one. `exp_labels` need
 not name the severity and category, which the alert's rule says. Annotations are compared only where a test gives them.
 `thresholds` and `without` of a test add thresholds to the shipped ones and take defaults away; `overridden_guards` adds
-overrides to those that have none.
+overrides to those that have none. `shows` of an expectation says what it proves; kinds.py checks it.
 """
 
 from __future__ import annotations
@@ -158,6 +158,7 @@ def with_annotations(document: Yaml, names: set[str]) -> Yaml:
 def as_promtool_reads(names: tuple[str, ...], test: Yaml) -> Yaml:
     known = alerts(*names)
     for item in test.get("alert_rule_test", []):
+        item.pop("shows", None)
         labels = known[item["alertname"]]["labels"]
         item["exp_alerts"] = [alert | {"exp_labels": labels | alert["exp_labels"]} for alert in item["exp_alerts"]]
     interval = test.pop("evaluation_interval", "5s")
