@@ -130,6 +130,43 @@ def test_an_alert_is_silent_because_of_what_the_expectation_says(promtool, tmp_p
     assert told > expected
 
 
+def claim(shows, *items, **test):
+    """What one expectation of a test of AnthropicExporterDown claims, the others being given as time and alerts."""
+    known = {"alertname": "AnthropicExporterDown"}
+    others = [
+        known | {"eval_time": at, "exp_alerts": [{"exp_labels": {"job": job}} for job in jobs]} for at, jobs in items
+    ]
+    others[-1]["shows"] = shows
+    (one,) = kinds.shown([promtool_tests.Case("claim", ("meter",), test | {"alert_rule_test": others})])
+    return one
+
+
+@pytest.mark.parametrize(
+    "one",
+    [
+        claim("fires", ("1m", ["a"])),
+        claim("fires", ("50s", []), ("1m", ["a"])),
+        claim("fires", ("55s", ["a"]), ("1m", ["a"])),
+        claim("fires", ("30s", []), ("1m", ["a"]), evaluation_interval="30s"),
+        claim("resolves", ("1m", [])),
+        claim("resolves", ("55s", []), ("1m", [])),
+        claim("missing", ("1m", []), input_series=[{"values": "_x5 1x100"}]),
+        claim("missing", ("1m", []), input_series=[{"values": "1x20 stale"}]),
+        claim("below", ("1m", [])),
+        claim("ends", ("1m", [])),
+    ],
+    ids=str,
+)
+def test_a_wrong_claim_is_told(one):
+    assert not kinds.is_so(one)
+
+
+def test_a_threshold_that_keeps_nothing_silent_is_told(promtool, tmp_path):
+    below = next(one for one in SHOWN if one.kind == "below" and one.by == "cost_usd_per_minute")
+    expected, told = kinds.told_when_easier(promtool, tmp_path, below._replace(by="cache_miss_ratio"))
+    assert told <= expected
+
+
 @pytest.mark.parametrize("name", SEVERITIES)
 def test_annotations_are_complete(name):
     annotations = ALERTS[name]["annotations"]
