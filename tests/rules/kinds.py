@@ -106,7 +106,7 @@ def something_is_gone(one: Shown) -> bool:
     test = promtool_tests.filled_in(one.case.test, promtool_tests.defaults())
     until = seconds(one.item["eval_time"]) // seconds(test.get("interval", "5s"))
     inputs = [series["values"] for series in test.get("input_series", [])]
-    return bool(test.get("without")) or any(gone(values, until) for values in inputs)
+    return any(gone(values, until) for values in inputs)
 
 
 def gone(values: str, until: int) -> bool:
