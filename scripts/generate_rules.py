@@ -487,8 +487,16 @@ PANELS = {
     "AnthropicExporterDown": "Processes scraped",
     "AnthropicMeterStopped": "Last call recorded",
 }
+# An alert of two conditions: the first one's panel while this has an answer, the other panel otherwise.
+OTHERWISE = {
+    "AnthropicRequestUnusuallyExpensive": (
+        "feature_model:anthropic_request_cost_usd:threshold{feature=%q, model=%q} < %f",
+        "Longest single answer",
+    ),
+}
 LINK = re.compile(
-    r"(?P<url>dashboard_url: \S+?/claude-cost)(\?viewPanel=\d+)?(?P<variables>[?&]var-.*)?$", re.MULTILINE
+    r"(?P<url>dashboard_url: \S+?/claude-cost)(\?viewPanel=(\d+|{{ with .*?{{ end }}))?(?P<variables>[?&]var-.*)?$",
+    re.MULTILINE,
 )
 
 
@@ -499,12 +507,22 @@ def with_links(text: str) -> str:
 
     def linked(part: str) -> str:
         name = re.match(r" *- alert: (\w+)", part)
-        panel = ids[PANELS.get(name[1], "Firing now")] if name else 0
+        panel = panel_of(name[1], ids) if name else ""
         return LINK.sub(
             lambda link: f"{link['url']}?viewPanel={panel}" + (link["variables"] or "").replace("?", "&", 1), part
         )
 
     return "".join(map(linked, parts))
+
+
+def panel_of(alert: str, ids: dict[str, int]) -> str:
+    """What stands for the panel in an alert's link: its number, or a template that chooses between two."""
+    panel = str(ids[PANELS.get(alert, "Firing now")])
+    if alert not in OTHERWISE:
+        return panel
+    query, other = OTHERWISE[alert]
+    asked = f'query (printf "{query}" $labels.feature $labels.model $value)'
+    return f"{{{{ with {asked} }}}}{panel}{{{{ else }}}}{ids[other]}{{{{ end }}}}"
 
 
 def defaults_in_use() -> list[str]:

@@ -170,6 +170,7 @@ def test_thresholds_are_drawn_from_the_series_the_alerts_compare_with():
         ("Cost per minute by feature", "total_cost_usd_per_minute"),
         ("Cost per minute by feature", "cost_usd_per_minute"),
         ("Most expensive single request", "request_cost_usd"),
+        ("Longest single answer", "request_output_tokens"),
         ("Cache miss ratio", "cache_miss_ratio"),
         ("Dollars lost to misses per minute", "cache_miss_cost_usd_per_minute"),
         ("Request duration", "latency_p95_seconds"),

@@ -177,7 +177,7 @@ def test_annotations_are_complete(name):
 
 
 SHOWS = {
-    "cost": "cost_usd",
+    "cost": "cost_usd|request_output_tokens",
     "tokens": "anthropic_tokens",
     "cache": "cache",
     "budget": "cost_usd:today|cost_usd:month|anthropic_tokens",
@@ -193,13 +193,15 @@ def test_the_link_opens_a_panel_about_the_alert_with_its_feature_and_model(name)
     panels = {panel["id"]: panel for panel in dashboard["panels"]}
     alert = ALERTS[name]
     link = re.fullmatch(
-        r"http://localhost:3000/d/(?P<uid>[\w-]+)/claude-cost\?viewPanel=(?P<panel>\d+)(?P<variables>&var-.*)?",
+        r"http://localhost:3000/d/(?P<uid>[\w-]+)/claude-cost"
+        r"\?viewPanel=(?P<panels>\d+|{{ with .* }})(?P<variables>&var-.*)?",
         alert["annotations"]["dashboard_url"],
     )
     assert link is not None
     assert link["uid"] == dashboard["uid"]
-    queries = " ".join(target["expr"] for target in panels[int(link["panel"])]["targets"])
-    assert re.search(SHOWS[alert["labels"]["category"]], queries)
+    for panel in re.findall(r"(?<![%.])\b\d+\b", link["panels"]):
+        queries = " ".join(target["expr"] for target in panels[int(panel)]["targets"])
+        assert re.search(SHOWS[alert["labels"]["category"]], queries)
     known = {variable["name"] for variable in dashboard["templating"]["list"]}
     assert set(re.findall(r"var-(\w+)=", link["variables"] or "")) <= known
 
