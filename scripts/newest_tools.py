@@ -16,16 +16,9 @@ import sys
 import tempfile
 from pathlib import Path
 
-from anthropic_exporter import aptget, unpacked
+from anthropic_exporter import aptget, toolchain
 
 KEYS = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
-#: The program in its package, and the name that the bundle knows it by.
-PROGRAMS = {
-    ("prometheus", "prometheus"): "prometheus",
-    ("promtool", "promtool"): "promtool",
-    ("prometheus-alertmanager", "prometheus-alertmanager"): "alertmanager",
-    ("prometheus-alertmanager", "amtool"): "amtool",
-}
 
 
 def mirror() -> str | None:
@@ -46,21 +39,12 @@ def point_apt_at(uri: str, suite: str, folder: Path) -> None:
 
 
 def unpack(home: Path) -> list[str]:
-    """Unpack each package whose programs are not there yet; those that could not be had."""
-    packages = dict.fromkeys(package for package, _ in PROGRAMS)
+    """Unpack the tools unless they are there; the packages that could not be had."""
+    if all((home / "bin" / name).exists() for name in toolchain.DEFAULT):
+        return []
+    packages = dict.fromkeys(toolchain.TOOLS[name].packages[0] for name in toolchain.DEFAULT)
     with aptget.exclusive(home):
-        return [package for package in packages if not unpack_package(package, home)]
-
-
-def unpack_package(package: str, home: Path) -> bool:
-    """Show the programs of a package in `home/bin`; False where apt-get can not get it."""
-    targets = {program: home / "bin" / name for (of, program), name in PROGRAMS.items() if of == package}
-    if all(target.exists() for target in targets.values()):
-        return True
-    tree = aptget.unpack(package, home)
-    for program, target in targets.items() if tree else ():
-        unpacked.show(tree / "usr/bin" / program, tree / "usr", target)
-    return tree is not None
+        return [package for package in packages if not toolchain.unpack_package(package, home)]
 
 
 def version(program: Path) -> str:
@@ -83,7 +67,7 @@ def main() -> int:
         absent = unpack(options.folder)
     if absent:
         parser.error(f"{', '.join(absent)}: not to be had from the suite {options.suite} of {uri}")
-    for name in PROGRAMS.values():
+    for name in toolchain.DEFAULT:
         sys.stdout.write(f"{version(options.folder / 'bin' / name)}\n")
     return 0
 

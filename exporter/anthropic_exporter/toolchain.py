@@ -137,19 +137,21 @@ def _unpack(names: Sequence[str]) -> None:
         for name, package in ((tool, package) for tool in names for package in TOOLS[tool].packages):
             if package not in tried and find(name) is None:
                 tried.add(package)
-                _unpack_package(package)
+                unpack_package(package, home())
                 _recent_enough.cache_clear()
 
 
-def _unpack_package(package: str) -> None:
-    tree = aptget.unpack(package, home())
+def unpack_package(package: str, folder: Path) -> bool:
+    """Unpack one of the distribution's packages and show its tools in `folder/bin`; False where it can not be had."""
+    tree = aptget.unpack(package, folder)
     if tree is None:
-        return
+        return False
     for tool in (tool for tool in TOOLS.values() if package in tool.packages):
         places = [tool.program] if tool.program else [f"usr/bin/{name}" for name in tool.aliases]
         program = next((tree / place for place in places if (tree / place).exists()), None)
         if program is not None:
-            unpacked.show(program, tree / "usr", home() / "bin" / tool.aliases[0])
+            unpacked.show(program, tree / "usr", folder / "bin" / tool.aliases[0])
+    return True
 
 
 def _advice(absent: Sequence[str]) -> str:
