@@ -10,6 +10,7 @@ import shutil
 import signal
 import socket
 import time
+import urllib.error
 import urllib.request
 
 from anthropic_exporter import bundle, toolchain
@@ -19,6 +20,16 @@ from anthropic_exporter.stack.process import Process
 def free_port():
     with socket.create_server(("127.0.0.1", 0)) as listener:
         return listener.getsockname()[1]
+
+
+def reload(url):
+    """Have a Prometheus or an Alertmanager read its files again: the status of its answer."""
+    try:
+        with urllib.request.urlopen(urllib.request.Request(f"{url}/-/reload", method="POST"), timeout=10) as answer:
+            return answer.status
+    except urllib.error.HTTPError as refused:
+        with refused:
+            return refused.code
 
 
 class Alertmanager:

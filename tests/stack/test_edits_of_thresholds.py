@@ -9,12 +9,11 @@ import contextlib
 import re
 import subprocess
 import time
-import urllib.error
-import urllib.request
 from pathlib import Path
 
 import pytest
 import yaml
+from alertmanagers import reload
 
 from anthropic_exporter import stack, toolchain
 from anthropic_exporter.stack.process import Process
@@ -28,16 +27,6 @@ DEFAULT = 'anthropic_threshold{threshold="cost_usd_per_minute", feature="", mode
 SHIPPED = 'expr: "2"\n        labels: {threshold: cost_usd_per_minute}'
 BROKEN = "groups: [{name: broken, rules: [{record: x, expr: '('}]}]"
 LOADED = 'prometheus_config_last_reload_successful{job="prometheus"}'
-
-
-def reload(running):
-    request = urllib.request.Request(f"{running.prometheus_url}/-/reload", method="POST")
-    try:
-        with urllib.request.urlopen(request, timeout=10) as answer:
-            return answer.status
-    except urllib.error.HTTPError as refused:
-        with refused:
-            return refused.code
 
 
 def values(running, query):
@@ -77,11 +66,11 @@ def is_told(running):
 
 def test_an_edit_is_live_within_10_seconds_and_a_broken_one_changes_nothing_and_alerts(running, thresholds):
     thresholds.write_text(edited(thresholds.read_text(), 7))
-    assert reload(running) == 200
+    assert reload(running.prometheus_url) == 200
     wait_for(running, DEFAULT, "7", LIVE_WITHIN_SECONDS)
 
     thresholds.write_text(BROKEN)
-    assert reload(running) == 500
+    assert reload(running.prometheus_url) == 500
     assert is_told(running)
     assert values(running, DEFAULT) == ["7"]
 
@@ -147,5 +136,5 @@ class TestWithoutBeingAsked:
         thresholds.write_text(BROKEN)
         wait_for(running, LOADED, "0", TOLD_WITHIN_SECONDS)
         thresholds.write_text(shipped)
-        assert reload(running) == 200
+        assert reload(running.prometheus_url) == 200
         wait_for(running, LOADED, "1", LIVE_WITHIN_SECONDS)

@@ -12,7 +12,7 @@ import urllib.request
 
 import pytest
 import yaml
-from alertmanagers import eventually
+from alertmanagers import eventually, reload
 from wire_receivers import Web
 
 from anthropic_exporter import Call, Inference, Recorder, Tokens, bundle, serve, stack
@@ -55,11 +55,6 @@ class Running:
         return any(wanted.items() <= one.items() for one in firing)
 
 
-def reload(url):
-    with urllib.request.urlopen(urllib.request.Request(f"{url}/-/reload", method="POST"), timeout=10) as answer:
-        assert answer.status == 200
-
-
 def route_to(started, web, exporter):
     secrets = started.folder / "alertmanager" / "secrets"
     (secrets / "webhook_token").write_text("a-token")
@@ -72,7 +67,7 @@ def route_to(started, web, exporter):
         assert shipped in text
         text = text.replace(shipped, mine)
     (started.folder / "alertmanager" / "alertmanager.yml").write_text(text)
-    reload(started.alertmanager_url)
+    assert reload(started.alertmanager_url) == 200
 
 
 def scrape(started, exporter):
@@ -81,7 +76,7 @@ def scrape(started, exporter):
     target = exporter.url.removeprefix("http://")
     config["scrape_configs"].append({"job_name": "anthropic-exporter", "static_configs": [{"targets": [target]}]})
     path.write_text(yaml.safe_dump(config))
-    reload(started.prometheus_url)
+    assert reload(started.prometheus_url) == 200
 
 
 @pytest.fixture(scope="module")

@@ -14,12 +14,10 @@ import subprocess
 import sys
 import threading
 import time
-import urllib.error
-import urllib.request
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
-from alertmanagers import eventually
+from alertmanagers import eventually, reload
 from wire_receivers import Web
 
 from anthropic_exporter import bundle, stack, toolchain
@@ -169,15 +167,6 @@ class Monitored:
     @staticmethod
     def is_(found, name, labels):
         return found["alertname"] == name and labels.items() <= found.items()
-
-
-def reload(url):
-    try:
-        with urllib.request.urlopen(urllib.request.Request(f"{url}/-/reload", method="POST"), timeout=10) as answer:
-            return answer.status
-    except urllib.error.HTTPError as refused:
-        with refused:
-            return refused.code
 
 
 @pytest.fixture(scope="module")
