@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from anthropic_exporter.families import FAMILIES, Family
+from anthropic_exporter.metrics.families import FAMILIES, Family
 
 ROOT = Path(__file__).resolve().parents[1]
 README = ROOT / "README.md"

@@ -16,14 +16,15 @@ import sys
 import tempfile
 from pathlib import Path
 
-from anthropic_exporter import aptget, toolchain
+from anthropic_exporter import toolchain
+from anthropic_exporter.toolchain import debian
 
 KEYS = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 
 
 def mirror() -> str | None:
     """The mirror that apt has Debian itself from."""
-    if not (aptget.available() and KEYS.exists()):
+    if not (debian.available() and KEYS.exists()):
         return None
     asked = ["apt-get", "indextargets", "--format", "$(REPO_URI)", "Created-By: Packages", "Origin: Debian"]
     found = subprocess.run(asked, capture_output=True, text=True, check=False).stdout.split()
@@ -43,7 +44,7 @@ def unpack(home: Path) -> list[str]:
     if all((home / "bin" / name).exists() for name in toolchain.DEFAULT):
         return []
     packages = dict.fromkeys(toolchain.TOOLS[name].packages[0] for name in toolchain.DEFAULT)
-    with aptget.exclusive(home):
+    with debian.exclusive(home):
         return [package for package in packages if not toolchain.unpack_package(package, home)]
 
 

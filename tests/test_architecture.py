@@ -1,8 +1,9 @@
-"""Arrows point one way: values <- pure <- metrics <- recorder <- capture, server."""
+"""Arrows point one way: the table of layers in `docs/architecture.md` is what every import is held to."""
 
 from __future__ import annotations
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
@@ -10,71 +11,140 @@ import pytest
 import anthropic_exporter
 
 PACKAGE = Path(anthropic_exporter.__file__).parent
-MODULES = {path.stem: path for path in PACKAGE.glob("*.py")}
+PAGE = PACKAGE.parents[1] / "docs" / "architecture.md"
+ROOT = PACKAGE.name
 
-#: What the core's modules may import of ours. A module below may never import one above it.
-LAYERS = [
-    {
-        "errors",
-        "call",
-        "__about__",
-        "labels",
-        "exact",
-        "sliding",
-        "retries",
-        "inflight",
-        "attribution",
-        "families",
-        "routes",
-    },
-    {"platforms", "rate_limits", "inflate", "seen", "request_body"},
-    {"heading"},
-    {"marked_yaml", "bundle", "reading", "cells"},
-    {"price_file", "stream", "render"},
-    {"prices", "metrics", "collector"},
-    {"genai"},
-    {"live_prices"},
-    {"recorder"},
-    {"attempt", "batches"},
-    {"tee", "server", "notices"},
-    {"capture"},
-]
+#: Imports that still point up, each with the reason. Empty it, never add to it.
+STANDING: set[tuple[str, str]] = {
+    ("anthropic_exporter.recorder", "anthropic_exporter.capture.middleware"),  # `recorder.middleware()` makes its own
+}
 
 
-def imports(path, *, at_run_time):
-    """(own modules, foreign packages) that a file imports; without those under `if TYPE_CHECKING`, where asked."""
-    tree = ast.parse(path.read_text())
-    guarded = [n for n in ast.walk(tree) if isinstance(n, ast.If) and ast.unparse(n.test) == "TYPE_CHECKING"]
-    skipped = {id(inner) for node in guarded if at_run_time for inner in ast.walk(node)}
-    names = {name for node in ast.walk(tree) if id(node) not in skipped for name in imported(node)}
-    return {name[1:] for name in names if name[0] == "."} & MODULES.keys(), {n for n in names if n[0] != "."}
+def module_name(path: Path) -> str:
+    return ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts).removesuffix(".__init__")
 
 
-def imported(node):
-    """What one statement imports; the project's own modules with a leading dot."""
-    if isinstance(node, ast.Import):
-        return [alias.name.split(".")[0] for alias in node.names]
-    if not isinstance(node, ast.ImportFrom):
-        return []
-    dot = "." if node.level else ""
-    return [dot + node.module.split(".")[0]] if node.module else [dot + alias.name for alias in node.names]
+MODULES = {module_name(path): path for path in PACKAGE.rglob("*.py")}
 
 
-@pytest.mark.parametrize("layer", range(len(LAYERS)))
-def test_no_arrow_points_up(layer):
-    above = set().union(*LAYERS[layer + 1 :])
-    for module in LAYERS[layer]:
-        tree_imports, _ = imports(MODULES[module], at_run_time=True)
-        lazily = {"capture"} if module == "recorder" else set()  # `recorder.middleware()` makes its own middleware
-        assert tree_imports & above <= lazily, module
+def imports_of(source: str, importer: str, *, is_package: bool) -> set[str]:
+    """Every module of ours that a source imports, absolute or relative, at any depth, for types or at run time."""
+    found = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names if alias.name.split(".")[0] == ROOT}
+        elif isinstance(node, ast.ImportFrom):
+            base = absolute(node, importer, is_package=is_package)
+            if base.split(".")[0] == ROOT:
+                members = {f"{base}.{alias.name}" for alias in node.names}
+                found |= {member if member in MODULES else base for member in members}
+    return found - {importer}
 
 
-def test_only_capture_knows_the_sdk():
-    core = set().union(*LAYERS)
-    assert {m for m in core if "anthropic" in imports(MODULES[m], at_run_time=False)[1]} == {"capture"}
+def absolute(node: ast.ImportFrom, importer: str, *, is_package: bool) -> str:
+    if not node.level:
+        return node.module or ""
+    parents = importer.split(".")
+    parents = parents[: len(parents) - node.level + is_package]
+    return ".".join([*parents, *filter(None, [node.module])])
 
 
-def test_only_the_collector_and_the_recorder_know_prometheus_client():
-    core = set().union(*LAYERS)
-    knowing = {m for m in core if "prometheus_client" in imports(MODULES[m], at_run_time=False)[1]}
-    assert knowing == {"collector", "recorder"}
+def graph() -> dict[str, set[str]]:
+    return {
+        name: imports_of(path.read_text(encoding="utf-8"), name, is_package=path.name == "__init__.py")
+        for name, path in MODULES.items()
+    }
+
+
+def layers() -> list[list[str]]:
+    """The table's rows from the bottom up: each names folders (`wire/`) and modules (`call`)."""
+    table = PAGE.read_text(encoding="utf-8").split("## Layers", 1)[1].split("\n## ", 1)[0]
+    rows = re.findall(r"^\| [^|]+ \| ([^|]+) \|", table, re.MULTILINE)[1:]
+    return [re.findall(r"`([\w/]+)`", row) for row in rows if "`" in row]
+
+
+def layer_of(module: str) -> int:
+    """The layer of the longest entry that covers the module."""
+    path = module.removeprefix(ROOT).lstrip(".").replace(".", "/") or "__init__"
+    ranked = [
+        (len(entry), rank)
+        for rank, row in enumerate(layers())
+        for entry in row
+        if path == entry.rstrip("/") or (entry.endswith("/") and path.startswith(entry))
+    ]
+    assert ranked, f"{module} is in no layer of {PAGE.name}"
+    return max(ranked)[1]
+
+
+def circles(edges: dict[str, set[str]]) -> list[str]:
+    """Modules on a circle, found by removing leaves until none is left."""
+    left = {name: set(targets) for name, targets in edges.items()}
+    while leaves := [name for name, targets in left.items() if not targets & left.keys()]:
+        for leaf in leaves:
+            del left[leaf]
+    return sorted(left)
+
+
+def test_every_module_is_in_a_layer():
+    assert [module for module in MODULES if layer_of(module) < 0] == []
+
+
+def test_no_arrow_points_up():
+    edges = graph()
+    up = {(name, target) for name in edges for target in edges[name] if layer_of(target) > layer_of(name)}
+    assert up == {arrow for arrow in STANDING if arrow[1] in edges.get(arrow[0], ())}
+
+
+def test_there_is_no_circle():
+    standing = {
+        name: {target for target in targets if (name, target) not in STANDING} for name, targets in graph().items()
+    }
+    # A package's own `__init__` names what its modules hold; they import each other by their full names.
+    assert circles(standing) == []
+
+
+def test_imports_are_written_in_one_style():
+    assert [
+        (name, node.lineno)
+        for name, path in MODULES.items()
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.ImportFrom) and node.level
+    ] == []
+
+
+@pytest.mark.parametrize(
+    ("statement", "target"),
+    [
+        ("from anthropic_exporter.web.server import Server", "anthropic_exporter.web.server"),
+        ("from anthropic_exporter.web import server", "anthropic_exporter.web.server"),
+        ("import anthropic_exporter.web.server", "anthropic_exporter.web.server"),
+        ("from ..web.server import Server", "anthropic_exporter.web.server"),
+        ("from ..web import server", "anthropic_exporter.web.server"),
+        ("def f():\n    from anthropic_exporter.web.server import Server", "anthropic_exporter.web.server"),
+        ("if TYPE_CHECKING:\n    from anthropic_exporter.recorder import Recorder", "anthropic_exporter.recorder"),
+    ],
+)
+def test_an_arrow_up_is_seen_in_every_import_style(statement, target):
+    book = "anthropic_exporter.pricing.book"
+    assert imports_of(statement, book, is_package=False) == {target}
+    assert layer_of(target) > layer_of(book)
+
+
+def foreign(module: str) -> set[str]:
+    tree = ast.parse(MODULES[module].read_text(encoding="utf-8"))
+    absolute_imports = {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and node.module}
+    plain = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
+    return {name.split(".")[0] for name in absolute_imports | plain}
+
+
+@pytest.mark.parametrize(
+    ("package", "knowing"),
+    [
+        ("anthropic", {"capture.middleware"}),
+        ("prometheus_client", {"metrics.registry", "recorder"}),
+    ],
+)
+def test_only_these_know(package, knowing):
+    programs = layer_of("anthropic_exporter.simulator")
+    core = [module for module in MODULES if layer_of(module) < programs]
+    assert {module.removeprefix(f"{ROOT}.") for module in core if package in foreign(module)} == knowing

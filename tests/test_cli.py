@@ -11,7 +11,8 @@ import urllib.request
 
 import pytest
 
-from anthropic_exporter import __version__, cli, commands
+from anthropic_exporter import __version__, cli
+from anthropic_exporter.commands.main import run as run_command
 
 PATIENCE_SECONDS = 60
 COMMANDS = ("demo", "serve", "simulate", "check")
@@ -22,7 +23,7 @@ def run(capfd):
     """Run a command in this process: exit code, lines of stdout, lines of stderr."""
 
     def invoke(*arguments):
-        code = commands.run(list(arguments))
+        code = run_command(list(arguments))
         captured = capfd.readouterr()
         return code, captured.out.splitlines(), captured.err.splitlines()
 
@@ -102,16 +103,35 @@ def test_an_address_that_is_not_ours_is_one_line_and_2(run, host):
     assert line.startswith(f"anthropic-exporter: cannot listen on {host}:0: ")
 
 
-@pytest.mark.parametrize("missing", ["click", "rich", "starlette", "uvicorn"])
-def test_without_the_extra_it_says_what_to_install(monkeypatch, capfd, missing):
+def test_without_click_it_says_what_to_install(monkeypatch, capfd):
     find = importlib.util.find_spec
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == missing else find(name))
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "click" else find(name))
     with pytest.raises(SystemExit) as exit_of:
         cli.main()
     assert exit_of.value.code == 2
-    assert capfd.readouterr().err == (
-        f"anthropic-exporter: the command line also needs {missing}: pip install 'anthropic-exporter[cli]'\n"
+    line = "anthropic-exporter: the command line needs click: pip install 'anthropic-exporter[cli]'\n"
+    assert capfd.readouterr().err == line
+
+
+WITHOUT = "import sys; sys.modules[{missing!r}] = None; from anthropic_exporter.cli import main; main()"
+
+
+@pytest.mark.parametrize("missing", ["rich", "starlette", "uvicorn"])
+def test_a_command_whose_library_is_missing_says_what_to_install(missing):
+    command = [sys.executable, "-c", WITHOUT.format(missing=missing), "demo"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_SECONDS, check=False)
+    assert done.returncode == 2
+    assert re.fullmatch(
+        rf"anthropic-exporter: this command needs {missing}[.\w]*: pip install 'anthropic-exporter\[cli\]'\n",
+        done.stderr,
     )
+
+
+@pytest.mark.parametrize("missing", ["rich", "starlette", "uvicorn"])
+def test_check_needs_none_of_them(missing):
+    command = [sys.executable, "-c", WITHOUT.format(missing=missing), "check", "--prometheus", "/nowhere"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_SECONDS, check=False)
+    assert (done.returncode, "pip install" in done.stderr) == (2, False)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from anthropic_exporter.families import FAMILIES
+from anthropic_exporter.metrics.families import FAMILIES
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("alertmanager/**/*.md")])

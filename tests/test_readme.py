@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from anthropic_exporter import bundle, checks
+from anthropic_exporter import bundle
+from anthropic_exporter.bundle import checks
 
 pytest_plugins = ("fixtures_fake_api",)
 

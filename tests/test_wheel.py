@@ -66,7 +66,7 @@ def test_it_holds_the_package_the_bundle_and_nothing_that_is_ours_alone(wheel):
     }
     for needed in (
         "py.typed",
-        "prices.yml",
+        "pricing/prices.yml",
         "live/assets/page.html",
         "bundle/prometheus/rules/thresholds.yml",
         "bundle/alertmanager/alertmanager.yml",

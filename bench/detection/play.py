@@ -37,7 +37,7 @@ import yaml
 
 from anthropic_exporter import Call, Recorder, serve, stack, toolchain
 from anthropic_exporter.attribution import Attribution
-from anthropic_exporter.families import REQUEST_OUTPUT_TOKENS
+from anthropic_exporter.metrics.families import REQUEST_OUTPUT_TOKENS
 from anthropic_exporter.stack import Notification, Stack, Threshold
 
 OUT_OF_REACH = tuple(

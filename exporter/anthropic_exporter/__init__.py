@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .__about__ import __version__
-from .attribution import attribution
-from .call import Bill, Call, Cost, Inference, Tokens
-from .errors import AnthropicExporterError, ConfigurationError, SpendLimitExceeded
-from .recorder import Recorder
-from .server import Server, serve
+from anthropic_exporter.__about__ import __version__
+from anthropic_exporter.attribution import attribution
+from anthropic_exporter.call import Bill, Call, Cost, Inference, Tokens
+from anthropic_exporter.errors import AnthropicExporterError, ConfigurationError, SpendLimitExceeded
+from anthropic_exporter.recorder import Recorder
+from anthropic_exporter.serving import serve
+from anthropic_exporter.web.server import Server
 
 if TYPE_CHECKING:
-    from .capture import instrument
+    from anthropic_exporter.capture.middleware import instrument
 
 __all__ = [
     "AnthropicExporterError",
@@ -35,7 +36,7 @@ __all__ = [
 def __getattr__(name: str) -> object:
     """Import the SDK only for those who use it: `instrument` is the one name here that needs it."""
     if name == "instrument":
-        from .capture import instrument  # noqa: PLC0415 - see above
+        from anthropic_exporter.capture.middleware import instrument  # noqa: PLC0415 - see above
 
         return instrument
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

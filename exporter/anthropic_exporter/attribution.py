@@ -9,8 +9,8 @@ from collections.abc import Callable
 from contextvars import ContextVar
 from typing import Any, NamedTuple, TypeVar
 
-from .call import Task
-from .errors import ConfigurationError
+from anthropic_exporter.call import Task
+from anthropic_exporter.errors import ConfigurationError
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 

@@ -1,7 +1,7 @@
 """The values that cross the library: one HTTP attempt, what it used, what it cost.
 
 Named tuples rather than frozen dataclasses: a `Call` is built on the application's own thread, and a named tuple of
-this size is built four times faster (`bench/record.py`).
+this size is built four times faster (`bench/speed/record.py`).
 """
 
 from __future__ import annotations

@@ -15,23 +15,23 @@ from typing import TYPE_CHECKING, Any
 
 from prometheus_client.registry import REGISTRY, CollectorRegistry
 
-from . import families as f
-from .__about__ import __version__, installed
-from .attribution import Attribution, current
-from .call import BLOCKED, Bill, Call
-from .cells import Reading, Snapshot
-from .collector import ReadingsCollector, register
-from .inflight import Inflight, Started, by_place
-from .live_prices import LivePrices
-from .metrics import Metrics, Slot
-from .prices import PriceBook
-from .reading import read_usage
-from .render import Renderer
-from .retries import Retries
-from .seen import SeenResults
+from anthropic_exporter.__about__ import __version__, installed
+from anthropic_exporter.attribution import Attribution, current
+from anthropic_exporter.call import BLOCKED, Bill, Call
+from anthropic_exporter.metrics import families as f
+from anthropic_exporter.metrics.cells import Reading, Snapshot
+from anthropic_exporter.metrics.registry import ReadingsCollector, register
+from anthropic_exporter.metrics.text import Renderer
+from anthropic_exporter.metrics.writer import Metrics, Slot
+from anthropic_exporter.pricing.book import PriceBook
+from anthropic_exporter.pricing.reload import LivePrices
+from anthropic_exporter.recording.batch_memory import SeenResults
+from anthropic_exporter.recording.inflight import Inflight, Started, by_place
+from anthropic_exporter.recording.retries import Retries
+from anthropic_exporter.wire.usage import read_usage
 
 if TYPE_CHECKING:
-    from .capture import Capture
+    from anthropic_exporter.capture.middleware import Capture
 
 _log = logging.getLogger("anthropic_exporter")
 _LOG_EVERY_SECONDS = 60.0
@@ -112,7 +112,7 @@ class Recorder:
 
     def middleware(self) -> Capture:
         """The middleware for `Anthropic(middleware=[...])`; give it last, so that it sees every HTTP attempt."""
-        from .capture import Capture  # noqa: PLC0415 - the SDK is imported by those who use it
+        from anthropic_exporter.capture.middleware import Capture  # noqa: PLC0415 - the SDK is imported by those who use it
 
         return Capture(self)
 

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from anthropic_exporter.guard.alerts import Alerts, Measure
-from anthropic_exporter.guard.catalogue import COST_RATE, STUCK
+from anthropic_exporter.guard.anomalies import COST_RATE, STUCK
+from anthropic_exporter.guard.telling.alerts import Alerts, Measure
 
 
 @pytest.fixture

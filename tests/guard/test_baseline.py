@@ -6,8 +6,8 @@ import json
 
 import pytest
 
-from anthropic_exporter.guard.baseline import Baselines, robust_mean
-from anthropic_exporter.guard.spikes import Usual
+from anthropic_exporter.guard.measuring.spikes import Usual
+from anthropic_exporter.guard.usual.baseline import Baselines, robust_mean
 
 NIGHT = 0.002  # dollars a second: 0.12 a minute
 

@@ -7,8 +7,8 @@ from collections import Counter
 
 import pytest
 
-from anthropic_exporter.guard.alerts import Alert
-from anthropic_exporter.guard.callbacks import Callbacks
+from anthropic_exporter.guard.telling.alerts import Alert
+from anthropic_exporter.guard.telling.callbacks import Callbacks
 
 
 def alert(number=1):

@@ -1,11 +1,11 @@
-"""A few hours of `bench/guard_chance.py`: what chance and mornings bring is no spike."""
+"""A few hours of `bench/guard/guard_chance.py`: what chance and mornings bring is no spike."""
 
 from __future__ import annotations
 
 import guard_chance
 import pytest
 
-from anthropic_exporter.guard import spikes
+from anthropic_exporter.guard.measuring import spikes
 
 HOURS = 12_100  # seconds; at 12,020 twenty requests came in 30 s, where six are usual
 

@@ -1,4 +1,4 @@
-"""A twentieth of `bench/guard_soak.py`: threads and asyncio mixed, over two simulated hours of each pace."""
+"""A twentieth of `bench/guard/guard_soak.py`: threads and asyncio mixed, over two simulated hours of each pace."""
 
 from __future__ import annotations
 

@@ -5,7 +5,7 @@ import pytest
 from anthropic_exporter import bundle
 from anthropic_exporter.errors import ConfigurationError
 from anthropic_exporter.guard import Limits
-from anthropic_exporter.guard.limits import NAMES
+from anthropic_exporter.guard.thresholds import NAMES
 
 SHIPPED = bundle.path("prometheus") / "rules" / "thresholds.yml"
 

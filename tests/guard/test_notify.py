@@ -9,8 +9,8 @@ import pytest
 
 from anthropic_exporter.errors import ConfigurationError
 from anthropic_exporter.guard import log, pagerduty, slack_webhook, webhook
-from anthropic_exporter.guard.alerts import Alert
-from anthropic_exporter.guard.notify import fingerprint
+from anthropic_exporter.guard.telling.alerts import Alert
+from anthropic_exporter.guard.telling.channels import fingerprint
 from anthropic_exporter.stack.receiver import Receiver
 
 FIRING = Alert(

@@ -6,9 +6,9 @@ import pytest
 
 from anthropic_exporter.call import Bill
 from anthropic_exporter.guard import Limits
-from anthropic_exporter.guard.conditions import Sums
-from anthropic_exporter.guard.spikes import Usual, of_feature
-from anthropic_exporter.guard.windows import Windows
+from anthropic_exporter.guard.measuring.levels import Sums
+from anthropic_exporter.guard.measuring.spikes import Usual, of_feature
+from anthropic_exporter.guard.measuring.windows import Windows
 from support import MODEL
 
 SECOND = 1_000

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from anthropic_exporter.guard.state import State
+from anthropic_exporter.guard.persistence import State
 
 WHOLE = {"20000": {"chat": [125_000, 0.5]}, "20001": {"chat": [1, 0.25], "search": [2, 0.125]}}
 

@@ -6,8 +6,8 @@ from types import SimpleNamespace
 import pytest
 
 from anthropic_exporter.call import Bill
-from anthropic_exporter.guard.limits import Limits
-from anthropic_exporter.guard.windows import Peaks, Ring, Windows, minutes
+from anthropic_exporter.guard.measuring.windows import Peaks, Ring, Windows, minutes
+from anthropic_exporter.guard.thresholds import Limits
 
 
 @pytest.mark.parametrize("step", [1, 10])

@@ -13,9 +13,9 @@ import pytest
 from alertmanagers import alert, eventually
 
 from anthropic_exporter import SpendLimitExceeded, attribution
-from anthropic_exporter.remedies import standalone
-from anthropic_exporter.routes import Request
 from anthropic_exporter.simulator import fake_api
+from anthropic_exporter.standalone import exporter
+from anthropic_exporter.web.routes import Request
 
 pytestmark = pytest.mark.stack
 
@@ -84,11 +84,11 @@ def test_an_application_that_does_what_the_page_says(application, api):
 
 def test_a_file_for_the_standalone_exporter(recorder, token_file, tmp_path, capfd, samples):
     (tmp_path / "remedies.py").write_text(STANDALONE)
-    settings = standalone.Settings(token_file=token_file, remedies=[tmp_path / "remedies.py"])
+    settings = exporter.Settings(token_file=token_file, remedies=[tmp_path / "remedies.py"])
     told = {"status": "firing", "startsAt": "2026-11-21T12:00:00Z", "fingerprint": "1"}
     body = {"alerts": [told | {"labels": {"alertname": "AnthropicDailyCostBudgetExceeded", "feature": "chat"}}]}
     with contextlib.ExitStack() as owned:
-        (alerts,) = (one for one in standalone.routes(recorder, settings, owned) if one.path == "/alerts")
+        (alerts,) = (one for one in exporter.routes(recorder, settings, owned) if one.path == "/alerts")
         assert alerts.handle(Request("/alerts", "", {}, json.dumps(body).encode())).status == 200
     assert capfd.readouterr().out == "AnthropicDailyCostBudgetExceeded chat\n"
     assert not [one for one in threading.enumerate() if one.name == "anthropic-remedies"]

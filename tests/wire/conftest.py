@@ -17,4 +17,4 @@ def wire_api():
 @pytest.fixture(autouse=True)
 def _shipped_prices_alone(monkeypatch):
     """The corpus is priced by the shipped book, whether or not genai-prices is installed."""
-    monkeypatch.setattr("anthropic_exporter.genai.installed", lambda: False)
+    monkeypatch.setattr("anthropic_exporter.pricing.genai_lookup.installed", lambda: False)

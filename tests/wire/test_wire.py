@@ -21,7 +21,7 @@ import yaml
 from anthropic_exporter import Recorder, attribution, serve
 
 CASES = wire_case.load_all()
-PRICES = yaml.safe_load((wire_case.CASES.parents[2] / "exporter/anthropic_exporter/prices.yml").read_text())
+PRICES = yaml.safe_load((wire_case.CASES.parents[2] / "exporter/anthropic_exporter/pricing/prices.yml").read_text())
 ESTIMATED = "anthropic_exporter_estimated_tokens_total"
 MONEY = "_usd_total"
 

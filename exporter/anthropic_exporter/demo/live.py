@@ -15,7 +15,7 @@ from anthropic_exporter.attribution import attribution
 from anthropic_exporter.call import SUCCESS, Call
 from anthropic_exporter.errors import ConfigurationError, SpendLimitExceeded
 from anthropic_exporter.recorder import Recorder
-from anthropic_exporter.server import serve
+from anthropic_exporter.serving import serve
 from anthropic_exporter.simulator.prompts import SEARCH, Prompts, results
 from anthropic_exporter.simulator.workload import WORKLOAD
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from anthropic_exporter.attribution import Attribution
-    from anthropic_exporter.prices import PriceBook
+    from anthropic_exporter.pricing.book import PriceBook
     from anthropic_exporter.simulator.workload import Feature
 
 #: The lowest price of input and of output in prices.yml; a test compares.

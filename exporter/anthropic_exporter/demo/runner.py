@@ -8,7 +8,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from anthropic_exporter import bundle, marked_yaml, stack, toolchain
+from anthropic_exporter import bundle, stack, toolchain, yaml_with_lines
 from anthropic_exporter.demo import closing
 from anthropic_exporter.demo.ledger import Ledger
 from anthropic_exporter.demo.plain import Lines
@@ -16,7 +16,7 @@ from anthropic_exporter.demo.play import Play, Scene
 from anthropic_exporter.demo.view import SMALLEST, Screen
 from anthropic_exporter.errors import ConfigurationError
 from anthropic_exporter.recorder import Recorder
-from anthropic_exporter.server import serve
+from anthropic_exporter.serving import serve
 from anthropic_exporter.simulator import fake_api
 from anthropic_exporter.simulator.traffic import Application
 from anthropic_exporter.simulator.workload import CACHE_LOST, WORKLOAD, busy
@@ -24,8 +24,8 @@ from anthropic_exporter.simulator.workload import CACHE_LOST, WORKLOAD, busy
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from anthropic_exporter.server import Server
     from anthropic_exporter.stack import Stack
+    from anthropic_exporter.web.server import Server
 
 _TICK_SECONDS = 0.5
 _PATIENCE_SECONDS = 2.0
@@ -129,5 +129,5 @@ def _links(server: Server, running: Stack | None) -> tuple[tuple[str, str], ...]
 
 def _threshold(name: str) -> float:
     """The shipped default of a threshold, to draw it."""
-    rules = marked_yaml.load(bundle.path("prometheus") / "rules/thresholds.yml")["groups"][0]["rules"]
+    rules = yaml_with_lines.load(bundle.path("prometheus") / "rules/thresholds.yml")["groups"][0]["rules"]
     return next(float(rule["expr"]) for rule in rules if dict(rule["labels"]) == {"threshold": name})

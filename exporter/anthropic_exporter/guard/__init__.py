@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from anthropic_exporter.errors import SpendLimitExceeded
-from anthropic_exporter.guard.alerts import Alert
+from anthropic_exporter.guard.anomalies import CONDITIONS
 from anthropic_exporter.guard.breaker import BreakerState
-from anthropic_exporter.guard.catalogue import CONDITIONS
 from anthropic_exporter.guard.guard import Guard, Spent, Timing
-from anthropic_exporter.guard.limits import Limits, Threshold
-from anthropic_exporter.guard.notify import log, pagerduty, slack_webhook, webhook
+from anthropic_exporter.guard.telling.alerts import Alert
+from anthropic_exporter.guard.telling.channels import log, pagerduty, slack_webhook, webhook
+from anthropic_exporter.guard.thresholds import Limits, Threshold
 
 __all__ = [
     "CONDITIONS",

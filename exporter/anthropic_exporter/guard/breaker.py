@@ -8,8 +8,7 @@ from typing import Any, NamedTuple
 
 from anthropic_exporter.call import Call
 from anthropic_exporter.errors import ConfigurationError, SpendLimitExceeded
-from anthropic_exporter.guard.alerts import Measure, against
-from anthropic_exporter.guard.catalogue import (
+from anthropic_exporter.guard.anomalies import (
     CONDITIONS,
     DAILY_COST,
     DAILY_TOKENS,
@@ -18,7 +17,8 @@ from anthropic_exporter.guard.catalogue import (
     RATE_LIMITED,
     RUNAWAY,
 )
-from anthropic_exporter.guard.windows import NO_FAILURE
+from anthropic_exporter.guard.measuring.windows import NO_FAILURE
+from anthropic_exporter.guard.telling.alerts import Measure, against
 
 CLOSED, OPEN, HALF_OPEN = "closed", "open", "half_open"
 BLOCK, DEGRADE, OBSERVE = "block", "degrade", "observe"

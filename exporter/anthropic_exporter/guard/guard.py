@@ -14,25 +14,25 @@ from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from anthropic_exporter import families as f
 from anthropic_exporter.attribution import Attribution
 from anthropic_exporter.call import Call, Inference, Tokens
 from anthropic_exporter.errors import ConfigurationError, SpendLimitExceeded
-from anthropic_exporter.guard import conditions as c
-from anthropic_exporter.guard.alerts import Alert, Alerts, Measure, against
+from anthropic_exporter.guard.anomalies import COST_RATE
 from anthropic_exporter.guard.breaker import BLOCK, DEGRADE, OBSERVE, Breaker, BreakerState, Moment, exceeded
-from anthropic_exporter.guard.budgets import Ledger
-from anthropic_exporter.guard.callbacks import Callback, Callbacks
-from anthropic_exporter.guard.catalogue import COST_RATE
-from anthropic_exporter.guard.conditions import Sums
-from anthropic_exporter.guard.learning import Learning
-from anthropic_exporter.guard.limits import Limits
-from anthropic_exporter.guard.spikes import of_feature
-from anthropic_exporter.guard.state import State
-from anthropic_exporter.guard.tasks import Tasks
-from anthropic_exporter.guard.windows import Place, Windows, WindowStore
-from anthropic_exporter.inflight import Started
+from anthropic_exporter.guard.measuring import levels as c
+from anthropic_exporter.guard.measuring.budgets import Ledger
+from anthropic_exporter.guard.measuring.levels import Sums
+from anthropic_exporter.guard.measuring.spikes import of_feature
+from anthropic_exporter.guard.measuring.tasks import Tasks
+from anthropic_exporter.guard.measuring.windows import Place, Windows, WindowStore
+from anthropic_exporter.guard.persistence import State
+from anthropic_exporter.guard.telling.alerts import Alert, Alerts, Measure, against
+from anthropic_exporter.guard.telling.callbacks import Callback, Callbacks
+from anthropic_exporter.guard.thresholds import Limits
+from anthropic_exporter.guard.usual.learning import Learning
+from anthropic_exporter.metrics import families as f
 from anthropic_exporter.recorder import Recorder
+from anthropic_exporter.recording.inflight import Started
 
 if TYPE_CHECKING:
     from typing_extensions import Self

@@ -12,9 +12,9 @@ from importlib import resources
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qs
 
+from anthropic_exporter.live.guard_view import Watched
 from anthropic_exporter.live.state import State
-from anthropic_exporter.live.watch import Watched
-from anthropic_exporter.routes import JSON, Answer, Request, Route, loopback_names_only
+from anthropic_exporter.web.routes import JSON, Answer, Request, Route, loopback_names_only
 
 if TYPE_CHECKING:
     from anthropic_exporter.recorder import Recorder

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from anthropic_exporter.__about__ import __version__
 from anthropic_exporter.live import history as h
+from anthropic_exporter.live.guard_view import Watched
 from anthropic_exporter.live.history import History
 from anthropic_exporter.live.marks import MINUTE_SECONDS, QUARTER_SECONDS, STEP_SECONDS
-from anthropic_exporter.live.watch import Watched
 
 if TYPE_CHECKING:
     from anthropic_exporter.call import Call

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from anthropic_exporter.remedies.incoming import FIRING, RESOLVED, IncomingAlert
 from anthropic_exporter.remedies.remedies import Remedies
+from anthropic_exporter.wire.alertmanager import FIRING, RESOLVED, IncomingAlert
 
 __all__ = ["FIRING", "RESOLVED", "IncomingAlert", "Remedies"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from anthropic_exporter.errors import ConfigurationError
-from anthropic_exporter.remedies.incoming import IncomingAlert
+from anthropic_exporter.wire.alertmanager import IncomingAlert
 
 if TYPE_CHECKING:
     from anthropic_exporter.guard import Guard

@@ -12,8 +12,8 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from anthropic_exporter.errors import ConfigurationError
-from anthropic_exporter.remedies import incoming
-from anthropic_exporter.remedies.incoming import IncomingAlert
+from anthropic_exporter.wire import alertmanager
+from anthropic_exporter.wire.alertmanager import IncomingAlert
 
 _TIMEOUT_SECONDS = 4.0
 _MOST_BYTES = 8_388_608
@@ -60,7 +60,7 @@ class Source:
         """
         # First, so that an Alertmanager that restarts in between is noticed now or at the next look.
         started_at = self._start()
-        active = incoming.of_api(self._get(f"/api/v2/alerts?{_QUERY}"))
+        active = alertmanager.of_api(self._get(f"/api/v2/alerts?{_QUERY}"))
         if self._started_at and started_at != self._started_at:
             self._restarted = self._clock()
         self._started_at = started_at or self._started_at

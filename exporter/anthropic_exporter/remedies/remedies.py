@@ -12,16 +12,16 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
-from anthropic_exporter import families as f
 from anthropic_exporter.errors import ConfigurationError
-from anthropic_exporter.remedies import incoming
+from anthropic_exporter.metrics import families as f
 from anthropic_exporter.remedies.breakers import OPEN_BREAKER, Breakers
-from anthropic_exporter.remedies.incoming import FIRING, IncomingAlert
-from anthropic_exporter.remedies.ledger import Ledger
+from anthropic_exporter.remedies.firings import Ledger
 from anthropic_exporter.remedies.polling import Look, Poller, Source
 from anthropic_exporter.remedies.prewarm import REFRESH_CACHE, Prompt
 from anthropic_exporter.remedies.token import Token
-from anthropic_exporter.routes import TEXT, Answer, Request, Route, refusal
+from anthropic_exporter.web.routes import TEXT, Answer, Request, Route, refusal
+from anthropic_exporter.wire import alertmanager
+from anthropic_exporter.wire.alertmanager import FIRING, IncomingAlert
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -197,7 +197,7 @@ class Remedies:
 
     def _webhook(self, request: Request) -> Answer:
         try:
-            alerts = incoming.of_webhook(request.body)
+            alerts = alertmanager.of_webhook(request.body)
         except ValueError:
             return refusal(HTTPStatus.BAD_REQUEST, "the body is not what Alertmanager's webhook sends")
         if not self.take(alerts):

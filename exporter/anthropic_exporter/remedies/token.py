@@ -9,7 +9,7 @@ from http import HTTPStatus
 from pathlib import Path
 
 from anthropic_exporter.errors import ConfigurationError
-from anthropic_exporter.routes import Answer, refusal
+from anthropic_exporter.web.routes import Answer, refusal
 
 _log = logging.getLogger("anthropic_exporter.remedies")
 

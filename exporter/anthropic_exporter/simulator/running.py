@@ -8,7 +8,7 @@ import random
 from typing import TYPE_CHECKING, NamedTuple
 
 from anthropic_exporter.recorder import Recorder
-from anthropic_exporter.server import serve
+from anthropic_exporter.serving import serve
 from anthropic_exporter.simulator import fake_api
 from anthropic_exporter.simulator.traffic import Application
 from anthropic_exporter.simulator.workload import INCIDENTS, WORKLOAD

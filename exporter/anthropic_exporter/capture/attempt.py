@@ -1,0 +1,265 @@
+"""One HTTP attempt from its start to its `Call`. Sync and async share all of it; knows neither the SDK nor Prometheus.
+
+An attempt ends once, whichever comes first: its body ended, an exception, `close()`, or the garbage collector. The last
+two may run while this very thread holds somebody's lock, so they only append.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from anthropic_exporter.attribution import current
+from anthropic_exporter.call import ABANDONED, CANCELLED, CONNECTION_ERROR, REFUSAL, SUCCESS, TIMEOUT, TRUNCATED, Call
+from anthropic_exporter.recording.retries import PATIENCE_SECONDS, Failed, may_be_retried
+from anthropic_exporter.wire.decompress import inflater
+from anthropic_exporter.wire.headers import NO_HEADING, heading
+from anthropic_exporter.wire.regional import is_regional
+from anthropic_exporter.wire.stream import JsonFold, StreamFold, Unread, aws_stream, sse_stream
+from anthropic_exporter.wire.usage import Reading, asks_for_caching, error_type, read_message
+
+if TYPE_CHECKING:
+    from anthropic_exporter.recorder import Recorder
+
+_FIRST_ERROR_STATUS = 400
+_TIMEOUTS = frozenset({"APITimeoutError", "TimeoutException", "TimeoutError"})
+_CANCELLATIONS = frozenset({"CancelledError", "KeyboardInterrupt", "SystemExit", "GeneratorExit"})
+
+
+class Attempt:
+    """An attempt in flight.
+
+    Args:
+        recorder: where its call goes.
+        request: the request's JSON body.
+        retries_taken: 0 on the first attempt of a logical call.
+        key: the SDK's idempotency key, the same for all attempts of a logical call.
+    """
+
+    __slots__ = (
+        "__weakref__",
+        "_at",
+        "_began",
+        "_done",
+        "_fold",
+        "_heading",
+        "_inflight",
+        "_key",
+        "_recorder",
+        "_regional",
+        "_request",
+        "_retry_reason",
+        "_started",
+        "_status",
+        "_streamed",
+        "_ttft",
+        "_where",
+        "model",
+    )
+
+    def __init__(self, recorder: Recorder, request: Any, retries_taken: int, key: str | None) -> None:
+        if type(request) is not dict:
+            request = dict(request) if isinstance(request, Mapping) else {}
+        model = request.get("model")
+        self.model = model if isinstance(model, str) else ""
+        self._recorder = recorder
+        self._request: dict[str, Any] = request
+        self._key = key
+        self._where = current()
+        before = recorder.retries.before(key) if retries_taken else None
+        self._retry_reason = ("unknown" if before is None else before.outcome) if retries_taken else ""
+        self._status = 0
+        self._regional = False
+        self._heading = NO_HEADING
+        self._fold: StreamFold = _NO_BODY
+        self._streamed = False
+        self._ttft: float | None = None
+        self._done = False
+        self._inflight = recorder.inflight
+        self._at = recorder.begin(id(self), self.model, self._where)
+        self._started = time.perf_counter()
+        self._began = self._started if before is None else before.began
+
+    # -- what happens to it, in order
+
+    def head(self, status: int, headers: Any, path: bytes, *, buffered: bool) -> None:
+        """The response's status and headers came. `buffered`: its body was already read and decompressed."""
+        self._status = status
+        self._regional = is_regional(path)
+        self._heading = head = heading(headers.raw)
+        try:
+            self._body_begins(head.content_type, "" if buffered else head.content_encoding)
+        except Exception as error:  # noqa: BLE001 - the error boundary; nothing here reads this encoding
+            self._broken(error)
+
+    def _body_begins(self, kind: str, encoding: str) -> None:
+        if "text/event-stream" in kind:
+            self._fold, self._streamed = sse_stream(encoding), True
+        elif "application/vnd.amazon.eventstream" in kind:
+            self._fold, self._streamed = aws_stream(encoding), True
+        else:
+            self._fold = JsonFold(inflater(encoding))
+
+    def body(self, content: bytes) -> None:
+        """The whole body was there at once, already decompressed."""
+        self._fold.tail.append(content)
+        self.ended()
+
+    def feed(self, chunk: bytes) -> bool:
+        """A chunk came. True once nothing has to be looked at any more: append the next ones to `tail`."""
+        try:
+            if not self._fold.feed(chunk):
+                return False
+            if self._streamed and self._ttft is None:
+                self._ttft = time.perf_counter() - self._started
+        except Exception as error:  # noqa: BLE001 - the error boundary
+            self._broken(error)
+        return True
+
+    @property
+    def tail(self) -> list[bytes]:
+        """Chunks that are read later."""
+        return self._fold.tail
+
+    def compact(self) -> list[bytes]:
+        """Read a tail that has grown to `COMPACT_CHUNKS`. Returns the list that takes the next chunks."""
+        try:
+            self._fold.compact()
+        except Exception as error:  # noqa: BLE001 - the error boundary
+            self._broken(error)
+        return self._fold.tail
+
+    # -- how it ends
+
+    def ended(self) -> None:
+        """The body ended by itself."""
+        self._finish(TRUNCATED, later=False)
+
+    def closed(self) -> None:
+        """Somebody closed the response, or nobody holds it any more."""
+        self._finish(ABANDONED, later=True)
+
+    def raised(self, error: BaseException) -> None:
+        """The attempt, or reading its body, raised."""
+        self._finish(outcome_of(error), later=False)
+
+    def forget(self) -> None:
+        """There was no attempt, or it cannot be read."""
+        self._done = True
+        self._inflight.end(id(self))
+
+    def _broken(self, error: BaseException) -> None:
+        """Stop reading this body; what is known of it is recorded when it ends."""
+        self._fold = Unread(self._fold)
+        self._recorder.failed("stream", error)
+
+    def _finish(self, unless_complete: str, *, later: bool) -> None:
+        if self._done:
+            return
+        self._done = True
+        ended = time.perf_counter()
+        try:
+            self._inflight.end(id(self))
+            if self._inflight is self._recorder.inflight:  # else this process was forked since: the parent counts it
+                self._read_rest(whole=unless_complete == TRUNCATED)
+                outcome = self._outcome(unless_complete)
+                call = self._call(outcome, ended, last=not self._failed(outcome, ended))
+                (self._recorder.record_later if later else self._recorder.record)(call)
+        except Exception as error:  # noqa: BLE001 - the error boundary
+            self._recorder.failed("attempt", error)
+        finally:
+            self._request = {}
+
+    def _read_rest(self, *, whole: bool) -> None:
+        """Read what was only kept. A part of a JSON body, or an error page of a proxy, is no failure of ours."""
+        try:
+            self._fold.close()
+        except Exception as error:  # noqa: BLE001 - the error boundary
+            self._broken(error)
+        if self._fold.malformed and self._status < _FIRST_ERROR_STATUS and (whole or self._streamed):
+            self._recorder.failed("stream", ValueError("unreadable events in a response body"))
+
+    def _outcome(self, unless_complete: str) -> str:
+        fold = self._fold
+        if self._status >= _FIRST_ERROR_STATUS:
+            return error_type(fold.message, self._status)
+        if fold.error:
+            return fold.error
+        if not fold.stopped and not (isinstance(fold, Unread) and unless_complete == TRUNCATED):
+            return unless_complete  # a body that we could not read, and that ended by itself, counts as whole
+        return REFUSAL if fold.message.get("stop_reason") == REFUSAL else SUCCESS
+
+    def _failed(self, outcome: str, ended: float) -> bool:
+        """Whether the SDK may try again. If it does, it finds here why and since when."""
+        if not may_be_retried(self._status, self._heading.should_retry, outcome):
+            return False
+        deadline = float("inf") if self._prewarming else ended + PATIENCE_SECONDS
+        failed = Failed(outcome, self.model, self._where.feature, self._began, ended, deadline)
+        self._recorder.retries.failed(self._key, failed)
+        return True
+
+    @property
+    def _prewarming(self) -> bool:
+        """`max_tokens: 0` fills the prompt cache and answers nothing; its times say nothing about answers."""
+        return self._request.get("max_tokens") == 0
+
+    def _call(self, outcome: str, ended: float, *, last: bool) -> Call:
+        """The call: with tokens where a message came, without where an error or nothing did."""
+        fold, where, timed = self._fold, self._where, not self._prewarming
+        told = fold.message.get("usage") is not None
+        reading = self._reading() if told else _without_usage(self.model, fold.message)
+        return Call(
+            reading.model,
+            outcome,
+            reading.inferences,
+            where.feature,
+            where.user,
+            reading.tier,
+            self._at,
+            ended - self._started if timed else None,
+            self._ttft if timed else None,
+            reading.stop_reason,
+            reading.thinking_tokens,
+            reading.server_tools,
+            told and (reading.cached or asks_for_caching(self._request)),
+            reading.cache_miss_reason,
+            reading.inference_geo,
+            self._regional,
+            reading.billable,
+            retry_reason=self._retry_reason,
+            estimated_output_tokens=fold.estimated_output_tokens if told and not fold.stopped else 0,
+            rate_limit_headers=self._heading.rate_limit_headers,
+            call_duration_seconds=ended - self._began if timed and last else None,
+            estimate=reading.estimate,
+            task=where.task,
+        )
+
+    def _reading(self) -> Reading:
+        fold = self._fold
+        reading = read_message(fold.message if fold.final_usage else _without_output(fold.message), self.model)
+        if reading.malformed:
+            self._recorder.malformed("usage", reading.malformed)
+        return reading
+
+
+_NO_BODY = JsonFold()
+
+
+def outcome_of(error: BaseException) -> str:
+    """The outcome of an attempt that raised: `timeout`, `cancelled` or `connection_error`."""
+    names = {cls.__name__ for cls in type(error).__mro__}
+    if names & _TIMEOUTS:
+        return TIMEOUT
+    return CANCELLED if names & _CANCELLATIONS else CONNECTION_ERROR
+
+
+def _without_usage(model: str, message: dict[str, Any]) -> Reading:
+    stop_reason = message.get("stop_reason")
+    return Reading(model, (), stop_reason=stop_reason if isinstance(stop_reason, str) else "")
+
+
+def _without_output(message: dict[str, Any]) -> dict[str, Any]:
+    """The message of an unfinished stream: the output count of `message_start` is a placeholder, not a count."""
+    usage = message["usage"]
+    return {**message, "usage": {**usage, "output_tokens": 0}} if isinstance(usage, Mapping) else message

@@ -1,0 +1,222 @@
+"""The SDK's middleware: sees every HTTP attempt, hands on exactly what came, and turns it into a `Call`.
+
+The only module that imports the SDK. Supported: anthropic 0.108 (the first with middleware) to 2.x, httpx and httpx2.
+Source: platform.claude.com/docs, SDKs, middleware, read 2026-11-21.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterable
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any
+
+from anthropic import APIRequest, Middleware
+
+from anthropic_exporter.attribution import current
+from anthropic_exporter.capture.attempt import Attempt
+from anthropic_exporter.capture.batches import BatchLookup, BatchResults, batch_of_results, is_about_batches
+from anthropic_exporter.capture.tee import tee
+from anthropic_exporter.errors import SpendLimitExceeded
+
+if TYPE_CHECKING:
+    from anthropic._middleware import AsyncCallNext, CallNext
+
+    from anthropic_exporter.recorder import Recorder
+
+
+Watched = Attempt | BatchResults | BatchLookup
+
+_Sending = tuple[tuple[Any, ...], ...]
+# The attempts that are being sent from here, by recorder: a client may carry the middleware of one recorder twice.
+_sending: ContextVar[_Sending] = ContextVar("anthropic_exporter_sending", default=())
+
+
+class Capture(Middleware):
+    """Middleware for any client class of the SDK, sync or async. Make it with `recorder.middleware()`, give it last.
+
+    Last is innermost: inside the retry loop and inside other middleware, where each billed attempt passes once.
+    """
+
+    def __init__(self, recorder: Recorder) -> None:
+        self.recorder = recorder
+
+    def handle(self, request: APIRequest, call_next: CallNext) -> Any:
+        """Pass a sync attempt through, unless a gate stops it."""
+        if self.recorder.gates:
+            request = self._admitted(request)
+        outer = _sending.get()
+        watched, inner = self._begin(request, outer)
+        if watched is None:
+            return call_next(request)
+        _sending.set(inner)
+        try:
+            response = call_next(request)
+        except BaseException as error:
+            watched.raised(error)
+            raise
+        finally:
+            _sending.set(outer)
+        self._responded(watched, response)
+        return response
+
+    async def handle_async(self, request: APIRequest, call_next: AsyncCallNext) -> Any:
+        """Pass an async attempt through, unless a gate stops it."""
+        if self.recorder.gates:
+            request = self._admitted(request)
+        outer = _sending.get()
+        watched, inner = self._begin(request, outer)
+        if watched is None:
+            return await call_next(request)
+        _sending.set(inner)
+        try:
+            response = await call_next(request)
+        except BaseException as error:
+            watched.raised(error)
+            raise
+        finally:
+            _sending.set(outer)
+        self._responded(watched, response)
+        return response
+
+    def _admitted(self, request: APIRequest) -> APIRequest:
+        """The request that may be sent: the same one, or another one in its place.
+
+        Raises:
+            SpendLimitExceeded: a gate stops it.
+        """
+        recorder = self.recorder
+        try:
+            if _is_message_request(request):
+                where = current()
+                for gate in recorder.gates:
+                    request = gate(request, where)
+        except SpendLimitExceeded:
+            recorder.blocked(_model_of(request), where)
+            raise
+        except Exception as error:  # noqa: BLE001 - the error boundary
+            recorder.failed("gate", error)
+        return request
+
+    def _begin(self, request: APIRequest, outer: _Sending) -> tuple[Watched | None, _Sending]:
+        """What watches this request, and what is being sent from here then."""
+        try:
+            name = (id(self.recorder), request.options.idempotency_key, request.retries_taken, request.url)
+            if outer and name in outer:
+                return None, outer
+            return _watched(self.recorder, request), (*outer, name)
+        except Exception as error:  # noqa: BLE001 - the error boundary
+            self._failed("begin", error)
+            return None, outer
+
+    def _responded(self, watched: Watched, response: Any) -> None:
+        try:
+            http = getattr(response, "http_response", None)
+            if http is None:  # another middleware answered from memory: no HTTP attempt was made
+                watched.forget()
+                return
+            buffered = http.is_closed
+            watched.head(http.status_code, http.headers, _path_of(http), buffered=buffered)
+            if buffered:
+                watched.body(http.content)
+            elif not isinstance(watched, BatchLookup):
+                http.stream = tee(http.stream, watched, type(http).__module__.partition(".")[0])
+        except Exception as error:  # noqa: BLE001 - the error boundary
+            watched.forget()
+            self._failed("response", error)
+
+    def _failed(self, stage: str, error: Exception) -> None:
+        self.recorder.failed(stage, error)
+        self.recorder.drain()
+
+
+def _watched(recorder: Recorder, request: APIRequest) -> Watched | None:
+    """What watches this request: an attempt, a reader of batch results, or nothing where nothing is billed."""
+    if _is_message_request(request):
+        return Attempt(recorder, request.json, request.retries_taken, request.options.idempotency_key)
+    path = request.url.partition("?")[0]
+    if not is_about_batches(path):
+        return None
+    batch = batch_of_results(path)
+    return BatchResults(recorder, batch) if batch else BatchLookup(recorder)
+
+
+def _path_of(http: Any) -> bytes:
+    """The path as sent, percent-encoded; empty for a response that another middleware made by itself."""
+    try:
+        path: bytes = http.request.url.raw_path
+    except RuntimeError:
+        return b""
+    return path.partition(b"?")[0]
+
+
+def instrument(recorder: Recorder) -> Callable[[], None]:
+    """Record every client created from now on, without a change where clients are made.
+
+    Wraps the two base classes that every client class of the SDK goes through. Clients that already carry the
+    recorder's middleware are left alone. Calling it again for the same recorder changes nothing, and undoes nothing.
+    Several recorders may be instrumented, and undone in any order.
+
+    Returns:
+        A function that undoes it; clients created meanwhile keep recording.
+    """
+    from anthropic import _base_client  # noqa: PLC0415 - only those who call this depend on it
+
+    if recorder in _instrumented:
+        return lambda: None
+    _instrumented.append(recorder)
+    unwrap = [_wrap_init(cls) for cls in (_base_client.SyncAPIClient, _base_client.AsyncAPIClient)]
+
+    def uninstrument() -> None:
+        if recorder in _instrumented:
+            _instrumented.remove(recorder)
+        for one in () if _instrumented else unwrap:
+            one()
+
+    return uninstrument
+
+
+_instrumented: list[Recorder] = []
+
+
+def _wrap_init(cls: type[Any]) -> Callable[[], None]:
+    original = cls.__init__
+    if _ours(original):
+        return lambda: _unwrap_init(cls)
+
+    @functools.wraps(original)
+    def init(self: Any, *args: Any, middleware: Any = None, **kwargs: Any) -> None:
+        original(self, *args, middleware=_with_captures(middleware or ()), **kwargs)
+
+    init._anthropic_exporter_init = init  # type: ignore[attr-defined]  # noqa: SLF001 - our own mark
+    cls.__init__ = init
+    return lambda: _unwrap_init(cls)
+
+
+def _unwrap_init(cls: type[Any]) -> None:
+    """Put the original back, unless somebody wrapped ours since: then ours stays and adds nothing."""
+    if _ours(cls.__init__):
+        cls.__init__ = cls.__init__.__wrapped__
+
+
+def _ours(init: Any) -> bool:
+    """Whether this very function is ours; a wrapper around it carries a copy of its mark."""
+    return getattr(init, "_anthropic_exporter_init", None) is init
+
+
+def _with_captures(middleware: Iterable[Any]) -> tuple[Any, ...]:
+    chain = tuple(middleware)
+    carried = [one.recorder for one in chain if isinstance(one, Capture)]
+    return (*chain, *(Capture(recorder) for recorder in _instrumented if recorder not in carried))
+
+
+def _model_of(request: APIRequest) -> str:
+    body = request.json
+    model = body.get("model") if isinstance(body, dict) else None
+    return model if isinstance(model, str) else ""
+
+
+def _is_message_request(request: APIRequest) -> bool:
+    """Whether this request is billed by the token; count_tokens, batches, files and models are not requests."""
+    path = request.url.partition("?")[0]
+    return path.endswith("/v1/messages") and request.method.lower() == "post"

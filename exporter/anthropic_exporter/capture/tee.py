@@ -1,0 +1,119 @@
+"""Wraps the byte stream of a response: hands every chunk on as it came and shows it to the attempt.
+
+After the first content delta a chunk costs one list append. The classes are built for the HTTP library whose objects
+the SDK uses: httpx before SDK 1.0, httpx2 from then on; both may be installed.
+"""
+
+from __future__ import annotations
+
+import functools
+import sys
+from collections.abc import AsyncIterator, Iterator
+from itertools import filterfalse, islice
+from typing import Any
+
+from anthropic_exporter.capture.attempt import Attempt
+from anthropic_exporter.capture.batches import BatchResults
+from anthropic_exporter.wire.stream import COMPACT_CHUNKS
+
+
+def tee(stream: Any, attempt: Attempt | BatchResults, library: str) -> Any:
+    """A stream of the same kind (sync, async or both) that tells `attempt` what passes.
+
+    Args:
+        stream: the response's own byte stream.
+        attempt: told of every chunk and of the end.
+        library: the package of the response object, `httpx` or `httpx2`.
+    """
+    sync_tee, async_tee, both = _classes(library)
+    http = sys.modules[library]
+    is_sync, is_async = isinstance(stream, http.SyncByteStream), isinstance(stream, http.AsyncByteStream)
+    return (both if is_sync and is_async else sync_tee if is_sync else async_tee)(stream, attempt)
+
+
+class _Tee:
+    def __init__(self, inner: Any, attempt: Attempt | BatchResults) -> None:
+        self._inner = inner
+        self._attempt = attempt
+        # The SDK asks for it at every event; a miss by way of `__getattr__` would cost 5 µs each time.
+        self.stream_observer = getattr(inner, "stream_observer", None)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inner, name)
+
+    def __del__(self) -> None:
+        attempt = self.__dict__.get("_attempt")
+        if attempt is not None:
+            attempt.closed()
+
+
+class _SyncTee(_Tee):
+    def __iter__(self) -> Iterator[bytes]:
+        attempt, iterator = self._attempt, iter(self._inner)
+        try:
+            for chunk in iterator:
+                seen_enough = attempt.feed(chunk)
+                yield chunk
+                if seen_enough:
+                    break
+            tail = attempt.tail
+            for chunk in iterator:
+                tail.append(chunk)
+                yield chunk
+                # `append` returns None, so that each of these is kept and handed on without a step of Python.
+                yield from filterfalse(tail.append, islice(iterator, COMPACT_CHUNKS))
+                if len(tail) >= COMPACT_CHUNKS:
+                    tail = attempt.compact()
+        except GeneratorExit:
+            raise
+        except BaseException as error:
+            attempt.raised(error)
+            raise
+        attempt.ended()
+
+    def close(self) -> None:
+        try:
+            self._inner.close()
+        finally:
+            self._attempt.closed()
+
+
+class _AsyncTee(_Tee):
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        attempt, iterator = self._attempt, self._inner.__aiter__()
+        try:
+            async for chunk in iterator:
+                seen_enough = attempt.feed(chunk)
+                yield chunk
+                if seen_enough:
+                    break
+            tail = attempt.tail
+            async for chunk in iterator:
+                tail.append(chunk)
+                if len(tail) >= COMPACT_CHUNKS:
+                    tail = attempt.compact()
+                yield chunk
+        except GeneratorExit:
+            raise
+        except BaseException as error:
+            attempt.raised(error)
+            raise
+        finally:
+            if hasattr(iterator, "aclose"):
+                await iterator.aclose()
+        attempt.ended()
+
+    async def aclose(self) -> None:
+        try:
+            await self._inner.aclose()
+        finally:
+            self._attempt.closed()
+
+
+@functools.cache
+def _classes(library: str) -> tuple[type[Any], type[Any], type[Any]]:
+    """The tee classes as streams of one HTTP library, which checks by `isinstance`."""
+    http = sys.modules[library]
+    sync_tee = type("SyncTee", (_SyncTee, http.SyncByteStream), {})
+    async_tee = type("AsyncTee", (_AsyncTee, http.AsyncByteStream), {})
+    return sync_tee, async_tee, type("BothTee", (sync_tee, async_tee), {})

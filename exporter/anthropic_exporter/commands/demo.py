@@ -1,0 +1,43 @@
+"""`anthropic-exporter demo`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from anthropic_exporter.commands.signals import raising
+
+
+@click.command()
+@click.option("--calm", default=25.0, show_default=True, type=click.FloatRange(0), help="Seconds before the incident.")
+@click.option(
+    "--requests", default=1000, show_default=True, type=click.IntRange(1, 10_000), help="Requests without a cache."
+)
+@click.option("--keep", is_flag=True, help="Leave everything up at the end, until Ctrl-C.")
+@click.option("--plain", is_flag=True, help="Timed lines instead of the live view; without a terminal it is always so.")
+@click.option(
+    "--port", default=0, type=click.IntRange(0, 65535), help="Port of /metrics; 0, the default, is a free one."
+)
+@click.option("--seed", default=1, show_default=True, help="The same seed draws the same requests.")
+@click.option(
+    "--live", is_flag=True, help="Instead: a handful of real calls with ANTHROPIC_API_KEY, on the cheapest model."
+)
+@click.option("--max-usd", default=0.05, show_default=True, type=click.FloatRange(0), help="With --live: the hard cap.")
+@click.option("--base-url", default="", help="With --live: another address of the API.")
+def demo(*, live: bool, max_usd: float, base_url: str, **options: Any) -> int:
+    """Two minutes of the main job: a lost prompt cache becomes dollars, an alert and a notification.
+
+    A sample application calls a fake API on this machine through the real SDK; Prometheus and Alertmanager run with
+    the shipped rules. No key is needed and nothing leaves this machine.
+    """
+    from rich.console import Console  # noqa: PLC0415 - imported when the command runs
+
+    from anthropic_exporter.demo import runner  # noqa: PLC0415 - imported when the command runs
+
+    with raising():
+        if live:
+            from anthropic_exporter.demo import live as real  # noqa: PLC0415 - imported when the command runs
+
+            return real.run(real.Settings(max_usd, base_url, options["port"]), Console())
+        return runner.run(runner.Settings(**options), Console())

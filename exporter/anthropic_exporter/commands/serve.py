@@ -1,0 +1,66 @@
+"""`anthropic-exporter serve`."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from pathlib import Path
+from typing import Any
+
+import click
+
+from anthropic_exporter.commands.options import host_option, log_to_stdout, port_option
+from anthropic_exporter.commands.signals import noticed
+
+
+@click.command()
+@host_option
+@port_option
+@click.option(
+    "--token-file", type=click.Path(path_type=Path), help="Take alerts only with the bearer token in this file."
+)
+@click.option(
+    "--refresh-cache",
+    multiple=True,
+    metavar="FEATURE=FILE",
+    help="Remedy: write this prompt into the cache again when a cache alert of the feature fires. The file holds the "
+    "arguments of messages.create as JSON.",
+)
+@click.option(
+    "--remedies",
+    type=click.Path(path_type=Path),
+    multiple=True,
+    help="Remedies of your own: a Python file that defines register(remedies).",
+)
+@click.option(
+    "--alertmanager",
+    "alertmanagers",
+    multiple=True,
+    metavar="URL",
+    help="Ask this Alertmanager every 5 s for alerts with the label remedy, instead of or beside being told.",
+)
+@click.option("--dry-run", is_flag=True, help="Log and count what remedies would do, and do nothing.")
+@click.option(
+    "--heartbeat-within",
+    default=180.0,
+    show_default=True,
+    type=click.FloatRange(1),
+    help="Seconds after the last heartbeat at which it counts as lost: an error in the log, and an alert for remedies.",
+)
+def serve(host: str, port: int, **options: Any) -> int:
+    """The standalone exporter: its own /metrics, and the receiver of Alertmanager's webhook.
+
+    POST /alerts is counted and logged, POST /heartbeat is remembered; nothing else is done about an alert unless a
+    remedy is given. SIGTERM ends it at once.
+    """
+    from anthropic_exporter import Recorder, serving  # noqa: PLC0415 - imported when the command runs
+    from anthropic_exporter.standalone import exporter  # noqa: PLC0415 - imported when the command runs
+
+    log_to_stdout()
+    recorder = Recorder(registry=None)
+    with noticed() as told, contextlib.ExitStack() as owned:
+        routes = exporter.routes(recorder, exporter.Settings(**options), owned)
+        running = owned.enter_context(serving.serve(recorder, host=host, port=port, routes=routes))
+        logging.getLogger("anthropic_exporter").info("serving %s/metrics", running.url)
+        told.wait()
+    return 0

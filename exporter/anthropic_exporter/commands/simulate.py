@@ -1,0 +1,26 @@
+"""`anthropic-exporter simulate`."""
+
+from __future__ import annotations
+
+import click
+
+from anthropic_exporter.commands.options import host_option, log_to_stdout, port_option
+from anthropic_exporter.commands.signals import noticed
+
+
+@click.command()
+@host_option
+@port_option
+@click.option("--seed", default=1, show_default=True, help="The same seed draws the same requests and incidents.")
+@click.option("--every", default=600.0, show_default=True, type=click.FloatRange(1), help="Seconds between incidents.")
+def simulate(host: str, port: int, seed: int, every: float) -> int:
+    """A sample application against a fake API, with /metrics and an incident now and then.
+
+    For the compose profile `demo`, and to look at dashboards. SIGTERM ends it at once.
+    """
+    from anthropic_exporter.simulator import running  # noqa: PLC0415 - imported when the command runs
+
+    log_to_stdout()
+    with noticed() as told:
+        running.simulate(host, port, seed, every, told)
+    return 0

@@ -1,0 +1,151 @@
+"""What was spent since 00:00 UTC, per feature and in all; remembered over restarts."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, Protocol
+
+from anthropic_exporter.guard.anomalies import DAILY_COST, DAILY_TOKENS
+from anthropic_exporter.guard.telling.alerts import Measure
+from anthropic_exporter.guard.thresholds import Limits
+
+_DAY = 86_400
+_KEPT_DAYS = 2
+
+
+class Spent:
+    """Tokens and dollars of one feature on one day."""
+
+    __slots__ = ("tokens", "usd")
+
+    def __init__(self, tokens: int = 0, usd: float = 0.0) -> None:
+        self.tokens = tokens
+        self.usd = usd
+
+
+class _Day:
+    """One day's spend, by feature and in all. A call that is being added stays on one day, whatever `turn` does."""
+
+    __slots__ = ("features", "total")
+
+    def __init__(self, features: dict[str, Spent]) -> None:
+        self.features = features
+        spent = features.values()
+        self.total = Spent(sum(one.tokens for one in spent), math.fsum(one.usd for one in spent))
+
+
+class BudgetStore(Protocol):
+    """Where the day's spend lives. In this process; a store shared by workers and hosts has the same three methods."""
+
+    def turn(self, wall: float) -> None:
+        """Go on to the day of `wall`, seconds since the epoch."""
+
+    def add(self, feature: str, tokens: int, usd: float) -> bool:
+        """Add what a call spent. True where this used a budget up."""
+
+    def measures(self) -> Iterable[Measure]:
+        """What was spent, against every budget there is."""
+
+
+class Ledger(BudgetStore):
+    """The days' spend of this process. A day that ended is kept for one more, should the clock be put back.
+
+    Args:
+        limits: the budgets; a feature's own budget stands beside the one of everything together.
+    """
+
+    def __init__(self, limits: Limits) -> None:
+        self._usd, self._tokens = limits.of("cost_usd_per_day"), limits.of("tokens_per_day")
+        self._usd_of, self._tokens_of = limits.own("cost_usd_per_day"), limits.own("tokens_per_day")
+        self._own = self._usd_of.keys() | self._tokens_of.keys()
+        self._days: dict[int, _Day] = {}
+        self._today = _Day({})
+        self._day = -1
+        self._set_trips()
+
+    @property
+    def version(self) -> tuple[int, int, float]:
+        """Another one after every call that spent something."""
+        return self._day, self._today.total.tokens, self._today.total.usd
+
+    def turn(self, wall: float) -> None:
+        """Go on to the day of `wall`, seconds since the epoch; back to the day before where the clock was put back."""
+        day = int(wall // _DAY)
+        if day == self._day:
+            return
+        today = self._days.setdefault(day, _Day({}))
+        while len(self._days) > _KEPT_DAYS:
+            del self._days[min(key for key in self._days if key != day)]
+        self._day, self._today = day, today
+        self._set_trips()
+
+    def add(self, feature: str, tokens: int, usd: float) -> bool:
+        """Add what a call spent on the day that `turn` named. True where this used a budget up."""
+        day = self._today
+        try:
+            spent = day.features[feature]
+        except KeyError:
+            spent = day.features[feature] = Spent()
+        spent.tokens += tokens
+        spent.usd += usd
+        total = day.total
+        total.tokens += tokens
+        total.usd += usd
+        if total.usd > self._usd_trip or total.tokens > self._tokens_trip:
+            self._set_trips()
+            return True
+        return feature in self._own and self._used_up(feature, spent, tokens, usd)
+
+    def spent(self) -> tuple[Spent, Mapping[str, Spent]]:
+        """What was spent today: in all, and by feature."""
+        day = self._today
+        return day.total, dict(day.features)
+
+    def _set_trips(self) -> None:
+        """Where a budget is used up, that was said once and is measured from then on."""
+        total = self._today.total
+        self._usd_trip = self._usd if total.usd <= self._usd else math.inf
+        self._tokens_trip = self._tokens if total.tokens <= self._tokens else math.inf
+
+    def _used_up(self, feature: str, spent: Spent, tokens: int, usd: float) -> bool:
+        budget_usd, budget_tokens = self._usd_of.get(feature, math.inf), self._tokens_of.get(feature, math.inf)
+        return spent.usd > budget_usd >= spent.usd - usd or spent.tokens > budget_tokens >= spent.tokens - tokens
+
+    def measures(self) -> Iterator[Measure]:
+        """What was spent today, against every budget there is."""
+        total, by_feature = self.spent()
+        yield Measure(DAILY_COST, "total", "", "", total.usd, self._usd)
+        yield Measure(DAILY_TOKENS, "total", "", "", total.tokens, self._tokens)
+        for feature, budget in self._usd_of.items():
+            if feature in by_feature:
+                yield Measure(DAILY_COST, "feature", feature, "", by_feature[feature].usd, budget)
+        for feature, budget in self._tokens_of.items():
+            if feature in by_feature:
+                yield Measure(DAILY_TOKENS, "feature", feature, "", by_feature[feature].tokens, budget)
+
+    def dump(self) -> dict[str, Any]:
+        """As plain values for a file: features by day."""
+        return {
+            str(number): {feature: [spent.tokens, spent.usd] for feature, spent in list(day.features.items())}
+            for number, day in list(self._days.items())
+        }
+
+    def load(self, dumped: Mapping[str, Any]) -> None:
+        """Take over what `dump` gave.
+
+        Raises:
+            ValueError: it is no such thing.
+        """
+        try:
+            days = {int(number): _Day(dict(map(_spent, features.items()))) for number, features in dumped.items()}
+        except (TypeError, AttributeError, OverflowError) as error:
+            raise ValueError("no budgets") from error
+        if any(not math.isfinite(day.total.usd) for day in days.values()):
+            raise ValueError("no budgets")
+        self._days, self._day = days, -1
+
+
+def _spent(item: tuple[Any, Any]) -> tuple[str, Spent]:
+    feature, (tokens, usd) = item
+    return str(feature), Spent(int(tokens), float(usd))

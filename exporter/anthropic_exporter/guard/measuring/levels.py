@@ -1,0 +1,231 @@
+"""What is an anomaly: the questions of the Prometheus rules, asked of the windows of this process.
+
+Every function is pure: windows and thresholds in, measurements out. No measurement means "not enough requests to say".
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import accumulate
+
+from anthropic_exporter.guard.anomalies import (
+    CACHE_MISS_COST,
+    CACHE_MISS_RATE,
+    CACHE_SHARE_DROP,
+    COST_RATE,
+    ERROR_RATE,
+    LATENCY,
+    OVERLOADED,
+    RATE_LIMITED,
+    REQUEST_COST,
+    REQUEST_TOKENS,
+    SLOW_REQUESTS,
+    STUCK,
+    TTFT,
+)
+from anthropic_exporter.guard.measuring import windows as w
+from anthropic_exporter.guard.measuring.windows import FAST_SECONDS, REQUEST_SECONDS, SLOW_SECONDS, Place, Spread
+from anthropic_exporter.guard.telling.alerts import Measure
+from anthropic_exporter.guard.thresholds import Limits
+from anthropic_exporter.metrics import families as f
+from anthropic_exporter.recording.inflight import Started, by_place
+
+_PER_MINUTE = {FAST_SECONDS: 60 / FAST_SECONDS, SLOW_SECONDS: 60 / SLOW_SECONDS}
+P95, _P70 = 0.95, 0.7
+#: The part of the requests that a percentile of 5 minutes asks for which is enough for a lower one of 30 s.
+HALF = 0.5
+_NOTHING = Spread([], [])
+
+
+class Sums:
+    """What one place did within the two windows that end now."""
+
+    def __init__(self, place: Place, now: float) -> None:
+        self.place = place
+        self.now = now
+        self.second = int(now)
+        self.fast, self.slow = place.sums(self.second)
+        self._spread: dict[int, Spread] = {}
+
+    def per_minute(self, field: int, seconds: int) -> float:
+        """One of the sums of a window, a minute, as if what is over of the running step were no time."""
+        return (self.fast if seconds == FAST_SECONDS else self.slow)[field] * _PER_MINUTE[seconds]
+
+    def spread(self, seconds: int, least: float) -> Spread:
+        """How the requests of a window are spread over buckets; nothing where there were fewer than `least`."""
+        requests = (self.fast if seconds == FAST_SECONDS else self.slow)[w.REQUESTS]
+        if requests < least:
+            return _NOTHING
+        if seconds not in self._spread:
+            self._spread[seconds] = self.place.spread(seconds, self.second)
+        return self._spread[seconds]
+
+
+def of_place(sums: Sums, usual_read_share: float | None) -> Iterator[Measure]:
+    """Everything that is asked of one feature on one model."""
+    yield from urgent(sums)
+    yield from _cache(sums, usual_read_share)
+    yield from _latency(sums)
+    yield from _errors(sums)
+
+
+def urgent(sums: Sums) -> Iterator[Measure]:
+    """What is asked after every call that crossed a trip line: dollars."""
+    place = sums.place
+    limits, where = place.limits, ("place", place.feature, place.model)
+    enough = sums.fast[w.REQUESTS] >= limits.cost_min_requests
+    rate = sums.per_minute(w.COST, FAST_SECONDS if enough else SLOW_SECONDS)
+    yield Measure(COST_RATE, *where, rate, limits.cost_usd_per_minute)
+    yield Measure(CACHE_MISS_COST, *where, _missed_usd(sums), limits.cache_miss_cost_usd_per_minute)
+    if sums.second - place.large_at < REQUEST_SECONDS:
+        cost = place.largest_usd(REQUEST_SECONDS, sums.second)
+        output = place.largest_output(REQUEST_SECONDS, sums.second)
+        if cost > limits.request_cost_usd:
+            yield Measure(REQUEST_COST, *where, cost, limits.request_cost_usd)
+        else:
+            yield Measure(REQUEST_TOKENS, *where, output, limits.request_output_tokens)
+
+
+def _missed_usd(sums: Sums) -> float:
+    """Dollars of misses a minute; over 30 s where most requests missed, half as many as a ratio asks for."""
+    limits, misses = sums.place.limits, sums.fast[w.MISSES]
+    asked = misses + sums.fast[w.HITS]
+    most = misses > limits.cache_miss_ratio * asked and misses >= HALF * limits.cache_min_requests
+    return sums.per_minute(w.MISS_COST, FAST_SECONDS if most else SLOW_SECONDS)
+
+
+def _cache(sums: Sums, usual: float | None) -> Iterator[Measure]:
+    place = sums.place
+    limits = place.limits
+    if sums.per_minute(w.PROMPT, SLOW_SECONDS) < limits.cache_min_input_tokens_per_minute:
+        return
+    where, least = ("place", place.feature, place.model), limits.cache_min_requests
+    missed = _missed_share(sums, least)
+    read = None if usual is None else _read_share(sums, usual, least)
+    drop = None if usual is None or read is None else usual - read
+    if drop is not None and drop > limits.cache_read_share_drop and (missed or 0.0) <= limits.cache_miss_ratio:
+        yield Measure(CACHE_SHARE_DROP, *where, drop, limits.cache_read_share_drop)
+    elif missed is not None:
+        yield Measure(CACHE_MISS_RATE, *where, missed, limits.cache_miss_ratio)
+
+
+def _missed_share(sums: Sums, least: float) -> float | None:
+    """Of the requests that asked for caching and were long enough for it."""
+    for values in (sums.fast, sums.slow):
+        asked = values[w.HITS] + values[w.MISSES]
+        if asked >= max(1.0, least):
+            return values[w.MISSES] / asked
+    return None
+
+
+def _read_share(sums: Sums, usual: float, least: float) -> float | None:
+    """Of all prompt tokens. Over 30 s only where it is less than half of the usual: a cold cache is no lost one."""
+    for values, most in ((sums.fast, 0.5 * usual), (sums.slow, math.inf)):
+        if values[w.HITS] + values[w.MISSES] + values[w.UNASKED] >= least and values[w.PROMPT] > 0:
+            share = values[w.CACHE_READ] / values[w.PROMPT]
+            if share < most:
+                return share
+    return None
+
+
+def _latency(sums: Sums) -> Iterator[Measure]:
+    place = sums.place
+    limits, where = place.limits, ("place", place.feature, place.model)
+    least = max(1.0, limits.latency_min_requests)
+    if sums.slow[w.REQUESTS] < HALF * least:
+        return
+    slow, fast = sums.spread(SLOW_SECONDS, least).durations, sums.spread(FAST_SECONDS, HALF * least).durations
+    yield from nearest(
+        Measure(condition, *where, quantile(rank, counts, f.DURATION.buckets), limits.latency_p95_seconds)
+        for condition, rank, counts, enough in (
+            (LATENCY, P95, slow, least),
+            (SLOW_REQUESTS, _P70, fast, HALF * least),
+        )
+        if sum(counts) >= enough
+    )
+    first_tokens = place.first_tokens(sums.second) if slow else []
+    if sum(first_tokens) >= least:
+        yield Measure(TTFT, *where, quantile(P95, first_tokens, f.TTFT.buckets), limits.ttft_p95_seconds)
+
+
+def nearest(measures: Iterable[Measure]) -> Iterator[Measure]:
+    """Of several readings of one condition the one that holds, or else is nearest to it: an alert shows one value."""
+    best = max(measures, key=lambda one: (one.holds, one.value / one.threshold if one.threshold else 0.0), default=None)
+    if best is not None:
+        yield best
+
+
+def quantile(rank: float, counts: Sequence[float], buckets: Sequence[float]) -> float:
+    """As `histogram_quantile` reads it: linear within a bucket, the last finite bound above all of them.
+
+    Args:
+        rank: 0 to 1.
+        counts: observations per bucket, not cumulative, the one above the last bound included.
+        buckets: upper bounds.
+    """
+    wanted = rank * sum(counts)
+    for index, (below, count) in enumerate(zip(accumulate((0.0, *counts)), counts, strict=False)):
+        if below + count >= wanted and count:
+            if index == len(buckets):
+                break
+            start = buckets[index - 1] if index else 0.0
+            return start + (buckets[index] - start) * (wanted - below) / count
+    return float(buckets[-1])
+
+
+def _errors(sums: Sums) -> Iterator[Measure]:
+    place = sums.place
+    limits = place.limits
+    values = _requests_enough((sums.fast, sums.slow), max(1.0, limits.error_min_requests))
+    if values is not None:
+        failed = _failed_share(values, w.FAILED, limits.error_min_failures)
+        yield Measure(ERROR_RATE, "place", place.feature, place.model, failed, limits.error_ratio)
+
+
+def of_models(all_sums: Iterable[Sums], limits: Limits) -> Iterator[Measure]:
+    """What the API refused, by model."""
+    by_model: dict[str, list[Sums]] = {}
+    for sums in all_sums:
+        by_model.setdefault(sums.place.model, []).append(sums)
+    least, failures = max(1.0, limits.of("error_min_requests")), limits.of("error_min_failures")
+    for model, places in by_model.items():
+        fast, slow = added(one.fast for one in places), added(one.slow for one in places)
+        values = _requests_enough((fast, slow), least)
+        if values is not None:
+            for condition, field, name in (
+                (RATE_LIMITED, w.RATE_LIMITED, "rate_limited_ratio"),
+                (OVERLOADED, w.OVERLOADED, "overloaded_ratio"),
+            ):
+                refused = _failed_share(values, field, failures)
+                yield Measure(condition, "model", "", model, refused, limits.of(name, "", model))
+
+
+def _requests_enough(windows: Iterable[list[float]], least: float) -> list[float] | None:
+    """The sums of the first window in which there were enough requests."""
+    return next((values for values in windows if values[w.REQUESTS] >= least), None)
+
+
+def _failed_share(values: list[float], field: int, least: float) -> float:
+    """Of the attempts; fewer failures than `least` are bad luck."""
+    return values[field] / values[w.REQUESTS] if values[field] >= least else 0.0
+
+
+def added(parts: Iterable[list[float]]) -> list[float]:
+    """The sum of several lists, field by field."""
+    return [sum(values) for values in zip(*parts, strict=True)]
+
+
+def of_total(all_sums: Sequence[Sums], limits: Limits) -> Iterator[Measure]:
+    """The cost rate of everything together, where no single feature explains it."""
+    if not all_sums:
+        return
+    enough = sum(one.fast[w.REQUESTS] for one in all_sums) >= limits.of("cost_min_requests")
+    rate = sum(one.per_minute(w.COST, FAST_SECONDS if enough else SLOW_SECONDS) for one in all_sums)
+    yield Measure(COST_RATE, "total", "", "", rate, limits.of("total_cost_usd_per_minute"))
+
+
+def of_inflight(started: Iterable[Started], wall: float, limits: Limits) -> Iterator[Measure]:
+    """The oldest request in flight of each feature on each model. `started` bears the labels as they are shown."""
+    for (model, feature), (_, age) in by_place(started, wall, ()).items():
+        yield Measure(STUCK, "place", feature, model, age, limits.of("stuck_request_seconds", feature, model))

@@ -1,0 +1,1 @@
+"""Alerts, callbacks and notification channels."""

@@ -1,0 +1,1 @@
+"""What is usual: baselines and how they are learned."""

@@ -1,0 +1,1 @@
+"""Where numbers live, and how Prometheus reads them."""

@@ -1,0 +1,73 @@
+"""Shows our readings to any prometheus_client registry, so that a team that already exposes one sees us there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from prometheus_client.metrics_core import Metric
+from prometheus_client.registry import Collector, CollectorRegistry
+
+from anthropic_exporter.errors import ConfigurationError
+from anthropic_exporter.metrics.cells import Reading
+from anthropic_exporter.metrics.families import COUNTER, FAMILIES, HISTOGRAM, Family
+from anthropic_exporter.metrics.text import format_value
+
+
+class ReadingsCollector(Collector):
+    """A prometheus_client collector over a function that reads all series."""
+
+    def __init__(self, read: Callable[[], dict[str, list[Reading]]]) -> None:
+        self._read = read
+
+    def describe(self) -> Iterator[Metric]:
+        """The families without samples: lets a registry see name clashes without a scrape."""
+        return (_metric(family) for family in FAMILIES)
+
+    def collect(self) -> Iterator[Metric]:
+        """All families with their samples."""
+        readings = self._read()
+        for family in FAMILIES:
+            metric = _metric(family)
+            for reading in readings.get(family.name, ()):
+                _add(metric, family, reading)
+            yield metric
+
+
+def register(collector: ReadingsCollector, registry: CollectorRegistry) -> None:
+    """Register, or say in one line why that is not possible.
+
+    Raises:
+        ConfigurationError: the registry already holds metrics of these names.
+    """
+    try:
+        registry.register(collector)
+    except ValueError as error:
+        raise ConfigurationError(
+            "this registry already holds anthropic_* metrics, probably of another Recorder: "
+            "use one Recorder per process, or give this one its own Recorder(registry=CollectorRegistry())"
+        ) from error
+
+
+def _metric(family: Family) -> Metric:
+    name = family.name.removesuffix("_total") if family.kind == COUNTER else family.name
+    return Metric(name, family.help, family.kind)
+
+
+def _add(metric: Metric, family: Family, reading: Reading) -> None:
+    labels = dict(zip(family.labels, reading.labels, strict=True))
+    if family.kind == HISTOGRAM:
+        _add_histogram(metric, family, labels, reading)
+    else:
+        metric.add_sample(family.name, labels, reading.values[0])
+    if family.kind in (COUNTER, HISTOGRAM):
+        metric.add_sample(f"{metric.name}_created", labels, reading.created)
+
+
+def _add_histogram(metric: Metric, family: Family, labels: dict[str, str], reading: Reading) -> None:
+    count = 0.0
+    bounds = [*(format_value(float(bound)) for bound in family.buckets), "+Inf"]
+    for bound, value in zip(bounds, reading.values, strict=False):
+        count += value
+        metric.add_sample(f"{family.name}_bucket", {**labels, "le": bound}, count)
+    metric.add_sample(f"{family.name}_count", labels, count)
+    metric.add_sample(f"{family.name}_sum", labels, reading.values[-1])

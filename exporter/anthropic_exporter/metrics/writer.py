@@ -1,0 +1,364 @@
+"""A priced `Call` into cells. Every write happens under the recorder's lock and allocates only for a new label set.
+
+All labels are bounded here: the first 100 features, 200 users, 50 models and 50 of each of the server's words.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Callable, Iterable
+from typing import NamedTuple
+
+from anthropic_exporter.call import SUCCESS, TOKEN_TYPES, Bill, Call, Cost, Tokens
+from anthropic_exporter.metrics import exact_sum
+from anthropic_exporter.metrics import families as f
+from anthropic_exporter.metrics.bounded_labels import Bounded
+from anthropic_exporter.metrics.cells import Block, Cells, Reading, width
+from anthropic_exporter.metrics.families import Family
+from anthropic_exporter.metrics.sliding_max import SlidingMax
+from anthropic_exporter.wire.rate_limits import RateLimit, RateLimitHeaders, rate_limits
+
+_LIMITS = {
+    "model": 50,
+    "feature": 100,
+    "user": 200,
+    "outcome": 50,
+    "stop_reason": 50,
+    "reason": 50,
+    "tool": 50,
+    "alertname": 100,
+}
+_CACHE_RESULTS = ("hit", "miss", "ineligible", "unasked")
+#: Outcomes whose first burst must be visible to `rate()`: their series exist at 0 from the first request on.
+_EXPECTED_OUTCOMES = (SUCCESS, "rate_limit_error", "overloaded_error")
+
+# Layout of the block of a (model, feature): counters first, then the histograms, each with its sum last.
+_THINKING, _MISS_COST, _SAVINGS, _PREMIUM, _ESTIMATED = range(5)
+_CACHE_RESULT = {result: 5 + index for index, result in enumerate(_CACHE_RESULTS)}
+_DURATION = 5 + len(_CACHE_RESULTS)
+_CALL_DURATION = _DURATION + width(f.DURATION)
+_TTFT = _CALL_DURATION + width(f.CALL_DURATION)
+_OUTPUT_TOKENS = _TTFT + width(f.TTFT)
+_COST = _OUTPUT_TOKENS + width(f.REQUEST_OUTPUT_TOKENS)
+# Layout of the block of a (model, feature, user, tier): tokens and dollars by kind are shown. Behind them stand the
+# dollars since those shown were last settled, and what was rounded off of those shown.
+_KINDS = len(TOKEN_TYPES)
+_USD, _USD_SINCE, _USD_REST = _KINDS, 2 * _KINDS, 3 * _KINDS
+_PLACE_FAMILIES = (
+    *(f.THINKING, f.CACHE_MISS_COST, f.CACHE_SAVINGS, f.CACHE_WRITE_PREMIUM, f.ESTIMATED_TOKENS),
+    *(f.CACHE_REQUESTS for _ in _CACHE_RESULTS),
+    *(f.DURATION, f.CALL_DURATION, f.TTFT, f.REQUEST_OUTPUT_TOKENS, f.REQUEST_COST),
+)
+
+
+class Place(NamedTuple):
+    """What is kept per (model, feature): the block of its series and the largest responses of the last minute."""
+
+    model: str
+    feature: str
+    block: Block
+    output_tokens: SlidingMax
+    cost_usd: SlidingMax
+
+
+class Slot(NamedTuple):
+    """Where a call of certain labels is written, found with one lookup. Its labels are bounded.
+
+    `stop_reasons` are the blocks of those that such calls had.
+    """
+
+    place: Place
+    user: str
+    tier: str
+    requests: Block
+    spend: Block
+    stop_reasons: dict[str, Block]
+
+
+class Metrics:
+    """Writes calls into cells and reads the gauges that are computed at a scrape.
+
+    Args:
+        clock: seconds since the epoch.
+        features: the only feature names let in; None for the first 100.
+    """
+
+    def __init__(self, clock: Callable[[], float], features: Iterable[str] | None = None) -> None:
+        self.cells = Cells(clock)
+        self._clock = clock
+        self._bounds = {label: Bounded(limit) for label, limit in _LIMITS.items()}
+        if features is not None:
+            self._bounds["feature"] = Bounded(0, features)
+        self._slots: dict[tuple[str, str, str, str, str], Slot] = {}
+        self._spend: dict[tuple[str, str, str, str], Block] = {}
+        self._places: dict[tuple[str, str], Place] = {}
+        self._speed: dict[str, Block] = {}
+        self._counters: dict[tuple[str, tuple[str, ...]], Block] = {}
+        self._rate_limit_headers: dict[str, tuple[float, RateLimitHeaders]] = {}
+        self._last_record = 0.0
+        self._unsettled = 0
+
+    # -- label sets
+
+    def expect(self, model: str, feature: str, user: str) -> None:
+        """Make the label set exist at 0, so that `rate()` sees its first burst."""
+        model, feature, user = self._fold("model", model), self._fold("feature", feature), self._fold("user", user)
+        self._spend_block(model, feature, user, "standard")
+        self._place(model, feature)
+        for outcome in _EXPECTED_OUTCOMES:
+            self._counter(f.REQUESTS, (model, feature, user, outcome))
+
+    def place_of(self, model: str, feature: str) -> tuple[str, str]:
+        """The labels under which a (model, feature) is shown."""
+        return self._bounds["model"].fold(model), self._bounds["feature"].fold(feature)
+
+    @property
+    def places(self) -> list[tuple[str, str]]:
+        """Every (model, feature) seen."""
+        return list(self._places)
+
+    @property
+    def models(self) -> list[str]:
+        """Every model label let in."""
+        return self._bounds["model"].names
+
+    def _fold(self, label: str, value: str) -> str:
+        folded = self._bounds[label].fold(value)
+        if folded != value:
+            self.count(f.LABEL_OVERFLOW, (label,))
+        return folded
+
+    def _open(self, call: Call, key: tuple[str, str, str, str, str]) -> Slot:
+        """Make the slot of a call. One whose labels were folded is not kept: each of its records is an overflow."""
+        model, feature, user, tier, outcome = key
+        model, feature, user = self._fold("model", model), self._fold("feature", feature), self._fold("user", user)
+        if call.requests:
+            self.expect(model, feature, user)
+            requests = self._counter(f.REQUESTS, (model, feature, user, outcome))
+        else:
+            requests = [0.0]
+        place, spend = self._place(model, feature), self._spend_block(model, feature, user, tier)
+        slot = Slot(place, user, tier, requests, spend, {})
+        if call.requests and key == (model, feature, user, tier, outcome):
+            self._slots[key] = slot
+        return slot
+
+    def _place(self, model: str, feature: str) -> Place:
+        labels = (model, feature)
+        place = self._places.get(labels)
+        if place is None:
+            results = iter(_CACHE_RESULTS)
+            series = [
+                (family, (*labels, next(results)) if family is f.CACHE_REQUESTS else labels)
+                for family in _PLACE_FAMILIES
+            ]
+            place = self._places[labels] = Place(*labels, self.cells.block(series), SlidingMax(), SlidingMax())
+        return place
+
+    def _spend_block(self, *key: str) -> Block:
+        model, feature, user, tier = key
+        block = self._spend.get((model, feature, user, tier))
+        if block is None:
+            series = [(family, (*key, kind)) for family in (f.TOKENS, f.COST) for kind in TOKEN_TYPES]
+            block = self._spend[model, feature, user, tier] = self.cells.block(series, spare=2 * _KINDS)
+        return block
+
+    def _speed_block(self, model: str) -> Block:
+        block = self._speed.get(model)
+        if block is None:
+            block = self._speed[model] = self.cells.block([(f.TOKENS_PER_SECOND, (model,))])
+        return block
+
+    def _counter(self, family: Family, labels: tuple[str, ...]) -> Block:
+        block = self._counters.get((family.name, labels))
+        return block if block is not None else self._open_counter(family, labels)
+
+    def _open_counter(self, family: Family, labels: tuple[str, ...]) -> Block:
+        """Make a counter. Words that a server chose, such as a stop reason, are bounded here, off the hot path."""
+        word = family.labels[-1] if family.labels else ""
+        if word in ("outcome", "stop_reason", "reason", "tool"):
+            folded = self._fold(word, labels[-1])
+            if folded != labels[-1]:
+                return self._counter(family, (*labels[:-1], folded))
+        spare = 1 if family is f.COST else 0  # what was rounded off
+        block = self._counters[family.name, labels] = self.cells.block([(family, labels)], spare)
+        return block
+
+    # -- writing
+
+    def count(self, family: Family, labels: tuple[str, ...], value: float = 1.0) -> None:
+        """Add to a counter of which there are few."""
+        self._counter(family, labels)[0] += value
+
+    def set(self, family: Family, labels: tuple[str, ...], value: float) -> None:
+        """Set a gauge of which there are few."""
+        self._counter(family, labels)[0] = value
+
+    def count_event(self, family: Family, labels: tuple[str, ...]) -> None:
+        """Add one to a counter whose label values come from outside: they are bounded here."""
+        named = zip(family.labels, labels, strict=True)
+        self.count(family, tuple(self._fold(name, value) if name in self._bounds else value for name, value in named))
+
+    def write(self, call: Call, bill: Bill) -> Slot:
+        """Write one call and its bill. Returns where it was written, which names its bounded labels."""
+        self._last_record = now = self._clock()
+        key = (call.model, call.feature, call.user, call.tier, call.outcome)
+        slot = self._slots.get(key) or self._open(call, key)
+        if call.requests:
+            slot.requests[0] += 1.0
+            self._write_times(call, slot.place)
+        if call.inferences:
+            self._write_spend(call, bill, slot, int(now))
+            self._unsettled += 1
+            if self._unsettled >= exact_sum.SETTLE_EVERY:
+                self.settle()
+        stop_reason = call.stop_reason
+        if stop_reason:
+            (slot.stop_reasons.get(stop_reason) or self._stop_reason(slot, stop_reason))[0] += 1.0
+        if call.rate_limit_headers:
+            self._keep_rate_limits(slot.place.model, call)
+        if call.retry_reason or call.cache_miss_reason or call.server_tools or call.estimated_output_tokens:
+            self._write_rare(call, bill, slot)
+        if call.estimate:
+            self.count(f.ESTIMATED_COST, (slot.place.model, slot.place.feature, call.estimate), bill.total_usd)
+        return slot
+
+    def _stop_reason(self, slot: Slot, stop_reason: str) -> Block:
+        block = self._counter(f.STOP_REASONS, (slot.place.model, slot.place.feature, stop_reason))
+        if self._bounds["stop_reason"].fold(stop_reason) == stop_reason:  # each record of a folded one is an overflow
+            slot.stop_reasons[stop_reason] = block
+        return block
+
+    def _write_times(self, call: Call, place: Place) -> None:
+        seconds, first, whole = call.duration_seconds, call.time_to_first_token_seconds, call.call_duration_seconds
+        block = place.block
+        if seconds is not None:
+            block[_DURATION + bisect_left(f.DURATION.buckets, seconds)] += 1.0
+            block[_CALL_DURATION - 1] += seconds
+        if whole is not None:
+            block[_CALL_DURATION + bisect_left(f.CALL_DURATION.buckets, whole)] += 1.0
+            block[_TTFT - 1] += whole
+        if first is not None:
+            block[_TTFT + bisect_left(f.TTFT.buckets, first)] += 1.0
+            block[_OUTPUT_TOKENS - 1] += first
+            if seconds is not None and seconds > first and call.outcome == SUCCESS:
+                speed, rate = self._speed_block(place.model), call.output_tokens / (seconds - first)
+                speed[bisect_left(f.TOKENS_PER_SECOND.buckets, rate)] += 1.0
+                speed[-1] += rate
+
+    def write_call_duration(self, model: str, feature: str, seconds: float) -> None:
+        """Write the duration of a call whose end was only known later."""
+        block = self._place(self._fold("model", model), self._fold("feature", feature)).block
+        block[_CALL_DURATION + bisect_left(f.CALL_DURATION.buckets, seconds)] += 1.0
+        block[_TTFT - 1] += seconds
+
+    def _keep_rate_limits(self, model: str, call: Call) -> None:
+        """Keep the newest: a long stream ends with headers that are as old as its beginning."""
+        kept = self._rate_limit_headers.get(model)
+        if kept is None or call.started_at >= kept[0]:
+            self._rate_limit_headers[model] = (call.started_at, call.rate_limit_headers)
+
+    def _write_spend(self, call: Call, bill: Bill, slot: Slot, second: int) -> None:
+        inferences, costs, place = call.inferences, bill.costs, slot.place
+        block = place.block
+        if len(inferences) == 1 and inferences[0].model == call.model and costs[0] is not None:
+            tokens = inferences[0].tokens
+            output = tokens[4]
+            _add(slot.spend, tokens, costs[0])
+        else:
+            output = call.output_tokens
+            self._write_inferences(call, bill, slot)
+        if call.thinking_tokens:
+            block[_THINKING] += call.thinking_tokens
+        if call.requests:
+            block[_CACHE_RESULT[bill.cache_result]] += 1.0
+            block[_OUTPUT_TOKENS + bisect_left(f.REQUEST_OUTPUT_TOKENS.buckets, output)] += 1.0
+            block[_COST - 1] += output
+            place.output_tokens.add(second, output)
+            usd = bill.total_usd
+            if usd:
+                block[_COST + bisect_left(f.REQUEST_COST.buckets, usd)] += 1.0
+                block[-1] += usd
+                place.cost_usd.add(second, usd)
+        if call.cache_asked:
+            block[_MISS_COST] += bill.cache_miss_cost_usd
+            block[_SAVINGS] += bill.cache_savings_usd
+            block[_PREMIUM] += bill.cache_write_premium_usd
+
+    def _write_inferences(self, call: Call, bill: Bill, slot: Slot) -> None:
+        """Inferences each on its own model, or without a price."""
+        for inference, cost in zip(call.inferences, bill.costs, strict=True):
+            model = slot.place.model if inference.model == call.model else self._fold("model", inference.model)
+            block = self._spend_block(model, slot.place.feature, slot.user, slot.tier)
+            _add(block, inference.tokens, cost or _NO_COST)
+            if cost is None:
+                self.count(f.UNPRICED_TOKENS, (model,), sum(inference.tokens))
+
+    def _write_rare(self, call: Call, bill: Bill, slot: Slot) -> None:
+        labels = (slot.place.model, slot.place.feature)
+        slot.place.block[_ESTIMATED] += call.estimated_output_tokens
+        if call.retry_reason:
+            self.count(f.RETRIES, (*labels, call.retry_reason))
+        if call.cache_miss_reason:
+            self.count(f.CACHE_MISS_REASONS, (*labels, call.cache_miss_reason))
+        for tool, count in call.server_tools:
+            self.count(f.SERVER_TOOLS, (*labels, tool), count)
+        for tool, usd in bill.server_tools:
+            if usd:
+                exact_sum.add(self._counter(f.COST, (*labels, slot.user, slot.tier, tool)), 0, 1, usd)
+
+    def settle(self) -> None:
+        """Bring the dollars that are shown up to date."""
+        self._unsettled = 0
+        for block in self._spend.values():
+            exact_sum.settle(block, _USD, _USD_SINCE, _USD_REST, _KINDS)
+
+    # -- reading
+
+    def gauges(self) -> dict[str, list[Reading]]:
+        """The gauges that are computed at a scrape, by family name."""
+        now = self._clock()
+        found = {
+            f.REQUEST_OUTPUT_TOKENS_MAX.name: [
+                _gauge(labels, place.output_tokens.max(now)) for labels, place in self._places.items()
+            ],
+            f.REQUEST_COST_MAX.name: [
+                _gauge(labels, place.cost_usd.max(now)) for labels, place in self._places.items()
+            ],
+            f.LAST_RECORD.name: [_gauge((), self._last_record)],
+        }
+        for model, (_, headers) in self._rate_limit_headers.items():
+            for limit in rate_limits(headers):
+                for name, value in _rate_limit_gauges(limit):
+                    found.setdefault(name, []).append(_gauge((model, limit.resource), value))
+        return found
+
+
+_NO_COST = Cost()
+
+
+def _add(block: Block, tokens: Tokens, cost: Cost) -> None:
+    """Add to a spend block."""
+    block[0] += tokens[0]
+    block[1] += tokens[1]
+    block[2] += tokens[2]
+    block[3] += tokens[3]
+    block[4] += tokens[4]
+    block[10] += cost[0]
+    block[11] += cost[1]
+    block[12] += cost[2]
+    block[13] += cost[3]
+    block[14] += cost[4]
+
+
+def _gauge(labels: tuple[str, ...], value: float) -> Reading:
+    return Reading(labels, [float(value)], 0.0)
+
+
+def _rate_limit_gauges(limit: RateLimit) -> list[tuple[str, float]]:
+    parts = (
+        (f.RATELIMIT_LIMIT.name, limit.limit),
+        (f.RATELIMIT_REMAINING.name, limit.remaining),
+        (f.RATELIMIT_RESET.name, limit.reset_timestamp_seconds),
+    )
+    return [(name, value) for name, value in parts if value is not None]

@@ -1,0 +1,1 @@
+"""The price book: dated prices, and a bill for each call."""

@@ -1,0 +1,200 @@
+"""What a call costs. Pure: frozen price rows and a `Call` in, a `Bill` out.
+
+Rules, each read at https://platform.claude.com/docs/en/about-claude/pricing on 2026-11-21 unless it says otherwise:
+
+- Message batches cost half, fast mode a multiple; the two do not combine, a call has one tier.
+- `inference_geo: us` multiplies every token price by 1.1 on Claude 4.6 and later, regional endpoints of Bedrock and
+  Google Cloud by 1.1 on Claude 4.5 and later; these stack with the tier. Server tools have no such factor.
+- A prompt (input + cache reads + cache writes) above the limit of a model that has one reprices the whole request.
+- Cache reads have their own price on every model; nothing here derives it from input.
+- The row that holds on the UTC day of the request's start is the one that counts.
+- A tier that the row has no factor for (fast mode where there is none) has no price: never a guess.
+- A refusal before any output is free but in some categories (handling stop reasons, read 2026-11-21): `Call.billable`.
+- Priority Tier has no public price a token: standard prices, flagged in `Call.estimate`.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import re
+from pathlib import Path
+from typing import NamedTuple
+
+from anthropic_exporter.call import Bill, Call, Cost, Tokens
+from anthropic_exporter.pricing import price_file
+from anthropic_exporter.pricing.price_file import UNCHECKED, USUAL_MINIMUM_TOKENS, Model, PriceFile, Rates, Row
+
+UNKNOWN = "none"
+_SECONDS_PER_DAY = 86_400
+_EPOCH = dt.date(1970, 1, 1)
+# Ids of one model in many spellings times tiers and geographies: more than this is a server gone wrong.
+_MOST_CARDS = 2_000
+# claude-sonnet-4-5-20250929, claude-opus-4-6@20260205, us.anthropic.claude-opus-4-6-v1:0: one price, the bare name's.
+_DECORATION = re.compile(r"^(?:.*/)?(?:[a-z-]+\.)?anthropic\.|@.*$|-v\d+(?::\d+)?$|-latest$")
+_DATE = re.compile(r"-20\d{6}$")
+
+
+class Card(NamedTuple):
+    """The rates of one kind of request on one UTC day, factors applied; `start` and `end` in seconds of the epoch."""
+
+    start: float
+    end: float
+    rates: Rates
+    long_rates: Rates | None
+    long_above_tokens: int
+    min_cacheable_tokens: int
+
+
+class PriceBook:
+    """Frozen prices with a cache of resolved rate cards; safe to share between threads.
+
+    Args:
+        file: rows of the shipped book, with a user's rows laid over them.
+    """
+
+    def __init__(self, file: PriceFile) -> None:
+        self.models = dict(file.models)
+        self.server_tools = dict(file.server_tools)
+        self._cards: dict[tuple[str, str, str, bool], Card] = {}
+
+    @classmethod
+    def load(cls, path: str | Path | None = None) -> PriceBook:
+        """Load the shipped book, with the file at `path` laid over it model by model.
+
+        Raises:
+            ConfigurationError: the user's file has a mistake; names file, line and key.
+        """
+        return cls(price_file.shipped() if path is None else price_file.read(Path(path)))
+
+    def extended(self, found: dict[str, Model]) -> PriceBook:
+        """This book and models that were found elsewhere; what the book knows itself, it keeps."""
+        return PriceBook(PriceFile({**found, **self.models}, self.server_tools))
+
+    @property
+    def checked(self) -> dt.date:
+        """The day on which the oldest row was last compared with its source; rows that name no day are left out."""
+        days = [model.checked for model in self.models.values() if model.checked > UNCHECKED]
+        return min(days, default=UNCHECKED)
+
+    def model(self, name: str) -> Model | None:
+        """The rows of a model by any of its ids: bare, dated, or as a cloud platform spells it."""
+        bare = bare_name(name)
+        return self.models.get(name) or self.models.get(bare) or self.models.get(_DATE.sub("", bare))
+
+    def source(self, name: str) -> str:
+        """Where the prices of a model come from: `shipped`, `file`, `genai-prices`, or `none`."""
+        model = self.model(name)
+        return UNKNOWN if model is None else model.origin
+
+    def card(self, model: str, call: Call) -> Card | None:
+        """The rate card of one inference of `call`; None where the book has no price for it."""
+        at, key = call.started_at, (model, call.tier, call.inference_geo, call.regional)
+        card = self._cards.get(key)
+        if card is not None and card.start <= at < card.end:
+            return card
+        card = self._resolve(model, int(at // _SECONDS_PER_DAY), _factor_names(call))
+        if card is not None:
+            if len(self._cards) >= _MOST_CARDS:
+                self._cards.clear()
+            self._cards[key] = card
+        return card
+
+    def _resolve(self, name: str, day: int, factor_names: tuple[str, ...]) -> Card | None:
+        model = self.model(name)
+        if model is None:
+            return None
+        date = _EPOCH + dt.timedelta(days=day)
+        row = next((row for row in model.rows if row.start <= date < row.end), None)
+        if row is None or not _has_price_of(row, factor_names):
+            return None
+        factor = 1.0
+        for factor_name in factor_names:
+            factor *= row.factors.get(factor_name, 1.0)
+        long_rates = _scaled(row.long_rates, factor) if row.long_rates else None
+        start, rates = float(day * _SECONDS_PER_DAY), _scaled(row.rates, factor)
+        end = start + _SECONDS_PER_DAY
+        return Card(start, end, rates, long_rates, row.long_above_tokens, model.min_cacheable_tokens)
+
+    def bill(self, call: Call) -> Bill:
+        """Price a call. The bill of a free refusal is zero; an unknown model has the cost None, never a guess."""
+        costs: list[Cost | None] = []
+        total = miss = savings = premium = 0.0
+        result, asked = "unasked", call.cache_asked
+        for inference in call.inferences:
+            model, tokens = inference
+            card = self.card(model, call)
+            if card is None:
+                costs.append(None)
+                result = _cache_result(call, USUAL_MINIMUM_TOKENS) if asked else result
+                continue
+            rates = card.rates if card.long_rates is None else _rates_for(card, tokens)
+            cost = _cost(rates, tokens) if call.billable else _FREE
+            costs.append(cost)
+            total += cost[0] + cost[1] + cost[2] + cost[3] + cost[4]
+            if asked:
+                result = _cache_result(call, card.min_cacheable_tokens)
+                if call.billable:
+                    saved, paid = _cache_economics(rates, tokens)
+                    savings += saved
+                    premium += paid
+                    if result == "miss":
+                        miss += max(0.0, sum(cost[:4]) - tokens.prompt * rates.cache_read)
+        if call.server_tools:
+            tools = self._tool_costs(call)
+            return Bill(tuple(costs), tools, total + sum(usd for _, usd in tools), result, miss, savings, premium)
+        return Bill(tuple(costs), (), total, result, miss, savings, premium)
+
+    def _tool_costs(self, call: Call) -> tuple[tuple[str, float], ...]:
+        return tuple((tool, count * self.server_tools.get(tool, 0.0)) for tool, count in call.server_tools)
+
+
+_FREE = Cost()
+
+
+def bare_name(name: str) -> str:
+    """A model's id without what a cloud platform put around it; a date stays."""
+    return _DECORATION.sub("", _DECORATION.sub("", name))
+
+
+def _has_price_of(row: Row, factor_names: tuple[str, ...]) -> bool:
+    """Whether the row has the tier at all. Geography and region cost nothing extra on models without such a factor."""
+    return all(name in row.factors for name in factor_names if name in ("batch", "fast"))
+
+
+def _factor_names(call: Call) -> tuple[str, ...]:
+    names = [call.tier] if call.tier in ("batch", "fast") else []
+    if call.inference_geo == "us":
+        names.append("geo_us")
+    if call.regional:
+        names.append("regional")
+    return tuple(names)
+
+
+def _scaled(rates: Rates, factor: float) -> Rates:
+    return rates if factor == 1.0 else Rates(*(rate * factor for rate in rates))
+
+
+def _rates_for(card: Card, tokens: Tokens) -> Rates:
+    if card.long_rates is not None and tokens.prompt > card.long_above_tokens:
+        return card.long_rates
+    return card.rates
+
+
+def _cost(rates: Rates, tokens: Tokens) -> Cost:
+    plain, read, write_5m, write_1h, out = rates
+    return Cost(tokens[0] * plain, tokens[1] * read, tokens[2] * write_5m, tokens[3] * write_1h, tokens[4] * out)
+
+
+def _cache_economics(rates: Rates, tokens: Tokens) -> tuple[float, float]:
+    """Dollars saved by reads against plain input, and paid for writes above plain input."""
+    plain, read, write_5m, write_1h, _ = rates
+    return tokens[1] * (plain - read), tokens[2] * (write_5m - plain) + tokens[3] * (write_1h - plain)
+
+
+def _cache_result(call: Call, min_cacheable_tokens: int) -> str:
+    longest = 0
+    for _, tokens in call.inferences:
+        if tokens[1]:
+            return "hit"
+        longest = max(longest, tokens[0] + tokens[2] + tokens[3])
+    return "miss" if longest >= min_cacheable_tokens else "ineligible"

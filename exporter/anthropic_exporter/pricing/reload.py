@@ -1,0 +1,134 @@
+"""The price book in force: read again when the user's file changes, extended by models that genai-prices knows."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from anthropic_exporter.call import Call
+from anthropic_exporter.errors import ConfigurationError
+from anthropic_exporter.pricing import genai_lookup
+from anthropic_exporter.pricing.book import PriceBook
+from anthropic_exporter.pricing.price_file import Model
+
+_log = logging.getLogger("anthropic_exporter")
+_CHECK_EVERY_SECONDS = 30.0
+_MOST_ASKED = 200
+_MOST_HELD = 10_000
+
+Stamp = tuple[int, int, int]
+
+
+class LivePrices:
+    """Holds the book and replaces it, never on the thread of a call.
+
+    A changed file is read by the next scrape, or by a short thread where nobody scrapes. A call on a model that the
+    book does not know waits for genai-prices, where that is installed: a short thread or the next scrape looks the
+    model up, once, and hands the call back.
+
+    Args:
+        prices: a price file, a ready book, or None for the shipped one.
+        clock: seconds since the epoch.
+        resume: takes calls that waited, to be written now.
+        broken: takes the one line that says what is wrong with an edit.
+
+    Raises:
+        ConfigurationError: a mistake in the price file.
+    """
+
+    def __init__(
+        self,
+        prices: str | Path | PriceBook | None,
+        clock: Callable[[], float],
+        resume: Callable[[Iterable[Call]], None],
+        broken: Callable[[str], None],
+    ) -> None:
+        self._path = Path(prices) if isinstance(prices, str | Path) else None
+        self._stamp = _stamp(self._path) if self._path else None
+        self.book = prices if isinstance(prices, PriceBook) else PriceBook.load(self._path)
+        self._clock, self._resume, self._broken = clock, resume, broken
+        self.due = clock() + _CHECK_EVERY_SECONDS if self._path else float("inf")
+        self._answers: dict[str, Model | None] = {}
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget threads and waiting calls: at construction, and in a forked child, which has neither."""
+        self._lock = threading.Lock()
+        self._held: deque[Call] = deque()
+        self._working = False
+
+    def refresh(self) -> None:
+        """Read a changed file and answer what was asked. For the thread of a scrape; takes a microsecond otherwise.
+
+        Waits for a thread that is at it: a scrape shows every call that was recorded before it.
+        """
+        if self._held or self._lock.locked() or self._clock() >= self.due:
+            self._work()
+
+    def refresh_soon(self) -> None:
+        """Do the same on a short thread."""
+        if not self._working:
+            self._working = True
+            threading.Thread(target=self._work, name="anthropic-exporter-prices", daemon=True).start()
+
+    def holds(self, call: Call) -> bool:
+        """Whether a call without a price waits for an answer; it comes back by `resume`."""
+        unknown = [one.model for one in call.inferences if self._may_ask(one.model)]
+        if not unknown or len(self._held) >= _MOST_HELD or not genai_lookup.installed():
+            return False
+        self._held.append(call)
+        self.refresh_soon()
+        return True
+
+    def _may_ask(self, model: str) -> bool:
+        return model not in self._answers and len(self._answers) < _MOST_ASKED and self.book.model(model) is None
+
+    def _work(self) -> None:
+        with self._lock:
+            self._working = False
+            if self._clock() >= self.due:
+                self.due = self._clock() + _CHECK_EVERY_SECONDS
+                self._read_again()
+            held = [self._held.popleft() for _ in range(len(self._held))]
+            if held:
+                self._ask({one.model for call in held for one in call.inferences if self._may_ask(one.model)})
+                self._resume(held)
+
+    def _read_again(self) -> None:
+        """Take the file where it changed. A broken edit changes nothing and is said once."""
+        stamp = _stamp(self._path)
+        if self._path is None or stamp == self._stamp:
+            return
+        self._stamp = stamp
+        try:
+            book = PriceBook.load(self._path)
+        except Exception as error:  # noqa: BLE001 - whatever a file does to its reader, a scrape goes on
+            said = error if isinstance(error, ConfigurationError) else f"{self._path}: {type(error).__name__}"
+            self._broken(f"{said}; the prices before this edit stay in force")
+            return
+        self.book = book.extended(self._found())
+        _log.info("%s: prices read again", self._path)
+
+    def _ask(self, names: set[str]) -> None:
+        for name in sorted(names):
+            try:
+                self._answers[name] = genai_lookup.look_up(name)
+            except Exception as error:  # noqa: BLE001 - somebody else's library; the model stays unpriced
+                self._answers[name] = None
+                self._broken(f"genai-prices could not be asked for a price: {type(error).__name__}")
+        self.book = self.book.extended(self._found())
+
+    def _found(self) -> dict[str, Model]:
+        return {name: model for name, model in self._answers.items() if model is not None}
+
+
+def _stamp(path: Path | None) -> Stamp | None:
+    """What tells one state of a file from another; None where there is no file."""
+    try:
+        stat = path.stat() if path else None
+    except OSError:
+        return None
+    return (stat.st_mtime_ns, stat.st_size, stat.st_ino) if stat else None

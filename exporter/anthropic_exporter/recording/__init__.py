@@ -1,0 +1,1 @@
+"""What happens to a call between the capture and the cells."""

@@ -1,0 +1,77 @@
+"""The heartbeat that stays away: no rule can tell of it, because its absence means that no rule reaches anybody."""
+
+from __future__ import annotations
+
+import datetime as dt
+import threading
+import time
+from collections.abc import Callable
+
+from anthropic_exporter.wire.alertmanager import FIRING, RESOLVED, IncomingAlert
+
+HEARTBEAT_LOST = "AnthropicHeartbeatLost"
+#: The shipped routing beats every 60 s: two beats may be lost.
+SILENT_AFTER_SECONDS = 180.0
+_LOOKS_PER_SILENCE = 60
+
+
+class Heartbeat:
+    """Tells when the heartbeat stops, and when it is back. One that never came is not missed.
+
+    Args:
+        silent_after_seconds: after the last beat.
+        tell: gets an alert `AnthropicHeartbeatLost` that fires or is over; on a thread of its own.
+        clock: seconds that never go back.
+    """
+
+    def __init__(
+        self,
+        silent_after_seconds: float,
+        tell: Callable[[IncomingAlert], None],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._silent_after_seconds = silent_after_seconds
+        self._tell = tell
+        self._clock = clock
+        self._last: float | None = None
+        self._lost: IncomingAlert | None = None
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="anthropic-heartbeat", daemon=True)
+
+    def start(self) -> None:
+        """Look from now on, until closed."""
+        self._thread.start()
+
+    def beat(self) -> None:
+        """The heartbeat came."""
+        self._last = self._clock()
+
+    def look(self) -> None:
+        """Tell, where the heartbeat stopped or is back."""
+        last = self._last
+        if last is None:
+            return
+        silent = self._clock() - last >= self._silent_after_seconds
+        if silent and self._lost is None:
+            self._lost = _alert()
+            self._tell(self._lost)
+        elif not silent and self._lost is not None:
+            over, self._lost = self._lost._replace(status=RESOLVED), None
+            self._tell(over)
+
+    def _run(self) -> None:
+        while not self._stopped.wait(self._silent_after_seconds / _LOOKS_PER_SILENCE):
+            self.look()
+
+    def close(self) -> None:
+        """Stop looking. Idempotent."""
+        self._stopped.set()
+        if self._thread.is_alive():
+            self._thread.join()
+
+
+def _alert() -> IncomingAlert:
+    now = dt.datetime.now(dt.timezone.utc).isoformat()
+    labels = {"alertname": HEARTBEAT_LOST, "severity": "critical"}
+    summary = "The heartbeat stopped: Prometheus or Alertmanager is down, or cannot reach this process."
+    return IncomingAlert(HEARTBEAT_LOST, FIRING, labels, {"summary": summary}, HEARTBEAT_LOST, now)

@@ -1,0 +1,7 @@
+"""Prometheus, Alertmanager and their companions where PATH has none: unpacked from the distribution's packages."""
+
+from __future__ import annotations
+
+from anthropic_exporter.toolchain.tools import DEFAULT, TOOLS, find, provide, unpack_package
+
+__all__ = ["DEFAULT", "TOOLS", "find", "provide", "unpack_package"]

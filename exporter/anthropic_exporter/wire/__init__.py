@@ -1,0 +1,1 @@
+"""The wire format: bytes of requests and responses become values. Pure."""

@@ -1,0 +1,87 @@
+"""YAML that remembers where each mapping stood, so that a mistake can be named by file, line and key.
+
+PyYAML is imported by the first file that is read, not by everybody who imports the library: it takes as long as all of
+the library's own modules together (`bench/speed/footprint.py`).
+"""
+
+from __future__ import annotations
+
+import functools
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from anthropic_exporter.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    import yaml
+
+
+class Mapping(dict[str, Any]):
+    """A YAML mapping with `line`, where it begins, and `lines`, where each of its keys stands; 1-based."""
+
+    line: int = 1
+    lines: dict[str, int]
+
+
+@functools.cache
+def _loader() -> Any:
+    """The safe loader, but a mapping keeps its lines and a repeated key is a mistake."""
+    import yaml  # noqa: PLC0415 - see above
+
+    class MarkedLoader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
+        pass
+
+    MarkedLoader.add_constructor("tag:yaml.org,2002:map", _construct)
+    return MarkedLoader
+
+
+def _construct(loader: Any, node: yaml.MappingNode) -> Mapping:
+    import yaml  # noqa: PLC0415 - it is there by now
+
+    mapping = Mapping()
+    mapping.line, mapping.lines = node.start_mark.line + 1, {}
+    for key_node, value_node in node.value:
+        key, line = str(loader.construct_object(key_node, deep=True)), key_node.start_mark.line + 1
+        if key in mapping:
+            raise yaml.MarkedYAMLError(
+                problem=f"key {key!r} stands here a second time", problem_mark=key_node.start_mark
+            )
+        mapping[key] = _value(loader, key, value_node)
+        mapping.lines[key] = line
+    return mapping
+
+
+def _value(loader: Any, key: str, node: yaml.Node) -> Any:
+    """The value of a key. PyYAML lets through what a constructor raises on 2026-13-01 or on a tag that does not fit."""
+    import yaml  # noqa: PLC0415 - it is there by now
+
+    try:
+        return loader.construct_object(node, deep=True)
+    except yaml.YAMLError:
+        raise
+    except Exception as error:
+        problem = f"{key}: {error}" if isinstance(error, ValueError) else f"{key}: the value cannot be read"
+        raise yaml.MarkedYAMLError(problem=problem, problem_mark=node.start_mark) from error
+
+
+def load(path: Path) -> Mapping:
+    """Read a YAML file whose root is a mapping.
+
+    Raises:
+        ConfigurationError: the file cannot be read, is not YAML, or its root is no mapping; names file and line.
+    """
+    import yaml  # noqa: PLC0415 - see above
+
+    try:
+        root = yaml.load(path.read_text(encoding="utf-8"), Loader=_loader())  # noqa: S506 - derives from the safe loader
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigurationError(
+            f"{path}: cannot be read: {getattr(error, 'strerror', None) or 'not UTF-8'}"
+        ) from error
+    except (yaml.YAMLError, ValueError, AttributeError) as error:  # the latter two of a root that is one scalar
+        mark, problem = getattr(error, "problem_mark", None), getattr(error, "problem", None) or "not YAML"
+        where = f"{path}:{mark.line + 1}" if mark else str(path)
+        raise ConfigurationError(f"{where}: {problem}") from error
+    if not isinstance(root, Mapping):
+        raise ConfigurationError(f"{path}:1: a mapping with `models:` is expected")
+    return root

@@ -1,0 +1,134 @@
+from __future__ import annotations
+
+import shutil
+
+import pytest
+
+from anthropic_exporter import bundle, toolchain
+from anthropic_exporter.bundle import checks
+from anthropic_exporter.commands.main import run as run_command
+from anthropic_exporter.errors import ConfigurationError
+
+pytestmark = pytest.mark.stack
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """The shipped bundle, to be broken."""
+    for name in ("prometheus", "alertmanager"):
+        shutil.copytree(bundle.path(name), tmp_path / name)
+    return tmp_path
+
+
+@pytest.fixture
+def edit(folder):
+    def change(file, before, after):
+        text = (folder / file).read_text()
+        assert before in text
+        (folder / file).write_text(text.replace(before, after, 1))
+
+    return change
+
+
+def line_of(file, text):
+    return next(number for number, line in enumerate(file.read_text().splitlines(), start=1) if text in line)
+
+
+def test_the_shipped_bundle_has_nothing_to_find(capfd):
+    assert run_command(["check"]) == 0
+    assert capfd.readouterr().out.endswith("prices.yml: nothing found\n")
+
+
+def test_a_second_default_is_an_error_with_its_line(folder, capfd):
+    file = folder / "prometheus/rules/thresholds.yml"
+    first = line_of(file, "labels: {threshold: cost_usd_per_minute}")
+    with file.open("a") as text:
+        text.write('      - record: anthropic_threshold\n        expr: "9"\n')
+        text.write("        labels: {threshold: cost_usd_per_minute}\n")
+    last = len(file.read_text().splitlines())
+    assert run_command(["check", "--prometheus", str(folder / "prometheus")]) == 1
+    told = capfd.readouterr().out.splitlines()
+    assert told[:-1] == [
+        (
+            f"{file}:{last}: the default of threshold cost_usd_per_minute is set a second time; "
+            f"the first is in thresholds.yml:{first}"
+        )
+    ]
+    assert told[-1].endswith(": 1 finding")
+
+
+def test_a_threshold_that_is_no_promql_is_an_error_with_its_line(folder, edit):
+    edit("prometheus/rules/thresholds.yml", 'expr: "0.05"', 'expr: "0.05 *"')
+    file = folder / "prometheus/rules/thresholds.yml"
+    (found,) = checks.prometheus(folder / "prometheus")
+    assert (found.file, found.line) == (file, line_of(file, "0.05 *"))
+    assert "could not parse expression" in found.text
+
+
+def test_a_typo_is_named_with_what_was_meant_and_the_default_is_missed(folder, edit):
+    edit("prometheus/rules/thresholds.yml", "{threshold: cost_spike_ratio}", "{threshold: cost_spik_ratio}")
+    file = folder / "prometheus/rules/thresholds.yml"
+    assert list(map(str, checks.prometheus(folder / "prometheus"))) == [
+        (
+            f"{file}:{line_of(file, 'cost_spik_ratio')}: no rule asks for a threshold 'cost_spik_ratio'; "
+            "did you mean 'cost_spike_ratio'?"
+        ),
+        f"{file}: threshold cost_spike_ratio has no default: its alert cannot fire",
+    ]
+
+
+def test_an_override_is_no_duplicate_and_an_unknown_label_is_an_error(folder):
+    file = folder / "prometheus/rules/thresholds.yml"
+    with file.open("a") as text:
+        for label in ("feature", "model", "featur"):
+            text.write('      - record: anthropic_threshold\n        expr: "9"\n')
+            text.write(f"        labels: {{threshold: cost_usd_per_minute, {label}: chat}}\n")
+    found = checks.thresholds(folder / "prometheus")
+    assert {one.line for one in found} == {line_of(file, "featur:")}
+    assert "has no label 'featur'" in found[0].text
+
+
+@pytest.mark.parametrize("broken", ["groups: [", "groups: 3\n", "groups:\n - {name: x, rules: [{recrd: x}]}\n"])
+def test_a_rule_file_that_is_no_rule_file_is_named_with_its_line(folder, broken):
+    (folder / "prometheus/rules/own.yml").write_text(broken)
+    found = [one for one in checks.prometheus(folder / "prometheus") if one.file.name == "own.yml"]
+    assert found
+    assert found[0].line >= 1
+
+
+def test_a_setting_that_prometheus_does_not_know_is_named_with_its_line(folder, edit):
+    edit("prometheus/prometheus.yml", "global:", "globl:")
+    (found,) = checks.prometheus(folder / "prometheus")
+    assert (found.file.name, found.line) == ("prometheus.yml", line_of(found.file, "globl:"))
+    assert "globl" in found.text
+
+
+def test_a_receiver_that_is_not_there_is_named_with_its_file(folder, edit):
+    edit("alertmanager/alertmanager.yml", "receiver: heartbeat", "receiver: hartbeat")
+    (found,) = checks.alertmanager(folder / "alertmanager")
+    assert found.file.name == "alertmanager.yml"
+    assert 'undefined receiver "hartbeat"' in found.text
+
+
+def test_a_price_file_with_a_typo_is_named_with_its_line(tmp_path, capfd):
+    (tmp_path / "mine.yml").write_text("models:\n  claude-x:\n    pries: []\n")
+    assert run_command(["check", "--prices", str(tmp_path / "mine.yml")]) == 1
+    assert f"{tmp_path}/mine.yml:3: " in capfd.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--prometheus", "/nowhere"], ["--alertmanager", "/nowhere"], ["--prices", "/nowhere.yml"]]
+)
+def test_a_folder_that_is_not_there_is_one_line_and_2(arguments, capfd):
+    assert run_command(["check", *arguments]) == 2
+    (line,) = capfd.readouterr().err.splitlines()
+    assert line.startswith("anthropic-exporter: /nowhere")
+
+
+def test_without_promtool_it_is_one_line_and_2(monkeypatch, capfd):
+    def missing(_names):
+        raise ConfigurationError("promtool 2.42 or later not found: put it on PATH")
+
+    monkeypatch.setattr(toolchain, "provide", missing)
+    assert run_command(["check"]) == 2
+    assert capfd.readouterr().err == "anthropic-exporter: promtool 2.42 or later not found: put it on PATH\n"

@@ -1,0 +1,144 @@
+"""The compose stack as written: pinned, closed, small, and whole."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+from anthropic_exporter import __version__
+
+ROOT = Path(__file__).resolve().parents[2]
+COMPOSE = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
+SERVICES = COMPOSE["services"]
+NAMES = sorted(SERVICES)
+PORTS = {"exporter": 9464, "prometheus": 9090, "alertmanager": 9093, "grafana": 3000}
+DOCKERFILE = (ROOT / "exporter/Dockerfile").read_text()
+
+
+def filled_in(value: str) -> str:
+    """As compose reads it where no variable is set: ${NAME:-default} is its default."""
+    return re.sub(r"\$\{\w+:-([^}]*)\}", r"\1", value)
+
+
+def test_the_services():
+    assert NAMES == ["alertmanager", "demo", "exporter", "grafana", "prometheus"]
+    assert {name for name in NAMES if "profiles" in SERVICES[name]} == {"demo"}
+    assert SERVICES["demo"]["profiles"] == ["demo"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_an_image_is_pinned_to_a_version(name):
+    assert re.fullmatch(r"[\w./-]+:v?\d+\.\d+\.\d+", SERVICES[name]["image"])
+
+
+def test_our_image_has_the_version_of_the_package():
+    assert SERVICES["exporter"]["image"] == SERVICES["demo"]["image"] == f"anthropic-exporter:{__version__}"
+
+
+def test_ports_are_open_on_this_machine_only():
+    published = {name: [filled_in(port) for port in SERVICES[name].get("ports", [])] for name in NAMES}
+    assert published == {
+        "demo": [],
+        **{name: [f"127.0.0.1:{port}:{port}"] for name, port in PORTS.items()},
+    }
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_container_can_do_little(name):
+    service = SERVICES[name]
+    assert service["read_only"] is True
+    assert service["tmpfs"] == ["/tmp"]
+    assert service["cap_drop"] == ["ALL"]
+    assert service["security_opt"] == ["no-new-privileges:true"]
+    assert service["init"] is True
+    assert "privileged" not in service
+    assert service.get("user", "") not in {"root", "0"}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_container_has_limits(name):
+    service = SERVICES[name]
+    assert re.fullmatch(r"\d+[mg]", service["mem_limit"])
+    assert 0 < service["cpus"] <= 2
+    assert service["pids_limit"] == 256
+    assert service["logging"]["options"]["max-size"] == "10m"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_container_is_asked_for_its_health_on_its_own_port(name):
+    check = SERVICES[name]["healthcheck"]
+    assert f"127.0.0.1:{PORTS.get(name, 9464)}/" in check["test"][-1]
+    assert check["interval"] == "10s"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_is_mounted_exists(name):
+    for volume in SERVICES[name].get("volumes", []):
+        source, _, rest = volume.partition(":")
+        if source.startswith("."):
+            assert (ROOT / source).is_dir(), volume
+            assert rest.endswith(":ro"), volume
+        else:
+            assert source in COMPOSE["volumes"]
+
+
+def test_the_configurations_that_commands_name_exist():
+    command = filled_in(" ".join(SERVICES["alertmanager"]["command"] + SERVICES["prometheus"]["command"]))
+    files = re.findall(r"--config\.file=/etc/(\S+)", command)
+    assert files == ["alertmanager/alertmanager.yml", "prometheus/prometheus.yml"]
+    for file in files:
+        assert (ROOT / file).is_file(), file
+
+
+def test_prometheus_keeps_a_month_and_reloads():
+    command = SERVICES["prometheus"]["command"]
+    assert "--storage.tsdb.retention.time=45d" in command
+    assert "--web.enable-lifecycle" in command
+
+
+def test_prometheus_looks_for_an_edit_every_2_seconds():
+    """What follows is shown on a Prometheus that does so, in tests/stack/test_edits_of_thresholds.py."""
+    assert {"--enable-feature=auto-reload-config", "--config.auto-reload-interval=2s"} <= set(
+        SERVICES["prometheus"]["command"]
+    )
+    assert re.search(r":v(\d+)\.", SERVICES["prometheus"]["image"])[1] == "3"
+
+
+def test_prometheus_scrapes_every_service_that_has_metrics_and_the_demo_by_name():
+    jobs = {
+        job["job_name"]: job
+        for job in yaml.safe_load((ROOT / "prometheus/prometheus.yml").read_text())["scrape_configs"]
+    }
+    assert sorted(jobs) == ["alertmanager", "anthropic", "anthropic-exporter", "prometheus"]
+    assert jobs["anthropic"]["dns_sd_configs"][0]["names"] == ["demo"]
+    assert jobs["anthropic-exporter"]["static_configs"][0]["targets"] == ["exporter:9464"]
+
+
+def test_the_image_is_built_in_two_stages_and_runs_as_nobody():
+    stages = re.findall(r"^FROM (\S+)", DOCKERFILE, flags=re.MULTILINE)
+    assert len(stages) == 2
+    assert all(re.fullmatch(r"python:3\.\d+-slim-\w+", stage) for stage in stages)
+    last = DOCKERFILE.rpartition("\nFROM ")[2]
+    assert "\nUSER 65532:65532\n" in last
+    assert "\nRUN " not in last
+    assert '\nENTRYPOINT ["anthropic-exporter"]\nCMD ["serve", "--host", "0.0.0.0"]' in last
+    assert "HEALTHCHECK" in last
+
+
+def test_what_the_dockerfile_copies_is_not_ignored():
+    allowed = re.findall(r"^!(\S+)", (ROOT / ".dockerignore").read_text(), flags=re.MULTILINE)
+    copied = [words.split()[:-1] for words in re.findall(r"^COPY (?!--from)(.+)", DOCKERFILE, flags=re.MULTILINE)]
+    assert sorted(allowed) == sorted(source for sources in copied for source in sources)
+    assert "alertmanager/secrets/*" in (ROOT / ".dockerignore").read_text()
+
+
+def test_the_documentation_names_every_setting_and_its_default():
+    settings = dict(re.findall(r"\$\{(\w+):-([^}]*)\}", (ROOT / "docker-compose.yml").read_text()))
+    documentation = (ROOT / "docs/docker.md").read_text()
+    assert len(settings) == 8
+    for name, default in settings.items():
+        line = next(line for line in documentation.splitlines() if line.startswith("|") and f"`{name}`" in line)
+        assert default in line

@@ -1,0 +1,76 @@
+"""No failure of ours, injected anywhere, changes what the application gets; it is counted."""
+
+from __future__ import annotations
+
+import anthropic
+import pytest
+
+from anthropic_exporter import Recorder
+from anthropic_exporter.capture import attempt, middleware
+from anthropic_exporter.metrics.writer import Metrics
+from anthropic_exporter.pricing.book import PriceBook
+from anthropic_exporter.wire.stream import JsonFold, StreamFold
+from bodies import ASK, answer, events, refused, streamed
+from support import Samples
+
+pytest_plugins = ("fixtures_fake_api",)
+
+PLACES = [
+    (middleware, "_is_message_request"),
+    (middleware, "_watched"),
+    (middleware, "_path_of"),
+    (middleware, "tee"),
+    (attempt.Attempt, "__init__"),
+    (attempt.Attempt, "head"),
+    (attempt.Attempt, "body"),
+    (attempt.Attempt, "_read_rest"),
+    (attempt.Attempt, "_outcome"),
+    (attempt.Attempt, "_failed"),
+    (attempt.Attempt, "_call"),
+    (attempt, "read_message"),
+    (attempt, "is_regional"),
+    (attempt, "sse_stream"),
+    (attempt, "error_type"),
+    (attempt, "asks_for_caching"),
+    (StreamFold, "feed"),
+    (StreamFold, "close"),
+    (JsonFold, "close"),
+    (Recorder, "begin"),
+    (Recorder, "record"),
+    (Recorder, "_write"),
+    (Metrics, "expect"),
+    (Metrics, "write"),
+    (Metrics, "count"),
+    (PriceBook, "bill"),
+]
+
+
+def attempted(client):
+    """What an application gets of a body, a stream and an error."""
+    seen = [client.messages.create(**ASK).to_dict()]
+    seen.append([one.to_dict() for one in client.messages.create(**ASK, stream=True)])
+    with client.messages.with_streaming_response.create(**ASK, stream=True) as response:
+        seen.append(response.read())
+    with pytest.raises(anthropic.BadRequestError) as caught:
+        client.messages.create(**ASK)
+    return [*seen, caught.value.body]
+
+
+@pytest.mark.parametrize(("where", "name"), PLACES, ids=[f"{w.__name__.split('.')[-1]}.{n}" for w, n in PLACES])
+def test_the_application_gets_the_same_when_we_fail(fake_api, sdk_client, registry, monkeypatch, where, name):
+    recorder = Recorder(registry=registry)
+    recorded = sdk_client.with_options(middleware=[recorder.middleware()])
+    usage = {"input_tokens": 100, "output_tokens": 50}
+    whole, stream, refusal = answer(usage), streamed(events(usage)), refused(400, "invalid_request_error")
+    fake_api.push(*[whole, stream, stream, refusal] * 2)
+    expected = attempted(sdk_client)
+
+    def fail(*_, **__):
+        raise RuntimeError("injected")
+
+    monkeypatch.setattr(where, name, fail)
+    assert attempted(recorded) == expected
+    monkeypatch.undo()
+    assert recorder.inflight.snapshot() == []
+    if (where, name) != (Metrics, "count"):  # failures are counted by it
+        assert Samples(registry)("anthropic_exporter_record_errors_total") > 0
