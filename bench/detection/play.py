@@ -1,8 +1,8 @@
 """The catalogue of incidents in real time through a real Prometheus and Alertmanager: when is a person told?
 
-    .venv/bin/python bench/detection/play.py                        the table of docs/detection.md, 7 minutes
-    .venv/bin/python bench/detection/play.py --rounds 1 --only "cache lost" "429 storm"
-    .venv/bin/python bench/detection/play.py --thresholds my.yml    with thresholds of your own
+    .venv/bin/python -m bench.detection.play                        the table of docs/detection.md, 7 minutes
+    .venv/bin/python -m bench.detection.play --rounds 1 --only "cache lost" "429 storm"
+    .venv/bin/python -m bench.detection.play --thresholds my.yml    with thresholds of your own
 
 All incidents go side by side, each as a feature (a storm: a model) of its own, `--rounds` copies of each, at seconds
 drawn anew. Ordinary traffic runs for `--warm` seconds before: 300 fill the longest window. What is usual needs half an
@@ -32,14 +32,15 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-import incidents
 import yaml
 
 from anthropic_exporter import Call, Recorder, serve, stack, toolchain
 from anthropic_exporter.attribution import Attribution
 from anthropic_exporter.metrics.families import REQUEST_OUTPUT_TOKENS
 from anthropic_exporter.stack import Notification, Stack, Threshold
+from bench.detection import incidents
 
+ROOT = Path(__file__).resolve().parents[2]
 OUT_OF_REACH = tuple(
     Threshold(name, 1e12)
     for name in ("total_cost_usd_per_minute", "tokens_per_day", "cost_usd_per_day", "cost_usd_per_month")
@@ -144,8 +145,17 @@ class Killed:
 
     def __init__(self, play: Play) -> None:
         self.play = play
-        command = [sys.executable, __file__, "--process", play.feature, "--seed", str(play.seed), "--warm"]
-        self.child = subprocess.Popen([*command, str(play.at)], stdout=subprocess.PIPE, text=True)
+        command = [
+            sys.executable,
+            "-m",
+            "bench.detection.play",
+            "--process",
+            play.feature,
+            "--seed",
+            str(play.seed),
+            "--warm",
+        ]
+        self.child = subprocess.Popen([*command, str(play.at)], cwd=ROOT, stdout=subprocess.PIPE, text=True)
         self.address = f"127.0.0.1:{int(self.child.stdout.readline())}"
 
     def close(self) -> None:

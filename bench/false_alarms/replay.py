@@ -21,12 +21,12 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import remote_write
-from remote_write import Labels
 from typing_extensions import Self
 
 from anthropic_exporter.stack import running
 from anthropic_exporter.stack.process import Process
+from bench.false_alarms import remote_write
+from bench.false_alarms.remote_write import Labels
 
 Yaml = dict[str, Any]
 NAME = re.compile(r"[a-zA-Z_:][a-zA-Z0-9_:]*")

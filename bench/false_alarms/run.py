@@ -1,9 +1,9 @@
 """Evaluate the rules over a simulated week without an incident, and say which alerts fired.
 
-    python bench/false_alarms/run.py                                a week, every 5 s
-    python bench/false_alarms/run.py --days 1 --seed 2              a day of another week
-    python bench/false_alarms/run.py --thresholds my.yml            with thresholds of your own
-    python bench/false_alarms/run.py --rules my/rules               with rules of your own
+    python -m bench.false_alarms.run                                a week, every 5 s
+    python -m bench.false_alarms.run --days 1 --seed 2              a day of another week
+    python -m bench.false_alarms.run --thresholds my.yml            with thresholds of your own
+    python -m bench.false_alarms.run --rules my/rules               with rules of your own
 
 A real Prometheus gets the week as scrapes every 5 s and is asked for each evaluation of each group of the rules, at the
 group's interval, without waiting for it (replay.py); `for` and `keep_firing_for` are applied to what it answers. It has
@@ -29,12 +29,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import remote_write
-import replay
-import traffic
 import yaml
 
 from anthropic_exporter import toolchain
+from bench.false_alarms import remote_write, replay, traffic
 
 RULES = Path(__file__).resolve().parent.parent.parent / "prometheus" / "rules"
 START = int(dt.datetime(2026, 1, 1, tzinfo=dt.timezone.utc).timestamp())  # a Thursday

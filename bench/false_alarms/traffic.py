@@ -11,7 +11,7 @@ import random
 from collections import deque
 from typing import NamedTuple
 
-from remote_write import Labels, value
+from bench.false_alarms.remote_write import Labels, value
 
 DAY, HOUR = 86400, 3600
 LAUNCH = 5 * DAY + 10 * HOUR  # Tuesday, 10:00

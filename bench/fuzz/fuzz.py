@@ -3,7 +3,7 @@
 Each case is a JSON body, a stream or an error, damaged in a few places (bytes flipped, cut out, doubled, swapped; words
 of JSON replaced), chopped anywhere, sometimes gzip, sometimes cut off, read in one of several ways: by a sync or an
 async client, of the API itself or of Bedrock, whose streams are AWS event streams. Everything follows from `--seed`.
-Run by hand: `python bench/fuzz/fuzz.py --count 100000 --client async`; a few thousand of it run in the tests.
+Run by hand: `python -m bench.fuzz.fuzz --count 100000 --client async`; a few thousand of it run in the tests.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ import warnings
 from contextlib import contextmanager
 
 import anthropic
-from fuzz_bodies import BEDROCK_BODIES, BODIES, AsyncChunks, Chunks, chopped, damaged, http, packed
-from fuzz_readings import ASYNC_READINGS, SYNC_READINGS
 from prometheus_client import CollectorRegistry
 
 from anthropic_exporter import Recorder
+from bench.fuzz.fuzz_bodies import BEDROCK_BODIES, BODIES, AsyncChunks, Chunks, chopped, damaged, http, packed
+from bench.fuzz.fuzz_readings import ASYNC_READINGS, SYNC_READINGS
 
 HERE = "http://127.0.0.1:1"
 KEY = {"api_key": "sk-ant-test"}

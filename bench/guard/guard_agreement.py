@@ -1,6 +1,6 @@
 """The catalogue of incidents told by the Guard and by the shipped rules, from the same calls: do both say the same?
 
-    .venv/bin/python bench/guard/guard_agreement.py            the table of docs/guard.md
+    .venv/bin/python -m bench.guard.guard_agreement            the table of docs/guard.md
 
 Each incident is played once through a real recorder with a Guard on it. What /metrics shows meanwhile is kept every
 5 s, and promtool, Prometheus' own rule engine, evaluates the rule files as they are over it. So the rules' time is that
@@ -11,19 +11,15 @@ from __future__ import annotations
 
 import re
 import subprocess
-import sys
 import tempfile
 from pathlib import Path
 from typing import NamedTuple
 
-import guard_incidents
 import yaml
 
 from anthropic_exporter import Recorder, toolchain
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "detection"))
-
-import incidents  # from the folder above
+from bench.detection import incidents
+from bench.guard import guard_incidents
 
 BUNDLE = Path(__file__).resolve().parents[2]
 RULES, ROUTING = BUNDLE / "prometheus" / "rules", BUNDLE / "alertmanager" / "alertmanager.yml"

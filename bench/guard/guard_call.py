@@ -1,6 +1,6 @@
 """What a Guard adds to a recorded call and the gate to a request, beside `record()` and an empty call in the same run.
 
-    .venv/bin/python bench/guard/guard_call.py
+    .venv/bin/python -m bench.guard.guard_call
 
 Microseconds, of the quickest of some rounds in which all take turns. A look is what the Guard's thread does every half
 second, for 300 places (100 features on 3 models) that all had calls; the last line is the memory of one place.

@@ -1,9 +1,9 @@
 """Weeks of traffic without an incident, seen by the Guard on a simulated clock: what does it tell that is none?
 
-    .venv/bin/python bench/guard/guard_chance.py                     six requests in 30 s, by chance; five weeks
-    .venv/bin/python bench/guard/guard_chance.py --days-and-nights   four features with mornings, weekends, a launch
-    .venv/bin/python bench/guard/guard_chance.py --seeds 7 8 --days 1
-    .venv/bin/python bench/guard/guard_chance.py --all-count         as if no request came by chance
+    .venv/bin/python -m bench.guard.guard_chance                     six requests in 30 s, by chance; five weeks
+    .venv/bin/python -m bench.guard.guard_chance --days-and-nights   four features with mornings, weekends, a launch
+    .venv/bin/python -m bench.guard.guard_chance --seeds 7 8 --days 1
+    .venv/bin/python -m bench.guard.guard_chance --all-count         as if no request came by chance
 
 Thresholds are those shipped, but for budgets, and for the latency of the feature that writes long answers: 60 s. The
 Guard looks after every call, so that no moment is missed at which a window is at its fullest. It begins to tell of
@@ -18,16 +18,12 @@ import random
 import sys
 from collections import Counter
 from collections.abc import Iterator
-from pathlib import Path
 from typing import NamedTuple
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "false_alarms"))
-
-import traffic  # from the folder above
 
 from anthropic_exporter import Call, Inference, Recorder, Tokens
 from anthropic_exporter.guard import Alert, Guard, Limits, Timing
 from anthropic_exporter.guard.measuring import spikes
+from bench.false_alarms import traffic
 
 START = 1_767_225_600.0  # 2026-01-01T00:00:00Z, a Thursday, as in bench/false_alarms
 DAY, STEP = 86_400, 5

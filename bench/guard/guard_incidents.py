@@ -6,21 +6,16 @@
 
 from __future__ import annotations
 
-import sys
 from bisect import bisect_left
 from collections.abc import Callable
-from pathlib import Path
 from typing import NamedTuple
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "detection"))
-
-import incidents  # from the folder above
 
 from anthropic_exporter import Call, Recorder
 from anthropic_exporter.guard import Alert, Guard, Limits, Timing
 from anthropic_exporter.guard.anomalies import CONDITIONS
 from anthropic_exporter.guard.measuring.levels import quantile
 from anthropic_exporter.metrics.families import DURATION
+from bench.detection import incidents
 
 START = 1_795_262_400.0  # 2026-11-21T12:00:00Z: second 0 of every incident
 FEATURE = "shop"

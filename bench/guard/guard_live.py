@@ -1,6 +1,6 @@
 """What the live page costs the process: a call that it notes, and an answer to a tab that asks once a second.
 
-    .venv/bin/python bench/guard/guard_live.py
+    .venv/bin/python -m bench.guard.guard_live
 
 CPU time of this process, the quickest of some rounds; 15 minutes of history on a clock of its own.
 """

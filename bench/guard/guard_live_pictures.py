@@ -1,7 +1,7 @@
 """Pictures of the live page while something goes wrong: a real run, and a real Chromium that looks at it.
 
-    .venv/bin/python bench/guard/guard_live_pictures.py                  14 minutes; writes docs/images/live-*.png
-    .venv/bin/python bench/guard/guard_live_pictures.py --minutes 2 --to /tmp/pictures --all
+    .venv/bin/python -m bench.guard.guard_live_pictures                  14 minutes; writes docs/images/live-*.png
+    .venv/bin/python -m bench.guard.guard_live_pictures --minutes 2 --to /tmp/pictures --all
 
 The sample application calls Claude through the real SDK; the fake API on loopback keeps a real prompt cache. A Guard
 with the shipped thresholds watches, its breaker observes. Near the end a deploy puts a timestamp in front of the cached
@@ -12,12 +12,13 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import sys
 import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+from tests import browser
 
 from anthropic_exporter import Call, Inference, Recorder, Tokens, serve
 from anthropic_exporter.guard import Guard, Limits
@@ -27,9 +28,6 @@ from anthropic_exporter.simulator.workload import CACHE_LOST, WORKLOAD
 from anthropic_exporter.web.server import Server
 
 ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT / "tests"))
-
-import browser  # noqa: E402 - the one of the tests
 
 INCIDENT_SECONDS = 150
 TALLEST = 3600  # pixels

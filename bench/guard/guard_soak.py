@@ -1,6 +1,6 @@
 """A million calls over simulated days through recorder and Guard: memory, totals, alerts; threads and asyncio mixed.
 
-    .venv/bin/python bench/guard/guard_soak.py [--calls 1000000]
+    .venv/bin/python -m bench.guard.guard_soak [--calls 1000000]
 
 Every simulated hour one feature overruns its pace for half a minute: each of these incidents must be told and must end.
 """

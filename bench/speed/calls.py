@@ -12,11 +12,11 @@ import sys
 
 import httpx2
 from anthropic import Anthropic, Middleware
-from measure import interleaved, paired, table
 from prometheus_client import CollectorRegistry
-from record import by_hand
 
 from anthropic_exporter import Recorder, attribution
+from bench.speed.measure import interleaved, paired, table
+from bench.speed.record import by_hand
 
 QUICK = "--quick" in sys.argv
 EVENTS = 200

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import sys
 
-from measure import after, interleaved, table
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
 
 from anthropic_exporter import Call, Inference, Recorder, Tokens
+from bench.speed.measure import after, interleaved, table
 
 QUICK = "--quick" in sys.argv
 MODEL, NOON = "claude-opus-5-5", 1_795_262_400.0

@@ -8,9 +8,8 @@ from __future__ import annotations
 import sys
 import time
 
-from record import MODEL, NOON, TOKENS
-
 from anthropic_exporter import Call, Inference, Recorder, serve, stack
+from bench.speed.record import MODEL, NOON, TOKENS
 
 SECONDS = 45 if "--quick" in sys.argv else 100
 CALL = Call(MODEL, inferences=(Inference(MODEL, TOKENS),), started_at=NOON, duration_seconds=1.5)

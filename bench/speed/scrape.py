@@ -13,9 +13,9 @@ import threading
 import time
 
 from prometheus_client import CollectorRegistry, Counter, generate_latest, start_http_server
-from record import MODEL, NOON, TOKENS
 
 from anthropic_exporter import Call, Inference, Recorder, serve
+from bench.speed.record import MODEL, NOON, TOKENS
 
 QUICK = "--quick" in sys.argv
 SECONDS = 3 if QUICK else 15

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import incidents
-import play
 import pytest
+from bench.detection import incidents, play
 
 from anthropic_exporter import Recorder
 from anthropic_exporter.stack import Notification

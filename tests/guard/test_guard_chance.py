@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import guard_chance
 import pytest
+from bench.guard import guard_chance
 
 from anthropic_exporter.guard.measuring import spikes
 

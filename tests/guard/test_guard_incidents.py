@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import guard_incidents
-import incidents
 import pytest
+from bench.detection import incidents
+from bench.guard import guard_incidents
 
 TELLING = [one for one in incidents.INCIDENTS if not guard_incidents.METER & set(one.told_by)]
 

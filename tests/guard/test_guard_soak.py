@@ -5,8 +5,8 @@ from __future__ import annotations
 import multiprocessing
 from concurrent.futures import ProcessPoolExecutor
 
-import guard_soak
 import pytest
+from bench.guard import guard_soak
 
 
 @pytest.fixture(scope="module")

@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import re
-import sys
 from pathlib import Path
 
 import promtool_tests
 import pytest
 import yaml
+from bench.false_alarms import remote_write, replay
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-sys.path.insert(0, str(ROOT / "bench" / "false_alarms"))
-
-import remote_write  # noqa: E402
-import replay  # noqa: E402
 
 STEP, STEPS = 5, 720
 START = 1_767_225_600

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import incidents
 import pytest
+from bench.detection import incidents
 
 from anthropic_exporter.pricing.book import PriceBook
 from support import NOON

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import logging
 
-import fuzz
 import pytest
+from bench.fuzz import fuzz
 
 pytestmark = pytest.mark.filterwarnings("ignore:Pydantic serializer warnings:UserWarning")
 

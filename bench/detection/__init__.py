@@ -1,0 +1,1 @@
+"""Seconds from an incident to its notification."""

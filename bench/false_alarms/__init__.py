@@ -1,0 +1,1 @@
+"""Simulated weeks without an incident: which alerts fire?"""

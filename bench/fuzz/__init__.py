@@ -1,0 +1,1 @@
+"""Damaged responses by the hundred thousand."""

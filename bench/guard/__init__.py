@@ -1,0 +1,1 @@
+"""The Guard in the process: agreement with the rules, chance, soak, cost."""

@@ -1,0 +1,1 @@
+"""The cost of recording, of a scrape, of the rules, beside peers."""
