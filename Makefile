@@ -5,7 +5,7 @@ VERSION := $(shell $(PYTHON) -c 'import sys; print("3.10" if sys.version_info < 
 CONSTRAINTS := constraints/python$(VERSION).txt
 .DEFAULT_GOAL := help
 
-.PHONY: help setup tools browser test test-fast coverage test-lowest test-newest matrix lint format types check generate drift mutants bench demo lock clean
+.PHONY: help setup tools browser test test-fast coverage test-lowest test-newest matrix lint format types check generate drift mutants bench demo lock dist clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -77,6 +77,11 @@ bench: setup .venv/bench-ready ## measure the bars; quote the ratios, machines a
 
 lock: setup ## write the pinned versions of this Python again from what is installed
 	$(BIN)/python -m pip freeze --exclude-editable | grep -v '^setuptools=' > $(CONSTRAINTS)
+
+dist: setup ## build the wheel and the source archive into dist/, and test the wheel
+	rm -rf dist
+	$(BIN)/python -m hatchling build
+	$(BIN)/python -m pytest tests/test_wheel.py
 
 clean: ## remove what setup and tools made
 	rm -rf .venv .venv-matrix .tools .tools-newest .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage
