@@ -87,4 +87,4 @@ def test_check_looks_at_the_bundle_inside_it(installed):
 def test_the_demo_runs_to_its_notification(installed):
     code, said, errors = installed("demo", "--calm", "5", "--requests", "20")
     assert (code, errors) == (0, ""), said
-    assert "the notification is there" in said
+    assert "the notification arrives" in said

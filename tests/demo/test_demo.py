@@ -286,7 +286,7 @@ class TestView:
 
     def test_it_says_what_is_left_out(self, play):
         play._scene = play._scene._replace(left_out="Prometheus", links=LINKS[2:])
-        assert "left out: Prometheus" in "\n".join(drawn(view.frame(play.picture()), 80, 24))
+        assert "skipped: Prometheus" in "\n".join(drawn(view.frame(play.picture()), 80, 24))
 
     @pytest.mark.parametrize(("number", "text"), [(0, "0"), (950, "950"), (12_345, "12.3k"), (2_100_000, "2.10M")])
     def test_amounts_are_short(self, number, text):
@@ -342,8 +342,8 @@ class TestClosing:
         assert "until the notification 0.48 USD 0.14 minutes, 2 requests" in text
         assert "until a daily report, 9 h 7,776.00 USD 0.24 USD x 60/min x 540 minutes" in text
         assert "by 1,000 requests, played 240.00 USD 50,000 uncached tokens, opus-5-5" in text
-        assert "All that these cost 262.50 USD" in text
-        assert "Told after 8.4 s and 0.48 USD, not after 9 h: 7,775.52 USD saved." in text
+        assert "Total cost of these requests 262.50 USD" in text
+        assert "Notified after 8.4 s and 0.48 USD instead of 9 h: 7,775.52 USD saved." in text
         assert "too slow" not in text
 
     def test_it_says_how_many_a_slow_machine_played(self):
@@ -355,7 +355,7 @@ class TestClosing:
 
     def test_it_says_what_was_left_out(self):
         text = self.tell(notified=False, left_out="Prometheus, because")
-        assert "Left out: Prometheus, because" in text
+        assert "Skipped: Prometheus, because" in text
         assert "until now" in text
 
     @pytest.mark.parametrize("kept", [True, False])

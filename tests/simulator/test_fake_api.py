@@ -362,7 +362,7 @@ class TestServer:
     def test_a_port_in_use_is_one_clear_error(self):
         with socket.create_server(("127.0.0.1", 0)) as taken:
             port = taken.getsockname()[1]
-            with pytest.raises(ConfigurationError, match=rf"can not listen on 127.0.0.1:{port}"):
+            with pytest.raises(ConfigurationError, match=rf"cannot listen on 127.0.0.1:{port}"):
                 start(port=port)
 
     def test_closing_ends_a_stream_that_still_runs(self):

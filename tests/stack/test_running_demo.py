@@ -65,8 +65,8 @@ def test_the_cache_is_lost_the_alert_fires_and_the_notification_arrives(demo, tm
     said, _ = process.communicate(timeout=PATIENCE_SECONDS)
     assert process.returncode == 0, said
     assert re.search(r"fired +Anthropic(CostRateHigh|CacheMissWaste) fires, \d+\.\d s after the deploy", said)
-    assert re.search(r"notified +the notification is there, \d+\.\d s after it", said)
-    assert re.search(r"Told after \d+\.\d s and \d+\.\d\d USD, not after 9 h: \d,\d{3}\.\d\d USD saved\.", said)
+    assert re.search(r"notified +the notification arrives, \d+\.\d s after the deploy", said)
+    assert re.search(r"Notified after \d+\.\d s and \d+\.\d\d USD instead of 9 h: \d,\d{3}\.\d\d USD saved\.", said)
     assert re.search(r"by 150 requests, played +36\.0\d USD +50,000 uncached tokens, opus-5-5", said)
     before_the_incident = said[: said.index("  incident  chat")]
     assert "fires" not in before_the_incident
@@ -106,7 +106,7 @@ def test_without_prometheus_the_rest_runs_and_says_what_is_left_out(monkeypatch,
     monkeypatch.setattr(toolchain, "provide", missing)
     assert runner.run(runner.Settings(calm=2.0, requests=20), recording_console) == 0
     said = recording_console.file.getvalue()
-    assert "Left out: Prometheus, Alertmanager and the notification: prometheus 2.42 or later not found" in said
+    assert "Skipped: Prometheus, Alertmanager and the notification: prometheus 2.42 or later not found" in said
     assert re.search(r"incident +\d+\.\d\d USD/min", said)
     assert "by 20 requests, played" in said
     assert "until a daily report, 9 h" in said

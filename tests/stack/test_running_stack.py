@@ -52,7 +52,7 @@ def test_a_start_that_fails_ends_what_it_started_and_keeps_the_logs(tmp_path, mo
     shipped = {"alertmanager": bundle.path("alertmanager"), "prometheus": tmp_path / "broken"}
     monkeypatch.setattr(bundle, "path", shipped.__getitem__)
     monkeypatch.setattr(stack.process.Process, "__init__", remember)
-    with pytest.raises(ConfigurationError, match=r"prometheus ended with code .*cost\.yml"):
+    with pytest.raises(ConfigurationError, match=r"prometheus exited with code .*cost\.yml"):
         stack.start([], folder=tmp_path / "work")
     assert len(started) == 2
     assert not any(alive(pid) for pid in started)

@@ -165,7 +165,7 @@ class TestProcess:
         code = "print('ts=1 level=error err=\"bad rule\"'); print('bye'); raise SystemExit(3)"
         process = Process([sys.executable, "-c", code], tmp_path / "prometheus.log", "http://127.0.0.1:9/-/ready")
         with pytest.raises(
-            ConfigurationError, match=r'prometheus ended with code 3: ts=1 level=error err="bad rule" \(log: '
+            ConfigurationError, match=r'prometheus exited with code 3: ts=1 level=error err="bad rule" \(log: '
         ):
             process.wait_until_ready()
         process.close()

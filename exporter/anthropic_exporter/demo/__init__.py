@@ -1,1 +1,1 @@
-"""The main job, live, in two minutes: a Claude call becomes dollars, an alert and a notification."""
+"""The demo: in two minutes a Claude call becomes dollars, an alert and a notification."""

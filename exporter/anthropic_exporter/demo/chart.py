@@ -1,6 +1,6 @@
-"""Dollars a minute over the whole run: one bar a column, the threshold as a line, the moments on the axis.
+"""Dollars per minute over the whole run: one bar a column, the threshold as a line, events on the axis.
 
-Each step of the scale is ten times the one below: health, incident and a thousand requests a minute are seen together.
+The scale is logarithmic, so that calm traffic, the incident and a thousand requests a minute fit in one picture.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _LOWEST_USD = 0.1
 
 
 class _Column(NamedTuple):
-    """One column: the second it ends at, its value, its colour."""
+    """One column: the second at which it ends, its value and its colour."""
 
     at: float
     value: float
@@ -40,21 +40,21 @@ class _Column(NamedTuple):
 
 
 class Scale(NamedTuple):
-    """From ten cents to `decades` times ten as much."""
+    """A logarithmic scale that starts at ten cents and spans `decades` powers of ten."""
 
     decades: int
 
     @classmethod
     def up_to(cls, value: float) -> Scale:
-        """The shortest that a value fits on, and one step at least."""
+        """The shortest scale that fits the value, of at least one decade."""
         return cls(max(1, math.ceil(math.log10(max(value, _LOWEST_USD) / _LOWEST_USD))))
 
     def level(self, value: float) -> float:
-        """Where a value stands: 0 at the lower end, 1 at the upper."""
+        """The position of a value: 0 at the lower end, 1 at the upper end."""
         return max(0.0, min(1.0, math.log10(max(value, _LOWEST_USD) / _LOWEST_USD) / self.decades))
 
     def labels(self, height: int) -> dict[int, str]:
-        """The value at the lower edge of a row, for the rows where a step begins."""
+        """The value at the lower edge of each row where a decade begins."""
         steps = range(self.decades)
         return {int(step / self.decades * height): f"{_LOWEST_USD * 10**step:g}" for step in steps}
 
@@ -107,7 +107,7 @@ def sparkline(values: list[float], top: float = 1.0) -> str:
 
 
 def _cell(column: _Column, filled: float, *, on_threshold: bool) -> tuple[str, str]:
-    """One character of a column, filled so far of 1; less than nothing, or more than all, too."""
+    """One character of a column. `filled` is its fill level in rows; values outside 0 to 1 are clamped."""
     eighths = max(0, min(8, round(filled * 8)))
     if eighths:
         return _EIGHTHS[eighths], column.colour

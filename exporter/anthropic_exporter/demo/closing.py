@@ -1,4 +1,4 @@
-"""What stays on the terminal when the view is gone: the seconds, the dollars, where to look next."""
+"""The summary that stays on the terminal after the live view: seconds, dollars, where to look next."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _DIM = "bright_black"
 
 
 def tell(console: Console, ending: Ending) -> None:
-    """Print what was measured, and the arithmetic of a report that comes once a day."""
+    """Print the measurements, and what the loss would be until a daily report."""
     console.print()
     console.print(_table([(m.kind, f"{m.at:.1f} s", m.text) for m in ending.moments]))
     console.print()
@@ -40,11 +40,11 @@ def tell(console: Console, ending: Ending) -> None:
 
 
 def where_to_look(console: Console, links: Sequence[tuple[str, str]], *, kept: bool) -> None:
-    """Print the addresses, and whether they stay."""
+    """Print the addresses if the stack keeps running, else how to keep it."""
     if not kept:
         _say(console, "To look around: make demo ARGS=--keep (or anthropic-exporter demo --keep)", _DIM)
         return
-    _say(console, "The deploy is taken back. Look around; Ctrl-C ends everything.", "bold")
+    _say(console, "The deploy is rolled back. Look around; Ctrl-C stops everything.", "bold")
     for name, url in links:
         _say(console, f"  {name:13} {url}")
 
@@ -53,7 +53,7 @@ def _arithmetic(loss: Loss, ending: Ending) -> list[tuple[str, str, str]]:
     minutes, hours, played = loss.seconds / _MINUTE, story.REPORT_HOURS, ending.played
     cached = f"{ending.tokens_lost:,} uncached tokens, {ending.model.removeprefix('claude-')}"
     return [
-        ("Lost above a working cache", "", ""),
+        ("Lost compared with a working cache", "", ""),
         (
             "  until the notification" if ending.notified else "  until now",
             f"{loss.usd:,.2f} USD",
@@ -65,19 +65,19 @@ def _arithmetic(loss: Loss, ending: Ending) -> list[tuple[str, str, str]]:
             f"{loss.usd_per_request:.2f} USD x {loss.requests_per_minute:.0f}/min x {hours * _MINUTE:.0f} minutes",
         ),
         (f"  by {played.requests:,} requests, played", f"{played.lost_usd:,.2f} USD", cached),
-        ("All that these cost", f"{played.total_usd:,.2f} USD", ""),
+        ("Total cost of these requests", f"{played.total_usd:,.2f} USD", ""),
     ]
 
 
 def _verdict(ending: Ending) -> tuple[str, str]:
     if ending.left_out:
-        return f"Left out: {ending.left_out}", "yellow"
+        return f"Skipped: {ending.left_out}", "yellow"
     if not ending.notified or ending.loss is None:
         return "The notification did not arrive.", "bold red"
     loss = ending.loss
     saved = f"{loss.until_report_usd - loss.usd:,.2f} USD"
     return (
-        f"Told after {loss.seconds:.1f} s and {loss.usd:.2f} USD, not after {story.REPORT_HOURS} h: {saved} saved.",
+        f"Notified after {loss.seconds:.1f} s and {loss.usd:.2f} USD instead of {story.REPORT_HOURS} h: {saved} saved.",
         "bold green",
     )
 

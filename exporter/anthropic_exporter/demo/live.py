@@ -1,4 +1,4 @@
-"""A handful of real calls: the sample application's features, made short, on the cheapest model, below a hard cap."""
+"""A few real calls: short versions of the sample application's features, on the cheapest model, below a hard cap."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ MODEL = "claude-haiku-5-5"
 _KEY, _ADDRESS = "ANTHROPIC_API_KEY", "ANTHROPIC_BASE_URL"
 _MAX_TOKENS = 200
 _TOOL_ROUNDS = 2
-#: An allowance for what the API adds to a request with tools. The counts that were found end at 530 tokens, for
-#: Claude 3 (docs.anthropic.com, tool use pricing and tokens, read 2026-11-24); none was found for this model.
+#: An allowance for the tokens that the API adds to a request with tools. The largest published count is 530, for
+#: Claude 3 (docs.anthropic.com, tool use pricing and tokens, read 2026-11-24); none is published for this model.
 _ADDED_TOKENS = 1_000
 
 
 @dataclass(frozen=True)
 class Settings:
-    """`cap_usd` holds while a prompt has fewer tokens than bytes and `_ADDED_TOKENS`; `base_url` may be empty."""
+    """`cap_usd` holds while a prompt has at most one token per byte plus `_ADDED_TOKENS`; `base_url` may be empty."""
 
     cap_usd: float = 0.05
     base_url: str = ""
@@ -47,10 +47,10 @@ class Settings:
 
 
 class Cap:
-    """Stops a call that could cost more than what is left. For calls made one after the other.
+    """Stop a call that could exceed the remaining budget. For sequential calls.
 
-    A call counts with the most that it could cost, until its response tells what it did cost: a byte is never less
-    than a token, all of it is written to the cache for an hour, and the answer is as long as allowed.
+    Until its response arrives, a call counts as the most it could cost: one token per byte, all of it written to the
+    1-hour cache, and an answer of the maximum length.
     """
 
     def __init__(self, usd: float, prices: PriceBook) -> None:
@@ -63,7 +63,7 @@ class Cap:
         """Let a request through, or stop it.
 
         Raises:
-            SpendLimitExceeded: it does not fit below the cap.
+            SpendLimitExceeded: the call could exceed the cap.
         """
         worst = self._worst(request.json)
         if self._counted + worst > self._usd:
@@ -74,7 +74,7 @@ class Cap:
         return request
 
     def settle(self, call: Call) -> None:
-        """Count what a finished call did cost. One that failed keeps the most it could have cost."""
+        """Replace the worst case of a finished call by its cost. A failed call keeps its worst case."""
         if call.outcome == SUCCESS and call.bill:
             self._counted += call.bill.total_usd - self._unsettled
             self._unsettled = 0.0
@@ -89,10 +89,10 @@ class Cap:
 
 
 def run(settings: Settings, console: Console) -> int:
-    """Make the calls and show what they cost. Returns 0 when at least one succeeded.
+    """Make the calls and show their cost. Returns 0 if at least one succeeded.
 
     Raises:
-        ConfigurationError: there is no key.
+        ConfigurationError: `ANTHROPIC_API_KEY` is not set.
     """
     key = os.environ.get(_KEY, "")
     if not key:
@@ -137,7 +137,7 @@ def _short(feature: Feature, system_tokens: int, question_tokens: int) -> Featur
 
 
 def _chat(options: dict[str, Any]) -> None:
-    """Async and streaming, with a prompt that is long enough for the cache: the second one reads it."""
+    """Async and streaming, with a prompt long enough to be cached: the second call reads it."""
     feature = _short(WORKLOAD.chat, 6_000, 60)
     prompts = Prompts(feature)
 

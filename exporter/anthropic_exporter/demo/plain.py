@@ -1,4 +1,4 @@
-"""The same story as timed lines, for pipes, CI and terminals that are too small. ASCII only."""
+"""The demo as timed lines, for pipes, CI and small terminals. ASCII only."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _EVERY_SECONDS = 5.0
 
 
 class Lines:
-    """Prints a line at each moment, and the state every 5 s between them."""
+    """Prints a line for each event, and the state every 5 s in between."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
@@ -37,7 +37,7 @@ class Lines:
         return self
 
     def __exit__(self, *_exc: object) -> None:
-        """Nothing to give back."""
+        """Nothing to restore."""
 
     def _say(self, at: float, text: str) -> None:
         self._console.print(f"{at:6.1f} s  {text}", markup=False, highlight=False, soft_wrap=True)

@@ -1,4 +1,4 @@
-"""The plot: calm, a deploy that breaks a feature, alert, notification, what nobody stops. Time comes from outside."""
+"""The plot: calm, a deploy that breaks a feature, an alert, a notification, the rest of the loss. Time is injected."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from anthropic_exporter.stack import Notification
 
 _WINDOW_SECONDS = 30.0
-#: How long to wait for a notification, and for the requests to be played; a slow machine does not make it endless.
+#: Longest wait for the notification, and for the requests to be played, so that the demo ends on a slow machine too.
 _PATIENCE_SECONDS = 120.0
-#: From the notification, and without one from the incident, until the rest of the requests is played faster.
+#: Seconds after the notification (or the incident, if there is none) until the remaining requests are played faster.
 _READING_SECONDS, _BAR_SECONDS, _ALONE_SECONDS = 5.0, 30.0, 15.0
 #: Requests a second from then on.
 FAST = 22.0
@@ -29,10 +29,10 @@ _STORY_CATEGORIES = ("cost", "cache")
 
 
 class Scene(NamedTuple):
-    """What does not change during a run. Times are seconds; `epoch` is the Unix time at which the run started.
+    """The constants of a run. Times are seconds; `epoch` is the Unix time at which the run started.
 
-    `requests` is how many are made without a cache before the story ends. `left_out` says why there are no
-    notifications to wait for; empty where there are. `note` is told at the end.
+    `requests` is the number of requests without a cache until the story ends. `left_out` says why there are no
+    notifications to wait for, or is empty. `note` is printed at the end.
     """
 
     calm: float
@@ -52,18 +52,18 @@ class Scene(NamedTuple):
 
     @property
     def planned(self) -> float:
-        """About how long the story is."""
+        """The approximate length of the story in seconds."""
         return self.calm + _ALONE_SECONDS + _READING_SECONDS + self.requests / FAST
 
 
 class Play:
-    """One run of the story; `step` moves it on.
+    """One run of the story; `step` advances it.
 
     Args:
-        scene: what is played.
-        application: what is broken in the middle.
-        ledger: what its calls cost.
-        heard: all notifications so far.
+        scene: the constants of this run.
+        application: the sample application that the incident breaks.
+        ledger: remembers what its calls cost.
+        heard: returns all notifications so far.
         clock: seconds since the run started, the ledger's clock.
     """
 
@@ -86,7 +86,7 @@ class Play:
         self.notification: Notification | None = None
 
     def step(self) -> bool:
-        """Do what is due. True while there is more to come."""
+        """Do what is due. Returns False at the end of the story."""
         now = self._clock()
         if self._incident_at is None:
             if now >= self._scene.calm:
@@ -99,12 +99,12 @@ class Play:
         return not self._over(now, self._incident_at)
 
     def repair(self) -> None:
-        """Take the deploy back."""
+        """Roll the deploy back."""
         self._application.deploy(None)
-        self._moments.append(Moment(self._clock(), story.REPAIRED, "the deploy is taken back"))
+        self._moments.append(Moment(self._clock(), story.REPAIRED, "the deploy is rolled back"))
 
     def picture(self) -> Picture:
-        """The story at this moment."""
+        """The current frame."""
         now = self._clock()
         entries = self._ledger.between(-1.0, now)
         window = total(entry for entry in entries if entry.at > now - _WINDOW_SECONDS)
@@ -129,7 +129,7 @@ class Play:
         )
 
     def ending(self) -> Ending:
-        """How it went."""
+        """The result of the run."""
         broken = self._scene.broken
         until = self.since_start(self.notification.received_at) if self.notification else self._clock()
         return Ending(
@@ -144,7 +144,7 @@ class Play:
         )
 
     def loss(self, until: float) -> Loss | None:
-        """What the incident cost up to a moment; None before it."""
+        """The cost of the incident up to a moment; None before it."""
         if self._incident_at is None:
             return None
         paid, all_of_them = self._lost(until), self._lost(self._clock())
@@ -157,7 +157,7 @@ class Play:
         )
 
     def played(self) -> Played:
-        """What was made of the requests that the incident stands for."""
+        """The requests without a cache that were played."""
         found = self._lost(self._clock())
         return Played(found.misses, self._scene.requests, found.lost_usd, found.cost_usd)
 
@@ -197,7 +197,11 @@ class Play:
         fired, arrived = self.since_start(found.fired_at), self.since_start(found.received_at)
         self._moments += [
             Moment(fired, story.FIRED, f"{found.alertname} fires, {fired - self._incident_at:.1f} s after the deploy"),
-            Moment(arrived, story.NOTIFIED, f"the notification is there, {arrived - self._incident_at:.1f} s after it"),
+            Moment(
+                arrived,
+                story.NOTIFIED,
+                f"the notification arrives, {arrived - self._incident_at:.1f} s after the deploy",
+            ),
         ]
 
     def _tells_of_it(self, one: Notification) -> bool:
@@ -214,7 +218,7 @@ class Play:
         return next(kind for kind in reversed(kinds) if kind in story.PHASES)
 
     def _usual_pace(self) -> float:
-        """Requests a minute of the broken feature, as long as nothing was played faster."""
+        """Requests per minute of the broken feature at normal speed."""
         until = self._clock() if self._forward_at is None else self._forward_at
         found = self._ledger.between(-1.0, until)
         return sum(one.requests for one in found if one.feature == self._scene.broken.name) / max(1.0, until) * _MINUTE

@@ -29,16 +29,16 @@ if TYPE_CHECKING:
 
 _TICK_SECONDS = 0.5
 _PATIENCE_SECONDS = 2.0
-#: With 25 s of calm: as busy as the shipped 1,000,000 tokens a day let it be, without an alarm before the incident.
+#: With 25 s of calm, the busiest traffic that stays below the shipped 1,000,000 tokens a day before the incident.
 _CHAT_PER_MINUTE = 36
 _API_SPEED = 2.0
 _THRESHOLD = "cost_usd_per_minute"
-_NOTE = "Rules and thresholds are the shipped ones, byte for byte; the day's budgets are round figures to replace."
+_NOTE = "Rules and thresholds are the shipped ones, byte for byte. Replace the daily budgets by your own."
 
 
 @dataclass(frozen=True)
 class Settings:
-    """How the demo runs: seconds of health, then requests without a cache. `port` of /metrics; 0 is a free one."""
+    """Options of the demo: `calm` seconds, then `requests` without a cache. `port` of /metrics; 0 picks a free one."""
 
     calm: float = 25.0
     requests: int = 1000
@@ -49,7 +49,7 @@ class Settings:
 
 
 def run(settings: Settings, console: Console) -> int:
-    """Run the demo. Returns 1 when the notification did not arrive; where it could not be asked for, 0.
+    """Run the demo. Returns 1 if the notification did not arrive, 0 if it did or if no Prometheus is available.
 
     Raises:
         ConfigurationError: the port is taken.
@@ -88,7 +88,7 @@ def run(settings: Settings, console: Console) -> int:
 
 
 def _behaviour(settings: Settings) -> fake_api.Behaviour:
-    """Twice as fast as the real one, and without a memory: a thousand of these prompts are 200 MB."""
+    """Twice the real speed, and no memory of requests: a thousand of these prompts are 200 MB."""
     return fake_api.Behaviour(seed=settings.seed, speed=_API_SPEED, remembered=0)
 
 
@@ -102,7 +102,7 @@ def _show(play: Play, settings: Settings, console: Console) -> None:
 
 
 def _screen(settings: Settings, console: Console) -> Screen | Lines:
-    """The live view where the terminal can show it."""
+    """The live view, or timed lines if the terminal cannot show it."""
     large = console.size.width >= SMALLEST.width and console.size.height >= SMALLEST.height
     utf8 = console.encoding.startswith("utf")
     live = console.is_terminal and not console.is_dumb_terminal and large and utf8 and not settings.plain
@@ -110,7 +110,7 @@ def _screen(settings: Settings, console: Console) -> Screen | Lines:
 
 
 def _stack(server: Server, console: Console, owned: contextlib.ExitStack) -> tuple[Stack | None, str]:
-    """The running Prometheus and Alertmanager, or why there is none."""
+    """The running Prometheus and Alertmanager, or the reason why they do not run."""
     try:
         if not all(map(toolchain.find, ("prometheus", "alertmanager"))):
             console.print("Prometheus or Alertmanager is missing; unpacking them, once, from packages ...", style="dim")

@@ -1,16 +1,16 @@
-"""What the demo shows, as values: moments, the moving picture, and the dollars that an early alert saves."""
+"""The demo as values: events, frames, and the dollars that an early alert saves."""
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
-#: Hours until a report that is made once a day tells of an incident.
+#: Hours until a daily report shows an incident.
 REPORT_HOURS = 9
 _MINUTE = 60.0
 
 CALM, INCIDENT, FORWARD, REPAIRED = "calm", "incident", "forward", "repaired"
 FIRED, NOTIFIED = "fired", "notified"
-#: Rows of the table of tokens: the name, and the types that are in it.
+#: Rows of the token table: name and token types.
 TOKENS = (
     ("cache read", ("cache_read",)),
     ("cache write", ("cache_write_5m", "cache_write_1h")),
@@ -30,10 +30,10 @@ class Moment(NamedTuple):
 
 
 class Loss(NamedTuple):
-    """What the lost cache cost above a working one, up to a moment.
+    """The cost of the lost cache above a working one, up to a moment.
 
-    `seconds` is the time since the incident. `usd_per_request` is the mean of the requests that missed, and
-    `requests_per_minute` how often the feature was asked before anything was played faster.
+    `seconds` is the time since the incident. `usd_per_request` is the mean over the requests that missed, and
+    `requests_per_minute` is the rate of the feature at normal speed.
     """
 
     seconds: float
@@ -44,12 +44,12 @@ class Loss(NamedTuple):
 
     @property
     def until_report_usd(self) -> float:
-        """What it costs, at the pace at which the feature is asked, until a daily report tells of it."""
+        """The loss until a daily report, at the current rate."""
         return self.usd_per_request * self.requests_per_minute * _MINUTE * REPORT_HOURS
 
 
 class Played(NamedTuple):
-    """The requests without a cache that were made, of those wanted; dollars above a working cache, and in all."""
+    """Requests played without a cache, of those wanted; dollars above a working cache, and in total."""
 
     requests: int
     wanted: int
@@ -58,7 +58,7 @@ class Played(NamedTuple):
 
 
 class FeatureLine(NamedTuple):
-    """One feature now. `hit_ratio` is None where no request asked for the cache."""
+    """One feature now. `hit_ratio` is None if no request asked for the cache."""
 
     name: str
     requests_per_minute: float
@@ -69,7 +69,7 @@ class FeatureLine(NamedTuple):
 class Picture(NamedTuple):
     """One frame of the view. Seconds count from the start of the application.
 
-    `spend` and `hits` are one pair a call: when it ended with what it cost, or with whether it read the cache.
+    `spend` and `hits` have one pair a call: its end, and its cost or whether it read the cache.
     """
 
     now: float
@@ -90,7 +90,7 @@ class Picture(NamedTuple):
 
     @property
     def usd_per_minute(self) -> float:
-        """The pace of everything together."""
+        """Dollars per minute of all features."""
         return sum(feature.usd_per_minute for feature in self.features)
 
     @property
@@ -99,14 +99,14 @@ class Picture(NamedTuple):
         return {name: sum(self.tokens_per_minute[part] for part in parts) for name, parts in TOKENS}
 
     def moment(self, kind: str) -> Moment | None:
-        """The first moment of this kind, if it came."""
+        """The first event of this kind, or None."""
         return next((moment for moment in self.moments if moment.kind == kind), None)
 
 
 class Ending(NamedTuple):
-    """How it went: the loss until the notification, or until the end where none came, and that of all that was played.
+    """The result: the loss until the notification (or the end, if none arrived), and of all played requests.
 
-    `tokens_lost` is the cached prompt of the broken feature, on `model`. `left_out` says why nobody could be notified.
+    `tokens_lost` is the cached prompt of the broken feature, on `model`. `left_out` says why there was no notification.
     """
 
     moments: tuple[Moment, ...]
@@ -120,12 +120,12 @@ class Ending(NamedTuple):
 
 
 def amount(number: float) -> str:
-    """A count that fits six characters: 950, 12.3k, 2.10M."""
+    """A count in at most six characters: 950, 12.3k, 2.10M."""
     if number >= _MILLION:
         return f"{number / _MILLION:.2f}M"
     return f"{number / _THOUSAND:.1f}k" if number >= _THOUSAND else f"{number:.0f}"
 
 
 def pace(spend: tuple[tuple[float, float], ...], at: float, window: float) -> float:
-    """Dollars a minute over the `window` seconds before `at`."""
+    """Dollars per minute over the `window` seconds before `at`."""
     return sum(usd for when, usd in spend if at - window < when <= at) / window * _MINUTE

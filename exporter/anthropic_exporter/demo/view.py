@@ -1,4 +1,4 @@
-"""The live view: one picture of the story as rich renderables, laid out for 80 x 24 and more."""
+"""The live view: one frame of the story as rich renderables, for terminals of 80 x 24 and more."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ _MOMENTS_SHOWN = 4
 
 
 class Screen:
-    """Draws pictures over the whole terminal, and gives it back at the end."""
+    """Draws frames over the whole terminal, and restores it at the end."""
 
     def __init__(self, console: Console) -> None:
         self._live = Live(console=console, screen=True, auto_refresh=False)
 
     def show(self, picture: Picture) -> None:
-        """Draw one picture."""
+        """Draw one frame."""
         self._live.update(frame(picture), refresh=True)
 
     def __enter__(self) -> Self:
@@ -46,7 +46,7 @@ class Screen:
 
 
 def frame(picture: Picture) -> Layout:
-    """The whole picture."""
+    """The whole frame."""
     middle = Layout(size=7)
     middle.split_row(
         Layout(_panel(_features(picture), "by feature"), ratio=9),
@@ -58,7 +58,7 @@ def frame(picture: Picture) -> Layout:
         Layout(
             _panel(
                 Chart(picture),
-                f"dollars a minute, over 30 s, steps of ten · threshold {picture.threshold_usd_per_minute:.2f}",
+                f"dollars per minute, over 30 s, log scale · threshold {picture.threshold_usd_per_minute:.2f}",
             ),
             ratio=2,
         ),
@@ -126,7 +126,7 @@ def _share(ratio: float | None) -> Text:
 
 
 def _history(picture: Picture, steps: int = 14) -> str:
-    """The hit ratio over the run so far, oldest first; a step without requests is blank."""
+    """The hit ratio over the run, oldest first; a step without requests is blank."""
     length = max(picture.now, 1.0) / steps
     found: list[list[bool]] = [[] for _ in range(steps)]
     for at, hit in picture.hits:
@@ -145,7 +145,7 @@ def _happened(picture: Picture) -> Table:
 
 
 def lost(loss: Loss) -> str:
-    """The dollars until now beside those of a daily report."""
+    """The dollars lost so far beside those until a daily report."""
     return (
         f"{loss.usd:.2f} USD lost in {loss.requests:,} requests; until a daily report: {loss.until_report_usd:,.0f} USD"
     )
@@ -155,7 +155,7 @@ def _links(picture: Picture) -> Table:
     rows = Table.grid(padding=(0, 2, 0, 0))
     shown = [Text.assemble((f" {name} ", DIM), (url, f"link {url}")) for name, url in picture.links]
     if picture.left_out:
-        shown.append(Text(f" left out: {picture.left_out}", "yellow", no_wrap=True, overflow="ellipsis"))
+        shown.append(Text(f" skipped: {picture.left_out}", "yellow", no_wrap=True, overflow="ellipsis"))
     for start in range(0, len(shown), 2):
         rows.add_row(*shown[start : start + 2])
     return rows

@@ -1,4 +1,4 @@
-"""The bodies that the sample application sends, healthy and broken."""
+"""The request bodies of the sample application, healthy and broken."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SEARCH: Any = {
 
 
 class Prompts:
-    """One feature's requests. The system prompt is made once."""
+    """The requests of one feature. The system prompt is built once."""
 
     def __init__(self, feature: Feature) -> None:
         self._feature = feature
@@ -29,13 +29,13 @@ class Prompts:
         self._question = prose(feature.question_tokens)
 
     def first(self, number: int) -> list[dict[str, Any]]:
-        """The first turn of a conversation; each is another question."""
+        """The first turn of a conversation, a new question each time."""
         return [{"role": "user", "content": f"Case {number:08d}. {self._question}"}]
 
     def body(
         self, messages: list[dict[str, Any]], *, stamped: bool = False, max_tokens: int | None = None
     ) -> dict[str, Any]:
-        """The arguments of `messages.create`; with `stamped`, the time of day stands before the cached prefix."""
+        """The arguments of `messages.create`; with `stamped`, a timestamp precedes the cached prefix."""
         now = [{"type": "text", "text": f"Now: {dt.datetime.now(dt.timezone.utc).isoformat()}"}] if stamped else []
         return {
             "model": self._feature.model,
@@ -46,6 +46,6 @@ class Prompts:
 
 
 def results(content: list[Any]) -> list[dict[str, Any]]:
-    """Answers to the tool calls of a message."""
+    """The results of the tool calls in a message."""
     calls = (block for block in content if block.type == "tool_use")
     return [{"type": "tool_result", "tool_use_id": call.id, "content": "2 orders, both delivered"} for call in calls]

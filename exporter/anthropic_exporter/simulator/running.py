@@ -1,4 +1,4 @@
-"""The sample application for as long as one likes: a fake API, the traffic, /metrics, and an incident now and then."""
+"""The sample application until stopped: a fake API, traffic, /metrics, and an incident from time to time."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _PATIENCE_SECONDS = 0.2
 
 
 class Episode(NamedTuple):
-    """A calm and the incident behind it; times are seconds."""
+    """A calm phase and the incident that follows; times are seconds."""
 
     calm: float
     incident: Incident
@@ -32,7 +32,7 @@ class Episode(NamedTuple):
 
 
 def episodes(seed: int, every: float) -> Iterator[Episode]:
-    """Endless episodes of about `every` seconds, two thirds of them calm; the same seed draws the same ones."""
+    """Endless episodes of about `every` seconds, two thirds of each calm; reproducible by seed."""
     chance = random.Random(seed)  # noqa: S311 -- a simulation, repeatable on purpose
     while True:
         whole = chance.uniform(0.7, 1.3) * every
@@ -40,7 +40,7 @@ def episodes(seed: int, every: float) -> Iterator[Episode]:
 
 
 def simulate(host: str, port: int, seed: int, every: float, stop: threading.Event) -> None:
-    """Run until told to stop. The fake API listens on loopback only, wherever /metrics does.
+    """Run until stopped. The fake API listens on loopback only, whatever the address of /metrics.
 
     Raises:
         ConfigurationError: the address of /metrics is taken or wrong.

@@ -31,8 +31,8 @@ _PATIENCE_SECONDS = 10.0
 class Application:
     """Runs the features against `base_url` until closed; a context manager.
 
-    Chat streams and the summariser waits, both on one event loop of a thread of their own; the agent is a sync loop in
-    a second thread. The same seed draws the same arrivals.
+    Chat streams and the summariser does not; both share an event loop in one thread. The agent is a sync loop in a
+    second thread. Arrivals are reproducible by seed.
     """
 
     def __init__(self, recorder: Recorder, base_url: str, *, workload: Workload = WORKLOAD, seed: int = 1) -> None:
@@ -55,22 +55,22 @@ class Application:
         ]
 
     def deploy(self, incident: Incident | None, requests: float = math.inf) -> None:
-        """Break the application as `incident` says; None repairs it, and so do so many requests stamped by it."""
+        """Break the application as `incident` says; None repairs it. It also ends after `requests` stamped requests."""
         self._left, self._hurry = requests, 1.0
         self._incident = incident
 
     def fast_forward(self, times: float) -> None:
-        """From here on the broken feature is asked so many times as often, until it is repaired."""
+        """Multiply the rate of the broken feature by `times` until it is repaired."""
         self._hurry = times
 
     def start(self) -> Self:
-        """Begin to work."""
+        """Start the threads."""
         for thread in self._threads:
             thread.start()
         return self
 
     def close(self, patience: float = _PATIENCE_SECONDS) -> None:
-        """Stop: chat and summariser cancel what is in flight, the agent ends its call, within so many seconds."""
+        """Stop within a bounded time: chat and summariser cancel requests in flight, the agent finishes its call."""
         self._stop.set()
         for thread in self._threads:
             thread.join(patience)
@@ -102,7 +102,7 @@ class Application:
         )
 
     async def _warm(self, client: anthropic.AsyncAnthropic, prompts: Prompts) -> None:
-        """Write the cache once before many ask at the same time; the docs' way is `max_tokens: 0`."""
+        """Write the cache once before concurrent requests read it; the documented way is `max_tokens: 0`."""
         with contextlib.suppress(anthropic.APIError), attribution(feature=self._workload.chat.name):
             await client.messages.create(**prompts.body(prompts.first(0), max_tokens=0))
 
@@ -152,7 +152,7 @@ class Application:
                     self._task(client, prompts)
 
     def _task(self, client: anthropic.Anthropic, prompts: Prompts) -> None:
-        """Ask, run the tools that the model wants, ask again, until it has an answer."""
+        """Ask, run the requested tools, and ask again until the model answers."""
         messages = prompts.first(next(self._numbers))
         for _ in range(_MAX_ROUNDS):
             body = prompts.body(messages, stamped=self._stamped(self._workload.agent))
@@ -169,10 +169,10 @@ class Application:
                     {"role": "user", "content": results(message.content)},
                 ]
 
-    # -- what both share
+    # -- shared
 
     def _schedule(self, feature: Feature) -> Iterator[tuple[float, str]]:
-        """Endless pauses in seconds, each with the user who asks then."""
+        """Endless pauses in seconds, each with the user of the next request."""
         chance = random.Random(f"{self._seed} {feature.name}")  # noqa: S311 -- a simulation, repeatable on purpose
         while True:
             incident = self._incident
@@ -184,7 +184,7 @@ class Application:
             yield pause, incident.user if incident and rushed else user
 
     def _stamped(self, feature: Feature) -> bool:
-        """Whether a deploy stamps this request; the last one that it was made for repairs the application."""
+        """Whether the incident stamps this request; the last stamped request repairs the application."""
         if not self._broken(feature, "stamped"):
             return False
         self._left -= 1

@@ -1,4 +1,4 @@
-"""The sample application as data: its features, what it asks, and what can go wrong with it."""
+"""The sample application as data: features, prompts and incidents."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _SENTENCES = (
 
 @dataclass(frozen=True)
 class Feature:
-    """One feature of the application: its model, its prompt in tokens, its arrivals a minute, its users.
+    """One feature: its model, prompt length in tokens, arrivals per minute and users.
 
     For an agent an arrival is a task of several calls. `cached` marks the system prompt for the cache.
     """
@@ -48,10 +48,10 @@ class Workload:
 
 @dataclass(frozen=True)
 class Incident:
-    """What a deploy broke in one feature.
+    """What a deploy breaks in one feature.
 
-    `stamped`: a timestamp stands in front of the cached prompt, so no prefix is ever the same again. `forgetful`: the
-    agent drops the results of its tools and asks for them for ever. `rush`: one user's arrivals, times so many.
+    `stamped`: a timestamp precedes the cached prompt, so no two prefixes are equal. `forgetful`: the agent drops its
+    tool results and requests them again without end. `rush`: multiplies the arrivals of one user.
     """
 
     name: str
@@ -73,17 +73,19 @@ WORKLOAD = Workload(
 
 CACHE_LOST = Incident("prompt cache lost", "chat", "a deploy puts a timestamp before the cached prompt", stamped=True)
 LOOP = Incident("agent loop", "agent", "a deploy drops the results of tools, so the agent asks again", forgetful=True)
-RUSH = Incident("one customer", "chat", "a script of one customer asks thirty times as much", rush=30, user="globex")
+RUSH = Incident(
+    "one customer", "chat", "a script of one customer sends thirty times as many requests", rush=30, user="globex"
+)
 INCIDENTS = (CACHE_LOST, LOOP, RUSH)
 
 
 def busy(workload: Workload, chat_per_minute: float) -> Workload:
-    """The same application with another pace of its chat."""
+    """The same application with another chat rate."""
     return replace(workload, chat=replace(workload.chat, per_minute=chat_per_minute))
 
 
 def prose(tokens: int) -> str:
-    """Text of exactly so many tokens of the fake tokenizer."""
+    """Text of exactly `tokens` tokens of the fake tokenizer."""
     length = tokens * _CHARACTERS_PER_TOKEN
     pieces, size = [], 0
     for number, sentence in enumerate(itertools.cycle(_SENTENCES), start=1):

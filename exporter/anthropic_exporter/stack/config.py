@@ -1,6 +1,6 @@
-"""The shipped configuration with other addresses: rules and routing stay as they are shipped, byte for byte.
+"""The shipped configuration with other addresses: rules and routing are used as shipped, byte for byte.
 
-Only thresholds may be replaced, and only by saying so.
+Only thresholds can be replaced, explicitly.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class Threshold(NamedTuple):
-    """One number instead of a shipped one: the default, or that of one feature."""
+    """A replacement of one shipped threshold: the default, or the override of one feature."""
 
     threshold: str
     value: float
@@ -35,7 +35,7 @@ class Addresses(NamedTuple):
 
 
 def prometheus(shipped: Path, folder: Path, addresses: Addresses, thresholds: Sequence[Threshold] = ()) -> Path:
-    """Copy the shipped Prometheus configuration to `folder`; the path of its main file.
+    """Copy the shipped Prometheus configuration to `folder`. Returns the path of its main file.
 
     Raises:
         ConfigurationError: a threshold that the shipped file does not have.
@@ -59,7 +59,7 @@ def prometheus(shipped: Path, folder: Path, addresses: Addresses, thresholds: Se
 
 
 def alertmanager(shipped: Path, folder: Path, addresses: Addresses) -> Path:
-    """Copy the shipped Alertmanager configuration to `folder`; the path of its main file."""
+    """Copy the shipped Alertmanager configuration to `folder`. Returns the path of its main file."""
     shutil.copytree(shipped, folder, dirs_exist_ok=True)
     path = folder / "alertmanager.yml"
     path.write_text(path.read_text().replace("http://exporter:9464/", f"http://{addresses.receiver}/"))

@@ -20,7 +20,7 @@ _GRACE_SECONDS = 10.0
 
 
 class Process:
-    """A child in a session of its own, so that a Ctrl-C in the terminal reaches us first."""
+    """A child process in its own session, so that Ctrl-C in the terminal reaches the parent first."""
 
     def __init__(self, command: Sequence[str], log: Path, ready_url: str) -> None:
         self.name = log.stem
@@ -40,18 +40,20 @@ class Process:
         """Wait for a 200 from the readiness address.
 
         Raises:
-            ConfigurationError: the child ended, or did not answer in time; names its log file.
+            ConfigurationError: the child exited or was not ready in time; the message names its log file.
         """
         deadline = time.monotonic() + _PATIENCE_SECONDS
         while not self._ready():
             if self._child.poll() is not None:
-                raise ConfigurationError(f"{self.name} ended with code {self._child.returncode}: {self._last_words()}")
+                raise ConfigurationError(f"{self.name} exited with code {self._child.returncode}: {self._last_words()}")
             if time.monotonic() > deadline:
-                raise ConfigurationError(f"{self.name} not ready after {_PATIENCE_SECONDS:.0f} s: {self._last_words()}")
+                raise ConfigurationError(
+                    f"{self.name} is not ready after {_PATIENCE_SECONDS:.0f} s: {self._last_words()}"
+                )
             time.sleep(_POLL_SECONDS)
 
     def close(self) -> None:
-        """Ask the child to end, and make it end. Idempotent."""
+        """Terminate the child, and kill it if it does not exit. Idempotent."""
         self._child.terminate()
         try:
             self._child.wait(_GRACE_SECONDS)
@@ -69,6 +71,6 @@ class Process:
             return False
 
     def _last_words(self) -> str:
-        lines = self._log.read_text(errors="replace").strip().splitlines() or ["it said nothing"]
+        lines = self._log.read_text(errors="replace").strip().splitlines() or ["no output"]
         errors = [line for line in lines if "level=error" in line or "level=ERROR" in line]
         return f"{(errors[:1] or lines[-1:])[0]} (log: {self._log})"

@@ -1,4 +1,4 @@
-"""A webhook receiver: what a person's pager would get, with the second at which it came."""
+"""A webhook receiver: the notifications that a pager would get, with the time of arrival."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Notification(NamedTuple):
 
     @property
     def firing(self) -> bool:
-        """Whether it tells of trouble, and not of its end."""
+        """Whether the alert fires; False if it is resolved."""
         return self.status == "firing"
 
 
@@ -56,18 +56,18 @@ class Receiver:
 
     @property
     def heartbeats(self) -> int:
-        """How often the watchdog was heard."""
+        """Number of heartbeats received."""
         with self._changed:
             return self._heartbeats
 
     def wait_for(self, wanted: Callable[[Notification], bool], timeout: float) -> Notification | None:
-        """The first notification that is wanted, or None after so many seconds."""
+        """The first notification that `wanted` accepts, or None after `timeout` seconds."""
         with self._changed:
             self._changed.wait_for(lambda: any(map(wanted, self._notifications)), timeout)
             return next(filter(wanted, self._notifications), None)
 
     def wait_for_heartbeat(self, timeout: float) -> bool:
-        """Whether the watchdog was heard within so many seconds: the whole path works."""
+        """Whether a heartbeat arrived within `timeout` seconds, which proves the whole path."""
         with self._changed:
             return self._changed.wait_for(lambda: self._heartbeats > 0, timeout)
 
@@ -94,7 +94,7 @@ class Receiver:
 
 
 def seconds(rfc3339: str) -> float:
-    """Seconds since the epoch of a time as Go writes it, with up to nine digits of a second."""
+    """Parse an RFC 3339 time with up to nine fractional digits, as Go writes it, to seconds since the epoch."""
     trimmed = re.sub(r"(\.\d{6})\d+", r"\1", rfc3339.replace("Z", "+00:00"))
     padded = re.sub(r"\.(\d+)", lambda match: f".{match[1]:0<6}", trimmed)
     return dt.datetime.fromisoformat(padded).timestamp()
@@ -123,4 +123,4 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
 
     def log_message(self, *_: object) -> None:
-        """Say nothing: the terminal is the demo's."""
+        """Log nothing: the terminal belongs to the demo."""

@@ -1,4 +1,4 @@
-"""Starts the parts in their order, waits for each, and ends them in reverse."""
+"""Start the parts in order, wait for each, and stop them in reverse order."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class Stack:
         return list(self._get("/api/v1/alerts")["alerts"])
 
     def close(self) -> None:
-        """End both processes and the receiver. Idempotent."""
+        """Stop both processes and the receiver. Idempotent."""
         self._owned.close()
 
     def __enter__(self) -> Self:
@@ -77,12 +77,12 @@ def start(targets: Sequence[str], *, folder: Path | None = None, thresholds: Seq
 
     Args:
         targets: `host:port` of the processes to scrape under the job `anthropic`.
-        folder: where configuration, data and logs go and stay; without it a folder that goes with the stack, unless
-            the start fails.
-        thresholds: what to replace of the shipped thresholds.
+        folder: keeps configuration, data and logs. Without it a temporary folder is used; it is removed with the
+            stack, and kept if the start fails.
+        thresholds: replacements of shipped thresholds.
 
     Raises:
-        ConfigurationError: a tool is missing and can not be unpacked, or a process does not get ready.
+        ConfigurationError: a tool is missing and cannot be unpacked, or a process does not become ready.
     """
     tools = toolchain.provide(("prometheus", "alertmanager"))
     with contextlib.ExitStack() as starting:
@@ -126,7 +126,7 @@ def _prometheus(
         f"--web.listen-address={addresses.prometheus}",
         f"--web.external-url=http://{addresses.prometheus}",
         "--web.enable-lifecycle",
-        # an alert of the first seconds goes nowhere, because Alertmanager is not discovered yet; not for a minute
+        # An alert of the first seconds is lost until Alertmanager is discovered; the default resends after a minute.
         "--rules.alert.resend-delay=5s",
     ]
     return command, work / "prometheus.log", f"http://{addresses.prometheus}/-/ready"
@@ -139,7 +139,7 @@ def _started(owned: contextlib.ExitStack, command: list[str], log: Path, ready_u
 
 
 def _temporary(owned: contextlib.ExitStack) -> Path:
-    """A folder that is removed at the end of a good run and kept, with its logs, after a failed start."""
+    """A folder that is removed after a good run, and kept with its logs after a failed start."""
     folder = Path(tempfile.mkdtemp(prefix="anthropic-exporter-"))
 
     def remove(failure: type[BaseException] | None, *_: object) -> None:
@@ -152,7 +152,7 @@ def _temporary(owned: contextlib.ExitStack) -> Path:
 
 @contextlib.contextmanager
 def _free_ports(count: int) -> Iterator[list[int]]:
-    """Ports that nothing listens on, held until the block ends."""
+    """Free ports, held until the block ends."""
     with contextlib.ExitStack() as held:
         listeners = [held.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)]
         yield [listener.getsockname()[1] for listener in listeners]

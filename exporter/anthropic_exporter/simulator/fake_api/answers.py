@@ -1,4 +1,4 @@
-"""What the fake model says: text of the drawn length, or a tool call while an agent still has rounds to go."""
+"""The answers of the fake model: text of the drawn length, or a tool call while an agent has rounds left."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _TOOL_CALL_TOKENS = 40
 
 
 def compose(body: Mapping[str, Any], reading: Reading, drawn_tokens: int, tool_rounds: int) -> wire.Answer:
-    """The answer to `body`, cut at its `max_tokens`; `max_tokens: 0` warms the cache and says nothing."""
+    """The answer to `body`, cut at its `max_tokens`; `max_tokens: 0` warms the cache and returns no content."""
     limit = int(body["max_tokens"])
     identifier = f"msg_{uuid.uuid4().hex[:24]}"
     if body.get("tools") and _rounds(body) < tool_rounds and limit >= _TOOL_CALL_TOKENS:

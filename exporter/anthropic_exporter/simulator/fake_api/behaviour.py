@@ -1,4 +1,4 @@
-"""How the fake API answers: lengths, latencies, faults and limits, all of it data."""
+"""The behaviour of the fake API as data: lengths, latencies, faults and limits."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 
 class Draw(NamedTuple):
-    """What chance decided for one request; times are seconds, already scaled by the speed."""
+    """The random draws of one request; times are seconds, already scaled by the speed."""
 
     output_tokens: int
     first_token_after: float
@@ -20,7 +20,7 @@ class Draw(NamedTuple):
 
 @dataclass(frozen=True)
 class Limits:
-    """Limits a minute and model, as an organisation has them; cache reads do not count as input."""
+    """Rate limits of an organisation per minute and model; cache reads do not count as input."""
 
     requests: int = 4_000
     input_tokens: int = 200_000_000

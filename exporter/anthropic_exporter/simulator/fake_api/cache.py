@@ -41,7 +41,7 @@ class Block(NamedTuple):
 
 
 class Reading(NamedTuple):
-    """What one prompt takes from the cache and adds to it, as a partition of its tokens."""
+    """What one prompt reads from the cache and writes to it, as a partition of its tokens."""
 
     input: int
     read: int
@@ -80,7 +80,7 @@ class PromptCache:
         self._lock = threading.Lock()
 
     def read(self, model: str, prompt: Sequence[Block], now: float) -> Reading:
-        """What `prompt` finds in the cache now, and what it would write."""
+        """What `prompt` reads from the cache now, and what it would write."""
         total = prompt[-1].tokens if prompt else 0
         minimum = minimum_tokens(model)
         marked = [index for index, block in enumerate(prompt) if block.ttl and block.tokens >= minimum]
@@ -102,7 +102,7 @@ class PromptCache:
                 self._expiry[fingerprint] = max(started + lifetime, self._expiry.get(fingerprint, 0.0))
 
     def clear(self) -> None:
-        """Forget everything, as after an eviction."""
+        """Drop every entry, as after an eviction."""
         with self._lock:
             self._expiry.clear()
 

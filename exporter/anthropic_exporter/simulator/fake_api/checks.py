@@ -1,4 +1,4 @@
-"""What the fake API refuses, with the API's own error types."""
+"""The requests that the fake API refuses, with the API's own error types."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _TEXTS = {
 
 
 class Refused(Exception):  # noqa: N818 -- an answer of the API, no failure of ours
-    """A request that gets an error body; `retry_after` is whole seconds, None for no such header."""
+    """A refused request; `retry_after` is in whole seconds, or None without the header."""
 
     def __init__(self, error_type: str, text: str, retry_after: int | None = None) -> None:
         super().__init__(text)
@@ -37,7 +37,7 @@ def request(received: Received, keys: frozenset[str]) -> str:
     """The caller's key, standing for its workspace.
 
     Raises:
-        Refused: no or a wrong key, no or an unknown `anthropic-version`, a body that is no JSON object.
+        Refused: a missing or wrong key or `anthropic-version`, or a body that is not a JSON object.
     """
     key = received.headers.get("x-api-key") or received.headers.get("authorization", "").removeprefix("Bearer ")
     if not key or (keys and key not in keys):
@@ -69,12 +69,12 @@ def message(body: Mapping[str, Any]) -> None:
 
 
 def fault(error_type: str) -> None:
-    """Raise the fault that chance drew, if any."""
+    """Raise the fault that was drawn, if any."""
     if error_type:
         raise Refused(error_type, _TEXTS.get(error_type, error_type), _RETRYABLE.get(error_type))
 
 
 def room(wait: float) -> None:
-    """Refuse with 429 when the caller has to wait so many seconds first."""
+    """Refuse with 429 if the caller has to wait."""
     if wait > 0:
         raise Refused("rate_limit_error", _TEXTS["rate_limit_error"], math.ceil(wait))

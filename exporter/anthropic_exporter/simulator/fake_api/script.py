@@ -1,4 +1,4 @@
-"""Exact answers, queued ahead: what a test wants on the wire, byte by byte."""
+"""Scripted answers for tests, byte by byte."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 class Chunk(NamedTuple):
-    """Bytes of a body, sent after a pause of so many seconds."""
+    """Bytes of a body, sent after `pause` seconds."""
 
     data: bytes
     after: float = 0.0
@@ -19,7 +19,7 @@ class Chunk(NamedTuple):
 
 @dataclass(frozen=True)
 class Scripted:
-    """One exact answer. With `drop` the connection is reset behind the last chunk, before the body's end.
+    """One scripted answer. With `drop` the connection is reset after the last chunk, before the end of the body.
 
     `drop` without any chunk resets the connection before the response begins.
     """
@@ -37,7 +37,7 @@ class Scripted:
 
 
 class Received(NamedTuple):
-    """One request as it arrived; `body` is the parsed JSON, None where it was none."""
+    """One received request; `body` is the parsed JSON, or None if it is not JSON."""
 
     method: str
     path: str
@@ -46,7 +46,7 @@ class Received(NamedTuple):
 
 
 class Script:
-    """The queue of exact answers and the memory of the last so many requests."""
+    """The queue of scripted answers, and the most recent requests."""
 
     def __init__(self, remembered: int) -> None:
         self._answers: collections.deque[Scripted | Callable[[Received], Scripted]] = collections.deque()
@@ -57,11 +57,11 @@ class Script:
         self._answers.extend(answers)
 
     def clear(self) -> None:
-        """Forget the queued answers."""
+        """Drop the queued answers."""
         self._answers.clear()
 
     def next(self, request: Received) -> Scripted | None:
-        """Remember the request; its queued answer, or None when the API shall answer by itself."""
+        """Remember the request. Returns its queued answer, or None if the fake model answers."""
         self.received.append(request)
         try:
             answer = self._answers.popleft()

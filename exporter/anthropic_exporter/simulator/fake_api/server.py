@@ -29,7 +29,7 @@ _PATIENCE_SECONDS = 10.0
 class FakeApi:
     """A running fake API. A context manager; `close` is safe to call twice.
 
-    `base_url` is what the SDK wants; `cache` may be cleared by an incident.
+    Pass `base_url` to the SDK. An incident may clear `cache`.
     """
 
     def __init__(
@@ -49,7 +49,7 @@ class FakeApi:
 
     @property
     def requests(self) -> list[Received]:
-        """The last requests, as many as the behaviour remembers, oldest first."""
+        """The most recent requests, oldest first; `Behaviour.remembered` says how many."""
         return list(self._service.script.received)
 
     def push(self, *answers: Scripted | Callable[[Received], Scripted]) -> None:
@@ -57,7 +57,7 @@ class FakeApi:
         self._service.script.push(*answers)
 
     def clear(self) -> None:
-        """Forget the exact answers that nobody asked for."""
+        """Drop scripted answers that were not requested."""
         self._service.script.clear()
 
     def close(self) -> None:
@@ -101,7 +101,7 @@ def start(
         lifespan="off",
         log_config=None,
         log_level="critical",
-        timeout_keep_alive=600,  # closing an idle connection just when it is used again would reset a call
+        timeout_keep_alive=600,  # A connection closed in the moment it is used again would reset a call.
         access_log=False,
         timeout_graceful_shutdown=1,
     )
@@ -109,7 +109,7 @@ def start(
 
 
 class _Server(uvicorn.Server):
-    """A server that tells when it listens."""
+    """A server with an event for when it listens."""
 
     def __init__(self, config: uvicorn.Config) -> None:
         super().__init__(config)
@@ -164,7 +164,7 @@ def _listen(host: str, port: int) -> socket.socket:
     try:
         listener = socket.create_server((host, port))
     except (OSError, OverflowError) as error:
-        raise ConfigurationError(f"fake API: can not listen on {host}:{port}: {error}; choose another port") from error
-    # asyncio sets it only on sockets that name their protocol; without it each answer waits 40 ms for an ACK
+        raise ConfigurationError(f"fake API: cannot listen on {host}:{port}: {error}; choose another port") from error
+    # asyncio sets TCP_NODELAY only on sockets with an explicit protocol; without it each answer waits 40 ms for an ACK.
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return listener

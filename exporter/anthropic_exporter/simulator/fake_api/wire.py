@@ -26,7 +26,7 @@ _WORDS = ("what", "this", "costs", "depends", "on", "how", "much", "of", "the", 
 
 
 class Answer(NamedTuple):
-    """One answer before it is written as JSON or as events."""
+    """One answer, before it is serialized as JSON or as events."""
 
     id: str
     model: str
@@ -52,7 +52,7 @@ def usage(reading: Reading, output_tokens: int) -> dict[str, Any]:
 
 
 def message(answer: Answer) -> dict[str, Any]:
-    """The body of an answer that is not streamed."""
+    """The body of a response that is not streamed."""
     return {
         "id": answer.id,
         "type": "message",
@@ -66,7 +66,7 @@ def message(answer: Answer) -> dict[str, Any]:
 
 
 def opening(answer: Answer) -> Iterator[bytes]:
-    """The events up to the first content."""
+    """The events before the first content delta."""
     started = message(answer) | {"content": [], "stop_reason": None, "usage": dict(answer.usage) | {"output_tokens": 1}}
     yield event("message_start", message=started)
     if answer.block:
@@ -89,7 +89,7 @@ def deltas(answer: Answer, count: int) -> Iterator[bytes]:
 
 
 def closing(answer: Answer) -> Iterator[bytes]:
-    """The events behind the content; usage is cumulative and lacks the split by TTL, the tier and the place."""
+    """The events after the content; usage is cumulative and lacks the TTL split, the tier and the geo."""
     if answer.block:
         yield event("content_block_stop", index=0)
     cumulative = ("input_tokens", "cache_creation_input_tokens", "cache_read_input_tokens", "output_tokens")
