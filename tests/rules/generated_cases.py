@@ -6,36 +6,20 @@ asked for each combination of a feature and a model that have overrides and that
 
 from __future__ import annotations
 
-import importlib.util
 import re
-import sys
-from pathlib import Path
-from types import ModuleType
 from typing import Any
 
-ROOT = Path(__file__).resolve().parent.parent.parent
+from anthropic_exporter.rules import questions, shapes
+
 OLD = -1_000_000
 ASKED_AT_STEP = 21
 NAME = re.compile(r"[a-z_:]\w*:\w[\w:]*|anthropic_\w+")
 
 
-def script() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("generate_rules", ROOT / "scripts" / "generate_rules.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-GENERATOR = script()
-
-
 def cases(file: str) -> list[tuple[str, dict[str, Any]]]:
     """Name and test of each scenario for a rules file."""
-    rules = [rule for name, rules in GENERATOR.BLOCKS.items() if name.split("-")[0] == file for rule in rules]
-    increases = [rule for rule in rules if isinstance(rule, GENERATOR.Increase)]
+    rules = [rule for name, rules in questions.BLOCKS.items() if name.split("-")[0] == file for rule in rules]
+    increases = [rule for rule in rules if isinstance(rule, shapes.Increase)]
     found = [
         (f"increases over {window} are exact", increase_case([rule for rule in increases if rule.window == window]))
         for window in sorted({rule.window for rule in increases})
@@ -47,7 +31,7 @@ def cases(file: str) -> list[tuple[str, dict[str, Any]]]:
     ]
     if file == "meter":
         found.append(("each default that is missing is named, whatever its overrides", missing_case()))
-    resolved = [rule for rule in rules if isinstance(rule, GENERATOR.Resolved)]
+    resolved = [rule for rule in rules if isinstance(rule, shapes.Resolved)]
     return found + ([("the most specific threshold wins", resolved_case(resolved))] if resolved else [])
 
 
@@ -70,7 +54,7 @@ def increase_case(rules: list[Any]) -> dict[str, Any]:
 
 def inside_case(rules: list[Any]) -> dict[str, Any]:
     """Counters that are scraped five times in a window; one restarts in the first half of it."""
-    window = GENERATOR.SECONDS[rules[0].window]
+    window = shapes.SECONDS[rules[0].window]
     values = {"steady": "0+1x120", "reset": "0+10x100 7x20"}
     series = {labelled(rule, rule_name(rule, "now"), who): value for rule in rules for who, value in values.items()}
     expected = {"steady": 5, "reset": 7}
@@ -94,13 +78,13 @@ def inside_case(rules: list[Any]) -> dict[str, Any]:
 
 def step_of(rule: Any) -> float:
     """Seconds between samples: the window itself, where increases are carried over gaps, else a sixth of it."""
-    return GENERATOR.SECONDS[rule.window] / (1 if rule.carried_over else 6)
+    return shapes.SECONDS[rule.window] / (1 if rule.carried_over else 6)
 
 
 def scenario(rule: Any, step: float) -> dict[str, str]:
     """Two instances that count, one that rests, ones that restart, and ones that are seen for the first time."""
     now = step * ASKED_AT_STEP
-    limit = now - GENERATOR.SECONDS[rule.carried_over or rule.window] - 30
+    limit = now - shapes.SECONDS[rule.carried_over or rule.window] - 30
     values = {
         ("steady", "a"): "0+4x40",
         ("steady", "b"): "0+1x40",
@@ -119,7 +103,7 @@ def scenario(rule: Any, step: float) -> dict[str, str]:
 
 def windows(rule: Any, step: float) -> dict[tuple[str, str], str]:
     """Where the window begins in a gap, the last sample before it is just young enough, or just too old."""
-    reach = int(GENERATOR.SECONDS[GENERATOR.REACH[rule.window]] / step)
+    reach = int(shapes.SECONDS[shapes.REACH[rule.window]] / step)
     begin = ASKED_AT_STEP - 6
     young, old = max(1, reach - 1), reach + 1
     return {
@@ -135,7 +119,7 @@ def windows(rule: Any, step: float) -> dict[tuple[str, str], str]:
 
 def gaps(rule: Any, step: float) -> dict[tuple[str, str], str]:
     """The last sample before the gap is just inside of what is carried over, or just outside."""
-    reach = int(GENERATOR.SECONDS[rule.carried_over] / step)
+    reach = int(shapes.SECONDS[rule.carried_over] / step)
     short, long = reach - 2, reach
     return {
         ("reset", "a"): "0+10x20 7x24",
@@ -173,7 +157,7 @@ def grown(rule: Any) -> list[dict[str, Any]]:
     if rule.carried_over:
         growth = {"steady": 5, "idle": 0, "reset": 7, "reset_in_gap": 8, "gap": 150, "newborn": 50, "inside": 70}
         growth["up_and_reset"] = 7
-    minutes = GENERATOR.SECONDS[rule.window] / 60 if "per_minute" in rule.record else 1
+    minutes = shapes.SECONDS[rule.window] / 60 if "per_minute" in rule.record else 1
     return [
         {"labels": "{" + text(dict(zip(rule.by, (who, "m", "z"), strict=False))) + "}", "value": value / minutes}
         for who, value in growth.items()
@@ -201,7 +185,7 @@ def text(labels: dict[str, str]) -> str:
 
 
 def missing_case() -> dict[str, Any]:
-    names = GENERATOR.defaults_in_use()
+    names = list(questions.names_of_thresholds())
     left = [{"threshold": name, label: "nobody", "value": "1"} for name in names for label in ("feature", "model")]
     told = [{"exp_labels": {"threshold": name}} for name in names]
     return {

@@ -18,6 +18,8 @@ from typing import Any, NamedTuple
 import generated_cases
 import yaml
 
+from anthropic_exporter.rules import questions
+
 HERE = Path(__file__).resolve().parent
 RULES = HERE.parent.parent / "prometheus" / "rules"
 EXPRESSION = re.compile(r"\$\{([^}]+)\}")
@@ -127,12 +129,7 @@ def thresholds(test: Yaml) -> Yaml:
 
 def overridden_guards() -> list[Yaml]:
     """Overrides of thresholds that have none: they must change nothing."""
-    have = {
-        rule.threshold
-        for rules in generated_cases.GENERATOR.BLOCKS.values()
-        for rule in rules
-        if hasattr(rule, "threshold")
-    }
+    have = {rule.threshold for rules in questions.BLOCKS.values() for rule in rules if hasattr(rule, "threshold")}
     labels = [
         {"threshold": name, label: "nobody"}
         for name in defaults()
