@@ -10,10 +10,15 @@ import functools
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from anthropic_exporter import bounded_files
 from anthropic_exporter.errors import ConfigurationError
 
 if TYPE_CHECKING:
     import yaml
+
+#: The shipped thresholds take 10 kB; this much YAML takes about 0.2 s to read.
+MOST_YAML_BYTES = 262_144
+_MOST_PLAIN_CHARS = 1024
 
 
 class Mapping(dict[str, Any]):
@@ -68,20 +73,49 @@ def load(path: Path) -> Mapping:
     """Read a YAML file whose root is a mapping.
 
     Raises:
-        ConfigurationError: the file cannot be read, is not YAML, or its root is no mapping; names file and line.
+        ConfigurationError: the file cannot be read, is too large or too deep, is not YAML, or its root is not a
+            mapping; names file and line.
     """
     import yaml  # noqa: PLC0415 - see above
 
+    text = bounded_files.read_text(path, MOST_YAML_BYTES)
     try:
-        root = yaml.load(path.read_text(encoding="utf-8"), Loader=_loader())  # noqa: S506 - derives from the safe loader
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigurationError(
-            f"{path}: cannot be read: {getattr(error, 'strerror', None) or 'not UTF-8'}"
-        ) from error
+        _check_shape(path, text)
+        root = yaml.load(text, Loader=_loader())  # noqa: S506 - derives from the safe loader
     except (yaml.YAMLError, ValueError, AttributeError) as error:  # the latter two of a root that is one scalar
         mark, problem = getattr(error, "problem_mark", None), getattr(error, "problem", None) or "not YAML"
         where = f"{path}:{mark.line + 1}" if mark else str(path)
         raise ConfigurationError(f"{where}: {problem}") from error
     if not isinstance(root, Mapping):
-        raise ConfigurationError(f"{path}:1: a mapping with `models:` is expected")
+        raise ConfigurationError(f"{path}:1: a mapping of keys to values is expected")
     return root
+
+
+def _check_shape(path: Path, text: str) -> None:
+    """Refuse what is cheap to write and costly to construct, from the parser's events, which need no recursion.
+
+    Nesting: the composer calls itself and overflows the stack. Plain scalars: the resolver tries numbers and dates,
+    and a sexagesimal number takes time in the square of its length.
+    """
+    import yaml  # noqa: PLC0415 - see above
+
+    depth = 0
+    for event in yaml.parse(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
+        if isinstance(event, yaml.CollectionStartEvent):
+            depth += 1
+        elif isinstance(event, yaml.CollectionEndEvent):
+            depth -= 1
+        elif isinstance(event, yaml.ScalarEvent) and len(event.value) > _MOST_PLAIN_CHARS and _is_resolved(event):
+            raise ConfigurationError(f"{path}:{_line(event)}: a value of {len(event.value):,} characters")
+        if depth > bounded_files.MOST_DEPTH:
+            raise bounded_files.too_deep(path, _line(event))
+
+
+def _line(event: yaml.Event) -> int:
+    mark = event.start_mark
+    return mark.line + 1 if mark else 1
+
+
+def _is_resolved(scalar: yaml.ScalarEvent) -> bool:
+    """Whether the scalar may become something other than a string: it is neither quoted nor a block, or has a tag."""
+    return scalar.tag is not None or scalar.implicit[0]

@@ -133,7 +133,10 @@ def test_the_log_gets_one_line_a_change(caplog):
     ("make", "said"),
     [
         (lambda _: slack_webhook(), "slack_webhook: give url_file=... or url=..., one of them"),
-        (lambda path: slack_webhook(url_file=path / "none"), "none: cannot be read; put the url into this file"),
+        (
+            lambda path: slack_webhook(url_file=path / "none"),
+            "none: cannot be read: No such file or directory; put the url",
+        ),
         (
             lambda path: pagerduty(routing_key_file=path / "empty"),
             "empty: is empty; put the routing_key into this file",

@@ -55,7 +55,7 @@ def test_a_file_may_override_a_factor_alone(write):
         ("models:\n  m: 3\n", "prices.yml:2: m: a mapping is expected"),
         ("models:\n  m: {}\n  m: {}\n", "prices.yml:3: key 'm' stands here a second time"),
         ("version: 2\n", "prices.yml:1: version: this release reads version 1, not 2"),
-        ("[1]\n", "prices.yml:1: a mapping with `models:` is expected"),
+        ("[1]\n", "prices.yml:1: a mapping of keys to values is expected"),
         ("models: {\n", "prices.yml:2:"),
         (
             "models:\n  m:\n    prices:\n      - {from: 2026-02-01, until: 2026-01-01, input: 1}\n",
@@ -112,7 +112,7 @@ def test_a_file_may_override_a_factor_alone(write):
             "prices.yml:3: min_cacheable_tokens: a number of 0 or more is expected, got 9999",
         ),
         ("models:\n\tm: 3\n", "prices.yml:2:"),
-        ("", "prices.yml:1: a mapping with `models:` is expected"),
+        ("", "prices.yml:1: a mapping of keys to values is expected"),
     ],
 )
 def test_a_mistake_is_named_by_file_line_and_key(write, text, said):

@@ -161,11 +161,11 @@ ALERTS = ("--token-file", "token")
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("--token-file", "none"), "none: the webhook's token cannot be read"),
+        (("--token-file", "none"), "none: cannot be read: No such file or directory"),
         (("--remedies", "own.py"), "serve: remedies get no alert: give --token-file, or --alertmanager, or both"),
         (("--dry-run",), "serve: --dry-run without a remedy: give --refresh-cache, or --remedies, or both"),
         (("--alertmanager", "http://a:9093"), "serve: --alertmanager without a remedy: give --refresh-cache, or"),
-        ((*ALERTS, "--remedies", "none.py"), "none.py: FileNotFoundError"),
+        ((*ALERTS, "--remedies", "none.py"), "none.py: cannot be read: No such file or directory"),
         ((*ALERTS, "--remedies", "token"), "token: no Python file; its name has to end in .py"),
         ((*ALERTS, "--refresh-cache", "chat"), "serve: --refresh-cache 'chat': give FEATURE=FILE"),
         (
@@ -201,10 +201,10 @@ def test_a_file_of_remedies_that_is_wrong(complaint, files, text, said):
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ('{\n"model": }', "bad.json:2: no JSON: "),
+        ('{\n"model": }', "bad.json:2: not JSON: "),
         ("[]", "bad.json: give the arguments of messages.create, model and messages among them"),
         ('{"model": "m", "messages": []}', "remedies.prompt('chat'): the request has no cache_control"),
-        (None, "bad.json: the prompt cannot be read"),
+        (None, "bad.json: cannot be read: No such file or directory"),
     ],
 )
 def test_a_prompt_that_is_wrong(complaint, files, monkeypatch, text, said):

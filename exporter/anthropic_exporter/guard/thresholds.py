@@ -164,9 +164,10 @@ def _number(expression: str, where: str) -> float:
     """The value of a PromQL expression made of numbers alone."""
     try:
         return _value(ast.parse(expression.strip().replace("^", "**"), mode="eval").body)
-    except (SyntaxError, ValueError, ArithmeticError, RecursionError, KeyError) as error:
+    except (SyntaxError, ValueError, ArithmeticError, RecursionError, MemoryError, KeyError) as error:
+        shown = " ".join(expression.split())[:80]
         raise ConfigurationError(
-            f"{where}: `{expression.strip()}` is no plain number; the Guard reads numbers and + - * / % ^ only"
+            f"{where}: `{shown}` is no plain number; the Guard reads numbers and + - * / % ^ only"
         ) from error
 
 

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from http import HTTPStatus
 from pathlib import Path
 
+from anthropic_exporter import bounded_files
 from anthropic_exporter.errors import ConfigurationError
 from anthropic_exporter.web.routes import Answer, refusal
 
@@ -44,10 +45,7 @@ class Token:
         return refusal(HTTPStatus.UNAUTHORIZED, "wrong or no bearer token", ("WWW-Authenticate", "Bearer"))
 
     def _read(self) -> str:
-        try:
-            token = self._path.read_text(encoding="utf-8").strip()
-        except (OSError, UnicodeDecodeError) as error:
-            raise ConfigurationError(f"{self._path}: the webhook's token cannot be read") from error
+        token = bounded_files.read_text(self._path, bounded_files.MOST_SECRET_BYTES).strip()
         if not token:
             raise ConfigurationError(f"{self._path}: the webhook's token is empty; write a long random word into it")
         return token

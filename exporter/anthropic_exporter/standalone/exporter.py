@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
-import json
 import logging
 import traceback
 from collections.abc import Callable, Sequence
@@ -13,6 +12,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from anthropic_exporter import bounded_files
 from anthropic_exporter.errors import ConfigurationError
 from anthropic_exporter.metrics import families as f
 from anthropic_exporter.remedies.remedies import Remedies
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("anthropic_exporter.remedies")
 _FUNCTION = "register"
+_MOST_CODE_BYTES = 1_048_576
 
 
 class Settings(NamedTuple):
@@ -140,12 +141,7 @@ def _client() -> Any:
 
 
 def _request(path: Path) -> dict[str, Any]:
-    try:
-        request = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigurationError(f"{path}: the prompt cannot be read") from error
-    except json.JSONDecodeError as error:
-        raise ConfigurationError(f"{path}:{error.lineno}: no JSON: {error.msg}") from error
+    request = bounded_files.read_json(path)
     if not (isinstance(request, dict) and {"model", "messages"} <= request.keys()):
         raise ConfigurationError(f"{path}: give the arguments of messages.create, model and messages among them")
     return request
@@ -168,6 +164,7 @@ def _loaded(path: Path) -> ModuleType:
     spec = importlib.util.spec_from_file_location(f"remedies_of_{path.stem}", path)
     if spec is None or spec.loader is None:
         raise ConfigurationError(f"{path}: no Python file; its name has to end in .py")
+    bounded_files.read_bytes(path, _MOST_CODE_BYTES)
     module = importlib.util.module_from_spec(spec)
     try:
         spec.loader.exec_module(module)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from anthropic_exporter import bounded_files
 from anthropic_exporter.errors import ConfigurationError
 from anthropic_exporter.guard.telling.alerts import FIRING, Alert
 
@@ -225,9 +226,9 @@ def _secret(what: str, name: str, value: str | None, path: str | Path | None) ->
 
     def read() -> str:
         try:
-            found = Path(path).read_text(encoding="utf-8").strip()
-        except (OSError, UnicodeDecodeError) as error:
-            raise ConfigurationError(f"{what}: {path}: cannot be read; put the {name} into this file") from error
+            found = bounded_files.read_text(Path(path), bounded_files.MOST_SECRET_BYTES).strip()
+        except ConfigurationError as error:
+            raise ConfigurationError(f"{what}: {error}; put the {name} into this file") from error
         if not found:
             raise ConfigurationError(f"{what}: {path}: is empty; put the {name} into this file")
         return found

@@ -1,0 +1,141 @@
+"""Every kind of file that is not what its reader expects: one clear line, no hang, no crash."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+from pathlib import Path
+
+import pytest
+
+from anthropic_exporter import ConfigurationError, Recorder, bounded_files, yaml_with_lines
+from anthropic_exporter.guard.telling.channels import slack_webhook
+from anthropic_exporter.guard.thresholds import Limits
+from anthropic_exporter.pricing import price_file
+from anthropic_exporter.remedies.token import Token
+
+READERS = {
+    "prices": price_file.read,
+    "thresholds": Limits.from_file,
+    "token": Token,
+    "secret": lambda path: slack_webhook(url_file=path),
+    "prompt": bounded_files.read_json,
+}
+
+
+def fifo(path):
+    os.mkfifo(path)
+    return path
+
+
+def unix_socket(path):
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+    return path
+
+
+def large(path):
+    path.write_bytes(b"#" * 10_000_000)
+    return path
+
+
+def dangling(path):
+    path.symlink_to(path.with_name("nowhere"))
+    return path
+
+
+def fifo_behind(path):
+    path.symlink_to(fifo(path.with_name("pipe")))
+    return path
+
+
+KINDS = {
+    "fifo": (fifo, "is a FIFO; a regular file is expected"),
+    "link to a fifo": (fifo_behind, "is a FIFO; a regular file is expected"),
+    "device": (lambda _: Path("/dev/zero"), "is a device; a regular file is expected"),
+    "terminal": (lambda _: Path("/dev/tty"), "is a device; a regular file is expected"),
+    "endless file of the kernel": (lambda _: Path("/proc/self"), "is a directory; a regular file is expected"),
+    "directory": (lambda path: path.parent, "is a directory; a regular file is expected"),
+    "socket": (unix_socket, "is a socket; a regular file is expected"),
+    "large": (large, "is larger than "),
+    "missing": (lambda path: path, "cannot be read: No such file"),
+    "dangling link": (dangling, "cannot be read: No such file"),
+    "NUL in the name": (lambda path: path.with_name("a\0b"), "cannot be read: the path is not valid"),
+}
+
+
+@pytest.mark.parametrize("reader", READERS)
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_is_not_a_small_regular_file_is_one_line(tmp_path, reader, kind):
+    make, said = KINDS[kind]
+    with pytest.raises(ConfigurationError) as caught:
+        READERS[reader](make(tmp_path / "given"))
+    assert said in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("reader", ["prices", "thresholds", "prompt"])
+@pytest.mark.parametrize("opening", ["[", '{"a":', "[{a: ", "- "])
+def test_deep_nesting_is_one_line(tmp_path, reader, opening):
+    path = tmp_path / "deep"
+    path.write_text(opening * 20_000)
+    with pytest.raises(ConfigurationError, match=r"deep:1: (nested deeper than 64 levels|not JSON)"):
+        READERS[reader](path)
+
+
+def test_deep_indentation_and_long_numbers_are_one_line(tmp_path):
+    path = tmp_path / "given.yml"
+    path.write_text("".join(f"{' ' * level}a:\n" for level in range(500)))
+    with pytest.raises(ConfigurationError, match=r"given\.yml:65: nested deeper than 64 levels"):
+        yaml_with_lines.load(path)
+    path.write_text("version: 1" + ":1" * 100_000)
+    with pytest.raises(ConfigurationError, match=r"given\.yml:1: a value of 200,001 characters"):
+        yaml_with_lines.load(path)
+    path.write_text(f'{{"max_tokens": {"9" * 5000}}}')
+    with pytest.raises(ConfigurationError, match="not JSON that can be read"):
+        bounded_files.read_json(path)
+
+
+@pytest.mark.parametrize("expression", ["-" * 5000 + "1", "(" * 5000, "1+" * 5000 + "1"])
+def test_a_threshold_that_nests_too_deep_is_one_line(tmp_path, expression):
+    path = tmp_path / "thresholds.yml"
+    rule = f'{{record: anthropic_threshold, labels: {{threshold: x}}, expr: "{expression}"}}'
+    path.write_text(f"groups: [{{name: x, rules: [{rule}]}}]")
+    with pytest.raises(ConfigurationError, match=r"thresholds\.yml:1: .{10,200}$"):
+        Limits.from_file(path)
+
+
+def test_long_texts_stay_allowed(tmp_path):
+    path = tmp_path / "given.yml"
+    path.write_text(f"quoted: '{'x' * 5000}'\nblock: |\n  {'y' * 5000}\n")
+    assert {key: len(value) for key, value in yaml_with_lines.load(path).items()} == {"quoted": 5000, "block": 5001}
+
+
+def test_brackets_inside_of_strings_are_not_nesting(tmp_path):
+    path = tmp_path / "given.json"
+    path.write_text(json.dumps({"messages": '["\\' * 1000}))
+    assert bounded_files.read_json(path) == {"messages": '["\\' * 1000}
+
+
+def test_links_are_followed_unless_refused(tmp_path):
+    (tmp_path / "real").write_text("x")
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    assert bounded_files.read_text(tmp_path / "link", 10) == "x"
+    with pytest.raises(ConfigurationError, match="link: is a symbolic link; a regular file is expected"):
+        bounded_files.read_text(tmp_path / "link", 10, follow_links=False)
+
+
+def test_a_file_that_hides_its_size_is_still_bounded():
+    with pytest.raises(ConfigurationError, match="is larger than 10 bytes"):
+        bounded_files.read_bytes(Path("/proc/self/status"), 10)
+
+
+def test_an_edit_that_replaces_the_price_file_by_a_fifo_does_not_stop_a_scrape(tmp_path, clock):
+    path = tmp_path / "prices.yml"
+    path.write_text("models: {}\n")
+    recorder = Recorder(registry=None, prices=path, clock=clock)
+    path.unlink()
+    fifo(path)
+    clock.now += 31
+    assert b'anthropic_exporter_record_errors_total{stage="prices"} 1.0' in recorder.render() + recorder.render()
