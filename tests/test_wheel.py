@@ -81,7 +81,7 @@ def test_check_looks_at_the_bundle_inside_it(installed):
     code, said, errors = installed("check")
     assert (code, errors) == (0, "")
     assert said.startswith("checked SITE/anthropic_exporter/bundle/prometheus, ")
-    assert said.endswith(": nothing found\n")
+    assert said.endswith(": no findings\n")
 
 
 def test_the_demo_runs_to_its_notification(installed):

@@ -36,7 +36,7 @@ def line_of(file, text):
 
 def test_the_shipped_bundle_has_nothing_to_find(capfd):
     assert run_command(["check"]) == 0
-    assert capfd.readouterr().out.endswith("prices.yml: nothing found\n")
+    assert capfd.readouterr().out.endswith("prices.yml: no findings\n")
 
 
 def test_a_second_default_is_an_error_with_its_line(folder, capfd):
@@ -70,7 +70,7 @@ def test_a_typo_is_named_with_what_was_meant_and_the_default_is_missed(folder, e
     file = folder / "prometheus/rules/thresholds.yml"
     assert list(map(str, checks.prometheus(folder / "prometheus"))) == [
         (
-            f"{file}:{line_of(file, 'cost_spik_ratio')}: no rule asks for a threshold 'cost_spik_ratio'; "
+            f"{file}:{line_of(file, 'cost_spik_ratio')}: no rule uses a threshold 'cost_spik_ratio'; "
             "did you mean 'cost_spike_ratio'?"
         ),
         f"{file}: threshold cost_spike_ratio has no default: its alert cannot fire",
@@ -132,3 +132,36 @@ def test_without_promtool_it_is_one_line_and_2(monkeypatch, capfd):
     monkeypatch.setattr(toolchain, "provide", missing)
     assert run_command(["check"]) == 2
     assert capfd.readouterr().err == "anthropic-exporter: promtool 2.42 or later not found: put it on PATH\n"
+
+
+def test_the_bundle_in_the_working_folder_is_checked_and_named(folder, edit, monkeypatch, capfd):
+    edit("prometheus/rules/cost.yml", "expr:", "exper:")
+    monkeypatch.chdir(folder)
+    assert run_command(["check"]) == 1
+    printed = capfd.readouterr().out.splitlines()
+    assert printed[0].startswith(
+        f"prometheus/rules/cost.yml:{line_of(folder / 'prometheus/rules/cost.yml', 'exper:')}: "
+    )
+    assert printed[-1].startswith(f"checked {folder}/prometheus, {folder}/alertmanager, ")
+
+
+def test_in_another_folder_the_shipped_bundle_is_checked_and_named(tmp_path, monkeypatch, capfd):
+    monkeypatch.chdir(tmp_path)
+    assert run_command(["check"]) == 0
+    assert capfd.readouterr().out.startswith(f"checked {bundle.path('prometheus')}, {bundle.path('alertmanager')}, ")
+
+
+@pytest.mark.parametrize("place", ["rules", "."])
+def test_a_folder_of_rules_alone_is_checked(tmp_path, monkeypatch, capfd, place):
+    shutil.copytree(bundle.path("prometheus") / "rules", tmp_path / place, dirs_exist_ok=True)
+    assert run_command(["check", "--prometheus", str(tmp_path)]) == 0
+    file = tmp_path / place / "cost.yml"
+    file.write_text(file.read_text().replace("expr:", "exper:", 1))
+    assert run_command(["check", "--prometheus", str(tmp_path)]) == 1
+    assert f"cost.yml:{line_of(file, 'exper:')}: " in capfd.readouterr().out
+
+
+def test_a_folder_without_rules_is_one_line_and_2(tmp_path, capfd):
+    assert run_command(["check", "--prometheus", str(tmp_path)]) == 2
+    line = f"anthropic-exporter: {tmp_path}: neither prometheus.yml nor rule files (rules/*.yml or *.yml)\n"
+    assert capfd.readouterr().err == line

@@ -1,7 +1,6 @@
-"""Checks what users edit: rules and thresholds by promtool, routing by amtool, prices by their reader.
+"""Check what users edit: rules and thresholds by promtool, routing by amtool, prices by their reader.
 
-What promtool cannot know is looked at here: that a threshold is one of those the rules ask for, and in which line the
-second of two defaults stands.
+Checked here, because promtool cannot know it: that the rules use each threshold, and that none is set twice.
 """
 
 from __future__ import annotations
@@ -43,38 +42,56 @@ class Finding(NamedTuple):
 
 
 def prometheus(folder: Path) -> list[Finding]:
-    """What is wrong with `prometheus.yml` of a folder and the rules that it names.
+    """Findings in `prometheus.yml` of a folder and the rules that it names, or in a folder of rules alone.
 
     Raises:
-        ConfigurationError: there is no such file, or no promtool.
+        ConfigurationError: the folder holds neither `prometheus.yml` nor rules, or promtool is missing.
     """
-    main = _existing(folder / "prometheus.yml")
+    main = folder / "prometheus.yml"
+    if main.is_file():
+        command = ["check", "config", *_LINT, str(main)]
+    else:
+        command = ["check", "rules", *_LINT, *map(str, _existing_rules(folder))]
     promtool = toolchain.provide(["promtool"])["promtool"]
     own = thresholds(folder)
-    told = [
+    others = [
         finding
-        for finding in _failures(_output([str(promtool), "check", "config", *_LINT, str(main)]), main)
+        for finding in _failures(_output([str(promtool), *command]), main if main.is_file() else folder)
         if not (own and f"Metric: {_SERIES} " in finding.text)
     ]
-    return [*own, *told]
+    return [*own, *others]
 
 
 def thresholds(folder: Path) -> list[Finding]:
-    """What is wrong with the thresholds of the rules in a folder, beyond what promtool sees."""
-    files = sorted((folder / "rules").glob("*.yml"))
+    """Findings in the thresholds of the rules in a folder that promtool cannot see."""
+    files = rule_files(folder)
     known = {name for file in files for name in _ASKED_FOR.findall(file.read_text(encoding="utf-8", errors="replace"))}
     first: dict[tuple[str, ...], str] = {}
     found = [one for file in files for rule in _threshold_rules(file) for one in _judged(file, rule, known, first)]
     missing = sorted(name for name in known if (name, "", "") not in first)
-    where = folder / "rules" / "thresholds.yml"
+    where = next((file for file in files if file.name == "thresholds.yml"), folder / "rules" / "thresholds.yml")
     return found + [Finding(where, 0, f"threshold {name} has no default: its alert cannot fire") for name in missing]
 
 
+def rule_files(folder: Path) -> list[Path]:
+    """The rule files of a folder: those below `rules/`, or those in the folder itself."""
+    inner = folder / "rules"
+    found = sorted((inner if inner.is_dir() else folder).glob("*.yml"))
+    return [file for file in found if file.name not in ("prometheus.yml", "alertmanager.yml")]
+
+
+def _existing_rules(folder: Path) -> list[Path]:
+    files = rule_files(folder)
+    if not files:
+        raise ConfigurationError(f"{folder}: neither prometheus.yml nor rule files (rules/*.yml or *.yml)")
+    return files
+
+
 def alertmanager(folder: Path) -> list[Finding]:
-    """What is wrong with the configurations and templates in a folder.
+    """Findings in the configurations and templates of a folder.
 
     Raises:
-        ConfigurationError: there is no `alertmanager.yml`, or no amtool.
+        ConfigurationError: `alertmanager.yml` or amtool is missing.
     """
     _existing(folder / "alertmanager.yml")
     amtool = toolchain.provide(["amtool"])["amtool"]
@@ -86,7 +103,7 @@ def prices(files: Iterable[Path]) -> list[Finding]:
     """The first mistake of each price file.
 
     Raises:
-        ConfigurationError: there is no such file.
+        ConfigurationError: a file is missing.
     """
     found = []
     for file in map(_existing, files):
@@ -106,7 +123,7 @@ def _existing(file: Path) -> Path:
 
 
 def _threshold_rules(file: Path) -> Iterator[Any]:
-    """The rules that set thresholds; none of a file that is not even YAML, of which promtool tells."""
+    """The rules that set thresholds; none for a file that is not YAML, which promtool reports."""
     try:
         groups = yaml_with_lines.load(file).get("groups")
     except ConfigurationError:
@@ -125,7 +142,7 @@ def _judged(file: Path, rule: Any, known: set[str], first: dict[tuple[str, ...],
         return
     name, line = str(labels["threshold"]), labels.lines["threshold"]
     if name not in known:
-        yield Finding(file, line, f"no rule asks for a threshold {name!r}{_nearest(name, known)}")
+        yield Finding(file, line, f"no rule uses a threshold {name!r}{_nearest(name, known)}")
     for label in labels.keys() - set(_LABELS):
         yield Finding(file, labels.lines[label], f"a threshold has no label {label!r}; it can have feature and model")
     key = tuple(str(labels.get(label, "")) for label in _LABELS)
@@ -151,12 +168,12 @@ def _output(command: Sequence[str]) -> str:
             command, capture_output=True, text=True, errors="replace", check=False, timeout=_PATIENCE_SECONDS
         )
     except (OSError, subprocess.TimeoutExpired) as error:
-        raise ConfigurationError(f"{command[0]} does not run: {error}") from error
+        raise ConfigurationError(f"{command[0]} cannot run: {error}") from error
     return "" if done.returncode == 0 else f"{done.stdout}\n{done.stderr}"
 
 
 def _failures(output: str, file: Path) -> list[Finding]:
-    """What stands behind each `FAILED:`, up to an empty line; promtool and amtool both write so."""
+    """The text after each `FAILED:` up to an empty line, as promtool and amtool both write it."""
     blocks = re.findall(r"FAILED:(.*?)(?:\n\s*\n|\nChecking |\Z)", output, re.DOTALL)
     texts = list(dict.fromkeys(line for block in blocks for line in _lines(block)))
     if output and not texts:
@@ -165,7 +182,7 @@ def _failures(output: str, file: Path) -> list[Finding]:
 
 
 def _lines(block: str) -> list[str]:
-    """One text a mistake: those that begin with a place are apart, any other block is one."""
+    """One text a finding: lines that begin with a place are separate, any other block is one text."""
     lines = [line.strip() for line in block.strip().splitlines()]
     lines = [line for line in lines if not line.startswith("amtool: error")]
     return lines if all(_PLACE.match(line) for line in lines) else [" ".join(lines)]

@@ -12,28 +12,47 @@ from anthropic_exporter.commands.signals import raising
 
 @click.command()
 @click.option(
-    "--prometheus", type=click.Path(path_type=Path), help="Folder with prometheus.yml and rules; else the bundle's."
+    "--prometheus",
+    type=click.Path(path_type=Path),
+    help="Folder with prometheus.yml and rules, or with rules alone. Default: the one in the working folder, if any.",
 )
 @click.option(
-    "--alertmanager", type=click.Path(path_type=Path), help="Folder with alertmanager.yml; else the bundle's."
+    "--alertmanager",
+    type=click.Path(path_type=Path),
+    help="Folder with alertmanager.yml. Default: the one in the working folder, if any.",
 )
-@click.option(
-    "--prices", type=click.Path(path_type=Path), multiple=True, help="A price file of your own; may be repeated."
-)
+@click.option("--prices", type=click.Path(path_type=Path), multiple=True, help="A price file of your own; repeatable.")
 def check(prometheus: Path | None, alertmanager: Path | None, prices: tuple[Path, ...]) -> int:
-    """Rules, thresholds, routing and prices, before they are live: promtool, amtool and our own eye.
+    """Check rules, thresholds, routing and prices before they are loaded, with promtool and amtool.
 
-    One line a finding, with file and line. Exit codes: 0 nothing found, 1 something, 2 it could not be looked at.
+    Checks the bundle in the working folder if there is one, else the shipped one, and says which. Prints one line a
+    finding, with file and line. Exit codes: 0 no findings, 1 findings, 2 the check could not run.
     """
     from anthropic_exporter.bundle import checks  # noqa: PLC0415 - imported when the command runs
     from anthropic_exporter.pricing import price_file  # noqa: PLC0415 - imported when the command runs
 
-    rules, routing = prometheus or bundle.path("prometheus"), alertmanager or bundle.path("alertmanager")
+    rules = prometheus or _rules_here(Path()) or bundle.path("prometheus")
+    routing = alertmanager or _routing_here(Path()) or bundle.path("alertmanager")
     books = (price_file.SHIPPED, *prices)
     with raising():
         found = [*checks.prometheus(rules), *checks.alertmanager(routing), *checks.prices(books)]
     for finding in found:
         click.echo(str(finding))
-    count = f"{len(found)} finding{'' if len(found) == 1 else 's'}" if found else "nothing found"
-    click.echo(f"checked {rules}, {routing}, {', '.join(map(str, books))}: {count}")
+    count = f"{len(found)} finding{'' if len(found) == 1 else 's'}" if found else "no findings"
+    click.echo(f"checked {_full(rules)}, {_full(routing)}, {', '.join(map(str, books))}: {count}")
     return 1 if found else 0
+
+
+def _rules_here(folder: Path) -> Path | None:
+    """The rules in a working folder: a checkout's or an export's `prometheus/` or `rules/`, or the folder itself."""
+    candidates = (folder / "prometheus", folder)
+    return next((one for one in candidates if (one / "prometheus.yml").is_file() or any(one.glob("rules/*.yml"))), None)
+
+
+def _routing_here(folder: Path) -> Path | None:
+    candidates = (folder / "alertmanager", folder)
+    return next((one for one in candidates if (one / "alertmanager.yml").is_file()), None)
+
+
+def _full(folder: Path) -> Path:
+    return folder if folder.is_absolute() else folder.resolve()
