@@ -13,7 +13,7 @@ from anthropic_exporter.serving import serve
 from anthropic_exporter.web.server import Server
 
 if TYPE_CHECKING:
-    from anthropic_exporter.capture.middleware import instrument
+    from anthropic_exporter.capture.instrument import instrument
 
 __all__ = [
     "AnthropicExporterError",
@@ -36,7 +36,7 @@ __all__ = [
 def __getattr__(name: str) -> object:
     """Import the SDK only for those who use it: `instrument` is the one name here that needs it."""
     if name == "instrument":
-        from anthropic_exporter.capture.middleware import instrument  # noqa: PLC0415 - see above
+        from anthropic_exporter.capture.instrument import instrument  # noqa: PLC0415 - see above
 
         return instrument
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -125,6 +125,11 @@ class Call(NamedTuple):
     task: Task | None = None
     bill: Bill | None = None
 
+    def shown(self, model: str, feature: str, user: str, bill: Bill) -> Call:
+        """This call with its bill, under the labels of its series. `_replace` takes four times as long."""
+        fields: tuple[object, ...] = self
+        return tuple.__new__(Call, (model, *fields[_MODEL_TO_FEATURE], feature, user, *fields[_USER_TO_BILL], bill))
+
     @property
     def output_tokens(self) -> int:
         """Output tokens of all inferences."""
@@ -134,3 +139,7 @@ class Call(NamedTuple):
     def total_tokens(self) -> int:
         """All tokens of all inferences."""
         return sum(sum(inference.tokens) for inference in self.inferences)
+
+
+_MODEL_TO_FEATURE = slice(Call._fields.index("model") + 1, Call._fields.index("feature"))
+_USER_TO_BILL = slice(Call._fields.index("user") + 1, Call._fields.index("bill"))

@@ -154,7 +154,7 @@ def test_the_price_is_that_of_the_day_the_batch_was_made(fake_api, client, sampl
 
 def test_a_line_that_cannot_be_read_is_counted_and_does_not_lose_the_next(fake_api, registry, client):
     samples = Samples(registry)
-    client.middleware[0].recorder._strict = False
+    client.middleware[0].recorder._faults.strict = False
     fake_api.push(looked_up(fake_api), lines(b'{"custom_id": "x", "result": null}\n', LINES[0]))
     assert read(client) == ["x", "a"]
     assert samples("anthropic_tokens_total") == TOKENS // 2

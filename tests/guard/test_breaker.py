@@ -432,7 +432,7 @@ def test_without_a_breaker_a_task_is_only_told_and_counted(guard, client, sample
 
 
 def test_a_degrade_that_fails_sends_the_request_as_it_was(registry, clock, guard, fake_api, samples, overrun):
-    guard.recorder._strict = False
+    guard.recorder._faults.strict = False
 
     def broken(_):
         raise RuntimeError("sk-ant-secret")

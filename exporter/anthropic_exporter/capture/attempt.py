@@ -8,19 +8,18 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from anthropic_exporter.attribution import current
 from anthropic_exporter.call import ABANDONED, CANCELLED, CONNECTION_ERROR, REFUSAL, SUCCESS, TIMEOUT, TRUNCATED, Call
+from anthropic_exporter.recording.calls import call_of
+from anthropic_exporter.recording.intake import Intake
 from anthropic_exporter.recording.retries import PATIENCE_SECONDS, Failed, may_be_retried
 from anthropic_exporter.wire.decompress import inflater
 from anthropic_exporter.wire.headers import NO_HEADING, heading
 from anthropic_exporter.wire.regional import is_regional
 from anthropic_exporter.wire.stream import JsonFold, StreamFold, Unread, aws_stream, sse_stream
 from anthropic_exporter.wire.usage import Reading, asks_for_caching, error_type, read_message
-
-if TYPE_CHECKING:
-    from anthropic_exporter.recorder import Recorder
 
 _FIRST_ERROR_STATUS = 400
 _TIMEOUTS = frozenset({"APITimeoutError", "TimeoutException", "TimeoutError"})
@@ -58,7 +57,7 @@ class Attempt:
         "model",
     )
 
-    def __init__(self, recorder: Recorder, request: Any, retries_taken: int, key: str | None) -> None:
+    def __init__(self, recorder: Intake, request: Any, retries_taken: int, key: str | None) -> None:
         if type(request) is not dict:
             request = dict(request) if isinstance(request, Mapping) else {}
         model = request.get("model")
@@ -206,33 +205,22 @@ class Attempt:
 
     def _call(self, outcome: str, ended: float, *, last: bool) -> Call:
         """The call: with tokens where a message came, without where an error or nothing did."""
-        fold, where, timed = self._fold, self._where, not self._prewarming
+        fold, timed = self._fold, not self._prewarming
         told = fold.message.get("usage") is not None
         reading = self._reading() if told else _without_usage(self.model, fold.message)
-        return Call(
-            reading.model,
-            outcome,
-            reading.inferences,
-            where.feature,
-            where.user,
-            reading.tier,
+        return call_of(
+            reading,
+            self._where,
             self._at,
-            ended - self._started if timed else None,
-            self._ttft if timed else None,
-            reading.stop_reason,
-            reading.thinking_tokens,
-            reading.server_tools,
-            told and (reading.cached or asks_for_caching(self._request)),
-            reading.cache_miss_reason,
-            reading.inference_geo,
-            self._regional,
-            reading.billable,
+            outcome=outcome,
+            duration_seconds=ended - self._started if timed else None,
+            time_to_first_token_seconds=self._ttft if timed else None,
+            cache_asked=told and (reading.cached or asks_for_caching(self._request)),
+            regional=self._regional,
             retry_reason=self._retry_reason,
             estimated_output_tokens=fold.estimated_output_tokens if told and not fold.stopped else 0,
             rate_limit_headers=self._heading.rate_limit_headers,
             call_duration_seconds=ended - self._began if timed and last else None,
-            estimate=reading.estimate,
-            task=where.task,
         )
 
     def _reading(self) -> Reading:

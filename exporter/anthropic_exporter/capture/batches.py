@@ -10,15 +10,14 @@ import datetime as dt
 import json
 import time
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from anthropic_exporter.attribution import current
-from anthropic_exporter.call import REFUSAL, SUCCESS, Call
+from anthropic_exporter.call import Call
+from anthropic_exporter.recording.calls import call_of, outcome_of
+from anthropic_exporter.recording.intake import Intake
 from anthropic_exporter.wire.decompress import Inflate, inflater
 from anthropic_exporter.wire.usage import read_message
-
-if TYPE_CHECKING:
-    from anthropic_exporter.recorder import Recorder
 
 _BATCHES = "/v1/messages/batches/"
 _RESULTS = "/results"
@@ -39,7 +38,7 @@ def is_about_batches(path: str) -> bool:
 class BatchLookup:
     """A response that may say when a batch was made: its prices are those of that day. Tokens are not in it."""
 
-    def __init__(self, recorder: Recorder) -> None:
+    def __init__(self, recorder: Intake) -> None:
         self._recorder = recorder
 
     def head(self, status: int, headers: Any, path: bytes, *, buffered: bool) -> None:
@@ -67,7 +66,7 @@ class BatchResults:
         batch: the id of the batch.
     """
 
-    def __init__(self, recorder: Recorder, batch: str) -> None:
+    def __init__(self, recorder: Intake, batch: str) -> None:
         self._recorder = recorder
         self._batch = batch
         self._where = current()
@@ -138,20 +137,11 @@ class BatchResults:
     def _call(self, message: Mapping[str, Any]) -> Call:
         reading = read_message(message, "")
         self._recorder.malformed("usage", reading.malformed)
-        return Call(
-            model=reading.model,
-            outcome=REFUSAL if reading.stop_reason == REFUSAL else SUCCESS,
-            inferences=reading.inferences,
-            feature=self._where.feature,
-            user=self._where.user,
+        return call_of(
+            reading,
+            self._where,
+            self._made,
+            outcome=outcome_of(reading),
             tier="batch",
-            started_at=self._made,
-            stop_reason=reading.stop_reason,
-            thinking_tokens=reading.thinking_tokens,
-            server_tools=reading.server_tools,
-            cache_asked=reading.cached,
-            inference_geo=reading.inference_geo,
-            billable=reading.billable,
             requests=0,
-            estimate=reading.estimate,
         )

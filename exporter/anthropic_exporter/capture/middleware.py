@@ -1,13 +1,11 @@
 """The SDK's middleware: sees every HTTP attempt, hands on exactly what came, and turns it into a `Call`.
 
-The only module that imports the SDK. Supported: anthropic 0.108 (the first with middleware) to 2.x, httpx and httpx2.
+Supported: anthropic 0.108 (the first with middleware) to 2.x, httpx and httpx2.
 Source: platform.claude.com/docs, SDKs, middleware, read 2026-11-21.
 """
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable, Iterable
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
@@ -18,11 +16,10 @@ from anthropic_exporter.capture.attempt import Attempt
 from anthropic_exporter.capture.batches import BatchLookup, BatchResults, batch_of_results, is_about_batches
 from anthropic_exporter.capture.tee import tee
 from anthropic_exporter.errors import SpendLimitExceeded
+from anthropic_exporter.recording.intake import Intake
 
 if TYPE_CHECKING:
     from anthropic._middleware import AsyncCallNext, CallNext
-
-    from anthropic_exporter.recorder import Recorder
 
 
 Watched = Attempt | BatchResults | BatchLookup
@@ -38,7 +35,7 @@ class Capture(Middleware):
     Last is innermost: inside the retry loop and inside other middleware, where each billed attempt passes once.
     """
 
-    def __init__(self, recorder: Recorder) -> None:
+    def __init__(self, recorder: Intake) -> None:
         self.recorder = recorder
 
     def handle(self, request: APIRequest, call_next: CallNext) -> Any:
@@ -130,7 +127,7 @@ class Capture(Middleware):
         self.recorder.drain()
 
 
-def _watched(recorder: Recorder, request: APIRequest) -> Watched | None:
+def _watched(recorder: Intake, request: APIRequest) -> Watched | None:
     """What watches this request: an attempt, a reader of batch results, or nothing where nothing is billed."""
     if _is_message_request(request):
         return Attempt(recorder, request.json, request.retries_taken, request.options.idempotency_key)
@@ -148,66 +145,6 @@ def _path_of(http: Any) -> bytes:
     except RuntimeError:
         return b""
     return path.partition(b"?")[0]
-
-
-def instrument(recorder: Recorder) -> Callable[[], None]:
-    """Record every client created from now on, without a change where clients are made.
-
-    Wraps the two base classes that every client class of the SDK goes through. Clients that already carry the
-    recorder's middleware are left alone. Calling it again for the same recorder changes nothing, and undoes nothing.
-    Several recorders may be instrumented, and undone in any order.
-
-    Returns:
-        A function that undoes it; clients created meanwhile keep recording.
-    """
-    from anthropic import _base_client  # noqa: PLC0415 - only those who call this depend on it
-
-    if recorder in _instrumented:
-        return lambda: None
-    _instrumented.append(recorder)
-    unwrap = [_wrap_init(cls) for cls in (_base_client.SyncAPIClient, _base_client.AsyncAPIClient)]
-
-    def uninstrument() -> None:
-        if recorder in _instrumented:
-            _instrumented.remove(recorder)
-        for one in () if _instrumented else unwrap:
-            one()
-
-    return uninstrument
-
-
-_instrumented: list[Recorder] = []
-
-
-def _wrap_init(cls: type[Any]) -> Callable[[], None]:
-    original = cls.__init__
-    if _ours(original):
-        return lambda: _unwrap_init(cls)
-
-    @functools.wraps(original)
-    def init(self: Any, *args: Any, middleware: Any = None, **kwargs: Any) -> None:
-        original(self, *args, middleware=_with_captures(middleware or ()), **kwargs)
-
-    init._anthropic_exporter_init = init  # type: ignore[attr-defined]  # noqa: SLF001 - our own mark
-    cls.__init__ = init
-    return lambda: _unwrap_init(cls)
-
-
-def _unwrap_init(cls: type[Any]) -> None:
-    """Put the original back, unless somebody wrapped ours since: then ours stays and adds nothing."""
-    if _ours(cls.__init__):
-        cls.__init__ = cls.__init__.__wrapped__
-
-
-def _ours(init: Any) -> bool:
-    """Whether this very function is ours; a wrapper around it carries a copy of its mark."""
-    return getattr(init, "_anthropic_exporter_init", None) is init
-
-
-def _with_captures(middleware: Iterable[Any]) -> tuple[Any, ...]:
-    chain = tuple(middleware)
-    carried = [one.recorder for one in chain if isinstance(one, Capture)]
-    return (*chain, *(Capture(recorder) for recorder in _instrumented if recorder not in carried))
 
 
 def _model_of(request: APIRequest) -> str:

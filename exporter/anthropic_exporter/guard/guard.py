@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import atexit
 import contextlib
-import os
 import threading
 import time
-import weakref
 from collections.abc import Callable, Iterable, Iterator
 from contextvars import ContextVar
 from operator import itemgetter
@@ -17,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from anthropic_exporter.attribution import Attribution
 from anthropic_exporter.call import Call, Inference, Tokens
 from anthropic_exporter.errors import ConfigurationError, SpendLimitExceeded
+from anthropic_exporter.forking import in_child
 from anthropic_exporter.guard.anomalies import COST_RATE
 from anthropic_exporter.guard.breaker import BLOCK, DEGRADE, OBSERVE, Breaker, BreakerState, Moment, exceeded
 from anthropic_exporter.guard.measuring import levels as c
@@ -120,7 +119,7 @@ class Guard:
         self._restore()
         self._moment()
         self._undo = (recorder.subscribe(self._take), recorder.admit_by(self._admit))
-        _guards.add(self)
+        in_child(self._forked)
         atexit.register(self.close)
 
     def _reset(self) -> None:
@@ -555,15 +554,3 @@ def _model_of(request: Any) -> str:
     body = request.json
     model = body.get("model") if isinstance(body, dict) else None
     return model if isinstance(model, str) else ""
-
-
-_guards: weakref.WeakSet[Guard] = weakref.WeakSet()
-
-
-def _reset_in_child() -> None:
-    for guard in list(_guards):
-        guard._forked()  # noqa: SLF001 - this module's own
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_reset_in_child)

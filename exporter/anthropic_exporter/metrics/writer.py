@@ -32,7 +32,8 @@ _CACHE_RESULTS = ("hit", "miss", "ineligible", "unasked")
 #: Outcomes whose first burst must be visible to `rate()`: their series exist at 0 from the first request on.
 _EXPECTED_OUTCOMES = (SUCCESS, "rate_limit_error", "overloaded_error")
 
-# Layout of the block of a (model, feature): counters first, then the histograms, each with its sum last.
+# Layout of the block of a (model, feature): counters first, then the histograms. A histogram's buckets begin at its
+# own offset, and its sum is its last float.
 _THINKING, _MISS_COST, _SAVINGS, _PREMIUM, _ESTIMATED = range(5)
 _CACHE_RESULT = {result: 5 + index for index, result in enumerate(_CACHE_RESULTS)}
 _DURATION = 5 + len(_CACHE_RESULTS)
@@ -40,10 +41,14 @@ _CALL_DURATION = _DURATION + width(f.DURATION)
 _TTFT = _CALL_DURATION + width(f.CALL_DURATION)
 _OUTPUT_TOKENS = _TTFT + width(f.TTFT)
 _COST = _OUTPUT_TOKENS + width(f.REQUEST_OUTPUT_TOKENS)
-# Layout of the block of a (model, feature, user, tier): tokens and dollars by kind are shown. Behind them stand the
+_DURATION_SUM, _CALL_DURATION_SUM, _TTFT_SUM = _CALL_DURATION - 1, _TTFT - 1, _OUTPUT_TOKENS - 1
+_OUTPUT_TOKENS_SUM, _COST_SUM = _COST - 1, _COST + width(f.REQUEST_COST) - 1
+# Layout of the block of a (model, feature, user, tier): tokens and dollars by type are shown. Behind them are the
 # dollars since those shown were last settled, and what was rounded off of those shown.
 _KINDS = len(TOKEN_TYPES)
 _USD, _USD_SINCE, _USD_REST = _KINDS, 2 * _KINDS, 3 * _KINDS
+_INPUT, _CACHE_READ, _CACHE_WRITE_5M, _CACHE_WRITE_1H, _OUTPUT = range(_KINDS)
+_INPUT_USD, _CACHE_READ_USD, _CACHE_WRITE_5M_USD, _CACHE_WRITE_1H_USD, _OUTPUT_USD = range(_USD_SINCE, _USD_REST)
 _PLACE_FAMILIES = (
     *(f.THINKING, f.CACHE_MISS_COST, f.CACHE_SAVINGS, f.CACHE_WRITE_PREMIUM, f.ESTIMATED_TOKENS),
     *(f.CACHE_REQUESTS for _ in _CACHE_RESULTS),
@@ -234,13 +239,13 @@ class Metrics:
         block = place.block
         if seconds is not None:
             block[_DURATION + bisect_left(f.DURATION.buckets, seconds)] += 1.0
-            block[_CALL_DURATION - 1] += seconds
+            block[_DURATION_SUM] += seconds
         if whole is not None:
             block[_CALL_DURATION + bisect_left(f.CALL_DURATION.buckets, whole)] += 1.0
-            block[_TTFT - 1] += whole
+            block[_CALL_DURATION_SUM] += whole
         if first is not None:
             block[_TTFT + bisect_left(f.TTFT.buckets, first)] += 1.0
-            block[_OUTPUT_TOKENS - 1] += first
+            block[_TTFT_SUM] += first
             if seconds is not None and seconds > first and call.outcome == SUCCESS:
                 speed, rate = self._speed_block(place.model), call.output_tokens / (seconds - first)
                 speed[bisect_left(f.TOKENS_PER_SECOND.buckets, rate)] += 1.0
@@ -250,7 +255,7 @@ class Metrics:
         """Write the duration of a call whose end was only known later."""
         block = self._place(self._fold("model", model), self._fold("feature", feature)).block
         block[_CALL_DURATION + bisect_left(f.CALL_DURATION.buckets, seconds)] += 1.0
-        block[_TTFT - 1] += seconds
+        block[_CALL_DURATION_SUM] += seconds
 
     def _keep_rate_limits(self, model: str, call: Call) -> None:
         """Keep the newest: a long stream ends with headers that are as old as its beginning."""
@@ -263,7 +268,7 @@ class Metrics:
         block = place.block
         if len(inferences) == 1 and inferences[0].model == call.model and costs[0] is not None:
             tokens = inferences[0].tokens
-            output = tokens[4]
+            output = tokens.output
             _add(slot.spend, tokens, costs[0])
         else:
             output = call.output_tokens
@@ -273,12 +278,12 @@ class Metrics:
         if call.requests:
             block[_CACHE_RESULT[bill.cache_result]] += 1.0
             block[_OUTPUT_TOKENS + bisect_left(f.REQUEST_OUTPUT_TOKENS.buckets, output)] += 1.0
-            block[_COST - 1] += output
+            block[_OUTPUT_TOKENS_SUM] += output
             place.output_tokens.add(second, output)
             usd = bill.total_usd
             if usd:
                 block[_COST + bisect_left(f.REQUEST_COST.buckets, usd)] += 1.0
-                block[-1] += usd
+                block[_COST_SUM] += usd
                 place.cost_usd.add(second, usd)
         if call.cache_asked:
             block[_MISS_COST] += bill.cache_miss_cost_usd
@@ -339,16 +344,16 @@ _NO_COST = Cost()
 
 def _add(block: Block, tokens: Tokens, cost: Cost) -> None:
     """Add to a spend block."""
-    block[0] += tokens[0]
-    block[1] += tokens[1]
-    block[2] += tokens[2]
-    block[3] += tokens[3]
-    block[4] += tokens[4]
-    block[10] += cost[0]
-    block[11] += cost[1]
-    block[12] += cost[2]
-    block[13] += cost[3]
-    block[14] += cost[4]
+    block[_INPUT] += tokens[_INPUT]
+    block[_CACHE_READ] += tokens[_CACHE_READ]
+    block[_CACHE_WRITE_5M] += tokens[_CACHE_WRITE_5M]
+    block[_CACHE_WRITE_1H] += tokens[_CACHE_WRITE_1H]
+    block[_OUTPUT] += tokens[_OUTPUT]
+    block[_INPUT_USD] += cost[_INPUT]
+    block[_CACHE_READ_USD] += cost[_CACHE_READ]
+    block[_CACHE_WRITE_5M_USD] += cost[_CACHE_WRITE_5M]
+    block[_CACHE_WRITE_1H_USD] += cost[_CACHE_WRITE_1H]
+    block[_OUTPUT_USD] += cost[_OUTPUT]
 
 
 def _gauge(labels: tuple[str, ...], value: float) -> Reading:

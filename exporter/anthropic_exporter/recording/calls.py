@@ -1,0 +1,51 @@
+"""The one place where a `Reading` of the wire becomes a `Call`: of an attempt, a batch result or `record_usage`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from anthropic_exporter.attribution import Attribution
+from anthropic_exporter.call import REFUSAL, SUCCESS, Call
+from anthropic_exporter.wire.usage import Reading, read_usage
+
+
+def outcome_of(reading: Reading) -> str:
+    """The outcome of a message that came whole."""
+    return REFUSAL if reading.stop_reason == REFUSAL else SUCCESS
+
+
+def call_of(reading: Reading, where: Attribution, started_at: float, **known: Any) -> Call:
+    """The call that a reading is about: one successful request, unless `known` says otherwise.
+
+    Args:
+        reading: what the message says.
+        where: who the call is for.
+        started_at: seconds since the epoch.
+        known: fields of `Call` that a message does not say, such as durations; they win over the reading's.
+    """
+    fields: dict[str, Any] = {"tier": reading.tier, "cache_asked": reading.cached, **known}
+    return Call(
+        reading.model,
+        fields.pop("outcome", SUCCESS),
+        reading.inferences,
+        where.feature,
+        where.user,
+        started_at=started_at,
+        stop_reason=reading.stop_reason,
+        thinking_tokens=reading.thinking_tokens,
+        server_tools=reading.server_tools,
+        cache_miss_reason=reading.cache_miss_reason,
+        inference_geo=reading.inference_geo,
+        billable=reading.billable,
+        estimate=reading.estimate,
+        task=where.task,
+        **fields,
+    )
+
+
+def reading_of_usage(usage: Any, model: str) -> Reading:
+    """Read the API's usage object: a mapping, or the SDK's model."""
+    if not isinstance(usage, Mapping):
+        usage = usage.model_dump() if hasattr(usage, "model_dump") else usage.dict()
+    return read_usage(dict(usage), model)

@@ -1,0 +1,27 @@
+"""Gauges of the whole process that nobody stores: they are computed at each scrape."""
+
+from __future__ import annotations
+
+import datetime as dt
+
+from anthropic_exporter.__about__ import __version__, installed
+from anthropic_exporter.metrics import families as f
+from anthropic_exporter.metrics.cells import Reading
+from anthropic_exporter.metrics.writer import Metrics
+from anthropic_exporter.pricing.book import PriceBook
+from anthropic_exporter.recording.inflight import Inflight, Started, by_place
+
+
+def process_gauges(metrics: Metrics, inflight: Inflight, prices: PriceBook, now: float) -> dict[str, list[Reading]]:
+    """Attempts in flight, versions and prices, by family name. `now` is seconds since the epoch."""
+    place_of = metrics.place_of
+    started = [Started(*place_of(one.model, one.feature), one.at) for one in inflight.snapshot()]
+    places = by_place(started, now, metrics.places)
+    checked = dt.datetime.combine(prices.checked, dt.time(), dt.timezone.utc).timestamp()
+    return {
+        f.INFLIGHT.name: [Reading(place, [float(count)], 0.0) for place, (count, _) in places.items()],
+        f.OLDEST_INFLIGHT.name: [Reading(place, [age], 0.0) for place, (_, age) in places.items()],
+        f.BUILD_INFO.name: [Reading((__version__, installed("anthropic")), [1.0], 0.0)],
+        f.PRICE_SOURCE.name: [Reading((model, prices.source(model)), [1.0], 0.0) for model in metrics.models],
+        f.PRICES_CHECKED.name: [Reading((), [checked], 0.0)],
+    }
