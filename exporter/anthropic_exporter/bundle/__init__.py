@@ -10,7 +10,7 @@ _PACKAGE = Path(__file__).resolve().parents[1]
 
 
 def path(name: str) -> Path:
-    """The folder `prometheus`, `alertmanager` or `grafana` of the bundle.
+    """The folder `prometheus`, `alertmanager`, `grafana` or `docs` of the bundle.
 
     Raises:
         ConfigurationError: this installation carries no such folder.

@@ -20,7 +20,7 @@ from anthropic_exporter.errors import AnthropicExporterError
 _NAME = "anthropic-exporter"
 _USAGE = 2
 _INTERRUPTED = 130
-_OF_THE_EXTRA = ("rich", "starlette", "uvicorn")
+_OF_THE_EXTRA = ("markdown_it", "rich", "starlette", "uvicorn")
 
 
 def run(arguments: list[str] | None = None) -> int:

@@ -48,18 +48,18 @@ from anthropic_exporter.commands.signals import noticed
     help="Seconds after the last heartbeat at which it counts as lost: an error in the log, and an alert for remedies.",
 )
 def serve(host: str, port: int, **options: Any) -> int:
-    """The standalone exporter: its own /metrics, and the receiver of Alertmanager's webhook.
+    """Run the standalone exporter: its own /metrics, the receiver of Alertmanager's webhook, and the runbooks as pages.
 
     POST /alerts is counted and logged, POST /heartbeat is remembered; nothing else is done about an alert unless a
-    remedy is given. SIGTERM ends it at once.
+    remedy is given. /runbooks and /docs are the manual. SIGTERM stops it at once.
     """
     from anthropic_exporter import Recorder, serving  # noqa: PLC0415 - imported when the command runs
-    from anthropic_exporter.standalone import exporter  # noqa: PLC0415 - imported when the command runs
+    from anthropic_exporter.standalone import exporter, manual  # noqa: PLC0415 - imported when the command runs
 
     log_to_stdout()
     recorder = Recorder(registry=None)
     with noticed() as told, contextlib.ExitStack() as owned:
-        routes = exporter.routes(recorder, exporter.Settings(**options), owned)
+        routes = (*exporter.routes(recorder, exporter.Settings(**options), owned), *manual.routes())
         running = owned.enter_context(serving.serve(recorder, host=host, port=port, routes=routes))
         logging.getLogger("anthropic_exporter").info("serving %s/metrics", running.url)
         told.wait()
