@@ -15,7 +15,7 @@ from anthropic_exporter import __version__, cli
 from anthropic_exporter.commands.main import run as run_command
 
 PATIENCE_SECONDS = 60
-COMMANDS = ("demo", "serve", "simulate", "check")
+COMMANDS = ("demo", "serve", "simulate", "check", "export")
 
 
 @pytest.fixture

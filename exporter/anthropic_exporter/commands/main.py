@@ -12,6 +12,7 @@ import click
 from anthropic_exporter.__about__ import __version__
 from anthropic_exporter.commands.check import check
 from anthropic_exporter.commands.demo import demo
+from anthropic_exporter.commands.export import export
 from anthropic_exporter.commands.serve import serve
 from anthropic_exporter.commands.signals import Stopped
 from anthropic_exporter.commands.simulate import simulate
@@ -54,5 +55,5 @@ def commands() -> None:
     """What your Claude calls cost, on /metrics. Exit codes: 0 done, 1 found or failed something, 2 wrong usage."""
 
 
-for _command in (demo, serve, simulate, check):
+for _command in (demo, serve, simulate, check, export):
     commands.add_command(_command)

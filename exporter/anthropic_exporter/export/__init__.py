@@ -1,0 +1,8 @@
+"""The bundle for a Prometheus that is already there: `anthropic-exporter export` writes it into a folder."""
+
+from __future__ import annotations
+
+from anthropic_exporter.export.plan import files
+from anthropic_exporter.export.writing import Outcome, write
+
+__all__ = ["Outcome", "files", "write"]

@@ -1,0 +1,67 @@
+"""Writes an export: each file at once or not at all, and never over edited thresholds."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+from anthropic_exporter.errors import ConfigurationError
+from anthropic_exporter.export.plan import THRESHOLDS
+
+#: Not matched by `rules/*.yml`, so that Prometheus does not load it.
+_BESIDE = ".new"
+
+
+class Outcome(NamedTuple):
+    """What happened to one file: `written`, `unchanged`, or `kept` with the new text in `beside`."""
+
+    path: Path
+    what: str
+    beside: Path | None = None
+
+
+def write(files: Mapping[str, str], folder: Path, advance: Callable[[], None] = lambda: None) -> list[Outcome]:
+    """Write files below a folder, which is made if it is missing.
+
+    An existing `thresholds.yml` that differs is kept; the new one is written beside it as `thresholds.yml.new`.
+
+    Args:
+        files: texts by path below the folder.
+        folder: where to write.
+        advance: called after each file.
+
+    Raises:
+        ConfigurationError: a path cannot be written; files before it are complete.
+    """
+    outcomes = []
+    for name, text in files.items():
+        outcomes.append(_written(folder / name, text))
+        advance()
+    return outcomes
+
+
+def _written(path: Path, text: str) -> Outcome:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        existing = path.read_text(encoding="utf-8") if path.exists() else None
+        if existing == text:
+            return Outcome(path, "unchanged")
+        if existing is not None and path.name == THRESHOLDS:
+            beside = path.with_name(path.name + _BESIDE)
+            _replace(beside, text)
+            return Outcome(path, "kept", beside)
+        _replace(path, text)
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"{path}: cannot be written: {getattr(error, 'strerror', None) or error}") from error
+    return Outcome(path, "written")
+
+
+def _replace(path: Path, text: str) -> None:
+    fresh = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        fresh.write_text(text, encoding="utf-8")
+        fresh.replace(path)
+    finally:
+        fresh.unlink(missing_ok=True)

@@ -1,0 +1,145 @@
+"""`anthropic-exporter export`: the bundle for a Prometheus that is already there."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+
+import pytest
+import yaml
+
+from anthropic_exporter import bundle, toolchain
+from anthropic_exporter.commands.main import run as run_command
+from anthropic_exporter.errors import ConfigurationError
+from anthropic_exporter.export import files, write
+from anthropic_exporter.rules import Fit
+
+RULES = bundle.path("prometheus") / "rules"
+QUESTIONS = sorted(path.name for path in RULES.glob("*.yml"))
+
+
+def rules_of(text):
+    document = yaml.safe_load(text)
+    document = document.get("spec", document)
+    return [rule for group in document["groups"] for rule in group["rules"]]
+
+
+def test_for_the_defaults_the_rules_are_the_shipped_ones():
+    exported = files(Fit())
+    assert {name: exported[f"rules/{name}"] for name in QUESTIONS} == {
+        name: (RULES / name).read_text() for name in QUESTIONS
+    }
+    shipped = bundle.path("grafana") / "dashboards" / "claude-cost.json"
+    assert exported["dashboards/claude-cost.json"] == shipped.read_text()
+
+
+def test_a_question_can_be_left_out():
+    exported = files(Fit(without=("meter", "latency")))
+    assert {name for name in QUESTIONS if f"rules/{name}" not in exported} == {"meter.yml", "latency.yml"}
+
+
+@pytest.mark.parametrize("seconds", [15, 30, 60])
+def test_windows_of_the_dashboard_hold_four_scrapes(seconds):
+    text = files(Fit(scrape_interval=seconds))["dashboards/claude-cost.json"]
+    json.loads(text)
+    assert ("[1m]" in text) == (seconds == 15)
+    assert ("[120s]" in text, "[240s]" in text) == (seconds == 30, seconds == 60)
+
+
+def test_mimir_gets_groups_of_at_most_20_rules_in_their_order():
+    exported = files(Fit(format="mimir"))
+    for name in QUESTIONS:
+        document = yaml.safe_load(exported[f"rules/{name}"])
+        assert document["namespace"] == f"anthropic-{name.removesuffix('.yml')}"
+        assert max(len(group["rules"]) for group in document["groups"]) <= 20
+        assert rules_of(exported[f"rules/{name}"]) == rules_of((RULES / name).read_text())
+        names = [group["name"] for group in document["groups"]]
+        assert len(set(names)) == len(names)
+
+
+def test_the_operator_gets_the_same_rules():
+    exported = files(Fit(format="prometheus-rule", scrape_interval=30))
+    for name in QUESTIONS:
+        document = yaml.safe_load(exported[f"rules/{name}"])
+        assert (document["kind"], document["metadata"]["name"]) == (
+            "PrometheusRule",
+            f"anthropic-{name.removesuffix('.yml')}",
+        )
+    monitor = yaml.safe_load(exported["podmonitor.yml"])
+    assert monitor["spec"]["podMetricsEndpoints"] == [{"port": "anthropic", "interval": "30s"}]
+    routing = yaml.safe_load(exported["alertmanagerconfig.yml"])["spec"]
+    assert routing["route"]["groupBy"] == ["alertname", "feature", "model", "job", "instance"]
+    assert routing["route"]["routes"][1]["matchers"] == [{"name": "severity", "value": "critical", "matchType": "="}]
+    assert {one["name"] for one in routing["receivers"]} == {"exporter", "heartbeat"}
+
+
+def test_the_route_stands_in_a_larger_tree():
+    route = yaml.safe_load(files(Fit())["alertmanager/route.yml"])
+    shipped = yaml.safe_load((bundle.path("alertmanager") / "alertmanager.yml").read_text())
+    (one,) = route["routes"]
+    assert {key: value for key, value in one.items() if key not in ("matchers", "continue")} == shipped["route"]
+    assert {key: route[key] for key in ("inhibit_rules", "receivers")} == {
+        key: shipped[key] for key in ("inhibit_rules", "receivers")
+    }
+
+
+def test_edited_thresholds_are_kept_and_the_new_ones_are_beside_them(tmp_path, capsys):
+    assert run_command(["export", "--out", str(tmp_path)]) == 0
+    edited = tmp_path / "rules/thresholds.yml"
+    edited.write_text(edited.read_text().replace('expr: "2"', 'expr: "7"', 1))
+    capsys.readouterr()
+    assert run_command(["export", "--out", str(tmp_path), "--scrape-interval", "15s"]) == 0
+    assert 'expr: "7"' in edited.read_text()
+    assert "interval: 15s" in (tmp_path / "rules/thresholds.yml.new").read_text()
+    printed = capsys.readouterr().out
+    assert f"kept      {edited}: it was edited; the new one is {edited}.new" in printed
+
+
+def test_the_summary_says_what_to_do_next(tmp_path, capsys):
+    assert run_command(["export", "--out", str(tmp_path / "new" / "folder")]) == 0
+    printed = capsys.readouterr().out
+    assert f"written   {tmp_path}/new/folder/rules/cost.yml" in printed
+    assert "  3. anthropic-exporter check --prometheus" in printed
+
+
+def test_what_cannot_be_written_is_one_line_and_2(tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+    assert run_command(["export", "--out", str(tmp_path / "file" / "below")]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line == f"anthropic-exporter: {tmp_path}/file/below/rules/thresholds.yml: cannot be written: Not a directory"
+
+
+def test_a_file_is_whole_or_not_there(tmp_path, monkeypatch):
+    def fail(self, *_args, **_kwargs):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("pathlib.Path.write_text", fail)
+    with pytest.raises(ConfigurationError, match=r"a\.yml: cannot be written: No space left on device"):
+        write({"a.yml": "text"}, tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (["--scrape-interval", "2m"], "scrape interval 120 s: use 5 to 60 seconds"),
+        (["--scrape-interval", "soon"], "'soon' is not a duration such as 15s or 1m"),
+        (["--utc-offset", "+15"], "'+15' is not an offset such as +2 or -5:30"),
+        (["--format", "json"], "'json' is not one of 'rules', 'prometheus-rule', 'mimir'"),
+    ],
+)
+def test_a_wrong_option_is_one_line_and_2(tmp_path, capsys, arguments, line):
+    assert run_command(["export", "--out", str(tmp_path), *arguments]) == 2
+    (printed,) = capsys.readouterr().err.splitlines()
+    assert line in printed
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.stack
+@pytest.mark.parametrize("seconds", [5, 15, 60])
+def test_promtool_accepts_every_file(tmp_path, seconds):
+    write(files(Fit(scrape_interval=seconds)), tmp_path)
+    promtool = toolchain.provide(["promtool"])["promtool"]
+    rules = [str(path) for path in sorted((tmp_path / "rules").glob("*.yml"))]
+    done = subprocess.run([promtool, "check", "rules", *rules], capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 0, done.stdout + done.stderr
