@@ -43,7 +43,8 @@ class Exporter:
         raise AssertionError(f"{text!r} was not said, but {said}")
 
     def post(self, path, *alerts, token=TOKEN):
-        headers = {} if token is None else {"Authorization": f"Bearer {token}"}
+        headers = {"Content-Type": "application/json"}
+        headers |= {} if token is None else {"Authorization": f"Bearer {token}"}
         request = urllib.request.Request(self.url + path, json.dumps({"alerts": alerts}).encode(), headers)
         try:
             with urllib.request.urlopen(request, timeout=PATIENCE_SECONDS) as response:

@@ -14,8 +14,6 @@ if TYPE_CHECKING:
     from anthropic_exporter.guard import Guard
     from anthropic_exporter.remedies import Remedies
 
-_LOOPBACK_HOSTS = ("127.0.0.1", "::1", "localhost")
-
 
 def serve(
     recorder: Recorder,
@@ -26,6 +24,7 @@ def serve(
     live: bool = False,
     guard: Guard | None = None,
     remedies: Remedies | None = None,
+    allowed_hosts: Iterable[str] = (),
 ) -> Server:
     """Serve the recorder's metrics in a daemon thread.
 
@@ -40,6 +39,8 @@ def serve(
         live: serve `/live` too, a page that shows spend as it happens.
         guard: whose open alerts and breakers the page shows.
         remedies: take Alertmanager's webhook at `/alerts` for them; they need a token file for it.
+        allowed_hosts: names by which clients reach this server, without ports. On a loopback address these come beside
+            localhost, 127.0.0.1 and [::1]; on another address they are the only ones, and without them any name is.
 
     Raises:
         ConfigurationError: the port is taken or not allowed, the address is not one of this machine, or two routes
@@ -47,17 +48,17 @@ def serve(
     """
     owned = contextlib.ExitStack()
     try:
-        mounted = [*routes, *(_live(recorder, guard, host, owned) if live else ())]
+        mounted = [*routes, *(_live(recorder, guard, owned) if live else ())]
         mounted += remedies.routes() if remedies is not None else ()
-        return Server(recorder, host, port, mounted, owned)
+        return Server(recorder, host, port, mounted, owned, allowed_hosts=allowed_hosts)
     except BaseException:
         owned.close()
         raise
 
 
-def _live(recorder: Recorder, guard: Guard | None, host: str, owned: contextlib.ExitStack) -> tuple[Route, ...]:
+def _live(recorder: Recorder, guard: Guard | None, owned: contextlib.ExitStack) -> tuple[Route, ...]:
     from anthropic_exporter.live import Live, guard_view  # noqa: PLC0415 - only those who ask for the page load it
 
-    page = Live(recorder, None if guard is None else guard_view.of(guard), local=host in _LOOPBACK_HOSTS)
+    page = Live(recorder, None if guard is None else guard_view.of(guard))
     owned.callback(page.close)
     return page.routes

@@ -72,7 +72,8 @@ def post(server, body, token=TOKEN, **headers):
     connection = http.client.HTTPConnection(server.host, server.port, timeout=10)
     try:
         authorization = {} if token is None else {"Authorization": f"Bearer {token}".encode()}
-        connection.request("POST", "/alerts", body=body, headers=authorization | headers)
+        headers = {"Content-Type": "application/json", **authorization, **headers}
+        connection.request("POST", "/alerts", body=body, headers=headers)
         return connection.getresponse().status
     finally:
         connection.close()
@@ -150,8 +151,8 @@ def test_a_malformed_body_is_refused(recorder, remedies, body):
 def test_a_slow_sender_delays_no_scrape(recorder, remedies):
     with serve(recorder, port=0, remedies=remedies) as running:
         slow = socket.create_connection((running.host, running.port), timeout=10)
-        head = f"POST /alerts HTTP/1.1\r\nAuthorization: Bearer {TOKEN}\r\nContent-Length: 50\r\n\r\n"
-        slow.sendall(head.encode() + b"{")
+        head = ("POST /alerts HTTP/1.1", "Host: localhost", f"Authorization: Bearer {TOKEN}", "Content-Length: 50")
+        slow.sendall("\r\n".join((*head, "Content-Type: application/json", "", "{")).encode())
         began = time.monotonic()
         connection = http.client.HTTPConnection(running.host, running.port, timeout=10)
         connection.request("GET", "/metrics")

@@ -130,7 +130,7 @@ def test_the_command_of_the_documented_compose_override(serve, files, api):
 def test_malformed_and_oversized_bodies_are_refused(serve, files):
     exporter = serve("--token-file", files / "token", "--remedies", files / "own.py")
     for body, status in ((b"{", 400), (b'{"alerts": [{"status": "firing", "labels": {"alertname": "A"}}]}', 400)):
-        headers = {"Authorization": f"Bearer {TOKEN}"}
+        headers = {"Authorization": f"Bearer {TOKEN}", "Content-Type": "application/json"}
         with pytest.raises(urllib.error.HTTPError) as refused:
             urllib.request.urlopen(urllib.request.Request(f"{exporter.url}/alerts", body, headers), timeout=10)
         with refused.value:

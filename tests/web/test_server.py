@@ -4,11 +4,11 @@ import gzip
 import http.client
 import socket
 import time
+from http import HTTPStatus
 
 import pytest
 
 from anthropic_exporter import ConfigurationError, Recorder, serve
-from anthropic_exporter.web import request_body
 from anthropic_exporter.web.routes import Answer, Route, refusal
 
 
@@ -122,12 +122,15 @@ def test_the_port_is_free_after_close_and_closing_twice_is_fine(recorder):
 # -- what is mounted beside
 
 
+POST = b"POST /echo HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+
+
 def echo(request):
-    return Answer(200, "text/plain", request.body or request.query.encode(), (("X-Echo", "1"),))
+    return Answer(HTTPStatus.OK, "text/plain", request.body or request.query.encode(), (("X-Echo", "1"),))
 
 
 def locked(headers):
-    return None if headers.get("authorization") == "Bearer key" else refusal(401, "no")
+    return None if headers.get("authorization") == "Bearer key" else refusal(HTTPStatus.UNAUTHORIZED, "no")
 
 
 @pytest.fixture
@@ -142,6 +145,7 @@ def mounted(recorder):
 
 
 def post(server, path, body, **headers):
+    headers = {"Content-Type": "application/json", **headers}
     connection = http.client.HTTPConnection(server.host, server.port, timeout=10)
     try:
         connection.request("POST", path, body=body, headers=headers)
@@ -172,7 +176,7 @@ def test_a_body_is_handed_on_whole(mounted):
 
 def test_one_connection_takes_a_body_and_then_a_scrape(mounted):
     connection = http.client.HTTPConnection(mounted.host, mounted.port, timeout=10)
-    connection.request("POST", "/echo", body=b"hello")
+    connection.request("POST", "/echo", body=b"hello", headers={"Content-Type": "application/json"})
     assert connection.getresponse().read() == b"hello"
     connection.request("GET", "/metrics")
     assert connection.getresponse().status == 200
@@ -187,14 +191,14 @@ def test_the_wrong_method_says_which_is_right(mounted, path):
 
 
 def test_a_large_body_is_refused_and_the_refusal_is_read(mounted):
-    assert post(mounted, "/echo", b"x" * 101) == (413, b"a body of at most 100 bytes is taken here\n")
+    assert post(mounted, "/echo", b"x" * 101) == (413, b"the body may have at most 100 bytes\n")
     assert post(mounted, "/echo", b"x" * 10_000_000)[0] == 413
     assert post(mounted, "/nowhere", b"x" * 10_000_000)[0] == 404
 
 
 def test_the_key_is_asked_for_before_the_body_is_read(mounted):
     assert post(mounted, "/locked", b"x" * 10_000_000) == (401, b"no\n")
-    assert raw(mounted, b"POST /locked HTTP/1.1\r\nContent-Length: 50\r\n\r\n").startswith(b"HTTP/1.1 401 ")
+    assert raw(mounted, POST.replace(b"/echo", b"/locked") + b"Content-Length: 50\r\n\r\n").startswith(b"HTTP/1.1 401 ")
     assert post(mounted, "/locked", b"x", Authorization="Bearer key") == (200, b"x")
 
 
@@ -210,15 +214,15 @@ def test_the_key_is_asked_for_before_the_body_is_read(mounted):
     ],
 )
 def test_a_body_of_unknown_length_is_refused(mounted, header, status):
-    answer = raw(mounted, b"POST /echo HTTP/1.1\r\n" + header + b"\r\n\r\n5\r\nhello\r\n0\r\n\r\n")
+    answer = raw(mounted, POST + header + b"\r\n\r\n5\r\nhello\r\n0\r\n\r\n")
     assert answer.startswith(b"HTTP/1.1 " + status)
     assert b"Connection: close" in answer
 
 
 def test_a_slow_sender_is_cut_off_and_delays_no_scrape(mounted, monkeypatch):
-    monkeypatch.setattr(request_body, "_READ_SECONDS", 0.5)
+    monkeypatch.setattr(mounted._loop, "_limits", mounted._loop._limits._replace(body_seconds=0.5))
     with socket.create_connection((mounted.host, mounted.port), timeout=10) as slow:
-        slow.sendall(b"POST /echo HTTP/1.1\r\nContent-Length: 50\r\n\r\nhel")
+        slow.sendall(POST + b"Content-Length: 50\r\n\r\nhel")
         began = time.monotonic()
         assert get(mounted, "/metrics")[0].status == 200
         assert time.monotonic() - began < 0.4

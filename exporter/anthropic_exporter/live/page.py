@@ -14,7 +14,7 @@ from urllib.parse import parse_qs
 
 from anthropic_exporter.live.guard_view import Watched
 from anthropic_exporter.live.state import State
-from anthropic_exporter.web.routes import JSON, Answer, Request, Route, loopback_names_only
+from anthropic_exporter.web.routes import JSON, Answer, Request, Route
 
 if TYPE_CHECKING:
     from anthropic_exporter.recorder import Recorder
@@ -36,8 +36,6 @@ class Live:
     Args:
         recorder: whose calls to show.
         watched: open alerts and breakers, where there is a Guard.
-        local: answer only requests that name this machine, so that no web page elsewhere can read the figures through a
-            host name of its own that points here.
         clock: seconds, never going back.
         wall: seconds since the epoch.
     """
@@ -47,16 +45,15 @@ class Live:
         recorder: Recorder,
         watched: Watched | None = None,
         *,
-        local: bool = True,
         clock: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
     ) -> None:
         self._state = State(recorder, watched, clock=clock, wall=wall)
         self.close = self._state.close
-        page, admit = _page(), loopback_names_only if local else None
+        page = _page()
         self.routes = (
-            Route("/live", lambda _: page, admit=admit, title="spend as it happens, on a page"),
-            Route("/live/state", self._read, admit=admit),
+            Route("/live", lambda _: page, title="spend as it happens, on a page", is_quick=True),
+            Route("/live/state", self._read),
         )
 
     def _read(self, request: Request) -> Answer:

@@ -237,6 +237,12 @@ LABEL_OVERFLOW = Family(
     ("label",),
     "Label values folded into other, once per record; totals stay exact.",
 )
+LIMITS_REACHED = Family(
+    "anthropic_exporter_limits_reached_total",
+    COUNTER,
+    ("limit",),
+    "Times that a limit on what this library takes from its process was reached, by limit; docs/limits.md lists them.",
+)
 LAST_RECORD = Family(
     "anthropic_exporter_last_record_timestamp_seconds",
     GAUGE,

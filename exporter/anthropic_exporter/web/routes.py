@@ -1,14 +1,14 @@
-"""What can be mounted on the server beside /metrics: values, and no server."""
+"""What can be mounted on the server beside /metrics: values only."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from http import HTTPStatus
 from typing import NamedTuple
 
 TEXT = "text/plain; charset=utf-8"
-JSON = "application/json; charset=utf-8"
+JSON_TYPE = "application/json"
+JSON = f"{JSON_TYPE}; charset=utf-8"
 
 
 class Answer(NamedTuple):
@@ -34,11 +34,18 @@ Admit = Callable[[Mapping[str, str]], "Answer | None"]
 
 
 class Route(NamedTuple):
-    """One method of one path.
+    """One method of one path. What `handle` or `admit` raises is counted, logged and answered with 500.
 
-    `admit` sees the headers before a byte of the body is read; what it returns, unless None, is the answer. A body
-    above `max_body_bytes` is answered with 413. `title` is the route's line on the landing page; without one it has
-    none. A handler runs on the thread of its connection; what it raises is counted, logged and answered with 500.
+    Attributes:
+        path: without a query.
+        handle: answers the request, on one of the server's few threads.
+        method: GET also answers HEAD.
+        max_body_bytes: a longer body is refused with 413.
+        admit: sees the headers before a byte of the body is read; what it returns, unless None, is the answer.
+        title: the route's line on the landing page; without one it has none.
+        accepts: the content type that a body must have. A web page of another origin cannot send JSON unasked.
+        share: requests for which it returns the same key get one answer, made after the last of them arrived.
+        is_quick: whether `handle` returns at once: the thread of all connections calls it.
     """
 
     path: str
@@ -47,20 +54,11 @@ class Route(NamedTuple):
     max_body_bytes: int = 0
     admit: Admit | None = None
     title: str = ""
+    accepts: str = JSON_TYPE
+    share: Callable[[Request], Hashable] | None = None
+    is_quick: bool = False
 
 
 def refusal(status: HTTPStatus, text: str, *headers: tuple[str, str]) -> Answer:
     """An answer that says in one line what was wrong."""
     return Answer(status, TEXT, f"{text}\n".encode(), headers)
-
-
-_LOOPBACK = re.compile(r"(localhost|[\w.-]+\.localhost|127\.\d+\.\d+\.\d+|\[::1\])(:\d+)?", re.IGNORECASE)
-
-
-def loopback_names_only(headers: Mapping[str, str]) -> Answer | None:
-    """Refuse a request that does not name this machine as loopback: a foreign web page may have a name point here."""
-    if _LOOPBACK.fullmatch(headers.get("host", "")):
-        return None
-    return refusal(
-        HTTPStatus.MISDIRECTED_REQUEST, "this server is for this machine: ask for localhost, or bind another address"
-    )

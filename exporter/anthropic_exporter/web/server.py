@@ -4,34 +4,49 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import html
+import os
+import socket
 import threading
+import weakref
 from collections.abc import Iterable
-from http import HTTPStatus
 from typing import TYPE_CHECKING
 
-from anthropic_exporter.__about__ import __version__
 from anthropic_exporter.errors import ConfigurationError
-from anthropic_exporter.metrics.text import OPENMETRICS_CONTENT_TYPE, TEXT_CONTENT_TYPE
 from anthropic_exporter.recorder import Recorder
-from anthropic_exporter.web.handler import Handler, Table, ThreadedServer, ThreadedServer6
-from anthropic_exporter.web.routes import TEXT, Answer, Request, Route
+from anthropic_exporter.web import limits
+from anthropic_exporter.web.admission import Admission
+from anthropic_exporter.web.event_loop import EventLoop
+from anthropic_exporter.web.routes import Route
+from anthropic_exporter.web.site import Site
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
 
 _MAX_PORT = 65_535
-# How soon `close()` is noticed.
-_POLL_SECONDS = 0.05
+_BACKLOG = 128
+_JOIN_SECONDS = 5.0
 
 
 class Server:
     """A running server; close it, or use it as a context manager.
 
+    In a forked child it is closed: the child holds none of its descriptors.
+
+    Args:
+        recorder: what /metrics shows.
+        host: address to bind.
+        port: TCP port; 0 picks a free one.
+        routes: what else to serve.
+        owned: closed with the server.
+        allowed_hosts: host names by which clients reach this server, beside those of the loopback interface.
+
     Attributes:
         host: the address it is bound to.
         port: the port it is bound to; the real one where 0 was asked for.
+
+    Raises:
+        ConfigurationError: what is given cannot be served; names what to change.
     """
 
     def __init__(
@@ -41,30 +56,44 @@ class Server:
         port: int,
         routes: Iterable[Route] = (),
         owned: contextlib.ExitStack | None = None,
+        *,
+        allowed_hosts: Iterable[str] = (),
     ) -> None:
         self._owned = owned or contextlib.ExitStack()
-        table = _table((*_own_routes(recorder), *routes))
-        self._http = _bound(host, port)
-        self._http.recorder, self._http.table = recorder, table
-        self.host, self.port = str(self._http.server_address[0]), int(self._http.server_address[1])
-        self._thread = threading.Thread(
-            target=self._http.serve_forever, args=(_POLL_SECONDS,), name="anthropic-exporter", daemon=True
-        )
-        self._thread.start()
+        self._scheme = "http"
+        site = Site(recorder, tuple(routes), Admission.of(_checked(host), allowed_hosts))
+        listener = _bound(host, port)
+        self.host, self.port = str(listener.getsockname()[0]), int(listener.getsockname()[1])
+        self._loop = EventLoop(listener, site, limits.of_this_process())
+        self._thread = threading.Thread(target=self._loop.run, name="anthropic-exporter", daemon=True)
+        self._start()
+
+    def _start(self) -> None:
+        try:
+            self._thread.start()
+        except RuntimeError as error:
+            self._loop.abandon()
+            raise ConfigurationError(
+                "cannot serve: the system gives no thread; raise the limit of processes (pids_limit, ulimit -u)"
+            ) from error
+        _running.add(self)
 
     @property
     def url(self) -> str:
         """The address of the landing page, without a trailing slash."""
         host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"http://{host}:{self.port}"
+        return f"{self._scheme}://{host}:{self.port}"
 
     def close(self) -> None:
-        """Stop serving and free the port. Idempotent."""
-        self._http.shutdown()
-        self._http.server_close()
-        self._http.hang_up()
-        self._thread.join()
+        """Stop serving and free the port; answers that are under way have a second to be sent. Idempotent."""
+        self._loop.stop()
+        if self._thread.is_alive() and self._thread is not threading.current_thread():
+            self._thread.join(_JOIN_SECONDS)
         self._owned.close()
+
+    def _forget(self) -> None:
+        """In a forked child: give back what belongs to the parent."""
+        self._loop.abandon()
 
     def __enter__(self) -> Self:
         return self
@@ -73,13 +102,37 @@ class Server:
         self.close()
 
 
-def _bound(host: str, port: int) -> ThreadedServer:
+_running: weakref.WeakSet[Server] = weakref.WeakSet()
+
+
+def _forget_in_child() -> None:
+    for server in list(_running):
+        server._forget()  # noqa: SLF001 - this module's own
+    _running.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_in_child)
+
+
+def _checked(host: str) -> str:
+    if not isinstance(host, str) or not host.strip():
+        raise ConfigurationError(f"host {host!r} is not an address: give 127.0.0.1, or 0.0.0.0 for all addresses")
+    return host
+
+
+def _bound(host: str, port: int) -> socket.socket:
     if not isinstance(port, int) or isinstance(port, bool) or not 0 <= port <= _MAX_PORT:
         raise ConfigurationError(f"port {port!r} is no TCP port: give a number from 0 (any free one) to {_MAX_PORT}")
+    listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
     try:
-        return (ThreadedServer6 if ":" in host else ThreadedServer)((host, port), Handler)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((host, port))
+        listener.listen(_BACKLOG)
     except (OSError, OverflowError, UnicodeError) as error:
+        listener.close()
         raise ConfigurationError(f"cannot listen on {host}:{port}: {_reason(error)}") from error
+    return listener
 
 
 def _reason(error: Exception) -> str:
@@ -90,49 +143,6 @@ def _reason(error: Exception) -> str:
         return "this user may not bind the port; choose one above 1023"
     if code == errno.EADDRNOTAVAIL:
         return "this machine has no such address; use 127.0.0.1, or 0.0.0.0 for all addresses"
+    if code in (errno.EMFILE, errno.ENFILE):
+        return "no descriptor is left; raise the limit of open files (ulimit -n)"
     return "the address cannot be resolved; use 127.0.0.1, or 0.0.0.0 for all addresses"
-
-
-def _own_routes(recorder: Recorder) -> tuple[Route, ...]:
-    def metrics(request: Request) -> Answer:
-        openmetrics = "application/openmetrics-text" in request.headers.get("accept", "")
-        content_type = OPENMETRICS_CONTENT_TYPE if openmetrics else TEXT_CONTENT_TYPE
-        return Answer(HTTPStatus.OK, content_type, recorder.render(openmetrics=openmetrics))
-
-    def healthy(_: Request) -> Answer:
-        return Answer(HTTPStatus.OK, TEXT, b"healthy\n")
-
-    return Route("/metrics", metrics, title="for Prometheus"), Route("/-/healthy", healthy, title="for health checks")
-
-
-def _table(routes: tuple[Route, ...]) -> Table:
-    """Routes by path and method, the landing page among them."""
-    table: Table = {}
-    for route in (*routes, Route("/", lambda _: page)):
-        if table.setdefault(route.path, {}).setdefault(route.method, route) is not route:
-            raise ConfigurationError(f"two routes want {route.method} {route.path}; leave one of them out")
-    page = Answer(HTTPStatus.OK, "text/html; charset=utf-8", _landing_page(routes).encode())
-    return table
-
-
-def _landing_page(routes: tuple[Route, ...]) -> str:
-    lines = (
-        f'<li><a href="{html.escape(one.path)}">{html.escape(one.path)}</a> {html.escape(one.title)}</li>'
-        for one in routes
-        if one.title
-    )
-    return _LANDING_PAGE.replace("LINES", "".join(lines))
-
-
-_LANDING_PAGE = f"""<!doctype html>
-<html lang="en">
-<head><meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>anthropic-exporter</title>
-<style>body {{ font: 16px/1.5 system-ui, sans-serif; margin: 3rem auto; max-width: 36rem; padding: 0 1rem }}</style>
-</head>
-<body>
-<h1>anthropic-exporter</h1>
-<p>What this process's Claude calls cost. Version {html.escape(__version__)}.</p>
-<ul>LINES</ul>
-</body>
-</html>
-"""

@@ -1,0 +1,1 @@
+"""What the library takes from its process at most."""
