@@ -50,7 +50,7 @@ class Prometheus:
     """A Prometheus with nothing to scrape, that takes what is written to it."""
 
     def __init__(self, tool: Path, folder: Path) -> None:
-        with running._free_ports(1) as (port,):  # noqa: SLF001 -- the stack's own way to a free port
+        with running.free_ports(1) as (port,):
             self.url = f"http://127.0.0.1:{port}"
         config = folder / "prometheus.yml"
         config.write_text("{}\n")

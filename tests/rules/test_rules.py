@@ -45,9 +45,11 @@ SEVERITIES = {
     "AnthropicRuleEvaluationSlow": ("critical", "meter"),
     "AnthropicRuleEvaluationFailing": ("critical", "meter"),
     "AnthropicAlertsNotDelivered": ("critical", "meter"),
+    "AnthropicBillDrift": ("warning", "meter"),
+    "AnthropicBillNotCompared": ("warning", "meter"),
     "Watchdog": ("none", "meter"),
 }
-QUESTIONS = ("cost", "tokens", "cache", "budget", "latency", "errors", "meter")
+QUESTIONS = ("cost", "tokens", "cache", "budget", "latency", "errors", "meter", "reconcile")
 CASES = promtool_tests.cases()
 ALERTS = promtool_tests.alerts(*QUESTIONS)
 SHOWN = list(kinds.shown(CASES))

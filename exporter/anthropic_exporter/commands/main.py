@@ -13,6 +13,7 @@ from anthropic_exporter.__about__ import __version__
 from anthropic_exporter.commands.check import check
 from anthropic_exporter.commands.demo import demo
 from anthropic_exporter.commands.export import export
+from anthropic_exporter.commands.reconcile import reconcile
 from anthropic_exporter.commands.serve import serve
 from anthropic_exporter.commands.signals import Stopped
 from anthropic_exporter.commands.simulate import simulate
@@ -55,5 +56,12 @@ def commands() -> None:
     """What your Claude calls cost, on /metrics. Exit codes: 0 done, 1 found or failed something, 2 wrong usage."""
 
 
-for _command in (demo, serve, simulate, check, export):
+for _command in (
+    demo,
+    serve,
+    simulate,
+    check,
+    export,
+    reconcile,
+):
     commands.add_command(_command)

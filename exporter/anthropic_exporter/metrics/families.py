@@ -268,4 +268,29 @@ LAST_HEARTBEAT = Family(
     "Unix time at which the Watchdog alert last reached the standalone exporter; absent before the first.",
 )
 
+RECONCILE_TOKENS = Family(
+    "anthropic_reconcile_tokens",
+    GAUGE,
+    ("model", "tier", "type", "side"),
+    "Tokens of the hours that `reconcile --watch` compared last; side is recorded or billed.",
+)
+RECONCILE_COST = Family(
+    "anthropic_reconcile_cost_usd",
+    GAUGE,
+    ("model", "tier", "type", "side"),
+    "US dollars at list price of the hours that `reconcile --watch` compared last; side is recorded or billed.",
+)
+RECONCILE_DRIFT = Family(
+    "anthropic_reconcile_drift_usd",
+    GAUGE,
+    ("model", "tier", "cause"),
+    "US dollars between recorded and billed that are not expected, by cause; 0 where a difference is expected.",
+)
+RECONCILE_TIMESTAMP = Family(
+    "anthropic_reconcile_last_success_timestamp_seconds",
+    GAUGE,
+    (),
+    "Unix time of the newest comparison with the bill; before the first, that of the start of `reconcile --watch`.",
+)
+
 FAMILIES: tuple[Family, ...] = tuple(value for value in globals().copy().values() if isinstance(value, Family))

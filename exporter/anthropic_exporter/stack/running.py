@@ -89,7 +89,7 @@ def start(targets: Sequence[str], *, folder: Path | None = None, thresholds: Seq
         work = folder or _temporary(starting)
         work.mkdir(parents=True, exist_ok=True)
         receiver = starting.enter_context(Receiver())
-        with _free_ports(2) as ports:
+        with free_ports(2) as ports:
             addresses = config.Addresses(
                 f"127.0.0.1:{ports[0]}", f"127.0.0.1:{ports[1]}", receiver.address, tuple(targets)
             )
@@ -151,7 +151,7 @@ def _temporary(owned: contextlib.ExitStack) -> Path:
 
 
 @contextlib.contextmanager
-def _free_ports(count: int) -> Iterator[list[int]]:
+def free_ports(count: int) -> Iterator[list[int]]:
     """Free ports, held until the block ends."""
     with contextlib.ExitStack() as held:
         listeners = [held.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)]

@@ -1,0 +1,125 @@
+"""Options and helpers of the commands that read a Prometheus: its address, a span of time, progress, JSON."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime as dt
+import json
+import re
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from anthropic_exporter.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from anthropic_exporter.history.prometheus_api import Prometheus
+
+_Command = TypeVar("_Command", bound=Callable[..., Any])
+_UNITS = {"m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
+_DURATION = re.compile(r"(\d+)([mhdw])")
+
+
+def prometheus_options(command: _Command) -> _Command:
+    """`--prometheus` and `--prometheus-token-file`."""
+    address = click.option(
+        "--prometheus",
+        "prometheus_url",
+        default="http://localhost:9090",
+        show_default=True,
+        envvar="PROMETHEUS_URL",
+        metavar="URL",
+        help="Prometheus, or what speaks its API: Mimir, Thanos, VictoriaMetrics. Also from PROMETHEUS_URL.",
+    )
+    token = click.option(
+        "--prometheus-token-file", type=click.Path(path_type=Path), help="File with a bearer token for it."
+    )
+    return address(token(command))
+
+
+def span_options(last: str) -> Callable[[_Command], _Command]:
+    """`--last` and `--until`."""
+
+    def decorate(command: _Command) -> _Command:
+        length = click.option(
+            "--last", default=last, show_default=True, metavar="DURATION", help="How much to read: 36h, 7d, 4w."
+        )
+        until = click.option(
+            "--until", metavar="TIME", help="Where it ends: 2026-11-30 or 2026-11-30T14:00 (UTC); now by default."
+        )
+        return length(until(command))
+
+    return decorate
+
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of tables.")
+
+
+def connect(url: str, token_file: Path | None) -> Prometheus:
+    """The server to read from."""
+    from anthropic_exporter.history.prometheus_api import Prometheus  # noqa: PLC0415 - imported when the command runs
+
+    return Prometheus(url, token_file=token_file)
+
+
+def span(last: str, until: str | None, step: int) -> tuple[int, int]:
+    """Start and end in Unix seconds, both multiples of `step`.
+
+    Raises:
+        ConfigurationError: one of both cannot be read, or nothing lies between them.
+    """
+    end = int(time.time() if until is None else moment(until)) // step * step
+    start = (end - duration(last)) // step * step
+    if start >= end:
+        raise ConfigurationError(f"--last {last}: is shorter than {step} s")
+    return start, end
+
+
+def duration(text: str) -> int:
+    """`36h` as seconds."""
+    found = _DURATION.fullmatch(text.strip())
+    if found is None or not int(found[1]):
+        raise ConfigurationError(f"--last {text!r}: give a number and one of m, h, d, w, such as 36h")
+    return int(found[1]) * _UNITS[found[2]]
+
+
+def moment(text: str) -> float:
+    """An ISO time as Unix seconds; UTC unless it says otherwise."""
+    try:
+        found = dt.datetime.fromisoformat(text.strip().replace("Z", "+00:00"))
+    except ValueError as error:
+        raise ConfigurationError(f"{text!r}: give a time such as 2026-11-30 or 2026-11-30T14:00") from error
+    return (found if found.tzinfo else found.replace(tzinfo=dt.timezone.utc)).timestamp()
+
+
+@contextlib.contextmanager
+def progress(label: str, total: float) -> Iterator[Callable[[float], None]]:
+    """A bar on stderr while the block runs, where that is a terminal; the block reports how much more is done."""
+    from rich.console import Console  # noqa: PLC0415 - imported when the command runs
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn  # noqa: PLC0415 - as above
+
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:3.0f} %"))
+    with Progress(
+        *columns, TimeRemainingColumn(), console=console, transient=True, disable=not console.is_terminal
+    ) as bar:
+        task = bar.add_task(label, total=total)
+        yield lambda amount: bar.advance(task, amount)
+
+
+def print_json(value: Any) -> None:
+    """Print a value as JSON."""
+    click.echo(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+def when(at: float, form: str = "%a %d %b %H:%M") -> str:
+    """A moment for people, in UTC."""
+    return dt.datetime.fromtimestamp(at, dt.timezone.utc).strftime(form)
+
+
+def iso(at: float) -> str:
+    """A moment for programs, in UTC."""
+    return dt.datetime.fromtimestamp(at, dt.timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")

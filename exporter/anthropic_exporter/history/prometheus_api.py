@@ -1,0 +1,157 @@
+"""Prometheus' HTTP API, as far as reading history needs it. Any server that speaks it will do: Mimir, Thanos, others.
+
+Source: prometheus.io/docs/prometheus/latest/querying/api, read 2026-11-30.
+"""
+
+from __future__ import annotations
+
+import base64
+import http.client
+import json
+import math
+import urllib.error
+import urllib.parse
+import urllib.request
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from anthropic_exporter import bounded_files
+from anthropic_exporter.errors import ConfigurationError
+
+#: A range query may return 11,000 points a series; fewer keep one answer small.
+_MOST_POINTS = 5_000
+#: Proxies refuse longer addresses; such a query goes into the body.
+_LONGEST_ADDRESS = 4_000
+_MOST_BYTES = 1 << 30
+_SHOWN_CHARACTERS = 200
+
+
+class Series(NamedTuple):
+    """One series: its labels, and its samples as pairs of Unix seconds and value."""
+
+    labels: Mapping[str, str]
+    points: tuple[tuple[float, float], ...]
+
+
+class Prometheus:
+    """Reads from one server.
+
+    Args:
+        url: such as `http://localhost:9090`; user and password in it are sent as basic authentication and never shown.
+        token_file: holds a bearer token.
+        timeout: seconds that one answer may take.
+    """
+
+    def __init__(self, url: str, *, token_file: Path | None = None, timeout: float = 300.0) -> None:
+        parts = urllib.parse.urlsplit(url if "://" in url else f"http://{url}")
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise ConfigurationError(
+                "the address of Prometheus has to look like http://localhost:9090: give --prometheus"
+            )
+        place = parts.netloc.rpartition("@")[2]
+        self.url = urllib.parse.urlunsplit((parts.scheme, place, parts.path.rstrip("/"), "", ""))
+        self._headers = _authorization(parts, token_file)
+        self._timeout = timeout
+
+    def vector(self, expression: str, at: float) -> list[Series]:
+        """Values of an expression at one moment."""
+        found = self._get("query", {"query": expression, "time": f"{at:.3f}"})
+        return [Series(one["metric"], (_point(one["value"]),)) for one in found["result"]]
+
+    def samples(self, selector: str, seconds: float, at: float) -> list[Series]:
+        """Stored samples of the `seconds` before `at`, with the times at which they were stored."""
+        query = f"{selector}[{math.ceil(seconds * 1000)}ms]"
+        found = self._get("query", {"query": query, "time": f"{at:.3f}"})
+        return [_series(one) for one in found["result"]]
+
+    def range(self, expression: str, start: float, end: float, step: float) -> list[Series]:
+        """Values of an expression from `start` to `end`, both included, every `step` seconds."""
+        joined: dict[frozenset[tuple[str, str]], list[tuple[float, float]]] = {}
+        for first, last in _pieces(start, end, step):
+            asked = {"query": expression, "start": f"{first:.3f}", "end": f"{last:.3f}", "step": f"{step:g}"}
+            for one in self._get("query_range", asked)["result"]:
+                joined.setdefault(frozenset(one["metric"].items()), []).extend(map(_point, one["values"]))
+        return [Series(dict(labels), tuple(points)) for labels, points in joined.items()]
+
+    def rule_groups(self) -> list[dict[str, Any]]:
+        """The groups of rules that the server has loaded."""
+        return list(self._get("rules", {})["groups"])
+
+    def _get(self, path: str, asked: Mapping[str, str]) -> Any:
+        request = self._request(path, urllib.parse.urlencode(asked))
+        try:
+            with urllib.request.urlopen(request, timeout=self._timeout) as response:  # noqa: S310 - http(s), checked
+                return _data(response.read(_MOST_BYTES))
+        except urllib.error.HTTPError as error:
+            with error:
+                raise ConfigurationError(f"{self.url}: {_complaint(error)}") from error
+        except (OSError, ValueError, KeyError, TypeError, http.client.HTTPException) as error:
+            raise ConfigurationError(f"{self.url}: {_why(error)}: give --prometheus") from error
+
+    def _request(self, path: str, query: str) -> urllib.request.Request:
+        address = f"{self.url}/api/v1/{path}"
+        if len(query) > _LONGEST_ADDRESS:
+            return urllib.request.Request(address, query.encode(), self._headers)  # noqa: S310 - http(s), checked
+        return urllib.request.Request(f"{address}?{query}", headers=self._headers)  # noqa: S310 - http(s), checked
+
+
+def _authorization(parts: urllib.parse.SplitResult, token_file: Path | None) -> dict[str, str]:
+    if token_file is not None:
+        return {"Authorization": f"Bearer {read_secret(token_file)}"}
+    if parts.username:
+        pair = f"{urllib.parse.unquote(parts.username)}:{urllib.parse.unquote(parts.password or '')}"
+        return {"Authorization": f"Basic {base64.b64encode(pair.encode()).decode()}"}
+    return {}
+
+
+def read_secret(path: Path) -> str:
+    """The one line of a file that holds a secret.
+
+    Raises:
+        ConfigurationError: the file cannot be read, or does not hold one line. The line is not part of the message.
+    """
+    text = bounded_files.read_text(path, bounded_files.MOST_SECRET_BYTES).strip()
+    if not text or not text.isascii() or len(text.split()) != 1:
+        raise ConfigurationError(f"{path}: one line with the secret is expected")
+    return text
+
+
+def _pieces(start: float, end: float, step: float) -> Iterator[tuple[float, float]]:
+    count = math.floor((end - start) / step + 1e-9) + 1
+    for first in range(0, count, _MOST_POINTS):
+        last = min(first + _MOST_POINTS, count) - 1
+        yield start + first * step, start + last * step
+
+
+def _data(body: bytes) -> Any:
+    answer = json.loads(body)
+    if answer["status"] != "success":
+        raise ValueError("status")
+    return answer["data"]
+
+
+def _point(pair: Any) -> tuple[float, float]:
+    return float(pair[0]), float(pair[1])
+
+
+def _series(one: Mapping[str, Any]) -> Series:
+    return Series(one["metric"], tuple(map(_point, one["values"])))
+
+
+def _complaint(error: urllib.error.HTTPError) -> str:
+    """What the server says is wrong with the question; of any other answer only the status."""
+    try:
+        return f"{error.code}: {str(json.loads(error.read(65_536))['error'])[:_SHOWN_CHARACTERS]}"
+    except (ValueError, KeyError, TypeError, OSError):
+        hint = " (give --prometheus-token-file)" if error.code in (401, 403) else ": is it the address of a Prometheus?"
+        return f"answers {error.code}{hint}"
+
+
+def _why(error: Exception) -> str:
+    reason = getattr(error, "reason", error)
+    if isinstance(error, TimeoutError) or isinstance(reason, TimeoutError):
+        return "no answer in time"
+    if isinstance(error, OSError):
+        return f"cannot be reached: {getattr(reason, 'strerror', None) or reason}"
+    return "the answer is not that of a Prometheus"

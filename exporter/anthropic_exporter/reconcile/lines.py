@@ -1,0 +1,77 @@
+"""The values that both sides are brought to before they are compared."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple
+
+from anthropic_exporter.call import TOKEN_TYPES
+
+HOUR = 3_600
+WEB_SEARCH = "web_search"
+#: Types that can be compared. The bill also has `code_execution` and `session_usage`, which no response reports.
+COMPARED_TYPES = (*TOKEN_TYPES, WEB_SEARCH)
+
+
+class Place(NamedTuple):
+    """What prices and quantities depend on."""
+
+    model: str
+    tier: str
+    type: str
+
+
+class Amount(NamedTuple):
+    """Tokens (0 for what is not billed by the token) and dollars at list price."""
+
+    tokens: float = 0.0
+    usd: float = 0.0
+
+    def plus(self, other: Amount) -> Amount:
+        """The sum of both."""
+        return Amount(self.tokens + other.tokens, self.usd + other.usd)
+
+
+class Caller(NamedTuple):
+    """Who sent what was billed, as far as the bill says: ids as the Console shows them, never a key."""
+
+    api_key_id: str = ""
+    product: str = ""
+
+    def __str__(self) -> str:
+        return " ".join(filter(None, (self.api_key_id or "no API key", self.product)))
+
+
+class BilledLine(NamedTuple):
+    """One line of the bill: an hour, a place, a caller. `paid_usd` is after discounts, before credits."""
+
+    hour: int
+    place: Place
+    caller: Caller
+    amount: Amount
+    paid_usd: float | None = None
+
+
+class Bill(NamedTuple):
+    """The lines of a span of time.
+
+    `refreshed_at` is how far the bill's own data reach, in Unix seconds. `has_list_price` is False where only the older
+    endpoints answered, which know tokens but no list price.
+    """
+
+    lines: tuple[BilledLine, ...]
+    refreshed_at: float | None = None
+    has_list_price: bool = True
+    paid_usd: float | None = None
+
+
+Recorded = Mapping[tuple[int, Place], Amount]
+
+
+def by_hour(lines: Iterable[BilledLine]) -> dict[tuple[int, Place], Amount]:
+    """The lines of all callers together."""
+    found: dict[tuple[int, Place], Amount] = {}
+    for line in lines:
+        key = (line.hour, line.place)
+        found[key] = found.get(key, Amount()).plus(line.amount)
+    return found

@@ -1,0 +1,193 @@
+"""A comparison as tables for people, and as JSON for programs."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterator
+from typing import Any
+
+from rich.console import Console, Group, RenderableType
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from anthropic_exporter.reconcile.compare import AGREES, Comparison, Verdict
+from anthropic_exporter.reconcile.explain import explain
+from anthropic_exporter.reconcile.lines import HOUR, Amount, Place, by_hour
+
+_STYLES = {True: "bold red", False: "yellow"}
+_LEFT = 2
+
+
+def table(comparison: Comparison) -> RenderableType:
+    """The whole comparison for a terminal."""
+    return Group(*_parts(comparison))
+
+
+def _parts(comparison: Comparison) -> Iterator[RenderableType]:
+    yield Text(f"Recorded and billed, {_span(comparison)}", style="bold")
+    yield _models(comparison)
+    yield from (Padding(_finding(one), (0, 0, 0, _LEFT)) for one in comparison.verdicts if one.cause != AGREES)
+    yield Text(f"\n{summary(comparison)}", style="bold red" if comparison.has_drift else "bold green")
+    yield from (Text(line) for line in _notes(comparison))
+
+
+def _models(comparison: Comparison) -> Table:
+    found = Table(show_lines=False)
+    found.add_column("model")
+    found.add_column("tier")
+    for heading in ("tokens recorded", "billed", "of billed", "USD recorded", "list price", "difference"):
+        found.add_column(heading, justify="right", no_wrap=True)
+    found.add_column("verdict")
+    for group in _groups(comparison):
+        found.add_row(*_row(group, has_list_price=comparison.bill.has_list_price))
+    return found
+
+
+def _groups(comparison: Comparison) -> list[list[Verdict]]:
+    """The verdicts, those on the same model and tier together."""
+    found: dict[tuple[str, str], list[Verdict]] = {}
+    for verdict in comparison.verdicts:
+        found.setdefault((verdict.model, verdict.tier), []).append(verdict)
+    return list(found.values())
+
+
+def _row(verdicts: list[Verdict], *, has_list_price: bool) -> list[Text]:
+    one = verdicts[0]
+    listed = [f"{one.billed.usd:,.2f}", _signed(one.recorded.usd - one.billed.usd)] if has_list_price else ["?", "?"]
+    share = f"{one.recorded.tokens / one.billed.tokens:.1%}" if one.billed.tokens else "-"
+    tokens = [f"{one.recorded.tokens:,.0f}", f"{one.billed.tokens:,.0f}", share]
+    cells = [one.model or "(no model)", one.tier, *tokens, f"{one.recorded.usd:,.2f}", *listed]
+    return [*map(Text, cells), Text("\n").join(map(_verdict, verdicts))]
+
+
+def _verdict(verdict: Verdict) -> Text:
+    style = "green" if verdict.cause == AGREES else _STYLES[verdict.is_drift]
+    return Text(explain(verdict).heading, style=style)
+
+
+def _finding(verdict: Verdict) -> Text:
+    words = explain(verdict)
+    heading = Text(f"\n{words.heading}: {verdict.model or '(no model)'}, {verdict.tier}. ", _STYLES[verdict.is_drift])
+    return heading + Text(f"{words.found}\n{words.action}", style="default")
+
+
+def summary(comparison: Comparison) -> str:
+    """One line: how much of the bill is recorded."""
+    recorded, billed = totals(comparison)
+    share = f"{recorded.tokens / billed.tokens:.1%}" if billed.tokens else "none"
+    line = f"{share} of the billed tokens are recorded"
+    if comparison.bill.has_list_price and billed.usd:
+        line += f": {recorded.usd:,.2f} USD of {billed.usd:,.2f} USD at list price ({recorded.usd / billed.usd:.1%})"
+    return f"{line}. {'There is drift to look into.' if comparison.has_drift else 'No drift.'}"
+
+
+def totals(comparison: Comparison) -> tuple[Amount, Amount]:
+    """Everything that was recorded, and everything that was billed and can be compared."""
+    groups = [verdicts[0] for verdicts in _groups(comparison)]
+    recorded, billed = Amount(), Amount()
+    for one in groups:
+        recorded, billed = recorded.plus(one.recorded), billed.plus(one.billed)
+    return recorded, billed
+
+
+def _notes(comparison: Comparison) -> Iterator[str]:
+    bill = comparison.bill
+    if bill.paid_usd is not None:
+        yield f"The bill is {bill.paid_usd:,.2f} USD after discounts, before credits and tax."
+    for kind, usd in comparison.not_compared_usd.items():
+        yield f"Not compared: {kind}, {usd:,.2f} USD at list price. No response reports it."
+    if not bill.has_list_price:
+        yield "Only the older endpoints answered: they have no list price, so only tokens are compared."
+    if bill.refreshed_at is not None and bill.refreshed_at < comparison.end:
+        yield f"The bill's data end at {_time(bill.refreshed_at)} UTC."
+
+
+def hours(comparison: Comparison) -> Table:
+    """Tokens and dollars of each hour, everything together."""
+    found = Table(title="By hour (UTC)", title_justify="left")
+    found.add_column("hour")
+    for heading in ("tokens recorded", "billed", "difference", "USD recorded", "list price", "difference"):
+        found.add_column(heading, justify="right")
+    for at, recorded, billed in _by_hour(comparison):
+        tokens = [f"{recorded.tokens:,.0f}", f"{billed.tokens:,.0f}", f"{recorded.tokens - billed.tokens:+,.0f}"]
+        usd = [f"{recorded.usd:,.2f}", f"{billed.usd:,.2f}", _signed(recorded.usd - billed.usd)]
+        found.add_row(_time(at), *tokens, *usd)
+    return found
+
+
+def _by_hour(comparison: Comparison) -> Iterator[tuple[int, Amount, Amount]]:
+    sides = (comparison.recorded, by_hour(comparison.bill.lines))
+    for at in range(comparison.start, comparison.end, HOUR):
+        yield at, _of_hour(sides[0], at), _of_hour(sides[1], at)
+
+
+def _of_hour(side: Any, at: int) -> Amount:
+    found = Amount()
+    for (hour, _), amount in side.items():
+        found = found.plus(amount) if hour == at else found
+    return found
+
+
+def _signed(usd: float) -> str:
+    """Dollars with their sign; what rounds to zero has none."""
+    return f"{usd:+,.2f}" if round(usd, 2) else "0.00"
+
+
+def _span(comparison: Comparison) -> str:
+    count = (comparison.end - comparison.start) // HOUR
+    return f"{_time(comparison.start)} to {_time(comparison.end)} UTC ({count} hours)"
+
+
+def _time(at: float) -> str:
+    return dt.datetime.fromtimestamp(at, dt.timezone.utc).strftime("%a %d %b %H:%M")
+
+
+def as_json(comparison: Comparison) -> dict[str, Any]:
+    """Everything, for programs. Times are Unix seconds, dollars are at list price."""
+    recorded, billed = totals(comparison)
+    return {
+        "start": comparison.start,
+        "end": comparison.end,
+        "drift": comparison.has_drift,
+        "recorded": recorded._asdict(),
+        "billed": billed._asdict(),
+        "paid_usd": comparison.bill.paid_usd,
+        "bill_refreshed_at": comparison.bill.refreshed_at,
+        "has_list_price": comparison.bill.has_list_price,
+        "not_compared_usd": dict(comparison.not_compared_usd),
+        "verdicts": [_verdict_json(one) for one in comparison.verdicts],
+        "hours": _hours_json(comparison),
+    }
+
+
+def _verdict_json(verdict: Verdict) -> dict[str, Any]:
+    return {
+        **verdict._asdict(),
+        "recorded": verdict.recorded._asdict(),
+        "billed": verdict.billed._asdict(),
+        "callers": [caller._asdict() for caller in verdict.callers],
+        "drift": verdict.is_drift,
+        **explain(verdict)._asdict(),
+    }
+
+
+def _hours_json(comparison: Comparison) -> list[dict[str, Any]]:
+    billed = by_hour(comparison.bill.lines)
+    keys: set[tuple[int, Place]] = {*comparison.recorded, *billed}
+    return [
+        {
+            "hour": hour,
+            **place._asdict(),
+            "recorded": comparison.recorded.get((hour, place), Amount())._asdict(),
+            "billed": billed.get((hour, place), Amount())._asdict(),
+        }
+        for hour, place in sorted(keys)
+    ]
+
+
+def show(comparison: Comparison, console: Console, *, with_hours: bool) -> None:
+    """Print the comparison."""
+    console.print(table(comparison))
+    if with_hours:
+        console.print(hours(comparison))

@@ -1,0 +1,102 @@
+"""`reconcile --watch`: compares again and again, and shows both sides as metrics."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from typing import TYPE_CHECKING, NamedTuple
+
+from anthropic_exporter.errors import AnthropicExporterError
+from anthropic_exporter.history.prometheus_api import Prometheus
+from anthropic_exporter.metrics import families as f
+from anthropic_exporter.pricing.book import PriceBook
+from anthropic_exporter.reconcile.analytics import Filters
+from anthropic_exporter.reconcile.compare import Comparison, Limits
+from anthropic_exporter.reconcile.lines import HOUR, Amount, Place, Recorded, by_hour
+from anthropic_exporter.reconcile.reading import read_and_compare
+from anthropic_exporter.recorder import Recorder
+from anthropic_exporter.serving import serve
+
+if TYPE_CHECKING:
+    from anthropic import Anthropic
+
+_log = logging.getLogger("anthropic_exporter.reconcile")
+
+
+class Sources(NamedTuple):
+    """What is compared with what, and how strictly."""
+
+    prometheus: Prometheus
+    api: Anthropic
+    book: PriceBook
+    filters: Filters
+    limits: Limits
+
+
+class Schedule(NamedTuple):
+    """Seconds: how much is compared, how much of the newest is left out, how often."""
+
+    last: int
+    lag: int
+    every: int
+
+
+def run(sources: Sources, schedule: Schedule, host: str, port: int, stop: threading.Event) -> None:
+    """Serve and compare until `stop` is set. A comparison that fails is logged, and tried again at the next turn.
+
+    Raises:
+        ConfigurationError: the address is taken or wrong.
+    """
+    recorder = Recorder(registry=None)
+    gauges = Gauges(recorder)
+    with serve(recorder, host=host, port=port) as server:
+        _log.info("serving %s/metrics", server.url)
+        while True:
+            _turn(sources, schedule, gauges)
+            if stop.wait(schedule.every):
+                return
+
+
+def _turn(sources: Sources, schedule: Schedule, gauges: Gauges) -> None:
+    end = int(time.time() - schedule.lag) // HOUR * HOUR
+    span = (end - schedule.last, end)
+    try:
+        found = read_and_compare(sources.prometheus, sources.api, span, sources.book, sources.filters, sources.limits)
+    except AnthropicExporterError as error:
+        _log.error("%s", error)
+        return
+    gauges.show(found, time.time())
+    _log.info("compared: %s", ", ".join(sorted({verdict.cause for verdict in found.verdicts})))
+
+
+class Gauges:
+    """The newest comparison on a recorder's registry. What a later one does not have goes to 0."""
+
+    def __init__(self, recorder: Recorder) -> None:
+        self._recorder = recorder
+        self._shown: set[tuple[f.Family, tuple[str, ...]]] = set()
+        recorder.set(f.RECONCILE_TIMESTAMP, time.time())
+
+    def show(self, comparison: Comparison, now: float) -> None:
+        """Show a comparison that was made at `now`."""
+        values: dict[tuple[f.Family, tuple[str, ...]], float] = dict.fromkeys(self._shown, 0.0)
+        sides = ((comparison.recorded, "recorded"), (by_hour(comparison.bill.lines), "billed"))
+        for side, name in sides:
+            for place, amount in _by_place(side).items():
+                values[f.RECONCILE_TOKENS, (*place, name)] = amount.tokens
+                values[f.RECONCILE_COST, (*place, name)] = amount.usd
+        for verdict in comparison.verdicts:
+            drift = abs(verdict.billed.usd - verdict.recorded.usd) if verdict.is_drift else 0.0
+            values[f.RECONCILE_DRIFT, (verdict.model, verdict.tier, verdict.cause)] = drift
+        values[f.RECONCILE_TIMESTAMP, ()] = now
+        for (family, labels), value in values.items():
+            self._recorder.set(family, value, *labels)
+        self._shown = {key for key in values if key[0] is not f.RECONCILE_TIMESTAMP}
+
+
+def _by_place(side: Recorded) -> dict[Place, Amount]:
+    found: dict[Place, Amount] = {}
+    for (_, place), amount in side.items():
+        found[place] = found.get(place, Amount()).plus(amount)
+    return found

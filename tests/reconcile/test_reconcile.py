@@ -1,0 +1,235 @@
+"""A day of traffic in a real Prometheus beside the fake bill of the same day, with and without planted drift."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import pytest
+
+import histories
+from anthropic_exporter import Tokens
+from anthropic_exporter.commands.main import run
+from anthropic_exporter.history.prometheus_api import Prometheus
+from anthropic_exporter.pricing.book import PriceBook
+from anthropic_exporter.reconcile import analytics
+from anthropic_exporter.reconcile.compare import Limits
+from anthropic_exporter.reconcile.reading import read_and_compare
+from anthropic_exporter.reconcile.watch import Gauges
+from anthropic_exporter.simulator.fake_bill import Books, FakeBill, Use
+
+pytestmark = pytest.mark.stack
+
+START = 1_795_219_200.0  # 2026-11-21T00:00:00Z
+HOUR, DAY = 3_600, 86_400
+END = START + 2 * DAY
+UNTIL = "2026-11-23"
+KEY = "sk-ant-admin01-not-a-key"
+CHAT, SUMMARY, NIGHTLY = "claude-opus-5-5", "claude-haiku-5-5", "claude-sonnet-5-5"
+CHAT_TOKENS, SUMMARY_TOKENS = Tokens(1_000, 7_000, 0, 0, 400), Tokens(1_500, 0, 20, 0, 300)
+MISSING = Tokens(900, 0, 0, 40, 300)
+
+
+@pytest.fixture(scope="module")
+def day(tmp_path_factory):
+    """The address of a Prometheus with two days of two processes, and what the API billed for their calls."""
+    fleet, uses = histories.Fleet(START), []
+    for name in ("a", "b"):
+        fleet.start(name)
+
+    def step(since, now):
+        if since == START + 10 * HOUR:
+            fleet.start("b")
+        hour = int((since - START) // HOUR)
+        for name in ("a", "b"):
+            record(fleet[name], CHAT, now - 2, CHAT_TOKENS, feature="chat", user=name)
+            record(fleet[name], "claude-haiku-5-5-20261001", now - 2, SUMMARY_TOKENS, feature="summarise")
+        if hour % 6 == 0:
+            record(fleet["a"], NIGHTLY, now - 2, SUMMARY_TOKENS, tier="batch", requests=0)
+
+    def record(recorder, model, at, tokens, **fields):
+        recorder.record(histories.call(model, at, tokens, **fields))
+        tier = fields.get("tier", "standard")
+        product = "message_batches_api" if tier == "batch" else "messages_api"
+        billed = "claude-haiku-5-5" if "haiku" in model else model
+        uses.append(Use(at, billed, tokens, service_tier=tier, product=product))
+
+    with histories.prometheus(tmp_path_factory.mktemp("prometheus")) as url:
+        histories.write(url, fleet, END, 120, step)
+        yield url, uses
+
+
+@pytest.fixture
+def reconcile(day, tmp_path, capsys, monkeypatch):
+    """Run the command on the day, its bill changed; `(exit code, verdicts by model and tier, output)`."""
+    url, uses = day
+    monkeypatch.setenv("COLUMNS", "160")
+    (tmp_path / "key").write_text(f"{KEY}\n")
+
+    def run_it(extra=(), *arguments, **books):
+        has_analytics = books.pop("has_analytics", True)
+        books = Books([*uses, *extra], PriceBook.load(), **books)
+        with FakeBill(books, key=KEY, clock=lambda: END + DAY, has_analytics=has_analytics) as bill:
+            where = ["--prometheus", url, "--base-url", bill.url, "--key-file", str(tmp_path / "key")]
+            code = run(["reconcile", *where, "--last", "2d", "--until", UNTIL, *arguments])
+        shown = capsys.readouterr()
+        assert KEY not in shown.out + shown.err
+        found = json.loads(shown.out) if shown.out.startswith("{") else {"verdicts": []}
+        by_model = {}
+        for one in found["verdicts"]:
+            by_model.setdefault((one["model"], one["tier"]), []).append(one)
+        return code, by_model, shown.out, found
+
+    return run_it
+
+
+def causes(by_model):
+    return {key: [one["cause"] for one in verdicts] for key, verdicts in by_model.items()}
+
+
+ALL_AGREE = {(CHAT, "standard"): ["agrees"], (SUMMARY, "standard"): ["agrees"], (NIGHTLY, "batch"): ["agrees"]}
+
+
+def test_finds_nothing_where_there_is_nothing(reconcile):
+    code, by_model, _, found = reconcile((), "--json", discount=0.9)
+    assert causes(by_model) == ALL_AGREE
+    assert code == 0
+    # 2 days of 1 call a process every 120 s: 1,440 x 2 calls of 8,400 tokens
+    (chat,) = by_model[CHAT, "standard"]
+    assert chat["recorded"]["tokens"] == chat["billed"]["tokens"] == 24_192_000
+    # (1,000 x 4 + 7,000 x 0.2 + 400 x 20) / 1e6 USD each
+    assert chat["recorded"]["usd"] == pytest.approx(38.592)
+    assert chat["billed"]["usd"] == pytest.approx(38.592)
+    assert found["paid_usd"] == pytest.approx(0.9 * found["billed"]["usd"])
+
+
+def test_names_a_wrong_price(reconcile):
+    code, by_model, _, _ = reconcile((), "--json", surcharge={SUMMARY: 1.25})
+    assert causes(by_model) == ALL_AGREE | {(SUMMARY, "standard"): ["price_book"]}
+    (verdict,) = by_model[SUMMARY, "standard"]
+    assert verdict["types"] == ["input", "output"]
+    assert verdict["rates"]["output"] == pytest.approx([0.5, 0.625])
+    assert code == 1
+
+
+def test_names_the_callers_who_are_not_recorded(reconcile):
+    extra = [
+        Use(START + number * 600, CHAT, MISSING, api_key_id="apikey_laptop", product="claude_code")
+        for number in range(200)
+    ]
+    code, by_model, _, _ = reconcile(extra, "--json")
+    assert causes(by_model) == ALL_AGREE | {(CHAT, "standard"): ["other_callers"]}
+    (verdict,) = by_model[CHAT, "standard"]
+    assert verdict["callers"] == [{"api_key_id": "apikey_laptop", "product": "claude_code"}]
+    assert verdict["billed"]["tokens"] - verdict["recorded"]["tokens"] == 248_000
+    assert code == 1
+    code, by_model, _, _ = reconcile(extra, "--json", "--product", "messages_api", "--product", "message_batches_api")
+    assert causes(by_model) == ALL_AGREE
+    assert code == 0
+
+
+def test_names_the_hours_in_which_calls_were_not_recorded(reconcile):
+    extra = [Use(START + 14 * HOUR + number * 30, SUMMARY, MISSING) for number in range(240)]
+    code, by_model, _, _ = reconcile(extra, "--json")
+    assert causes(by_model) == ALL_AGREE | {(SUMMARY, "standard"): ["coverage"]}
+    (verdict,) = by_model[SUMMARY, "standard"]
+    assert verdict["hours"] == [START + 14 * HOUR, START + 15 * HOUR]
+    assert "between Sat 21 Nov 14:00 and Sat 21 Nov 16:00 UTC" in verdict["found"]
+    assert code == 1
+
+
+def test_batches_of_the_last_day_are_in_flight_and_older_ones_are_not(reconcile):
+    def batches(hour):
+        return [
+            Use(START + hour * HOUR + number, NIGHTLY, MISSING, service_tier="batch", product="message_batches_api")
+            for number in range(500)
+        ]
+
+    code, by_model, _, _ = reconcile(batches(44), "--json")
+    assert causes(by_model) == ALL_AGREE | {(NIGHTLY, "batch"): ["batches_in_flight"]}
+    assert code == 0
+    code, by_model, _, _ = reconcile(batches(3), "--json")
+    assert causes(by_model) == ALL_AGREE | {(NIGHTLY, "batch"): ["coverage"]}
+    assert code == 1
+
+
+def test_what_is_not_on_the_bill(reconcile, day):
+    _, uses = day
+    without = [use for use in uses if use.model != SUMMARY]
+    uses[:], kept = without, list(uses)
+    try:
+        code, by_model, _, _ = reconcile((), "--json")
+        assert causes(by_model) == ALL_AGREE | {(SUMMARY, "standard"): ["billed_elsewhere"]}
+        assert code == 1
+        code, by_model, _, _ = reconcile((), "--json", refreshed_at=END - 6 * HOUR)
+        assert causes(by_model) == ALL_AGREE | {(SUMMARY, "standard"): ["bill_incomplete"]}
+        assert code == 0
+    finally:
+        uses[:] = kept
+
+
+def test_what_no_response_reports_is_listed_and_not_compared(reconcile):
+    extra = [Use(START, None, service_tier=None, speed=None, product=None, extra_usd={"code_execution": 0.05})]
+    code, by_model, _, found = reconcile(extra, "--json")
+    assert causes(by_model) == ALL_AGREE
+    assert found["not_compared_usd"] == {"code_execution": 0.05}
+    assert code == 0
+
+
+def test_older_endpoints_compare_tokens(reconcile):
+    code, by_model, _, found = reconcile((), "--json", has_analytics=False, discount=0.5)
+    assert causes(by_model) == ALL_AGREE
+    assert not found["has_list_price"]
+    assert found["paid_usd"] == pytest.approx(0.5 * found["recorded"]["usd"])
+    assert code == 0
+    extra = [Use(START + 14 * HOUR + number * 30, SUMMARY, MISSING) for number in range(240)]
+    assert causes(reconcile(extra, "--json", has_analytics=False)[1])[SUMMARY, "standard"] == ["coverage"]
+
+
+def test_tables_for_people(reconcile):
+    extra = [Use(START + number * 600, CHAT, MISSING, api_key_id="apikey_2") for number in range(200)]
+    code, _, out, _ = reconcile(extra, "--by-hour")
+    assert code == 1
+    assert "They are exactly those of apikey_2 messages_api." in " ".join(out.split())
+    assert re.search(r"claude-opus-5-5 +│ standard +│ +24,192,000 │ +24,440,000 │ +99.0% │", out)
+    assert "Sat 21 Nov 14:00" in out
+
+
+def test_a_refused_key_is_one_line(day, capsys, monkeypatch):
+    url, uses = day
+    monkeypatch.setenv("ANTHROPIC_ADMIN_KEY", "sk-ant-wrong")
+    with FakeBill(Books(uses[:1], PriceBook.load()), key=KEY) as bill:
+        assert run(["reconcile", "--prometheus", url, "--base-url", bill.url, "--last", "1h"]) == 2
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert shown.err.count("\n") == 1
+    assert "the bill is refused (401)" in shown.err
+    assert "sk-ant-wrong" not in shown.err
+
+
+def test_no_key_is_one_line(capsys, monkeypatch):
+    monkeypatch.delenv("ANTHROPIC_ADMIN_KEY", raising=False)
+    assert run(["reconcile"]) == 2
+    assert capsys.readouterr().err == (
+        "anthropic-exporter: reconcile: no API key: give --key-file or set ANTHROPIC_ADMIN_KEY\n"
+    )
+
+
+def test_watch_shows_both_sides(day, recorder):
+    url, uses = day
+    extra = [Use(START + number * 600, CHAT, MISSING, api_key_id="apikey_2") for number in range(200)]
+    gauges = Gauges(recorder)
+    for lines in ([*uses, *extra], uses):
+        with FakeBill(Books(lines, PriceBook.load()), key=KEY, clock=lambda: END + DAY) as bill:
+            api = analytics.client(KEY, bill.url)
+            span = (int(START), int(END))
+            found = read_and_compare(Prometheus(url), api, span, PriceBook.load(), analytics.Filters(), Limits())
+        gauges.show(found, END + DAY)
+        shown = recorder.render().decode()
+        output = 'anthropic_reconcile_tokens{model="claude-opus-5-5",side="%s",tier="standard",type="output"} %s'
+        assert output % ("recorded", "1.152e+06") in shown
+        assert output % ("billed", "1.212e+06" if lines is not uses else "1.152e+06") in shown
+        drift = re.findall(r'drift_usd{cause="other_callers",model="claude-opus-5-5",tier="standard"} (.*)', shown)
+        # 200 x (900 x 4 + 40 x 8 + 300 x 20) / 1e6 USD
+        assert [float(one) for one in drift] == pytest.approx([1.984 if lines is not uses else 0.0])
+        assert "anthropic_reconcile_last_success_timestamp_seconds 1.7954784e+09" in shown
