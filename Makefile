@@ -16,7 +16,7 @@ setup: .venv/ready ## make .venv with everything that development needs, in the 
 	@$(PYTHON) -c 'import sys; sys.exit("Python 3.10 or later is needed, this is " + sys.version.split()[0] if sys.version_info < (3, 10) else 0)'
 	@$(PYTHON) -m venv .venv || { echo "python3 -m venv does not work here: on Debian and Ubuntu, apt-get install python3-venv" >&2; exit 2; }
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1'
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c $(CONSTRAINTS) -e '.[cli,prices]' --group dev
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c $(CONSTRAINTS) -e '.[cli,prices,web]' --group dev
 	@touch $@
 
 tools: setup ## unpack Prometheus, Alertmanager and their tools into .tools where PATH has none

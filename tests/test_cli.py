@@ -154,7 +154,8 @@ def test_the_exporter_takes_notifications_and_shows_them(start):
         b'{"alerts": [{"status": "firing", "labels": {"alertname": "AnthropicCostRateHigh", "severity": "critical"}}]}'
     )
     for path, content in (("/alerts", body), ("/heartbeat", b"{}")):
-        with urllib.request.urlopen(url + path, content, timeout=PATIENCE_SECONDS) as response:
+        request = urllib.request.Request(url + path, content, {"Content-Type": "application/json"})
+        with urllib.request.urlopen(request, timeout=PATIENCE_SECONDS) as response:
             assert response.status == 200
     assert "firing critical AnthropicCostRateHigh" in process.stdout.readline()
     with urllib.request.urlopen(f"{url}/metrics", timeout=PATIENCE_SECONDS) as response:

@@ -79,4 +79,4 @@ def test_what_it_says_to_install_exists():
     declared = (
         (ROOT / "pyproject.toml").read_text().partition("[project.optional-dependencies]")[2].partition("\n\n[")[0]
     )
-    assert wanted == set(re.findall(r"^(\w+) = \[", declared, re.MULTILINE)) == {"cli", "prices"}
+    assert wanted == set(re.findall(r"^(\w+) = \[", declared, re.MULTILINE)) == {"cli", "prices", "web"}

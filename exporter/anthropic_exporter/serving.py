@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterable
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from anthropic_exporter.recorder import Recorder
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from anthropic_exporter.remedies import Remedies
 
 
-def serve(
+def serve(  # noqa: PLR0913 - one keyword for each thing to serve
     recorder: Recorder,
     *,
     port: int = 9464,
@@ -24,6 +25,7 @@ def serve(
     live: bool = False,
     guard: Guard | None = None,
     remedies: Remedies | None = None,
+    web_config: str | Path | None = None,
     allowed_hosts: Iterable[str] = (),
 ) -> Server:
     """Serve the recorder's metrics in a daemon thread.
@@ -39,18 +41,21 @@ def serve(
         live: serve `/live` too, a page that shows spend as it happens.
         guard: whose open alerts and breakers the page shows.
         remedies: take Alertmanager's webhook at `/alerts` for them; they need a token file for it.
-        allowed_hosts: names by which clients reach this server, without ports. On a loopback address these come beside
-            localhost, 127.0.0.1 and [::1]; on another address they are the only ones, and without them any name is.
+        web_config: a web configuration file as Prometheus' exporter-toolkit reads it: TLS, client certificates,
+            passwords and tokens for every route.
+        allowed_hosts: names by which clients reach this server, without ports, beside localhost, 127.0.0.1, [::1] and
+            the address it is bound to. Bound to an address that others reach, it answers to any name unless some are
+            given.
 
     Raises:
-        ConfigurationError: the port is taken or not allowed, the address is not one of this machine, or two routes
-            want the same path.
+        ConfigurationError: the port is taken or not allowed, the address is not one of this machine, two routes
+            want the same path, or the web configuration file holds a mistake.
     """
     owned = contextlib.ExitStack()
     try:
         mounted = [*routes, *(_live(recorder, guard, owned) if live else ())]
         mounted += remedies.routes() if remedies is not None else ()
-        return Server(recorder, host, port, mounted, owned, allowed_hosts=allowed_hosts)
+        return Server(recorder, host, port, mounted, owned, web_config=web_config, allowed_hosts=allowed_hosts)
     except BaseException:
         owned.close()
         raise

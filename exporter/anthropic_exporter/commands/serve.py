@@ -47,7 +47,20 @@ from anthropic_exporter.commands.signals import noticed
     type=click.FloatRange(1),
     help="Seconds after the last heartbeat at which it counts as lost: an error in the log, and an alert for remedies.",
 )
-def serve(host: str, port: int, **options: Any) -> int:
+@click.option(
+    "--web-config",
+    type=click.Path(path_type=Path),
+    help="TLS, client certificates, passwords and tokens for every path: a web configuration file as Prometheus' "
+    "exporter-toolkit reads it.",
+)
+@click.option(
+    "--allow-host",
+    "allowed_hosts",
+    multiple=True,
+    metavar="NAME",
+    help="A host name by which clients reach this server, without a port. Given once or more, other names are refused.",
+)
+def serve(host: str, port: int, web_config: Path | None, allowed_hosts: tuple[str, ...], **options: Any) -> int:
     """Run the standalone exporter: its own /metrics, the receiver of Alertmanager's webhook, and the runbooks as pages.
 
     POST /alerts is counted and logged, POST /heartbeat is remembered; nothing else is done about an alert unless a
@@ -60,7 +73,10 @@ def serve(host: str, port: int, **options: Any) -> int:
     recorder = Recorder(registry=None)
     with noticed() as told, contextlib.ExitStack() as owned:
         routes = (*exporter.routes(recorder, exporter.Settings(**options), owned), *manual.routes())
-        running = owned.enter_context(serving.serve(recorder, host=host, port=port, routes=routes))
+        server = serving.serve(
+            recorder, host=host, port=port, routes=routes, web_config=web_config, allowed_hosts=allowed_hosts
+        )
+        running = owned.enter_context(server)
         logging.getLogger("anthropic_exporter").info("serving %s/metrics", running.url)
         told.wait()
     return 0

@@ -369,12 +369,19 @@ class EventLoop:
             return
         connection.head, connection.closes = head, not head.keeps_connection or self._closes_at != float("inf")
         route = self._site.route(head)
-        if isinstance(route, Answer) and (head.has_body or head.method not in ("GET", "HEAD")):
-            self._refuse(connection, route)
-        elif isinstance(route, Answer):
-            self._send(connection, self._build(head, route))
-        else:
+        if isinstance(route, Route):
             self._take_request(connection, head, route)
+        elif self._site.asks_everybody:
+            self._call(connection, lambda: self._site.authenticate(head.headers) or route, self._deny)
+        else:
+            self._deny(connection, route)
+
+    def _deny(self, connection: Connection, answer: Answer) -> None:
+        head = connection.head
+        if head is None or head.has_body or head.method not in ("GET", "HEAD"):
+            self._refuse(connection, answer)
+        else:
+            self._send(connection, self._build(head, answer))
 
     def _take_request(self, connection: Connection, head: request_head.Head, route: Route) -> None:
         connection.route = route

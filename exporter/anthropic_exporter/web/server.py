@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import logging
 import os
 import socket
 import threading
 import weakref
 from collections.abc import Iterable
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from anthropic_exporter.errors import ConfigurationError
+from anthropic_exporter.metrics import families as f
 from anthropic_exporter.recorder import Recorder
 from anthropic_exporter.web import limits
 from anthropic_exporter.web.admission import Admission
@@ -22,6 +25,9 @@ from anthropic_exporter.web.site import Site
 if TYPE_CHECKING:
     from typing_extensions import Self
 
+    from anthropic_exporter.web.protection import Protection
+
+_log = logging.getLogger("anthropic_exporter")
 
 _MAX_PORT = 65_535
 _BACKLOG = 128
@@ -39,6 +45,7 @@ class Server:
         port: TCP port; 0 picks a free one.
         routes: what else to serve.
         owned: closed with the server.
+        web_config: a web configuration file of Prometheus' exporter-toolkit.
         allowed_hosts: host names by which clients reach this server, beside those of the loopback interface.
 
     Attributes:
@@ -57,14 +64,23 @@ class Server:
         routes: Iterable[Route] = (),
         owned: contextlib.ExitStack | None = None,
         *,
+        web_config: str | Path | None = None,
         allowed_hosts: Iterable[str] = (),
     ) -> None:
         self._owned = owned or contextlib.ExitStack()
-        self._scheme = "http"
-        site = Site(recorder, tuple(routes), Admission.of(_checked(host), allowed_hosts))
+        protection = None if web_config is None else _protection(recorder, Path(web_config))
+        site = Site(
+            recorder,
+            tuple(routes),
+            Admission.of(_checked(host), allowed_hosts),
+            protection.authenticate if protection else None,
+        )
+        tls = protection if protection and protection.uses_tls else None
+        self._scheme = "https" if tls else "http"
         listener = _bound(host, port)
         self.host, self.port = str(listener.getsockname()[0]), int(listener.getsockname()[1])
-        self._loop = EventLoop(listener, site, limits.of_this_process())
+        headers = protection.headers if protection else tuple
+        self._loop = EventLoop(listener, site, limits.of_this_process(), tls, headers)
         self._thread = threading.Thread(target=self._loop.run, name="anthropic-exporter", daemon=True)
         self._start()
 
@@ -113,6 +129,16 @@ def _forget_in_child() -> None:
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_forget_in_child)
+
+
+def _protection(recorder: Recorder, path: Path) -> Protection:
+    from anthropic_exporter.web.protection import Protection  # noqa: PLC0415 - `ssl`, for those who give a file
+
+    def broken(line: str) -> None:
+        _log.warning("%s", line)
+        recorder.count(f.RECORD_ERRORS, "web_config")
+
+    return Protection(path, broken, lambda limit: recorder.count(f.LIMITS_REACHED, limit))
 
 
 def _checked(host: str) -> str:

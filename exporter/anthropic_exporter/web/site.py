@@ -63,15 +63,29 @@ class Site:
             return refusal(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, f"send {route.accepts}")
         return route
 
+    @property
+    def asks_everybody(self) -> bool:
+        """Whether every request needs a password or token, also one for a path that does not exist."""
+        return self._authenticate is not None
+
     def asks_first(self, route: Route) -> bool:
         """Whether `admit` has something to ask."""
         return self._authenticate is not None or route.admit is not None
 
     def admit(self, route: Route, headers: Mapping[str, str]) -> Answer | None:
-        """The answer that refuses these headers; None where they are let in."""
+        """The answer that refuses these headers; None where they are let in.
+
+        A route with a key of its own asks for that key alone: a client sends one `Authorization`.
+        """
+        return self._asked(route.admit or self._authenticate, headers)
+
+    def authenticate(self, headers: Mapping[str, str]) -> Answer | None:
+        """The answer that refuses these headers on any path; None where they are let in."""
+        return self._asked(self._authenticate, headers)
+
+    def _asked(self, ask: Authenticate | None, headers: Mapping[str, str]) -> Answer | None:
         try:
-            refused = self._authenticate(headers) if self._authenticate else None
-            return refused or (route.admit(headers) if route.admit else None)
+            return ask(headers) if ask else None
         except Exception as error:  # noqa: BLE001 - the error boundary
             return self._failed(error)
 

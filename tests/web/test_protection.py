@@ -1,0 +1,336 @@
+"""TLS, client certificates, passwords and tokens, for every route, by a real client."""
+
+from __future__ import annotations
+
+import base64
+import os
+import socket
+import ssl
+import sys
+import threading
+import time
+import urllib.error
+import urllib.request
+
+import pytest
+from cryptography.hazmat.primitives import serialization
+
+from anthropic_exporter import ConfigurationError, Recorder, serve
+from anthropic_exporter.remedies import Remedies
+from anthropic_exporter.web import passwords
+from anthropic_exporter.web.passwords import Passwords, TooManyLogins
+from anthropic_exporter.web.protection import Protection
+from certificates import Certificates, hashed
+from support import Clock
+
+CLIENTS = ("  client_auth_type: RequireAndVerifyClientCert", "  client_ca_file: ca.crt")
+PATHS = ("/metrics", "/", "/live", "/live/state", "/-/healthy", "/nowhere")
+
+
+@pytest.fixture(scope="module")
+def issued(tmp_path_factory):
+    return Certificates(tmp_path_factory.mktemp("certificates"))
+
+
+@pytest.fixture
+def certificates(issued, tmp_path):
+    """Each test may change its files."""
+    for name in ("ca.crt", "server.crt", "server.key", "client.crt", "client.key"):
+        (tmp_path / name).write_bytes((issued.folder / name).read_bytes())
+    made = Certificates.__new__(Certificates)
+    made.folder, made.authority, made.other = tmp_path, issued.authority, issued.other
+    return made
+
+
+def get(server, path="/metrics", context=None, **headers):
+    request = urllib.request.Request(server.url + path, headers=headers)
+    try:
+        with urllib.request.urlopen(request, timeout=10, context=context) as answer:
+            return answer.status
+    except urllib.error.HTTPError as refused:
+        with refused:
+            return refused.code
+
+
+def basic(name, password):
+    return "Basic " + base64.b64encode(f"{name}:{password}".encode()).decode()
+
+
+def test_without_a_client_certificate_no_route_answers(certificates):
+    path = certificates.config("web.yml", *CLIENTS)
+    certificates.issue("stranger", "prometheus.internal", authority=certificates.other)
+    with serve(Recorder(registry=None), port=0, live=True, web_config=path) as server:
+        assert server.url.startswith("https://127.0.0.1:")
+        for route in PATHS:
+            assert get(server, route, certificates.context("client")) in (200, 404)
+            for client in ("", "stranger"):
+                with pytest.raises((urllib.error.URLError, OSError)):
+                    get(server, route, certificates.context(client))
+        with pytest.raises((urllib.error.URLError, OSError)):
+            urllib.request.urlopen(server.url.replace("https", "http"), timeout=10)
+
+
+def test_a_client_certificate_of_another_name_is_refused(certificates):
+    path = certificates.config("web.yml", *CLIENTS, "  client_allowed_sans: [prometheus.internal]")
+    certificates.issue("other", "grafana.internal")
+    with serve(Recorder(registry=None), port=0, web_config=path) as server:
+        assert get(server, context=certificates.context("client")) == 200
+        with pytest.raises((urllib.error.URLError, OSError)):
+            get(server, context=certificates.context("other"))
+
+
+def test_the_lowest_version_is_held(certificates):
+    path = certificates.config("web.yml", "  min_version: TLS13")
+    context = certificates.context()
+    context.maximum_version = ssl.TLSVersion.TLSv1_2
+    with serve(Recorder(registry=None), port=0, web_config=path) as server:
+        assert get(server, context=certificates.context()) == 200
+        with pytest.raises((urllib.error.URLError, OSError)):
+            get(server, context=context)
+
+
+WRONG = [
+    *("", "Basic", "Basic ?", "Bearer wrong", "Bearer a long", "Digest a", basic("alice", "wrong")),
+    *(basic("bob", "correct horse"), basic("alice", "\0"), basic("alice", "x" * 100), basic("alice", "")),
+]
+
+
+def test_without_a_password_or_token_no_route_answers(certificates):
+    (certificates.folder / "token").write_text("a long random word\n")
+    users = (f"  alice: {hashed('correct horse')}", "bearer_token_files: [token]")
+    path = certificates.config("web.yml", "basic_auth_users:", *users)
+    context = certificates.context()
+    with serve(Recorder(registry=None), port=0, live=True, web_config=path) as server:
+        for route in PATHS:
+            for right in (basic("alice", "correct horse"), "Bearer a long random word", "bearer a long random word"):
+                assert get(server, route, context, Authorization=right) in (200, 404)
+            for wrong in WRONG:
+                assert get(server, route, context, Authorization=wrong) == 401, wrong
+
+
+def test_a_route_with_a_key_of_its_own_asks_for_that_key(certificates, tmp_path):
+    (tmp_path / "key").write_text("the key of alerts")
+    path = certificates.config("web.yml", "basic_auth_users:", f"  alice: {hashed('x')}")
+    recorder = Recorder(registry=None)
+    with (
+        Remedies(recorder, token_file=tmp_path / "key") as remedies,
+        serve(recorder, port=0, web_config=path, remedies=remedies) as server,
+    ):
+        assert post_alerts(server, certificates.context(), basic("alice", "x")) == 401
+        assert post_alerts(server, certificates.context(), "Bearer the key of alerts") == 200
+
+
+def post_alerts(server, context, authorization):
+    headers = {"Content-Type": "application/json", "Authorization": authorization}
+    request = urllib.request.Request(server.url + "/alerts", b'{"version": "4", "alerts": []}', headers)
+    try:
+        with urllib.request.urlopen(request, timeout=10, context=context) as answer:
+            return answer.status
+    except urllib.error.HTTPError as refused:
+        with refused:
+            return refused.code
+
+
+def test_headers_are_added_to_every_answer(certificates):
+    path = certificates.config("web.yml", "http_server_config: {headers: {X-Frame-Options: deny}}")
+    with (
+        serve(Recorder(registry=None), port=0, web_config=path) as server,
+        urllib.request.urlopen(server.url + "/", timeout=10, context=certificates.context()) as answer,
+    ):
+        assert answer.headers["X-Frame-Options"] == "deny"
+
+
+def test_a_slow_handshake_holds_no_thread_and_ends(certificates, monkeypatch):
+    path = certificates.config("web.yml")
+    with serve(Recorder(registry=None), port=0, web_config=path) as server:
+        usual = server._loop._limits
+        server._loop._limits = usual._replace(handshake_seconds=0.3)
+        before = threading.active_count()
+        silent = [socket.create_connection((server.host, server.port), timeout=10) for _ in range(20)]
+        while len(server._loop._connections) < 20:
+            time.sleep(0.001)
+        server._loop._limits = usual
+        assert get(server, context=certificates.context()) == 200
+        assert threading.active_count() <= before + 4
+        for one in silent:
+            assert one.recv(1) == b""
+            one.close()
+
+
+@pytest.mark.parametrize(
+    ("damage", "said"),
+    [
+        (lambda folder: (folder / "server.key").unlink(), "server.key: cannot be read: No such file"),
+        (lambda folder: (folder / "server.key").write_text("x"), "a certificate or key is not PEM that OpenSSL reads"),
+        (lambda folder: (folder / "server.crt").write_text("x"), "a certificate or key is not PEM that OpenSSL reads"),
+        (lambda folder: (folder / "ca.crt").write_text("x"), "a certificate or key is not PEM that OpenSSL reads"),
+        (
+            lambda folder: (folder / "server.key").write_bytes((folder / "client.key").read_bytes()),
+            "does not belong to",
+        ),
+        (lambda folder: ((folder / "ca.crt").unlink(), os.mkfifo(folder / "ca.crt")), "ca.crt: is a FIFO"),
+    ],
+)
+def test_certificates_that_cannot_be_used_are_one_line(certificates, damage, said):
+    path = certificates.config("web.yml", *CLIENTS)
+    damage(certificates.folder)
+    with pytest.raises(ConfigurationError) as caught:
+        serve(Recorder(registry=None), port=0, web_config=path)
+    assert said in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_an_encrypted_key_is_one_line_and_asks_nobody(certificates):
+    path = certificates.folder / "server.key"
+    key = serialization.load_pem_private_key(path.read_bytes(), None)
+    kind = serialization.BestAvailableEncryption(b"secret")
+    path.write_bytes(
+        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.TraditionalOpenSSL, kind)
+    )
+    with pytest.raises(ConfigurationError, match="the key is encrypted; give one without a passphrase"):
+        serve(Recorder(registry=None), port=0, web_config=certificates.config("web.yml"))
+
+
+def test_without_bcrypt_passwords_are_one_clear_line(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "bcrypt", None)
+    path = tmp_path / "web.yml"
+    path.write_text(f"basic_auth_users:\n  alice: {hashed('x')}\n")
+    said = r"web\.yml: basic_auth_users needs the package bcrypt: pip install 'anthropic-exporter\[web\]'"
+    with pytest.raises(ConfigurationError, match=said):
+        serve(Recorder(registry=None), port=0, web_config=path)
+
+
+# -- edits
+
+
+@pytest.fixture
+def protection(tmp_path):
+    clock, said = Clock(100.0), []
+    path = tmp_path / "web.yml"
+    path.write_text(f"basic_auth_users:\n  alice: {hashed('old')}\n")
+    made = Protection(path, said.append, said.append, clock)
+
+    def edit(text):
+        path.write_text(text)
+        clock.now += 1.1
+
+    return made, edit, said
+
+
+def status(protection, authorization):
+    refused = protection.authenticate({"authorization": authorization})
+    return 200 if refused is None else int(refused.status)
+
+
+def test_an_edit_is_taken_within_a_second(protection):
+    protected, edit, said = protection
+    assert status(protected, basic("alice", "old")) == 200
+    edit(f"basic_auth_users:\n  alice: {hashed('fresh')}\n")
+    assert status(protected, basic("alice", "old")) == 401
+    assert status(protected, basic("alice", "fresh")) == 200
+    assert said == []
+
+
+@pytest.mark.parametrize(
+    "text", ["basic_auth_users: {a: b}\n", "[", "", "tls_server_config: {cert_file: a}\n", "x: 1\n"]
+)
+def test_a_broken_edit_changes_nothing_and_is_said_once(protection, text):
+    protected, edit, said = protection
+    edit(text)
+    assert status(protected, basic("alice", "old")) == 200
+    edit(text)
+    assert status(protected, "") == 401
+    assert len(said) in (1, 2)  # a file that is written again is read again
+    assert all(line.endswith("; what was in force before this edit stays") for line in said)
+
+
+def test_a_certificate_that_is_renewed_is_used(certificates):
+    path = certificates.config("web.yml")
+    clock = Clock(100.0)
+    protected = Protection(path, pytest.fail, pytest.fail, clock)
+    first = protected._state.tls
+    certificates.issue("server", "127.0.0.1")
+    protected._refresh()
+    assert protected._state.tls is first
+    clock.now += 1.1
+    protected._refresh()
+    assert protected._state.tls is not first
+
+
+def test_tls_is_not_switched_off_by_an_edit(certificates):
+    clock, said = Clock(100.0), []
+    protected = Protection(certificates.config("web.yml"), said.append, pytest.fail, clock)
+    (certificates.folder / "web.yml").write_text("http_server_config: {}\n")
+    clock.now += 1.1
+    protected._refresh()
+    assert protected.uses_tls
+    assert "TLS is switched on or off at a start only" in said[0]
+
+
+def test_a_rate_is_held(tmp_path):
+    clock, reached = Clock(100.0), []
+    path = tmp_path / "web.yml"
+    path.write_text("rate_limit: {interval: 500ms, burst: 3}\n")
+    protected = Protection(path, pytest.fail, reached.append, clock)
+    assert [status(protected, "") for _ in range(4)] == [200, 200, 200, 429]
+    clock.now += 0.5
+    assert [status(protected, "") for _ in range(2)] == [200, 429]
+    assert reached == ["server_rate", "server_rate"]
+
+
+# -- passwords
+
+
+class Slow:
+    """Counts how often a hash is computed, and can be held."""
+
+    def __init__(self):
+        self.computed, self.gate = 0, threading.Event()
+        self.gate.set()
+
+    def checkpw(self, password, _):
+        self.computed += 1
+        self.gate.wait(10)
+        return password == b"right"
+
+
+@pytest.fixture
+def slow(monkeypatch):
+    made = Slow()
+    monkeypatch.setattr(passwords, "_bcrypt", lambda: made)
+    return made
+
+
+def test_a_password_is_hashed_once(slow):
+    checked = Passwords({"alice": "hash"})
+    assert [checked.admits(basic("alice", "right")) for _ in range(100)] == [True] * 100
+    assert [checked.admits(basic("alice", "wrong")) for _ in range(100)] == [False] * 100
+    assert slow.computed == 2
+
+
+def test_guesses_push_out_no_password_that_is_right(slow):
+    checked = Passwords({"alice": "hash"})
+    checked.admits(basic("alice", "right"))
+    for guess in range(500):
+        checked.admits(basic("alice", f"{guess}"))
+    assert slow.computed == 501
+    assert checked.admits(basic("alice", "right"))
+    assert slow.computed == 501
+    assert {result: len(known) for result, known in checked._known.items()} == {True: 1, False: 100}
+
+
+def test_a_flood_of_guesses_delays_nobody_who_is_known(slow):
+    checked = Passwords({"alice": "hash"})
+    checked.admits(basic("alice", "right"))
+    slow.gate.clear()
+    guessing = [threading.Thread(target=checked.admits, args=(basic("alice", f"{guess}"),)) for guess in range(2)]
+    for one in guessing:
+        one.start()
+    while slow.computed < 2 or checked._waiting._value:
+        time.sleep(0.001)
+    with pytest.raises(TooManyLogins):
+        checked.admits(basic("alice", "a third"))
+    assert checked.admits(basic("alice", "right"))
+    slow.gate.set()
+    for one in guessing:
+        one.join()
