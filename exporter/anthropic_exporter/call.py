@@ -6,11 +6,12 @@ this size is built four times faster (`bench/speed/record.py`).
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import NamedTuple
 
-#: Outcomes of our own; every other outcome is the API's own `error.type` (docs: errors, read 2026-11-21).
+#: Outcomes of this library; every other outcome is one of `API_ERRORS` or `SPEND_CAPS`.
 SUCCESS = "success"
 ABANDONED = "abandoned"
 TRUNCATED = "truncated"
@@ -19,6 +20,55 @@ TIMEOUT = "timeout"
 CONNECTION_ERROR = "connection_error"
 REFUSAL = "refusal"
 BLOCKED = "blocked"
+#: `error.type` as the API documents it: `ErrorType` of the SDK 2.14.0, and `request_too_large` of the errors page (read
+#: 2026-11-30).
+API_ERRORS = (
+    "invalid_request_error",
+    "authentication_error",
+    "billing_error",
+    "permission_error",
+    "not_found_error",
+    "request_too_large",
+    "rate_limit_error",
+    "timeout_error",
+    "api_error",
+    "overloaded_error",
+    "conflict_error",
+    "memory_precondition_failed_error",
+    "memory_path_conflict_error",
+)
+#: `error.details.error_code` of a reached spend limit: the `*SpendLimitReachedError` types of the SDK 2.14.0.
+SPEND_CAPS = (
+    "enforced_spend_limit_reached",
+    "contract_spend_limit_reached",
+    "linked_organization_spend_limit_reached",
+)
+#: Every outcome there is.
+OUTCOMES = (
+    SUCCESS,
+    ABANDONED,
+    TRUNCATED,
+    CANCELLED,
+    TIMEOUT,
+    CONNECTION_ERROR,
+    REFUSAL,
+    BLOCKED,
+    *API_ERRORS,
+    *SPEND_CAPS,
+)
+#: `stop_reason` as documented: handling stop reasons, and `BetaStopReason` of the SDK 2.14.0 (read 2026-11-30).
+STOP_REASONS = (
+    "end_turn",
+    "max_tokens",
+    "stop_sequence",
+    "tool_use",
+    "pause_turn",
+    "compaction",
+    "refusal",
+    "model_context_window_exceeded",
+)
+#: Why the tokens of an answer that succeeded are not known.
+NO_USAGE, UNKNOWN_SHAPE, UNREADABLE = "no_usage", "unknown_shape", "unreadable"
 
 #: The disjoint parts of a call's tokens; they sum to everything billed by the token.
 TOKEN_TYPES = ("input", "cache_read", "cache_write_5m", "cache_write_1h", "output")
@@ -40,10 +90,18 @@ class Tokens(NamedTuple):
 
 
 class Inference(NamedTuple):
-    """One separately billed inference. A call has one, unless `usage.iterations` lists more."""
+    """One separately billed inference. A call has one, unless `usage.iterations` lists more.
+
+    `billable` is False for an attempt that declined and is free. `certain` is False where the response does not say
+    whether it is. `rewritten` counts those of the cache writes that copy a prefix which was warm on the model that
+    declined: they are billed at the cache-read price.
+    """
 
     model: str
     tokens: Tokens
+    billable: bool = True
+    certain: bool = True
+    rewritten: int = 0
 
 
 class Cost(NamedTuple):
@@ -60,7 +118,8 @@ class Bill(NamedTuple):
     """What a `Call` costs.
 
     `costs` runs parallel to `Call.inferences`; None stands for a model that the price book does not know.
-    `cache_result` is `hit`, `miss`, `ineligible` or `unasked`. All other values are dollars.
+    `cache_result` is `hit`, `miss`, `ineligible` or `unasked`. `estimates` are dollars by reason that the invoice may
+    differ by. All other values are dollars.
     """
 
     costs: tuple[Cost | None, ...]
@@ -70,6 +129,7 @@ class Bill(NamedTuple):
     cache_miss_cost_usd: float = 0.0
     cache_savings_usd: float = 0.0
     cache_write_premium_usd: float = 0.0
+    estimates: tuple[tuple[str, float], ...] = ()
 
 
 class Task(NamedTuple):
@@ -81,6 +141,7 @@ class Task(NamedTuple):
     max_usd: float | None = None
 
 
+_CLAUDE = re.compile(r"claude-[a-z0-9-]{1,60}")
 _NONE: Mapping[bytes, bytes] = MappingProxyType({})
 
 
@@ -88,15 +149,16 @@ class Call(NamedTuple):
     """One HTTP attempt, or one batch result. Frozen; the only value that crosses from capture to metrics.
 
     Times are seconds; `started_at` is seconds since the Unix epoch and selects dated prices. `requests` is 0 for a
-    batch result, which counts tokens and dollars but is no request. `retry_reason` is the outcome of the attempt
-    before this one, empty on a first attempt. `call_duration_seconds` runs from the first attempt of the call to the
-    end of this, its last one; None where another attempt may follow. `estimated_output_tokens` is what an unfinished
-    stream had surely begun to produce: an estimate, never part of `inferences`. `estimate` says why the dollars are an
-    upper bound, where they are (`fallback_credit`, `priority_tier`). `regional` marks a regional endpoint of a cloud
-    platform. `rate_limit_headers` are the `anthropic-ratelimit-*` family as sent, by lower-case name; bytes that
-    are read only when somebody scrapes.
-    `task` is what the call was made for, where its code said so; it is no label. `bill` is None until the recorder has
-    priced the call.
+    batch result or a session of managed agents, which count tokens and dollars but are no requests. `retry_reason` is
+    the outcome of the attempt before this one, empty on a first attempt. `call_duration_seconds` runs from the first
+    attempt of the call to the end of this, its last one; None where another attempt may follow.
+    `estimated_output_tokens` is what an unfinished stream had surely begun to produce: an estimate, never part of
+    `inferences`. `estimates` are the reasons why the dollars may differ from the invoice (`fallback_credit`,
+    `fallback_hop`, `priority_tier`, `inference_profile`). `regional` marks a regional endpoint of a cloud platform.
+    `rate_limit_headers` are the `anthropic-ratelimit-*` family as sent, by lower-case name; bytes that are read only
+    when somebody scrapes. `unmetered` says why the tokens of an answer that succeeded are not known. `session_seconds`
+    is billed runtime of a session. `task` is what the call was made for, where its code said so; it is no label. `bill`
+    is None until the recorder has priced the call.
     """
 
     model: str
@@ -121,7 +183,9 @@ class Call(NamedTuple):
     estimated_output_tokens: int = 0
     rate_limit_headers: Mapping[bytes, bytes] = _NONE
     call_duration_seconds: float | None = None
-    estimate: str = ""
+    estimates: tuple[str, ...] = ()
+    unmetered: str = ""
+    session_seconds: float = 0.0
     task: Task | None = None
     bill: Bill | None = None
 
@@ -129,6 +193,16 @@ class Call(NamedTuple):
         """This call with its bill, under the labels of its series. `_replace` takes four times as long."""
         fields: tuple[object, ...] = self
         return tuple.__new__(Call, (model, *fields[_MODEL_TO_FEATURE], feature, user, *fields[_USER_TO_BILL], bill))
+
+    def __repr__(self) -> str:
+        """What this library and the application know of the call; no text that a server sent."""
+        model = self.model if _CLAUDE.fullmatch(self.model) else "..."
+        outcome = self.outcome if self.outcome in OUTCOMES else "..."
+        usd = "None" if self.bill is None else f"{self.bill.total_usd:.6f}"
+        return (
+            f"Call(model={model!r}, outcome={outcome!r}, feature={self.feature!r}, tokens={self.total_tokens}, "
+            f"requests={self.requests}, started_at={self.started_at}, total_usd={usd})"
+        )
 
     @property
     def output_tokens(self) -> int:

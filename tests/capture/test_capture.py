@@ -443,17 +443,19 @@ def test_the_served_model_is_counted_not_the_one_asked_for(fake_api, client, sam
     assert samples("anthropic_tokens_total", model="claude-haiku-4-5-20251001") == TOKENS
 
 
-def test_what_asks_for_caching_and_reads_nothing_is_a_miss(fake_api, client, samples):
-    fake_api.push(answer({"input_tokens": 3000, "output_tokens": 5}))
+def test_what_asks_for_caching_and_writes_without_reading_is_a_miss(fake_api, client, samples):
+    fake_api.push(answer({"input_tokens": 3, "cache_creation_input_tokens": 3000, "output_tokens": 5}))
     system = [{"type": "text", "text": "long", "cache_control": {"type": "ephemeral"}}]
     client.messages.create(**ASK, system=system)
     assert samples("anthropic_cache_requests_total", result="miss") == 1
 
 
-def test_redeemed_fallback_credit_marks_its_dollars_as_an_estimate(fake_api, client, samples):
-    fake_api.push(answer(USAGE | {"fallback_credit": {"status": "redeemed"}}))
+def test_redeemed_fallback_credit_marks_the_most_that_it_can_be(fake_api, client, samples):
+    usage = {"fallback_credit": {"status": "redeemed"}, "cache_creation_input_tokens": 500}
+    fake_api.push(answer(USAGE | usage))
     client.messages.create(**ASK)
-    assert samples("anthropic_exporter_estimated_cost_usd_total", reason="fallback_credit") == pytest.approx(DOLLARS)
+    # 500 tokens written at 5 dollars a million instead of read at 0.20
+    assert samples("anthropic_exporter_estimated_cost_usd_total", reason="fallback_credit") == pytest.approx(0.0024)
 
 
 # -- rate limits

@@ -219,13 +219,13 @@ class TestSync:
         assert samples("anthropic_tokens_total", type="output") == 50
 
     @pytest.mark.parametrize("length", [1, 511, 512, 513, 514, 1024, 1026, 1027, 5000])
-    @pytest.mark.parametrize("fold", [streams.sse_stream(""), streams.JsonFold()])
+    @pytest.mark.parametrize("fold", [streams.BodyFold(expects_stream=True), streams.BodyFold()])
     def test_every_chunk_is_handed_on_however_many_there_are(self, length, fold):
         chunks = [b"%d" % number for number in range(length)]
         assert list(tees.tee(Stream(chunks), Watching(fold), LIBRARY)) == chunks
 
     def test_every_chunk_is_handed_on_though_somebody_ended_the_attempt_meanwhile(self):
-        chunks, watching = [b"%d" % number for number in range(2000)], Watching(streams.JsonFold())
+        chunks, watching = [b"%d" % number for number in range(2000)], Watching(streams.BodyFold())
         passed = iter(tees.tee(Stream(chunks), watching, LIBRARY))
         begun = [next(passed) for _ in range(700)]
         watching.tail.clear()

@@ -77,13 +77,13 @@ def test_one_expensive_request_is_visible_for_a_minute(recorder, samples, call, 
 
 def test_cache_results_and_what_they_cost(recorder, samples, call):
     recorder.record(call(cache_read=50_000, output=1, cache_asked=True))
-    recorder.record(call(input=50_000, output=1, cache_asked=True))
+    recorder.record(call(cache_write_5m=50_000, output=1, cache_asked=True))
     recorder.record(call(input=100, output=1, cache_asked=True))
     recorder.record(call(input=50_000, output=1))
     results = {r: samples("anthropic_cache_requests_total", result=r) for r in ("hit", "miss", "ineligible", "unasked")}
     assert results == {"hit": 1, "miss": 1, "ineligible": 1, "unasked": 1}
     assert samples("anthropic_cache_savings_usd_total") == pytest.approx(0.19)
-    assert samples("anthropic_cache_miss_cost_usd_total") == pytest.approx(0.19)
+    assert samples("anthropic_cache_miss_cost_usd_total") == pytest.approx(0.24)  # 50,000 at 5 instead of 0.20 dollars
 
 
 def test_an_unknown_model_has_tokens_but_no_dollars(recorder, samples, call, caplog):

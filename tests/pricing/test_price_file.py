@@ -32,7 +32,7 @@ def test_a_file_overrides_a_price_and_keeps_what_it_does_not_say(write):
     read = price_file.read(write(f"models:\n  claude-opus-5-5:\n    prices: [{PRICES}]\n"))
     model = read.models["claude-opus-5-5"]
     assert (model.rows[0].rates.output, model.min_cacheable_tokens, model.origin) == (5e-06, 512, "file")
-    assert model.rows[0].factors == {"batch": 0.5, "fast": 2.0, "geo_us": 1.1, "regional": 1.1}
+    assert model.rows[0].factors == {"batch": 0.5, "fast": 2.0, "geo_us": 1.1, "regional": 1.1, "us_gov": 1.2}
     assert read.models["claude-haiku-4-5"].origin == "shipped"
 
 

@@ -9,7 +9,7 @@ from anthropic_exporter import Recorder
 from anthropic_exporter.capture import attempt, middleware
 from anthropic_exporter.metrics.writer import Metrics
 from anthropic_exporter.pricing.book import PriceBook
-from anthropic_exporter.wire.stream import JsonFold, StreamFold
+from anthropic_exporter.wire.stream import BodyFold
 from bodies import ASK, answer, events, refused, streamed
 from support import Samples
 
@@ -29,12 +29,11 @@ PLACES = [
     (attempt.Attempt, "_call"),
     (attempt, "read_message"),
     (attempt, "is_regional"),
-    (attempt, "sse_stream"),
     (attempt, "error_type"),
     (attempt, "asks_for_caching"),
-    (StreamFold, "feed"),
-    (StreamFold, "close"),
-    (JsonFold, "close"),
+    (attempt, "BodyFold"),
+    (BodyFold, "feed"),
+    (BodyFold, "close"),
     (Recorder, "begin"),
     (Recorder, "record"),
     (Recorder, "_write"),

@@ -88,7 +88,7 @@ def test_a_subscriber_gets_the_call_as_it_was_under_the_labels_of_its_series(reg
         inferences=(), server_tools=(), started_at=clock.now, duration_seconds=1.0, time_to_first_token_seconds=0.5
     )
     one = one._replace(requests=1, estimated_output_tokens=0, rate_limit_headers=(), call_duration_seconds=2.0)
-    one = one._replace(thinking_tokens=0)
+    one = one._replace(thinking_tokens=0, estimates=(), session_seconds=0.0)
     recorder.record(one)
     assert seen == [one._replace(feature="other", bill=seen[0].bill)]
     assert seen[0].bill.total_usd == 0

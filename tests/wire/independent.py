@@ -68,6 +68,8 @@ def factor(model: str, billed: dict) -> Fraction:
     found = {"fast": Fraction(2), "batch": Fraction(1, 2)}.get(billed.get("tier", ""), Fraction(1))
     if billed.get("geo") == "us" and model not in NO_GEO:
         found *= Fraction(11, 10)
+    if billed.get("us_gov"):
+        return found * Fraction(12, 10)
     return found * Fraction(11, 10) if billed.get("regional") else found
 
 
@@ -105,7 +107,9 @@ def lines(case: dict) -> Samples:
             add(found, "anthropic_exporter_unpriced_tokens_total", sum(tokens.values()), {"model": billed["model"]})
         elif not billed.get("free"):
             for part, count in tokens.items():
-                add(found, "anthropic_cost_usd_total", count * usd[part], {"type": part, **spend})
+                rewritten = billed.get("rewritten", 0) if part == "cache_write_5m" else 0
+                dollars = (count - rewritten) * usd[part] + rewritten * usd["cache_read"]
+                add(found, "anthropic_cost_usd_total", dollars, {"type": part, **spend})
             economics(found, case, tokens, usd)
     return dict(found)
 
@@ -122,8 +126,16 @@ def economics(found: Samples, case: dict, tokens: dict[str, Fraction], usd: dict
         lost = sum(tokens[part] * (usd[part] - usd["cache_read"]) for part in PARTS[:3])
         add(found, "anthropic_cache_miss_cost_usd_total", lost, call)
     if "estimate" in case:
-        whole = sum(tokens[part] * usd[part] for part in PARTS)
-        add(found, "anthropic_exporter_estimated_cost_usd_total", whole, {**call, "reason": case["estimate"]})
+        uncertain = doubtful(case["estimate"], tokens, usd)
+        add(found, "anthropic_exporter_estimated_cost_usd_total", uncertain, {**call, "reason": case["estimate"]})
+
+
+def doubtful(reason: str, tokens: dict[str, Fraction], usd: dict[str, Fraction]) -> Fraction:
+    """The dollars of an inference that the invoice may differ by."""
+    if reason == "fallback_credit":
+        return sum(tokens[part] * (usd[part] - usd["cache_read"]) for part in ("cache_write_5m", "cache_write_1h"))
+    whole = sum(tokens[part] * usd[part] for part in PARTS)
+    return whole / 10 if reason == "inference_profile" else whole
 
 
 def decimal(value: Fraction) -> Decimal:

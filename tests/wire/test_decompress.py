@@ -82,6 +82,8 @@ def test_a_stream_that_nobody_here_can_read_is_counted_and_logged_and_reaches_th
     assert found("anthropic_requests_total", outcome="success") == found("anthropic_requests_total") == 1
     assert found("anthropic_time_to_first_token_seconds_count") == 0
     assert found("anthropic_exporter_record_errors_total", stage="stream") == 1
-    (line,) = caplog.messages
-    assert line.startswith("recording failed at stage stream: ValueError at decompress.py:")
+    assert found("anthropic_exporter_unmetered_responses_total", reason="unreadable") == 1
+    failed, unmetered = caplog.messages
+    assert failed.startswith("recording failed at stage stream: ValueError at decompress.py:")
+    assert unmetered.startswith("answers of model 'claude-opus-5-5' without usable usage (unreadable)")
     assert found("anthropic_inflight_requests") == 0

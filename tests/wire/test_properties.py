@@ -25,7 +25,7 @@ from anthropic_exporter.capture.tee import tee
 from anthropic_exporter.metrics import writer as metrics
 from anthropic_exporter.pricing.book import PriceBook
 from anthropic_exporter.simulator.fake_api import wire
-from anthropic_exporter.wire.stream import split_sse
+from anthropic_exporter.wire.events import SseSplitter
 from anthropic_exporter.wire.usage import fold_event, read_message, read_usage
 from bodies import ASK, MODEL, USAGE, delta, events
 from support import NOON, Samples
@@ -117,13 +117,10 @@ def in_one_piece(runs):
 @given(data=ANY_EVENTS, cuts=st.lists(st.integers(0)))
 def test_any_bytes_split_into_the_same_events_however_they_come(data, cuts):
     data += b"\n\n"
-    whole, rest = split_sse(data)
-    found, kept = [], b""
-    for chunk in Chopped(data, cuts):
-        more, kept = split_sse(kept + chunk)
-        found += more
-    assert in_one_piece(found) == in_one_piece(whole)
-    assert kept == rest
+    whole, pieces = SseSplitter(), SseSplitter()
+    expected = whole.feed(data) + whole.finish()
+    found = [run for piece in Chopped(data, cuts) for run in pieces.feed(piece)] + pieces.finish()
+    assert in_one_piece(found) == in_one_piece(expected)
 
 
 # -- any usage object

@@ -60,7 +60,7 @@ def google(base, region):
 CLIENTS = {
     "bedrock, global": (lambda base: bedrock(base, "global.anthropic.claude-opus-5-5-v1:0"), 0.0018),
     "bedrock, us": (lambda base: bedrock(base, "us.anthropic.claude-opus-5-5-v1:0"), 0.00198),
-    "mantle": (lambda base: bedrock(base, "anthropic.claude-opus-5-5", "AnthropicBedrockMantle"), 0.0018),
+    "mantle": (lambda base: bedrock(base, "anthropic.claude-opus-5-5", "AnthropicBedrockMantle"), 0.00198),
     "vertex, global": (lambda base: google(base, "global"), 0.0018),
     "vertex, eu": (lambda base: google(base, "eu"), 0.00198),
     "foundry": (lambda base: ("AnthropicFoundry", {"api_key": "k", "base_url": base}, "claude-opus-5-5"), 0.0018),
@@ -220,7 +220,7 @@ def test_an_exception_frame_of_bedrock_is_the_outcome_and_the_input_is_counted(f
     fake_api.push(aws_streamed(frames))
     with client, pytest.raises((anthropic.APIStatusError, ValueError)):  # SDK 0.x: ValueError
         list(client.messages.create(**ask, stream=True))
-    assert samples("anthropic_requests_total", outcome="throttlingException") == 1
+    assert samples("anthropic_requests_total", outcome="rate_limit_error") == 1
     assert samples("anthropic_requests_total", outcome="success") == 0
     assert samples("anthropic_tokens_total", type="cache_read") == 2000
     assert samples("anthropic_tokens_total", type="output") == 0

@@ -11,18 +11,32 @@ from collections.abc import Mapping
 from typing import Any
 
 from anthropic_exporter.attribution import current
-from anthropic_exporter.call import ABANDONED, CANCELLED, CONNECTION_ERROR, REFUSAL, SUCCESS, TIMEOUT, TRUNCATED, Call
+from anthropic_exporter.call import (
+    ABANDONED,
+    CANCELLED,
+    CONNECTION_ERROR,
+    NO_USAGE,
+    REFUSAL,
+    SUCCESS,
+    TIMEOUT,
+    TRUNCATED,
+    UNREADABLE,
+    Call,
+)
 from anthropic_exporter.recording.calls import call_of
 from anthropic_exporter.recording.intake import Intake
 from anthropic_exporter.recording.retries import PATIENCE_SECONDS, Failed, may_be_retried
 from anthropic_exporter.wire.decompress import inflater
 from anthropic_exporter.wire.headers import NO_HEADING, heading
+from anthropic_exporter.wire.model_ids import served_label
+from anthropic_exporter.wire.outcomes import error_type
 from anthropic_exporter.wire.regional import is_regional
-from anthropic_exporter.wire.stream import JsonFold, StreamFold, Unread, aws_stream, sse_stream
-from anthropic_exporter.wire.usage import Reading, asks_for_caching, error_type, read_message
+from anthropic_exporter.wire.stream import BodyFold, Unread
+from anthropic_exporter.wire.usage import Reading, asks_for_caching, read_message
 
 _FIRST_ERROR_STATUS = 400
 _TIMEOUTS = frozenset({"APITimeoutError", "TimeoutException", "TimeoutError"})
+_ANSWERED = frozenset({SUCCESS, REFUSAL, TRUNCATED})
 _CANCELLATIONS = frozenset({"CancelledError", "KeyboardInterrupt", "SystemExit", "GeneratorExit"})
 
 
@@ -51,7 +65,6 @@ class Attempt:
         "_retry_reason",
         "_started",
         "_status",
-        "_streamed",
         "_ttft",
         "_where",
         "model",
@@ -71,8 +84,7 @@ class Attempt:
         self._status = 0
         self._regional = False
         self._heading = NO_HEADING
-        self._fold: StreamFold = _NO_BODY
-        self._streamed = False
+        self._fold: BodyFold = _NO_BODY
         self._ttft: float | None = None
         self._done = False
         self._inflight = recorder.inflight
@@ -93,12 +105,8 @@ class Attempt:
             self._broken(error)
 
     def _body_begins(self, kind: str, encoding: str) -> None:
-        if "text/event-stream" in kind:
-            self._fold, self._streamed = sse_stream(encoding), True
-        elif "application/vnd.amazon.eventstream" in kind:
-            self._fold, self._streamed = aws_stream(encoding), True
-        else:
-            self._fold = JsonFold(inflater(encoding))
+        expects_stream = self._request.get("stream") is True or "event-stream" in kind or "eventstream" in kind
+        self._fold = BodyFold(inflater(encoding), expects_stream=expects_stream)
 
     def body(self, content: bytes) -> None:
         """The whole body was there at once, already decompressed."""
@@ -110,7 +118,7 @@ class Attempt:
         try:
             if not self._fold.feed(chunk):
                 return False
-            if self._streamed and self._ttft is None:
+            if self._fold.is_stream and self._ttft is None:
                 self._ttft = time.perf_counter() - self._started
         except Exception as error:  # noqa: BLE001 - the error boundary
             self._broken(error)
@@ -128,6 +136,11 @@ class Attempt:
         except Exception as error:  # noqa: BLE001 - the error boundary
             self._broken(error)
         return self._fold.tail
+
+    @property
+    def label(self) -> str:
+        """The model label of this attempt while no response has named the model that served."""
+        return self._recorder.served.label(self.model)
 
     # -- how it ends
 
@@ -176,7 +189,7 @@ class Attempt:
             self._fold.close()
         except Exception as error:  # noqa: BLE001 - the error boundary
             self._broken(error)
-        if self._fold.malformed and self._status < _FIRST_ERROR_STATUS and (whole or self._streamed):
+        if self._fold.malformed and self._status < _FIRST_ERROR_STATUS and (whole or self._fold.is_stream):
             self._recorder.failed("stream", ValueError("unreadable events in a response body"))
 
     def _outcome(self, unless_complete: str) -> str:
@@ -194,7 +207,7 @@ class Attempt:
         if not may_be_retried(self._status, self._heading.should_retry, outcome):
             return False
         deadline = float("inf") if self._prewarming else ended + PATIENCE_SECONDS
-        failed = Failed(outcome, self.model, self._where.feature, self._began, ended, deadline)
+        failed = Failed(outcome, self.label, self._where.feature, self._began, ended, deadline)
         self._recorder.retries.failed(self._key, failed)
         return True
 
@@ -206,8 +219,8 @@ class Attempt:
     def _call(self, outcome: str, ended: float, *, last: bool) -> Call:
         """The call: with tokens where a message came, without where an error or nothing did."""
         fold, timed = self._fold, not self._prewarming
-        told = fold.message.get("usage") is not None
-        reading = self._reading() if told else _without_usage(self.model, fold.message)
+        told, whole = fold.message.get("usage") is not None, fold.final_usage and fold.stopped
+        reading = self._reading() if told else _without_usage(self.label, fold.message)
         return call_of(
             reading,
             self._where,
@@ -215,12 +228,13 @@ class Attempt:
             outcome=outcome,
             duration_seconds=ended - self._started if timed else None,
             time_to_first_token_seconds=self._ttft if timed else None,
-            cache_asked=told and (reading.cached or asks_for_caching(self._request)),
-            regional=self._regional,
+            cache_asked=told and (self._asks_for_caching() or reading.cached),
+            regional=self._regional or reading.regional,
             retry_reason=self._retry_reason,
-            estimated_output_tokens=fold.estimated_output_tokens if told and not fold.stopped else 0,
+            estimated_output_tokens=fold.estimated_output_tokens if told and not whole else 0,
             rate_limit_headers=self._heading.rate_limit_headers,
             call_duration_seconds=ended - self._began if timed and last else None,
+            unmetered=self._why_unmetered(outcome, reading),
         )
 
     def _reading(self) -> Reading:
@@ -228,10 +242,34 @@ class Attempt:
         reading = read_message(fold.message if fold.final_usage else _without_output(fold.message), self.model)
         if reading.malformed:
             self._recorder.malformed("usage", reading.malformed)
+        if not reading.fell_back:
+            self._recorder.served.learn(self.model, reading.model)
         return reading
 
+    def _asks_for_caching(self) -> bool:
+        """Whether the request asks for it, or an earlier one of the conversation that the server holds."""
+        thread = self._request.get("thread")
+        if not isinstance(thread, Mapping):
+            return asks_for_caching(self._request)
+        memory = self._recorder.cached_threads
+        asked = asks_for_caching(self._request) or thread.get("previous_message_id") in memory
+        if asked:
+            memory.add(self._fold.message.get("id"))
+        return asked
 
-_NO_BODY = JsonFold()
+    def _why_unmetered(self, outcome: str, reading: Reading) -> str:
+        """Why the tokens of an answer that succeeded are not known, or not all of them; empty where they are."""
+        fold = self._fold
+        if self._status >= _FIRST_ERROR_STATUS or fold.error or outcome not in _ANSWERED:
+            return ""
+        if outcome == TRUNCATED:
+            return UNREADABLE if not fold.message and (fold.malformed or fold.foreign) else ""
+        if fold.final_usage:
+            return reading.unmetered
+        return UNREADABLE if isinstance(fold, Unread) or fold.malformed else NO_USAGE
+
+
+_NO_BODY = BodyFold()
 
 
 def outcome_of(error: BaseException) -> str:
@@ -242,9 +280,14 @@ def outcome_of(error: BaseException) -> str:
     return CANCELLED if names & _CANCELLATIONS else CONNECTION_ERROR
 
 
-def _without_usage(model: str, message: dict[str, Any]) -> Reading:
-    stop_reason = message.get("stop_reason")
-    return Reading(model, (), stop_reason=stop_reason if isinstance(stop_reason, str) else "")
+def _without_usage(label: str, message: dict[str, Any]) -> Reading:
+    served, stop_reason = message.get("model"), message.get("stop_reason")
+    return Reading(
+        served_label(served) if isinstance(served, str) and served else label,
+        (),
+        stop_reason=stop_reason if isinstance(stop_reason, str) else "",
+        unmetered=NO_USAGE,
+    )
 
 
 def _without_output(message: dict[str, Any]) -> dict[str, Any]:

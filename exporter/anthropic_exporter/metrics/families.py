@@ -54,7 +54,8 @@ ESTIMATED_COST = Family(
     "anthropic_exporter_estimated_cost_usd_total",
     COUNTER,
     ("model", "feature", "reason"),
-    "US dollars inside anthropic_cost_usd_total that the bill may be below: fallback_credit, priority_tier.",
+    "US dollars that the invoice may differ by: below anthropic_cost_usd_total by as much for fallback_credit and "
+    "priority_tier, above it for fallback_hop and inference_profile.",
 )
 THINKING = Family(
     "anthropic_thinking_tokens_total",
@@ -72,7 +73,8 @@ CACHE_REQUESTS = Family(
     "anthropic_cache_requests_total",
     COUNTER,
     ("model", "feature", "result"),
-    "Responses by prompt cache result: hit read some, miss asked and read nothing, ineligible was too short, unasked.",
+    "Responses by prompt cache result: hit read some, miss wrote without reading, ineligible asked and did neither, "
+    "unasked.",
 )
 CACHE_MISS_COST = Family(
     "anthropic_cache_miss_cost_usd_total",
@@ -200,6 +202,13 @@ RECORD_ERRORS = Family(
     COUNTER,
     ("stage",),
     "Failures of this library by stage. They never reach the application; what they touched may be missing here.",
+)
+UNMETERED_RESPONSES = Family(
+    "anthropic_exporter_unmetered_responses_total",
+    COUNTER,
+    ("model", "reason"),
+    "Answers that succeeded without usable usage, so that their tokens are not counted: no_usage, unknown_shape, "
+    "unreadable.",
 )
 UNPRICED_TOKENS = Family(
     "anthropic_exporter_unpriced_tokens_total",

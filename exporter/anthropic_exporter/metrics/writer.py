@@ -9,7 +9,19 @@ from bisect import bisect_left
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
-from anthropic_exporter.call import SUCCESS, TOKEN_TYPES, Bill, Call, Cost, Tokens
+from anthropic_exporter.call import (
+    NO_USAGE,
+    OUTCOMES,
+    STOP_REASONS,
+    SUCCESS,
+    TOKEN_TYPES,
+    UNKNOWN_SHAPE,
+    UNREADABLE,
+    Bill,
+    Call,
+    Cost,
+    Tokens,
+)
 from anthropic_exporter.metrics import exact_sum
 from anthropic_exporter.metrics import families as f
 from anthropic_exporter.metrics.bounded_labels import Bounded
@@ -17,16 +29,22 @@ from anthropic_exporter.metrics.cells import Block, Cells, Reading, width
 from anthropic_exporter.metrics.families import Family
 from anthropic_exporter.metrics.sliding_max import SlidingMax
 from anthropic_exporter.wire.rate_limits import RateLimit, RateLimitHeaders, rate_limits
+from anthropic_exporter.wire.usage import CACHE_MISS_REASONS
 
 _LIMITS = {
     "model": 50,
     "feature": 100,
     "user": 200,
-    "outcome": 50,
     "stop_reason": 50,
     "reason": 50,
     "tool": 50,
     "alertname": 100,
+}
+#: Documented words never fold, however many others a server sends first.
+_RESERVED = {
+    "reason": (*OUTCOMES, *sorted(CACHE_MISS_REASONS), NO_USAGE, UNKNOWN_SHAPE, UNREADABLE),
+    "stop_reason": STOP_REASONS,
+    "tool": ("web_search", "web_fetch", "code_execution", "session_runtime"),
 }
 _CACHE_RESULTS = ("hit", "miss", "ineligible", "unasked")
 #: Outcomes whose first burst must be visible to `rate()`: their series exist at 0 from the first request on.
@@ -92,6 +110,11 @@ class Metrics:
         self.cells = Cells(clock)
         self._clock = clock
         self._bounds = {label: Bounded(limit) for label, limit in _LIMITS.items()}
+        for label, words in _RESERVED.items():
+            self._bounds[label] = Bounded(_LIMITS[label] + len(words))
+            for word in words:
+                self._bounds[label].fold(word)
+        self._bounds["outcome"] = Bounded(0, OUTCOMES)
         if features is not None:
             self._bounds["feature"] = Bounded(0, features)
         self._slots: dict[tuple[str, str, str, str, str], Slot] = {}
@@ -106,8 +129,9 @@ class Metrics:
     # -- label sets
 
     def expect(self, model: str, feature: str, user: str) -> None:
-        """Make the label set exist at 0, so that `rate()` sees its first burst."""
-        model, feature, user = self._fold("model", model), self._fold("feature", feature), self._fold("user", user)
+        """Make the label set exist at 0, so that `rate()` sees its first burst. No record, so no overflow either."""
+        model, feature = self.place_of(model, feature)
+        user = self._bounds["user"].fold(user)
         self._spend_block(model, feature, user, "standard")
         self._place(model, feature)
         for outcome in _EXPECTED_OUTCOMES:
@@ -223,9 +247,9 @@ class Metrics:
         if call.rate_limit_headers:
             self._keep_rate_limits(slot.place.model, call)
         if call.retry_reason or call.cache_miss_reason or call.server_tools or call.estimated_output_tokens:
-            self._write_rare(call, bill, slot)
-        if call.estimate:
-            self.count(f.ESTIMATED_COST, (slot.place.model, slot.place.feature, call.estimate), bill.total_usd)
+            self._write_rare(call, slot)
+        if bill.estimates or bill.server_tools or call.unmetered:
+            self._write_doubts(call, bill, slot)
         return slot
 
     def _stop_reason(self, slot: Slot, stop_reason: str) -> Block:
@@ -253,7 +277,7 @@ class Metrics:
 
     def write_call_duration(self, model: str, feature: str, seconds: float) -> None:
         """Write the duration of a call whose end was only known later."""
-        block = self._place(self._fold("model", model), self._fold("feature", feature)).block
+        block = self._place(*self.place_of(model, feature)).block
         block[_CALL_DURATION + bisect_left(f.CALL_DURATION.buckets, seconds)] += 1.0
         block[_CALL_DURATION_SUM] += seconds
 
@@ -299,7 +323,7 @@ class Metrics:
             if cost is None:
                 self.count(f.UNPRICED_TOKENS, (model,), sum(inference.tokens))
 
-    def _write_rare(self, call: Call, bill: Bill, slot: Slot) -> None:
+    def _write_rare(self, call: Call, slot: Slot) -> None:
         labels = (slot.place.model, slot.place.feature)
         slot.place.block[_ESTIMATED] += call.estimated_output_tokens
         if call.retry_reason:
@@ -308,6 +332,14 @@ class Metrics:
             self.count(f.CACHE_MISS_REASONS, (*labels, call.cache_miss_reason))
         for tool, count in call.server_tools:
             self.count(f.SERVER_TOOLS, (*labels, tool), count)
+
+    def _write_doubts(self, call: Call, bill: Bill, slot: Slot) -> None:
+        """Dollars that are not of tokens, dollars that the invoice may differ by, and answers without usage."""
+        labels = (slot.place.model, slot.place.feature)
+        if call.unmetered:
+            self.count(f.UNMETERED_RESPONSES, (slot.place.model, call.unmetered))
+        for reason, usd in bill.estimates:
+            self.count(f.ESTIMATED_COST, (*labels, reason), usd)
         for tool, usd in bill.server_tools:
             if usd:
                 exact_sum.add(self._counter(f.COST, (*labels, slot.user, slot.tier, tool)), 0, 1, usd)

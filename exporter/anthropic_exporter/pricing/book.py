@@ -10,7 +10,12 @@ Rules, each read at https://platform.claude.com/docs/en/about-claude/pricing on 
 - The row that holds on the UTC day of the request's start is the one that counts.
 - A tier that the row has no factor for (fast mode where there is none) has no price: never a guess.
 - A refusal before any output is free but in some categories (handling stop reasons, read 2026-11-21): `Call.billable`.
-- Priority Tier has no public price a token: standard prices, flagged in `Call.estimate`.
+- Priority Tier has no public price a token: standard prices, flagged in `Call.estimates`.
+- A tier without a factor in the row (flex, or one that is not documented) has no price.
+- An attempt of a server-side fallback that declined is free but in some categories; the prefix that was warm on it is
+  billed to the serving model as a read (cookbook fable_5_fallback_billing, read 2026-11-30).
+- Ids say where a model runs and how fast (`wire/model_ids.py`); AWS GovCloud costs 1.2 times (LiteLLM 1.110, read
+  2026-11-30; no first-party page).
 """
 
 from __future__ import annotations
@@ -20,29 +25,34 @@ import re
 from pathlib import Path
 from typing import NamedTuple
 
-from anthropic_exporter.call import Bill, Call, Cost, Tokens
+from anthropic_exporter.call import Bill, Call, Cost, Inference, Tokens
 from anthropic_exporter.pricing import price_file
-from anthropic_exporter.pricing.price_file import UNCHECKED, USUAL_MINIMUM_TOKENS, Model, PriceFile, Rates, Row
+from anthropic_exporter.pricing.price_file import UNCHECKED, Model, PriceFile, Rates, Row
+from anthropic_exporter.wire.model_ids import REGIONAL, US_GOV, ModelId, identify
 
 UNKNOWN = "none"
+_AT_STANDARD_PRICES = frozenset({"standard", "priority"})
+_PLACES = frozenset({"geo_us", "regional", "us_gov"})
+_SECONDS_PER_HOUR = 3_600
 _SECONDS_PER_DAY = 86_400
 _EPOCH = dt.date(1970, 1, 1)
 # Ids of one model in many spellings times tiers and geographies: more than this is a server gone wrong.
 _MOST_CARDS = 2_000
-# claude-sonnet-4-5-20250929, claude-opus-4-6@20260205, us.anthropic.claude-opus-4-6-v1:0: one price, the bare name's.
-_DECORATION = re.compile(r"^(?:.*/)?(?:[a-z-]+\.)?anthropic\.|@.*$|-v\d+(?::\d+)?$|-latest$")
 _DATE = re.compile(r"-20\d{6}$")
 
 
 class Card(NamedTuple):
-    """The rates of one kind of request on one UTC day, factors applied; `start` and `end` in seconds of the epoch."""
+    """The rates of one kind of request on one UTC day, factors applied; `start` and `end` in seconds of the epoch.
+
+    `regional` is the factor that a regional endpoint of a cloud platform has on this model; 1 where it has none.
+    """
 
     start: float
     end: float
     rates: Rates
     long_rates: Rates | None
     long_above_tokens: int
-    min_cacheable_tokens: int
+    regional: float
 
 
 class PriceBook:
@@ -55,6 +65,7 @@ class PriceBook:
     def __init__(self, file: PriceFile) -> None:
         self.models = dict(file.models)
         self.server_tools = dict(file.server_tools)
+        self.session_runtime_usd_per_hour = file.session_runtime_usd_per_hour
         self._cards: dict[tuple[str, str, str, bool], Card] = {}
 
     @classmethod
@@ -68,7 +79,7 @@ class PriceBook:
 
     def extended(self, found: dict[str, Model]) -> PriceBook:
         """This book and models that were found elsewhere; what the book knows itself, it keeps."""
-        return PriceBook(PriceFile({**found, **self.models}, self.server_tools))
+        return PriceBook(PriceFile({**found, **self.models}, self.server_tools, self.session_runtime_usd_per_hour))
 
     @property
     def checked(self) -> dt.date:
@@ -92,7 +103,7 @@ class PriceBook:
         card = self._cards.get(key)
         if card is not None and card.start <= at < card.end:
             return card
-        card = self._resolve(model, int(at // _SECONDS_PER_DAY), _factor_names(call))
+        card = self._resolve(model, int(at // _SECONDS_PER_DAY), _factor_names(call, identify(model)))
         if card is not None:
             if len(self._cards) >= _MOST_CARDS:
                 self._cards.clear()
@@ -112,62 +123,105 @@ class PriceBook:
             factor *= row.factors.get(factor_name, 1.0)
         long_rates = _scaled(row.long_rates, factor) if row.long_rates else None
         start, rates = float(day * _SECONDS_PER_DAY), _scaled(row.rates, factor)
-        end = start + _SECONDS_PER_DAY
-        return Card(start, end, rates, long_rates, row.long_above_tokens, model.min_cacheable_tokens)
+        end, regional = start + _SECONDS_PER_DAY, row.factors.get("regional", 1.0)
+        return Card(start, end, rates, long_rates, row.long_above_tokens, regional)
 
     def bill(self, call: Call) -> Bill:
         """Price a call. The bill of a free refusal is zero; an unknown model has the cost None, never a guess."""
         costs: list[Cost | None] = []
         total = miss = savings = premium = 0.0
-        result, asked = "unasked", call.cache_asked
+        asked = call.cache_asked
+        result = _cache_result(call) if asked else "unasked"
         for inference in call.inferences:
-            model, tokens = inference
-            card = self.card(model, call)
+            card = self.card(inference[0], call)
             if card is None:
                 costs.append(None)
-                result = _cache_result(call, USUAL_MINIMUM_TOKENS) if asked else result
                 continue
+            tokens = inference[1]
             rates = card.rates if card.long_rates is None else _rates_for(card, tokens)
-            cost = _cost(rates, tokens) if call.billable else _FREE
+            billed = call.billable and inference[2]
+            cost = _cost(rates, tokens) if billed else _FREE
+            if inference[4] and billed:
+                cost = _as_reads(cost, rates, inference)
             costs.append(cost)
             total += cost[0] + cost[1] + cost[2] + cost[3] + cost[4]
-            if asked:
-                result = _cache_result(call, card.min_cacheable_tokens)
-                if call.billable:
-                    saved, paid = _cache_economics(rates, tokens)
-                    savings += saved
-                    premium += paid
-                    if result == "miss":
-                        miss += max(0.0, sum(cost[:4]) - tokens.prompt * rates.cache_read)
-        if call.server_tools:
-            tools = self._tool_costs(call)
-            return Bill(tuple(costs), tools, total + sum(usd for _, usd in tools), result, miss, savings, premium)
-        return Bill(tuple(costs), (), total, result, miss, savings, premium)
+            if asked and billed:
+                saved, paid = _cache_economics(rates, tokens)
+                savings += saved
+                premium += paid
+                if result == "miss":
+                    miss += max(0.0, sum(cost[:4]) - tokens.prompt * rates.cache_read)
+        tools = self._tool_costs(call) if call.server_tools or call.session_seconds else ()
+        total += sum(usd for _, usd in tools)
+        estimates = self._estimates(call, costs) if call.estimates else ()
+        return Bill(tuple(costs), tools, total, result, miss, savings, premium, estimates)
+
+    def _estimates(self, call: Call, costs: list[Cost | None]) -> tuple[tuple[str, float], ...]:
+        """The uncertain part of the dollars, by reason; reasons that come to nothing are left out."""
+        found: dict[str, float] = {}
+        for inference, cost in zip(call.inferences, costs, strict=True):
+            card = self.card(inference.model, call)
+            if cost is not None and card is not None:
+                for reason in call.estimates:
+                    found[reason] = found.get(reason, 0.0) + _uncertain(reason, inference, cost, card, call)
+        return tuple((reason, usd) for reason, usd in found.items() if usd)
 
     def _tool_costs(self, call: Call) -> tuple[tuple[str, float], ...]:
-        return tuple((tool, count * self.server_tools.get(tool, 0.0)) for tool, count in call.server_tools)
+        tools = tuple((tool, count * self.server_tools.get(tool, 0.0)) for tool, count in call.server_tools)
+        if call.session_seconds:
+            runtime = call.session_seconds * self.session_runtime_usd_per_hour / _SECONDS_PER_HOUR
+            tools = (*tools, ("session_runtime", runtime))
+        return tools
 
 
 _FREE = Cost()
 
 
 def bare_name(name: str) -> str:
-    """A model's id without what a cloud platform put around it; a date stays."""
-    return _DECORATION.sub("", _DECORATION.sub("", name))
+    """A model's id without what a gateway or a cloud platform put around it; a date stays."""
+    return identify(name).bare or name
 
 
 def _has_price_of(row: Row, factor_names: tuple[str, ...]) -> bool:
     """Whether the row has the tier at all. Geography and region cost nothing extra on models without such a factor."""
-    return all(name in row.factors for name in factor_names if name in ("batch", "fast"))
+    return all(name in row.factors for name in factor_names if name not in _PLACES)
 
 
-def _factor_names(call: Call) -> tuple[str, ...]:
-    names = [call.tier] if call.tier in ("batch", "fast") else []
+def _factor_names(call: Call, model: ModelId) -> tuple[str, ...]:
+    """The factors of a call: its tier, which has no price where the row has no such factor, and where it ran."""
+    tier = "fast" if model.fast and call.tier == "standard" else call.tier
+    names = [tier] if tier not in _AT_STANDARD_PRICES else []
     if call.inference_geo == "us":
         names.append("geo_us")
-    if call.regional:
+    if call.inference_geo == "us-gov" or model.endpoint == US_GOV:
+        names.append("us_gov")
+    elif call.regional or model.endpoint == REGIONAL:
         names.append("regional")
     return tuple(names)
+
+
+def _as_reads(cost: Cost, rates: Rates, inference: Inference) -> Cost:
+    """The cost with those writes that are billed as reads: 5m writes first."""
+    left, tokens = inference.rewritten, inference.tokens
+    short = min(left, tokens.cache_write_5m)
+    long = min(left - short, tokens.cache_write_1h)
+    return cost._replace(
+        cache_write_5m=cost.cache_write_5m - short * (rates.cache_write_5m - rates.cache_read),
+        cache_write_1h=cost.cache_write_1h - long * (rates.cache_write_1h - rates.cache_read),
+    )
+
+
+def _uncertain(reason: str, inference: Inference, cost: Cost, card: Card, call: Call) -> float:
+    """The dollars of one inference that the invoice may differ by."""
+    tokens = inference.tokens
+    if reason == "fallback_hop":
+        return 0.0 if inference.certain else sum(_cost(_rates_for(card, tokens), tokens))
+    if reason == "fallback_credit":  # at most what rewriting the prefix cost above reading it
+        rates = _rates_for(card, tokens)
+        return sum(cost[2:4]) - (tokens.cache_write_5m + tokens.cache_write_1h) * rates.cache_read if any(cost) else 0.0
+    if reason == "inference_profile":
+        return 0.0 if call.regional else sum(cost) * (card.regional - 1.0)
+    return sum(cost)
 
 
 def _scaled(rates: Rates, factor: float) -> Rates:
@@ -191,10 +245,9 @@ def _cache_economics(rates: Rates, tokens: Tokens) -> tuple[float, float]:
     return tokens[1] * (plain - read), tokens[2] * (write_5m - plain) + tokens[3] * (write_1h - plain)
 
 
-def _cache_result(call: Call, min_cacheable_tokens: int) -> str:
-    longest = 0
-    for _, tokens in call.inferences:
-        if tokens[1]:
-            return "hit"
-        longest = max(longest, tokens[0] + tokens[2] + tokens[3])
-    return "miss" if longest >= min_cacheable_tokens else "ineligible"
+def _cache_result(call: Call) -> str:
+    """A `hit` read, a `miss` wrote without reading; what did neither was too short, whoever asked."""
+    if any(inference.tokens.cache_read for inference in call.inferences):
+        return "hit"
+    wrote = any(one.tokens.cache_write_5m or one.tokens.cache_write_1h for one in call.inferences)
+    return "miss" if wrote else "ineligible"

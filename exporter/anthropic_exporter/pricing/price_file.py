@@ -15,7 +15,7 @@ from anthropic_exporter.yaml_with_lines import Mapping
 
 SHIPPED = Path(__file__).with_name("prices.yml")
 RATE_KEYS = ("input", "cache_read", "cache_write_5m", "cache_write_1h", "output")
-FACTORS = ("batch", "fast", "geo_us", "regional")
+FACTORS = ("batch", "fast", "geo_us", "regional", "us_gov")
 SHIPPED_ORIGIN, FILE_ORIGIN = "shipped", "file"
 _FOREVER = dt.date.max
 #: The `checked` of rows that do not say when they were compared with their source.
@@ -61,10 +61,11 @@ class Model(NamedTuple):
 
 
 class PriceFile(NamedTuple):
-    """A whole price file: models by name, dollars per server tool request by tool."""
+    """A whole price file: models by name, dollars per server tool request by tool, and of an hour of a session."""
 
     models: dict[str, Model]
     server_tools: dict[str, float]
+    session_runtime_usd_per_hour: float = 0.0
 
 
 @functools.cache
@@ -83,7 +84,8 @@ def read(path: Path) -> PriceFile:
     """
     base = shipped()
     own = _Reader(path, base, FILE_ORIGIN).file(yaml_with_lines.load(path))
-    return PriceFile(base.models | own.models, base.server_tools | own.server_tools)
+    runtime = own.session_runtime_usd_per_hour
+    return PriceFile(base.models | own.models, base.server_tools | own.server_tools, runtime)
 
 
 class _Reader:
@@ -98,7 +100,7 @@ class _Reader:
         return ConfigurationError(f"{self.path}:{mapping.lines.get(key, mapping.line)}: {key}: {problem}")
 
     def file(self, root: Mapping) -> PriceFile:
-        self.only(root, {"version", "models", "server_tools"})
+        self.only(root, {"version", "models", "server_tools", "session_runtime"})
         if root.get("version", 1) != 1:
             raise self.fail(root, "version", f"this release reads version 1, not {root['version']!r}")
         tools = self.mapping(root, "server_tools") if "server_tools" in root else Mapping()
@@ -106,6 +108,7 @@ class _Reader:
         return PriceFile(
             {name: self.model(models, name) for name in models},
             {name: self.tool(tools, name) for name in tools},
+            self.runtime(root) if "session_runtime" in root else self.base.session_runtime_usd_per_hour,
         )
 
     def only(self, mapping: Mapping, known: set[str]) -> None:
@@ -141,6 +144,11 @@ class _Reader:
         entry = self.mapping(tools, name)
         self.only(entry, {"usd_per_request", "source", "checked"})
         return self.number(entry, "usd_per_request")
+
+    def runtime(self, root: Mapping) -> float:
+        entry = self.mapping(root, "session_runtime")
+        self.only(entry, {"usd_per_hour", "source", "checked"})
+        return self.number(entry, "usd_per_hour")
 
     def model(self, models: Mapping, name: str) -> Model:
         entry, known = self.mapping(models, name), self.base.models.get(name)

@@ -24,7 +24,8 @@ def call_of(reading: Reading, where: Attribution, started_at: float, **known: An
         started_at: seconds since the epoch.
         known: fields of `Call` that a message does not say, such as durations; they win over the reading's.
     """
-    fields: dict[str, Any] = {"tier": reading.tier, "cache_asked": reading.cached, **known}
+    said = {"tier": reading.tier, "cache_asked": reading.cached, "regional": reading.regional}
+    fields: dict[str, Any] = {**said, "unmetered": reading.unmetered, **known}
     return Call(
         reading.model,
         fields.pop("outcome", SUCCESS),
@@ -38,7 +39,7 @@ def call_of(reading: Reading, where: Attribution, started_at: float, **known: An
         cache_miss_reason=reading.cache_miss_reason,
         inference_geo=reading.inference_geo,
         billable=reading.billable,
-        estimate=reading.estimate,
+        estimates=reading.estimates,
         task=where.task,
         **fields,
     )

@@ -31,6 +31,7 @@ class Faults:
         self.lines: deque[tuple[Any, ...]] = deque()
         self._logged: dict[str, float] = {}
         self._unpriced: set[str] = set()
+        self._unmetered: set[str] = set()
 
     def failed(self, stage: str, error: BaseException) -> None:
         """Count a failure, and log it at most once a minute and stage; with `strict`, raise it.
@@ -60,6 +61,13 @@ class Faults:
                     "no price for model %.120r (tier %s): tokens are counted, dollars are not; add it to a price file"
                 )
                 self.lines.append((line, inference.model, call.tier))
+
+    def unmetered(self, call: Call) -> None:
+        """Log a model whose answers came without usable usage once, and at most as many models as there are labels."""
+        if call.model not in self._unmetered and len(self._unmetered) < _MOST_UNPRICED_LINES:
+            self._unmetered.add(call.model)
+            line = "answers of model %.120r without usable usage (%s): their tokens and dollars are not counted"
+            self.lines.append((line, call.model, call.unmetered))
 
     def prices_broken(self, line: str) -> None:
         """Count and log what is wrong with an edit of the price file: the user's mistake, so it is never raised."""

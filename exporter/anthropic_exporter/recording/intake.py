@@ -21,6 +21,7 @@ from anthropic_exporter.recording.faults import Faults
 from anthropic_exporter.recording.inflight import Inflight, Started
 from anthropic_exporter.recording.process_gauges import process_gauges
 from anthropic_exporter.recording.retries import Retries
+from anthropic_exporter.recording.served_models import CachedThreads, ServedModels
 
 _MOST_SEEN_LABEL_SETS = 20_000
 
@@ -44,6 +45,8 @@ class Intake:
         inflight: attempts that were sent and have not ended.
         retries: failed attempts that the SDK may try again.
         seen: batch results that are counted already.
+        served: which model last answered each requested id.
+        cached_threads: conversations of which later turns do not say that they are cached.
     """
 
     def __init__(
@@ -75,6 +78,8 @@ class Intake:
         self.inflight = Inflight()
         self.retries = Retries()
         self.seen = SeenResults()
+        self.served = ServedModels()
+        self.cached_threads = CachedThreads()
         places = [(model, feature, "") for model in self._models for feature in self._features or ("",)]
         self._expected: deque[tuple[str, str, str]] = deque(places)
         self._seen: set[tuple[str, str, str]] = set()
@@ -101,7 +106,7 @@ class Intake:
 
     def begin(self, key: int, model: str, where: Attribution) -> float:
         """Note that an attempt was sent; its label set exists from now on. Returns seconds since the epoch."""
-        labels = (model, where.feature, where.user)
+        labels = (self.served.label(model), where.feature, where.user)
         if labels not in self._seen and len(self._seen) < _MOST_SEEN_LABEL_SETS:
             self._seen.add(labels)
             self._expected.append(labels)
@@ -111,7 +116,9 @@ class Intake:
 
     def blocked(self, model: str, where: Attribution) -> None:
         """Count a request that a gate stopped: it was not sent."""
-        self.record(Call(model, BLOCKED, feature=where.feature, user=where.user, started_at=self._clock()))
+        self.record(
+            Call(self.served.label(model), BLOCKED, feature=where.feature, user=where.user, started_at=self._clock())
+        )
 
     def count(self, family: f.Family, *labels: str) -> None:
         """Add one to a counter of ours. Never raises and never waits; feature, model and user are bounded."""
@@ -152,8 +159,8 @@ class Intake:
         return undo
 
     def place_of(self, model: str, feature: str) -> tuple[str, str]:
-        """The labels (model, feature) under which such calls are shown."""
-        return self._metrics.place_of(model, feature)
+        """The labels (model, feature) under which requests for `model` are shown."""
+        return self._metrics.place_of(self.served.label(model), feature)
 
     def snapshot(self) -> Snapshot:
         """Every series, as of now."""
@@ -164,7 +171,7 @@ class Intake:
             self._metrics.settle()
             gauges = {
                 **self._metrics.gauges(),
-                **process_gauges(self._metrics, self.inflight, self.prices, self._clock()),
+                **process_gauges(self._metrics, self.place_of, self.inflight, self.prices, self._clock()),
             }
             blocks = self._metrics.cells.copy()
         self._faults.log()
@@ -214,6 +221,8 @@ class Intake:
             if live.holds(call):
                 return
             self._faults.unpriced(call, bill)
+        if call.unmetered:
+            self._faults.unmetered(call)
         slot = self._metrics.write(call, bill)
         if self._sinks:
             self._pass_on(call.shown(slot.place.model, slot.place.feature, slot.user, bill))

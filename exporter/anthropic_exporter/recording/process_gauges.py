@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Callable
 
 from anthropic_exporter.__about__ import __version__, installed
 from anthropic_exporter.metrics import families as f
@@ -12,9 +13,14 @@ from anthropic_exporter.pricing.book import PriceBook
 from anthropic_exporter.recording.inflight import Inflight, Started, by_place
 
 
-def process_gauges(metrics: Metrics, inflight: Inflight, prices: PriceBook, now: float) -> dict[str, list[Reading]]:
+def process_gauges(
+    metrics: Metrics,
+    place_of: Callable[[str, str], tuple[str, str]],
+    inflight: Inflight,
+    prices: PriceBook,
+    now: float,
+) -> dict[str, list[Reading]]:
     """Attempts in flight, versions and prices, by family name. `now` is seconds since the epoch."""
-    place_of = metrics.place_of
     started = [Started(*place_of(one.model, one.feature), one.at) for one in inflight.snapshot()]
     places = by_place(started, now, metrics.places)
     checked = dt.datetime.combine(prices.checked, dt.time(), dt.timezone.utc).timestamp()

@@ -6,6 +6,7 @@ Source: platform.claude.com/docs, rate limits, response headers, read 2026-11-21
 from __future__ import annotations
 
 import datetime as dt
+import math
 from collections.abc import Mapping
 from typing import NamedTuple
 
@@ -43,7 +44,9 @@ def _with_part(limit: RateLimit, part: str, value: str) -> RateLimit:
             moment = dt.datetime.fromisoformat(value.replace("Z", "+00:00"))
             return limit._replace(reset_timestamp_seconds=moment.timestamp())
         if part in ("limit", "remaining"):
-            return limit._replace(limit=float(value)) if part == "limit" else limit._replace(remaining=float(value))
+            number = float(value)
+            if math.isfinite(number):
+                return limit._replace(limit=number) if part == "limit" else limit._replace(remaining=number)
     except (ValueError, OverflowError):
         return limit
     return limit

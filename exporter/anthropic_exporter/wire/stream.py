@@ -1,4 +1,8 @@
-"""Bytes of a streamed response into one folded message, without parsing what the application is waiting for.
+"""Bytes of a response body into one folded message, without parsing what the application is waiting for.
+
+What a body is follows from its first bytes, because headers are wrong behind some gateways: a JSON document,
+server-sent events, or event-stream messages of AWS. What an event is follows from the `type` in its data, because the
+event's own name may be missing.
 
 Until the first content delta every event is looked at as it passes. From then on chunks are only kept, and read in one
 go when the stream ends or every `COMPACT_CHUNKS` chunks; only the few events that carry usage are ever parsed.
@@ -6,85 +10,90 @@ go when the stream ends or every `COMPACT_CHUNKS` chunks; only the few events th
 
 from __future__ import annotations
 
-import base64
-import json
 import re
-import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from typing import Any
 
-from anthropic_exporter.wire.decompress import Inflate, inflater
-from anthropic_exporter.wire.usage import error_type, fold_event
+from anthropic_exporter.wire import events
+from anthropic_exporter.wire.decompress import Inflate
+from anthropic_exporter.wire.events import (
+    BLANK_LINE,
+    IS_DELTA,
+    AwsSplitter,
+    OversizedError,
+    Splitter,
+    SseSplitter,
+    json_object,
+    name_and_data,
+)
+from anthropic_exporter.wire.fallbacks import FALLBACK_BLOCKS
+from anthropic_exporter.wire.outcomes import error_type, is_error
+from anthropic_exporter.wire.usage import fold_event
 
 #: A tail of so many chunks is read, so that a long stream does not pile up.
 COMPACT_CHUNKS = 512
+_TYPE_FIRST = re.compile(rb'\s*\{\s*"type"\s*:\s*"([a-z_]+)"').match
+_EVENT_FIELD = re.compile(rb"(?:event|data|id|retry)?:").match
+_BLANKS = b" \t\r\n\xef\xbb\xbf"
+_KNOWN = frozenset({b"message_start", b"message_delta", b"message_stop", b"content_block_start", b"error"})
 _DELTA = b"content_block_delta"
-_DELTA_LINE = b"event: content_block_delta"
-_BLANK_LINE = b"\n\n"
-_BEFORE_OTHERS = re.compile(rb"\n\n(?!event: content_block_delta\n)")
-_FOLDED = (b"message_start", b"message_delta")
 # The end of the delta's own type, behind that of the event; the text's key stands between it and the text. The server
 # pads events with spaces behind the text, so that their length says nothing.
+_EVENTS_TYPE = b'content_block_delta"'
 _DELTA_TYPE = b'_delta"'
-_BEHIND_THE_EVENTS_TYPE = 66
 _TYPE_AND_KEY_BYTES = 17
 _BYTES_A_TOKEN = 4  # of English text
-_STATUS_OF_A_FAILURE = 500
-
-#: Bytes into whole server-sent events, each with the content deltas right behind it, and what is left.
-Splitter = Callable[[bytes], tuple[list[bytes], bytes]]
+_NO_STATUS = 0
 
 
-class StreamFold:
-    """Folds one streamed response. Feed it bytes as they come; read `message` after `close()`.
+class BodyFold:
+    """Folds one response body. Feed it bytes as they come; read `message` after `close()`.
+
+    Args:
+        inflate: what decompresses the bytes; None where they are plain.
+        expects_stream: the request asked for a stream, or the headers promise one.
 
     Attributes:
         message: the message so far, as the JSON body would have said it.
-        stopped: `message_stop` was seen: the stream is complete.
+        is_stream: the body is a stream of events.
+        stopped: `message_stop` was seen, or the JSON document was whole: the answer is complete.
         final_usage: a `message_delta` with usage was seen: output tokens are the server's count up to there.
-        error: `error.type` of an error event inside the stream, or empty.
+        error: the outcome of an error inside the body, or empty.
         malformed: events that could not be read; they are passed over.
+        foreign: events that were read and are none of the API's.
+        received: bytes that were read.
         tail: chunks that nobody has read yet.
     """
 
-    def __init__(self, split: Splitter, inflate: Inflate | None = None) -> None:
+    def __init__(self, inflate: Inflate | None = None, *, expects_stream: bool = False) -> None:
         self.message: dict[str, Any] = {}
+        self.is_stream = False
         self.stopped = False
         self.final_usage = False
         self.started_content = False
         self.error = ""
         self.malformed = 0
+        self.foreign = 0
+        self.received = 0
         self.tail: list[bytes] = []
-        self._split = split
         self._inflate = inflate
-        self._rest = b""
+        self._expects_stream = expects_stream
+        self._reader: Callable[[bytes], bool] = self._choose
+        self._splitter: Splitter | None = None
+        self._document: list[bytes] = []
         #: About how many output tokens have passed since the server last counted them.
         self.estimated_output_tokens = 0
 
     def feed(self, chunk: bytes) -> bool:
-        """Read a chunk now. True from the first content delta on: keep later chunks in `tail` and call `compact`."""
+        """Read a chunk now. True once later chunks may be kept in `tail` until `compact` is called.
+
+        Raises:
+            ValueError: the bytes cannot be read, or there are too many of them.
+        """
         if self._inflate is not None:
             chunk = self._inflate(chunk)
-        self._read(chunk)
-        return self.started_content
-
-    def _read(self, chunk: bytes) -> None:
-        runs, self._rest = self._split(self._rest + chunk)
-        uncounted = 0  # runs whose deltas the server has not counted; in a stream that ends well, there is none
-        for index, run in enumerate(runs):
-            end = run.find(_BLANK_LINE)
-            event = run if end < 0 else run[:end]
-            if event.startswith(_DELTA_LINE):
-                self.started_content = True
-                continue
-            try:
-                if self._counts_output(*_name_and_data(event)):
-                    uncounted = index
-            except ValueError:
-                self.malformed += 1
-            self.started_content = self.started_content or end >= 0
-        for run in runs[uncounted:]:
-            self.estimated_output_tokens += sum(map(_estimated_tokens, run.split(_BLANK_LINE)))
+        self.received += len(chunk)
+        return self._reader(chunk)
 
     def compact(self) -> None:
         """Read what `tail` holds, so that it stays short."""
@@ -93,151 +102,157 @@ class StreamFold:
     def close(self) -> None:
         """Read everything that is left. Idempotent."""
         self._drain()
-        if self._rest.endswith(b"\r"):  # nothing followed that would have made it CR LF
-            self._read(b"\n")
+        if self._splitter is not None:
+            self._read_runs(self._splitter.finish())
+        elif self._document:
+            document, self._document = b"".join(self._document), []
+            self._read_document(document)
 
     def _drain(self) -> None:
-        kept, self.tail[:] = b"".join(self.tail), ()
-        if kept:
-            self.feed(kept)
+        kept, self.tail[:] = self.tail[:], ()
+        for chunk in kept if self._inflate is not None else [b"".join(kept)] if kept else ():
+            self.feed(chunk)
 
-    def _counts_output(self, name: bytes, data: bytes) -> bool:
+    # -- what the body is
+
+    def _choose(self, chunk: bytes) -> bool:
+        text = chunk.lstrip(_BLANKS)
+        if not text:
+            return False
+        if text.startswith(b"\0"):
+            self._splitter = AwsSplitter()
+        elif not text.startswith((b"{", b"[")) and (self._expects_stream or _EVENT_FIELD(text)):
+            self._splitter = SseSplitter()
+        self.is_stream = self._splitter is not None
+        self._reader = self._read_events if self.is_stream else self._keep_document
+        return self._reader(text)
+
+    # -- a JSON document, which the application reads in its own time
+
+    def _keep_document(self, chunk: bytes) -> bool:
+        self._document.append(chunk)
+        if self.received > events.MOST_BYTES:
+            self._document.clear()
+            raise OversizedError("a body is too large to be read")
+        return True
+
+    def _read_document(self, document: bytes) -> None:
+        """Part of a document is not JSON: it leaves `stopped` unset."""
+        try:
+            self.message = json_object(document)
+        except ValueError:
+            self.malformed += 1
+            return
+        self.stopped = self.final_usage = True
+        if is_error(self.message):
+            self.error = error_type(self.message, _NO_STATUS)
+
+    # -- a stream
+
+    def _read_events(self, chunk: bytes) -> bool:
+        self._read_runs(self._splitter.feed(chunk))  # type: ignore[union-attr]  # chosen with this reader
+        return self.started_content
+
+    def _read_runs(self, runs: list[bytes]) -> None:
+        uncounted = 0  # runs whose deltas the server has not counted; in a stream that ends well, there is none
+        for index, run in enumerate(runs):
+            end = run.find(BLANK_LINE)
+            event = run if end < 0 else run[:end]
+            if IS_DELTA(event):
+                self.started_content = True
+                continue
+            try:
+                if self._counts_output(event):
+                    uncounted = index
+            except ValueError:
+                self.malformed += 1
+            self.started_content = self.started_content or end >= 0
+        for run in runs[uncounted:]:
+            self.estimated_output_tokens += sum(map(_estimated_tokens, run.split(BLANK_LINE)))
+
+    def _counts_output(self, event: bytes) -> bool:
         """Read one of the other events. True where the server counted the output up to here."""
-        if name in _FOLDED:
-            return self._fold(_object(data), final=name == b"message_delta")
-        if name == b"message_stop":
+        name, data = name_and_data(event)
+        kind = _kind(name, data)
+        if kind == b"message_start":
+            fold_event(self.message, json_object(data))
+        elif kind == b"message_delta":
+            return self._ends(json_object(data))
+        elif kind == b"message_stop":
             self.stopped = True
-        elif name == b"error":
-            self.error = error_type(_object(data), _STATUS_OF_A_FAILURE)
-        elif name == _DELTA:
+        elif kind == b"error":
+            self.error = error_type(json_object(data), _NO_STATUS)
+        elif kind == b"content_block_start":
+            self._keep_fallback(data)
+        elif kind == _DELTA:
             self.started_content = True
+        elif kind:
+            self.foreign += 1
         return False
 
-    def _fold(self, event: dict[str, Any], *, final: bool) -> bool:
+    def _ends(self, event: dict[str, Any]) -> bool:
         fold_event(self.message, event)
         usage = event.get("usage")
-        if not final or not isinstance(usage, dict) or usage.get("output_tokens") is None:
+        if not isinstance(usage, dict) or usage.get("output_tokens") is None:
             return False
         self.final_usage, self.estimated_output_tokens = True, 0
         return True
 
+    def _keep_fallback(self, data: bytes) -> None:
+        """Keep the block that says why one model gave way to the next: a declined attempt may be free."""
+        if b'"fallback"' in data:
+            block = json_object(data).get("content_block")
+            if isinstance(block, dict) and block.get("type") == "fallback":
+                self.message.setdefault(FALLBACK_BLOCKS, []).append(block)
 
-class JsonFold(StreamFold):
-    """Collects a JSON body that the application reads in its own time; `stopped` once it was whole."""
 
-    def __init__(self, inflate: Inflate | None = None) -> None:
-        super().__init__(lambda _: ([], b""), inflate)
+class Unread(BodyFold):
+    """What was read before reading failed; takes no more."""
+
+    def __init__(self, read: BodyFold) -> None:
+        super().__init__()
+        self.message, self.error, self.final_usage = read.message, read.error, read.final_usage
+        self.stopped, self.started_content = read.stopped, read.started_content
+        self.is_stream, self.received = read.is_stream, read.received
+        self.estimated_output_tokens = read.estimated_output_tokens
 
     def feed(self, chunk: bytes) -> bool:
-        """Keep the chunk; nothing is read before the end."""
-        self.tail.append(chunk)
+        """Look at nothing."""
+        self.received += len(chunk)
         return True
 
-    def compact(self) -> None:
-        """Do nothing: a JSON body is read whole."""
-
-    def close(self) -> None:
-        """Parse what came. Idempotent. Part of a body is not JSON: it leaves `stopped` unset."""
-        body, self.tail[:] = b"".join(self.tail), ()
-        if not body:
-            return
-        try:
-            self.message = _object(body if self._inflate is None else self._inflate(body))
-        except (ValueError, zlib.error):
-            self.malformed += 1
-        else:
-            self.stopped = self.final_usage = True
+    def _drain(self) -> None:
+        self.received += len(self.tail)
+        self.tail.clear()
 
 
-def sse_stream(encoding: str) -> StreamFold:
-    """A fold for `text/event-stream`. `encoding` is the response's content-encoding."""
-    return StreamFold(split_sse, inflater(encoding))
-
-
-def aws_stream(encoding: str) -> StreamFold:
-    """A fold for `application/vnd.amazon.eventstream`, which AnthropicBedrock speaks; that client brings botocore."""
-    from botocore.eventstream import EventStreamBuffer  # noqa: PLC0415 - only there with that client
-
-    buffer = EventStreamBuffer()
-
-    def split(data: bytes) -> tuple[list[bytes], bytes]:
-        buffer.add_data(data)
-        return [b"event: %b\ndata: %b" % event for event in _aws_events(buffer)], b""
-
-    return StreamFold(split, inflater(encoding))
-
-
-def split_sse(data: bytes) -> tuple[list[bytes], bytes]:
-    """Complete events of `data`, and the bytes after the last of them. Line ends may be LF, CRLF or CR.
-
-    Content deltas stay with the event before them, blank lines between: nearly all events are deltas, and cutting each
-    out would take three times as long.
-    """
-    held = b""
-    if b"\r" in data:
-        if data.endswith(b"\r"):
-            data, held = data[:-1], b"\r"
-        data = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
-    *runs, last = _BEFORE_OTHERS.split(data)
-    *events, rest = last.split(_BLANK_LINE)
-    return [*runs, _BLANK_LINE.join(events)] if events else runs, rest + held
-
-
-def _name_and_data(event: bytes) -> tuple[bytes, bytes]:
-    name, data = b"", []
-    for line in event.split(b"\n"):
-        if line.startswith(b"event:"):
-            name = line[6:].strip()
-        elif line.startswith(b"data:"):
-            data.append(line[5:].strip())
-    return name, b"\n".join(data)
-
-
-def _aws_events(messages: Iterable[Any]) -> Iterator[tuple[bytes, bytes]]:
-    for message in messages:
-        if message.headers.get(":message-type") == "event":
-            data = base64.b64decode(_object(message.payload).get("bytes", b""))
-            yield str(_object(data).get("type")).encode(), data.replace(b"\n", b" ")
-        else:  # an exception or error frame: named by its headers, the SDK raises it as an error event
-            kind = message.headers.get(":exception-type") or message.headers.get(":error-code")
-            yield b"error", json.dumps({"error": {"type": kind}}).encode()
+def _kind(name: bytes, data: bytes) -> bytes:
+    """The type in an event's data, else its name. The SDK raises at the name `error` whatever the data is."""
+    if name == b"error":
+        return name
+    first = _TYPE_FIRST(data)
+    if first is not None:
+        return first[1]
+    if name in _KNOWN and not data.startswith(b"{"):
+        return name
+    try:
+        event = json_object(data)
+    except ValueError:
+        if name in _KNOWN:
+            raise
+        return name
+    kind = event.get("type")
+    if isinstance(kind, str):
+        return kind.encode(errors="replace")
+    return b"error" if is_error(event) else name
 
 
 def _estimated_tokens(delta: bytes) -> int:
     """About the tokens of an event: none but in a content delta, at least one there, unless it is a signature."""
-    if not delta.startswith(_DELTA_LINE) and _name_and_data(delta)[0] != _DELTA:
+    at = delta.find(_EVENTS_TYPE)
+    if at < 0:
         return 0
-    kind = delta.find(_DELTA_TYPE, _BEHIND_THE_EVENTS_TYPE)
+    kind = delta.find(_DELTA_TYPE, at + len(_EVENTS_TYPE))
     if delta.endswith(b"signature", 0, max(kind, 0)):
         return 0
     return max(1, (delta.rfind(b'"') - kind - _TYPE_AND_KEY_BYTES) // _BYTES_A_TOKEN)
-
-
-_decoded = json.JSONDecoder().decode
-
-
-def _object(data: bytes) -> dict[str, Any]:
-    try:
-        value = _decoded(data.decode())
-    except ValueError:  # in another encoding, perhaps: `json.loads` looks for those first, and takes longer
-        value = json.loads(data)
-    if not isinstance(value, dict):
-        raise ValueError("an event's data is no JSON object")  # noqa: TRY004 - malformed data, not a wrong argument
-    return value
-
-
-class Unread(StreamFold):
-    """What was read before reading failed; takes no more."""
-
-    def __init__(self, read: StreamFold) -> None:
-        super().__init__(lambda _: ([], b""))
-        self.message, self.error, self.final_usage = read.message, read.error, read.final_usage
-        self.stopped, self.started_content = read.stopped, read.started_content
-        self.estimated_output_tokens = read.estimated_output_tokens
-
-    def feed(self, chunk: bytes) -> bool:  # noqa: ARG002 - as its base
-        """Look at nothing."""
-        return True
-
-    def _drain(self) -> None:
-        self.tail.clear()

@@ -1,7 +1,7 @@
 """The wire into values: a Messages API body becomes a `Reading`. Pure, and it never raises on what a server may send.
 
-Sources, all read 2026-11-21: the types `Usage` and `BetaUsage` of the SDK 2.12.0; platform.claude.com/docs, pages
-*streaming*, *prompt caching*, *handling stop reasons* and *errors*.
+Sources: the types `Usage` and `BetaUsage` of the SDK 2.14.0; platform.claude.com/docs, pages *streaming*, *prompt
+caching* and *handling stop reasons*, read 2026-11-21.
 
 A field that is absent or null counts as 0. A field that no server should send (negative, a string) counts as 0 too and
 is reported in `Reading.malformed`, so that it is counted where somebody sees it.
@@ -9,30 +9,35 @@ is reported in `Reading.malformed`, so that it is counted where somebody sees it
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
-from anthropic_exporter.call import Inference, Tokens
+from anthropic_exporter.call import NO_USAGE, REFUSAL, UNKNOWN_SHAPE, Inference, Tokens
+from anthropic_exporter.wire.fallbacks import BILLED_REFUSALS, declined_attempts
+from anthropic_exporter.wire.model_ids import REGIONAL, US_GOV, identify, model_label, served_label
 
-#: A refusal before any output is billed only in these categories (handling stop reasons, read 2026-11-21).
-_BILLED_REFUSALS = frozenset({"bio", "frontier_llm", "reasoning_extraction"})
+#: `diagnostics.cache_miss_reason.type` as documented (prompt caching, *cache diagnostics*, read 2026-11-21).
+CACHE_MISS_REASONS = frozenset(
+    {
+        "model_changed",
+        "system_changed",
+        "tools_changed",
+        "messages_changed",
+        "previous_message_not_found",
+        "unavailable",
+    }
+)
+_DEEPEST_BLOCK = 4
+#: The output count in a `message_start` of the API is 1 to 8 (streaming page, read 2026-11-21).
+_MOST_PLACEHOLDER = 10
 #: More tokens than any request can hold: such a count is a mistake, and added to a counter it would drown the rest.
 _MOST = 1_000_000_000
-#: `error.type` by status, for error bodies that were never read (errors page, read 2026-11-21).
-_ERROR_OF_STATUS = {
-    400: "invalid_request_error",
-    401: "authentication_error",
-    402: "billing_error",
-    403: "permission_error",
-    404: "not_found_error",
-    408: "timeout_error",
-    409: "conflict_error",
-    413: "request_too_large",
-    429: "rate_limit_error",
-    500: "api_error",
-    504: "timeout_error",
-    529: "overloaded_error",
-}
+#: What a response counts tokens under; one of these at least has to be there.
+_COUNTS = ("input_tokens", "output_tokens", "cache_read_input_tokens", "cache_creation_input_tokens")
+#: Values of `usage.service_tier`, and of the same column of the Usage and Cost API (read 2026-11-30).
+_TIERS = frozenset({"standard", "priority", "batch", "flex", "flex_discount", "priority_on_demand"})
+_OTHER_TIER = "other"
+_PRICED_BY_THE_REQUEST = frozenset({"web_search_requests", "web_fetch_requests", "code_execution_requests"})
 
 
 class Reading(NamedTuple):
@@ -48,8 +53,11 @@ class Reading(NamedTuple):
     cache_miss_reason: str = ""
     inference_geo: str = ""
     billable: bool = True
-    estimate: str = ""
+    estimates: tuple[str, ...] = ()
+    unmetered: str = ""
     malformed: tuple[str, ...] = ()
+    regional: bool = False
+    fell_back: bool = False
 
 
 def read_message(message: Mapping[str, Any], asked_model: str) -> Reading:
@@ -57,41 +65,94 @@ def read_message(message: Mapping[str, Any], asked_model: str) -> Reading:
     malformed: list[str] = []
     usage = _mapping(message, "usage", malformed)
     said, used = message.get, usage.get
-    model, stop_reason = _text(said("model")) or asked_model, _text(said("stop_reason"))
+    named, stop_reason = _text(said("model")), _text(said("stop_reason"))
+    model, asked = served_label(named) if named else model_label(asked_model), identify(asked_model)
     inferences = _inferences(usage, model, malformed)
+    fell_back = len(inferences) > 1 and any(one.get("type") == "fallback_message" for one in _entries(usage))
+    billable = stop_reason != REFUSAL or _refusal_is_billed(message, inferences[-1:] if fell_back else inferences)
+    estimates = _estimates(usage)
+    if not asked.bare and asked_model:
+        estimates = (*estimates, "inference_profile")
+    if fell_back:
+        inferences = declined_attempts(message, _entries(usage), inferences, last_is_free=not billable)
+        billable = True
+        if not all(inference.certain for inference in inferences):
+            estimates = (*estimates, "fallback_hop")
     return Reading(
         model,
         inferences,
-        _tier(usage),
+        _tier(usage, model, asked_model),
         stop_reason,
         _thinking_tokens(usage, malformed) if used("output_tokens_details") is not None else 0,
         _server_tools(usage, malformed) if used("server_tool_use") else (),
         _touched_cache(inferences),
         _cache_miss_reason(message) if said("diagnostics") else "",
-        _text(used("inference_geo")),
-        stop_reason != "refusal" or _refusal_is_billed(message, inferences),
-        _estimate(usage),
+        "us-gov" if asked.endpoint == US_GOV else _text(used("inference_geo")),
+        billable,
+        estimates,
+        "" if _is_metered(inferences) else _why_unmetered(said("usage"), malformed),
         tuple(malformed),
+        asked.endpoint in (REGIONAL, US_GOV),
+        fell_back,
     )
 
 
 def fold_event(message: dict[str, Any], event: Mapping[str, Any]) -> None:
     """Fold a `message_start` or `message_delta` event into `message`.
 
-    Usage in a delta is cumulative: it overwrites, is never added, and null keeps what was there.
+    Usage is cumulative: a later count replaces an earlier one unless it is smaller, and null keeps what was there.
     """
-    started = event.get("message")
+    started, delta = event.get("message"), event.get("delta")
     if isinstance(started, Mapping):
-        message.update(started)
-    delta = event.get("delta")
+        _fold_values(message, started)
+        _fold_usage(message, _without_placeholder(started.get("usage")))
     if isinstance(delta, Mapping):
-        message.update({key: value for key, value in delta.items() if value is not None})
-    usage = event.get("usage")
-    if isinstance(usage, Mapping):
-        kept = message.get("usage")
-        merged = dict(kept) if isinstance(kept, Mapping) else {}
-        merged.update({key: value for key, value in usage.items() if value is not None})
-        message["usage"] = merged
+        _fold_values(message, delta)
+    _fold_usage(message, event.get("usage"))
+
+
+def _without_placeholder(usage: Any) -> Any:
+    """The usage of a `message_start`, whose output count is a placeholder of a few tokens, not yet a count."""
+    output = usage.get("output_tokens") if isinstance(usage, dict) else None
+    return {**usage, "output_tokens": 0} if type(output) is int and 0 < output <= _MOST_PLACEHOLDER else usage
+
+
+def _fold_values(message: dict[str, Any], values: Mapping[str, Any]) -> None:
+    message.update({key: value for key, value in values.items() if value is not None and key != "usage"})
+
+
+def _fold_usage(message: dict[str, Any], usage: Any) -> None:
+    kept = message.get("usage")
+    if not isinstance(kept, dict):
+        if usage is not None:
+            message["usage"] = usage
+    elif isinstance(usage, Mapping):
+        message["usage"] = _never_less(kept, usage)
+
+
+def _never_less(kept: dict[str, Any], usage: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(kept)
+    for key, value in usage.items():
+        if value is not None:
+            merged[key] = _larger(merged.get(key), value)
+    return merged
+
+
+def _larger(kept: Any, value: Any) -> Any:
+    """The later value, unless it is a smaller count, or no count where one was."""
+    if type(kept) is int:
+        return max(kept, value) if type(value) is int else kept
+    if isinstance(kept, dict):
+        return _never_less(kept, value) if isinstance(value, dict) else kept
+    if isinstance(kept, list):
+        return _longer(kept, value) if isinstance(value, list) else kept
+    return value
+
+
+def _longer(kept: list[Any], entries: list[Any]) -> list[Any]:
+    """Iterations grow at their end; each entry is cumulative in itself."""
+    both = [_larger(old, new) if isinstance(old, dict) else new for old, new in zip(kept, entries, strict=False)]
+    return [*both, *kept[len(both) :], *entries[len(both) :]]
 
 
 def read_usage(usage: Mapping[str, Any], model: str) -> Reading:
@@ -100,7 +161,7 @@ def read_usage(usage: Mapping[str, Any], model: str) -> Reading:
 
 
 def asks_for_caching(request: Any) -> bool:
-    """Whether a request body carries `cache_control` anywhere; the newest messages are looked at first."""
+    """Whether a request body carries `cache_control` wherever the API takes it; the newest messages come first."""
     if not isinstance(request, Mapping):
         return False
     if request.get("cache_control"):
@@ -109,32 +170,33 @@ def asks_for_caching(request: Any) -> bool:
     return any(_marks_cache(blocks) for blocks in (request.get("system"), request.get("tools"), *contents))
 
 
-def error_type(body: Any, status: int) -> str:
-    """The API's `error.type` of an error body; by status where the body was not read or is not the API's.
+def _is_metered(inferences: tuple[Inference, ...]) -> bool:
+    """Whether there is any token. No answer has none."""
+    return any([any(inference[1]) for inference in inferences])  # noqa: C419 - a list of one is faster
 
-    A spend cap answers 429 as a rate limit does, but waiting does not help: it goes by its `error_code`, such as
-    `enforced_spend_limit_reached` (types `*SpendLimitReachedErrorDetails` of the SDK 2.12.0).
-    """
-    error = body.get("error") if isinstance(body, Mapping) else None
-    error = error if isinstance(error, Mapping) else {}
-    details = error.get("details")
-    code = _text(details.get("error_code")) if isinstance(details, Mapping) else ""
-    if code.endswith("spend_limit_reached"):
-        return code
-    named = _text(error.get("type"))
-    return named or _ERROR_OF_STATUS.get(status) or ("api_error" if status >= 500 else "invalid_request_error")  # noqa: PLR2004
+
+def _why_unmetered(usage: Any, malformed: list[str]) -> str:
+    if not usage:
+        return NO_USAGE
+    known = isinstance(usage, dict) and not usage.keys().isdisjoint(_COUNTS)
+    return UNKNOWN_SHAPE if malformed or not known else NO_USAGE
 
 
 def _inferences(usage: Mapping[str, Any], model: str, malformed: list[str]) -> tuple[Inference, ...]:
     """`usage.iterations`, where present, is the record of what is billed, each entry on its own model."""
     iterations = usage.get("iterations")
     if iterations:
-        entries = [entry for entry in _list(iterations) if isinstance(entry, dict)]
+        entries = _entries(usage)
         if len(entries) != len(_list(iterations)) or not entries:
             malformed.append("iterations")
         if entries:
-            return tuple(Inference(_text(e.get("model")) or model, _tokens(e, malformed)) for e in entries)
+            models = [served_label(_text(entry.get("model"))) or model for entry in entries]
+            return tuple(Inference(*one) for one in zip(models, [_tokens(e, malformed) for e in entries], strict=True))
     return (Inference(model, _tokens(usage, malformed)),)
+
+
+def _entries(usage: Mapping[str, Any]) -> list[dict[str, Any]]:
+    return [entry for entry in _list(usage.get("iterations")) if isinstance(entry, dict)]
 
 
 def _tokens(usage: Mapping[str, Any], malformed: list[str]) -> Tokens:
@@ -155,7 +217,7 @@ def _tokens(usage: Mapping[str, Any], malformed: list[str]) -> Tokens:
 
 
 def _touched_cache(inferences: tuple[Inference, ...]) -> bool:
-    return any([tokens[1] or tokens[2] or tokens[3] for _, tokens in inferences])  # noqa: C419 - a list of one is faster
+    return any([one[1][1] or one[1][2] or one[1][3] for one in inferences])  # noqa: C419 - a list of one is faster
 
 
 def _thinking_tokens(usage: Mapping[str, Any], malformed: list[str]) -> int:
@@ -183,48 +245,81 @@ def _mapping(parent: Mapping[str, Any], key: str, malformed: list[str]) -> Mappi
     return _NOTHING
 
 
-def _estimate(usage: Mapping[str, Any]) -> str:
-    """Why the list price is more than the bill will be, where the response says so; the amount is not in it."""
-    credit = usage.get("fallback_credit")
-    if isinstance(credit, dict):
-        status = credit.get("status")
-        if (status.get("type") if isinstance(status, dict) else status) == "redeemed":
-            return "fallback_credit"
-    return "priority_tier" if usage.get("service_tier") == "priority" else ""
+def _estimates(usage: Mapping[str, Any]) -> tuple[str, ...]:
+    """Why the invoice may differ from the list price, where the response says so; the amount is not in it."""
+    credit, priority = usage.get("fallback_credit"), usage.get("service_tier") == "priority"
+    if not isinstance(credit, dict):
+        return ("priority_tier",) if priority else ()
+    status = credit.get("status")
+    redeemed = (status.get("type") if isinstance(status, dict) else status) == "redeemed"
+    return (*(("fallback_credit",) if redeemed else ()), *(("priority_tier",) if priority else ()))
 
 
-def _tier(usage: Mapping[str, Any]) -> str:
-    if usage.get("speed") == "fast":
-        return "fast"
-    tier = usage.get("service_tier")
-    return tier if tier in ("batch", "priority") else "standard"
+def _tier(usage: Mapping[str, Any], model: str, asked_model: str) -> str:
+    """The tier that prices the tokens. One that is not documented is `other`, which has no price."""
+    tier, speed = usage.get("service_tier"), usage.get("speed")
+    if speed and speed != "standard":
+        return "fast" if speed == "fast" else _OTHER_TIER
+    if tier and tier != "standard":
+        return tier if isinstance(tier, str) and tier in _TIERS else _OTHER_TIER
+    if "-fast" in model or "-fast" in asked_model:  # Foundry names a deployment of fast mode so
+        return "fast" if identify(model).fast or identify(asked_model).fast else "standard"
+    return "standard"
 
 
 def _server_tools(usage: Mapping[str, Any], malformed: list[str]) -> tuple[tuple[str, int], ...]:
-    used = _mapping(usage, "server_tool_use", malformed)
-    counts = ((str(key).removesuffix("_requests"), _count(used, key, malformed)) for key in used)
+    """Requests by tool. Whatever else stands there, of tools to come, is passed over."""
+    counts = ((str(key).removesuffix("_requests"), _uses(key, value, malformed)) for key, value in _pairs(usage))
     return tuple((tool, count) for tool, count in counts if count)
+
+
+def _pairs(usage: Mapping[str, Any]) -> Iterable[tuple[str, Any]]:
+    used = usage.get("server_tool_use")
+    return used.items() if isinstance(used, dict) else ()
+
+
+def _uses(key: str, value: Any, malformed: list[str]) -> int:
+    if isinstance(value, dict):
+        value = value.get("requests")
+    if type(value) is int and 0 <= value <= _MOST:
+        return value
+    if value is not None and key in _PRICED_BY_THE_REQUEST:
+        malformed.append(key)
+    return 0
 
 
 def _cache_miss_reason(message: Mapping[str, Any]) -> str:
     diagnostics = message.get("diagnostics")
     reason = diagnostics.get("cache_miss_reason") if isinstance(diagnostics, Mapping) else None
-    return _text(reason.get("type")) if isinstance(reason, Mapping) else ""
+    word = _text(reason.get("type")) if isinstance(reason, Mapping) else ""
+    return word if not word or word in CACHE_MISS_REASONS else "other"
 
 
 def _refusal_is_billed(message: Mapping[str, Any], inferences: tuple[Inference, ...]) -> bool:
     """A refusal after output began is billed as any message; before it, only in the categories named above."""
     details = message.get("stop_details")
     category = details.get("category") if isinstance(details, Mapping) else None
-    return bool(message.get("content")) or category in _BILLED_REFUSALS or _generated(inferences)
+    generated = sum(inference.tokens.output for inference in inferences)
+    return _has_output(message.get("content")) or category in BILLED_REFUSALS or generated > 1
 
 
-def _generated(inferences: tuple[Inference, ...]) -> bool:
-    return sum(inference.tokens.output for inference in inferences) > 1
+def _has_output(content: Any) -> bool:
+    """Whether there is any block but those that mark where one model gave way to the next."""
+    return any(not isinstance(block, Mapping) or block.get("type") != "fallback" for block in _list(content))
 
 
-def _marks_cache(blocks: Any) -> bool:
-    return any(isinstance(block, Mapping) and block.get("cache_control") for block in _list(blocks))
+def _marks_cache(blocks: Any, depth: int = 0) -> bool:
+    """Whether a block is marked, or one inside it: in the content of a tool result or in the source of a document."""
+    for block in _list(blocks):
+        if isinstance(block, Mapping):
+            if block.get("cache_control"):
+                return True
+            inner, source = block.get("content"), block.get("source")
+            if isinstance(source, Mapping):
+                inner = source.get("content")
+            if inner and depth < _DEEPEST_BLOCK and _marks_cache([inner] if type(inner) is dict else inner, depth + 1):
+                return True
+    return False
 
 
 def _list(value: Any) -> list[Any] | tuple[Any, ...]:

@@ -1,0 +1,47 @@
+"""Which model answers a requested id, so that failures and answers of one model share a label."""
+
+from __future__ import annotations
+
+from anthropic_exporter.wire.model_ids import model_label
+
+_MOST_IDS = 1_000
+_MOST_MESSAGES = 4_096
+
+
+class ServedModels:
+    """The label of the model that last served each requested id. No lock: single operations on a dict."""
+
+    def __init__(self) -> None:
+        self._labels: dict[str, str] = {}
+
+    def learn(self, asked: str, label: str) -> None:
+        """Remember that a request for `asked` was served by the model of this label."""
+        labels = self._labels
+        if labels.get(asked) != label:
+            labels[asked] = label
+            if len(labels) > _MOST_IDS:
+                labels.pop(next(iter(labels)), None)
+
+    def label(self, asked: str) -> str:
+        """The label of an attempt that has no answer: of the model that last served the id, else the id's bare name."""
+        return self._labels.get(asked) or model_label(asked)
+
+
+class CachedThreads:
+    """Ids of the last messages of conversations that the server holds and whose first request asked for caching.
+
+    Later turns of such a conversation send neither `system` nor `tools`, where the request for it was.
+    """
+
+    def __init__(self) -> None:
+        self._ids: dict[str, None] = {}
+
+    def add(self, message_id: object) -> None:
+        """Remember a message; the oldest ones are forgotten."""
+        if isinstance(message_id, str):
+            self._ids[message_id] = None
+            if len(self._ids) > _MOST_MESSAGES:
+                self._ids.pop(next(iter(self._ids)), None)
+
+    def __contains__(self, message_id: object) -> bool:
+        return isinstance(message_id, str) and message_id in self._ids
