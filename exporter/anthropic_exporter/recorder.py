@@ -78,7 +78,9 @@ class Recorder(Intake):
 
         Args:
             model: the model that served it.
-            usage: the API's usage object: a mapping, or the SDK's model.
+            usage: the usage object of the Messages API, LangChain, pydantic-ai, LiteLLM, OpenAI-compatible gateways,
+                Bedrock Converse or the OpenTelemetry GenAI conventions, as a mapping or as the library's own object.
+                Any other shape counts in `anthropic_exporter_unmetered_responses_total`.
             duration: seconds it took.
             feature: as in `attribution`; from the running block where not given.
             user: as in `attribution`; from the running block where not given.

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 from anthropic_exporter.attribution import Attribution
-from anthropic_exporter.call import REFUSAL, SUCCESS, Call
+from anthropic_exporter.call import NO_USAGE, REFUSAL, SUCCESS, UNKNOWN_SHAPE, Call
+from anthropic_exporter.wire.model_ids import served_label
 from anthropic_exporter.wire.usage import Reading, read_usage
+from anthropic_exporter.wire.usage_shapes import as_mapping, in_api_shape
 
 
 def outcome_of(reading: Reading) -> str:
@@ -46,7 +47,10 @@ def call_of(reading: Reading, where: Attribution, started_at: float, **known: An
 
 
 def reading_of_usage(usage: Any, model: str) -> Reading:
-    """Read the API's usage object: a mapping, or the SDK's model."""
-    if not isinstance(usage, Mapping):
-        usage = usage.model_dump() if hasattr(usage, "model_dump") else usage.dict()
-    return read_usage(dict(usage), model)
+    """Read a usage object of the API or of a library in `usage_shapes`; any other is an answer without usage."""
+    fields = as_mapping(usage)
+    if not fields:
+        reason = NO_USAGE if usage is None or fields is not None else UNKNOWN_SHAPE
+        return Reading(served_label(model), (), unmetered=reason)
+    said = in_api_shape(fields)
+    return Reading(served_label(model), (), unmetered=UNKNOWN_SHAPE) if said is None else read_usage(said, model)

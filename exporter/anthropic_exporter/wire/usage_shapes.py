@@ -1,0 +1,197 @@
+"""Usage objects of other libraries into the API's own shape.
+
+They differ in one thing that costs money: whether their input count includes what was read from and written to the cache.
+
+| shape | known by | input count | source, read 2026-11-30 |
+|---|---|---|---|
+| Messages API | `input_tokens`, none of the below | exclusive | `Usage` of the SDK 2.14.0 |
+| LangChain | `input_token_details`, `output_token_details` | inclusive | `UsageMetadata` of langchain-core 1.8.3, langchain-anthropic 1.7.10 |
+| pydantic-ai | `cache_read_tokens`, `cache_write_tokens` | inclusive | `RequestUsage` of pydantic-ai 2.68.0 |
+| OpenAI Responses | `input_tokens_details` | inclusive | `ResponseUsage` of openai 3.3.0 |
+| OpenAI Chat, gateways, LiteLLM | `prompt_tokens` | inclusive | `CompletionUsage` of openai 3.3.0, `Usage` of litellm 1.110.2 |
+| Bedrock Converse | `inputTokens` | exclusive | `TokenUsage` of botocore 1.44.8; Bedrock user guide, *prompt caching* |
+| OTel GenAI | `gen_ai.usage.*` | inclusive | GenAI conventions, opentelemetry-semantic-conventions 0.66b2 |
+
+Anything else is not read: a guess would be a wrong number that looks right.
+"""  # noqa: E501 - a table
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, NamedTuple
+
+_Usage = Mapping[str, Any]
+_OTEL = "gen_ai.usage."
+#: What these fields say does not depend on the library.
+_ALIKE = ("service_tier", "speed", "inference_geo", "server_tool_use")
+
+
+class _Counts(NamedTuple):
+    """What a library says, None where it does not. `inclusive`: `prompt` includes cache reads and writes."""
+
+    prompt: Any
+    output: Any
+    cache_read: Any = None
+    cache_write: Any = None
+    cache_write_5m: Any = None
+    cache_write_1h: Any = None
+    thinking: Any = None
+    inclusive: bool = True
+
+
+def as_mapping(usage: Any) -> dict[str, Any] | None:
+    """The fields of a usage object: of a mapping, a pydantic model, a dataclass or a named tuple; else None."""
+    if isinstance(usage, Mapping):
+        return dict(usage)
+    for method in ("model_dump", "_asdict", "dict"):
+        dump = getattr(usage, method, None)
+        if callable(dump) and not isinstance(usage, type):
+            found = dump()
+            return dict(found) if isinstance(found, Mapping) else None
+    return dataclasses.asdict(usage) if dataclasses.is_dataclass(usage) and not isinstance(usage, type) else None
+
+
+def in_api_shape(usage: _Usage) -> dict[str, Any] | None:
+    """The same usage in the shape of the Messages API; None for a shape that is not known or contradicts itself."""
+    for is_shape, counts in _SHAPES:
+        if is_shape(usage):
+            converted = _converted(counts(usage))
+            return None if converted is None else converted | {key: usage[key] for key in _ALIKE if usage.get(key)}
+    return dict(usage) if "input_tokens" in usage or "output_tokens" in usage else None
+
+
+def _converted(said: _Counts) -> dict[str, Any] | None:
+    """None where a count is no number, or an inclusive prompt is smaller than what it includes."""
+    numbers = (said.prompt, *said[2:7], said.output)
+    if said.output is None or said.prompt is None or not all(_is_count(number) for number in numbers):
+        return None
+    read, short, long = said.cache_read or 0, said.cache_write_5m or 0, said.cache_write_1h or 0
+    written = max(said.cache_write or 0, short + long)
+    uncached = said.prompt - read - written if said.inclusive else said.prompt
+    if uncached < 0:
+        return None
+    found = {
+        "input_tokens": uncached,
+        "output_tokens": said.output,
+        "cache_read_input_tokens": read,
+        "cache_creation_input_tokens": written,
+        "output_tokens_details": {"thinking_tokens": said.thinking or 0},
+    }
+    if short or long:
+        found["cache_creation"] = {"ephemeral_5m_input_tokens": short, "ephemeral_1h_input_tokens": long}
+    return found
+
+
+def _is_count(number: Any) -> bool:
+    return number is None or (type(number) is int and number >= 0)
+
+
+# -- one function a shape
+
+
+def _langchain(usage: _Usage) -> _Counts:
+    details, output = _inside(usage, "input_token_details"), _inside(usage, "output_token_details")
+    return _Counts(
+        usage.get("input_tokens"),
+        usage.get("output_tokens"),
+        details.get("cache_read"),
+        details.get("cache_creation"),
+        details.get("ephemeral_5m_input_tokens"),
+        details.get("ephemeral_1h_input_tokens"),
+        output.get("reasoning"),
+    )
+
+
+def _pydantic_ai(usage: _Usage) -> _Counts:
+    return _Counts(
+        usage.get("input_tokens"),
+        usage.get("output_tokens"),
+        usage.get("cache_read_tokens"),
+        usage.get("cache_write_tokens"),
+        cache_write_1h=usage.get("cache_write_1h_tokens"),
+        thinking=usage.get("output_reasoning_tokens"),
+    )
+
+
+def _openai_responses(usage: _Usage) -> _Counts:
+    details, output = _inside(usage, "input_tokens_details"), _inside(usage, "output_tokens_details")
+    return _Counts(
+        usage.get("input_tokens"),
+        usage.get("output_tokens"),
+        details.get("cached_tokens"),
+        details.get("cache_write_tokens"),
+        thinking=output.get("reasoning_tokens"),
+    )
+
+
+def _openai_chat(usage: _Usage) -> _Counts:
+    details, output = _inside(usage, "prompt_tokens_details"), _inside(usage, "completion_tokens_details")
+    split = _inside(details, "cache_creation_token_details")
+    return _Counts(
+        usage.get("prompt_tokens"),
+        usage.get("completion_tokens"),
+        _first(usage.get("cache_read_input_tokens"), details.get("cached_tokens")),
+        _first(
+            usage.get("cache_creation_input_tokens"),
+            details.get("cache_creation_tokens"),
+            details.get("cache_write_tokens"),
+        ),
+        split.get("ephemeral_5m_input_tokens"),
+        split.get("ephemeral_1h_input_tokens"),
+        output.get("reasoning_tokens"),
+    )
+
+
+def _bedrock_converse(usage: _Usage) -> _Counts:
+    by_ttl = {entry.get("ttl"): entry.get("inputTokens") for entry in _entries(usage.get("cacheDetails"))}
+    return _Counts(
+        usage.get("inputTokens"),
+        usage.get("outputTokens"),
+        usage.get("cacheReadInputTokens"),
+        usage.get("cacheWriteInputTokens"),
+        by_ttl.get("5m"),
+        by_ttl.get("1h"),
+        inclusive=False,
+    )
+
+
+def _otel(usage: _Usage) -> _Counts:
+    def said(name: str) -> Any:
+        return usage.get(_OTEL + name)
+
+    return _Counts(
+        _first(said("input_tokens"), said("prompt_tokens")),
+        _first(said("output_tokens"), said("completion_tokens")),
+        said("cache_read.input_tokens"),
+        said("cache_creation.input_tokens"),
+        thinking=said("reasoning.output_tokens"),
+    )
+
+
+def _has(*keys: str) -> Callable[[_Usage], bool]:
+    return lambda usage: any(key in usage for key in keys)
+
+
+_SHAPES: tuple[tuple[Callable[[_Usage], bool], Callable[[_Usage], _Counts]], ...] = (
+    (lambda usage: any(str(key).startswith(_OTEL) for key in usage), _otel),
+    (_has("inputTokens", "outputTokens"), _bedrock_converse),
+    (_has("prompt_tokens", "completion_tokens"), _openai_chat),
+    (_has("input_token_details", "output_token_details"), _langchain),
+    (_has("input_tokens_details"), _openai_responses),
+    (_has("cache_read_tokens", "cache_write_tokens"), _pydantic_ai),
+)
+
+
+def _first(*values: Any) -> Any:
+    """The first value that says something: libraries fill what they do not know with 0 as well as with None."""
+    return next((value for value in values if value), next((value for value in values if value is not None), None))
+
+
+def _inside(usage: _Usage, key: str) -> _Usage:
+    value = usage.get(key)
+    return value if isinstance(value, Mapping) else {}
+
+
+def _entries(value: Any) -> Iterator[_Usage]:
+    return (entry for entry in value if isinstance(entry, Mapping)) if isinstance(value, list) else iter(())

@@ -1,0 +1,311 @@
+"""Usage objects of other libraries, as literals and as the libraries' own objects where they are installed."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import NamedTuple
+
+import anthropic
+import pytest
+from prometheus_client import CollectorRegistry
+
+from anthropic_exporter import Recorder
+from support import NOON, Samples
+
+MODEL = "claude-opus-5-5"
+PARTS = ("input", "cache_read", "cache_write_5m", "cache_write_1h", "output")
+#: 100 uncached, 2,000 read, 3,000 written (1,000 of them for an hour where a shape says so), 10 out.
+FIVE_MINUTES = (100, 2000, 3000, 0, 10)
+SPLIT = (100, 2000, 2000, 1000, 10)
+#: 100 at 4, 2,000 at 0.20, 3,000 at 5, 10 at 20 dollars a million; with the split 2,000 at 5 and 1,000 at 8.
+USD = {FIVE_MINUTES: 0.016, SPLIT: 0.019, (5100, 0, 0, 0, 10): 0.0206}
+
+
+@pytest.fixture
+def recorded():
+    def record(usage, model=MODEL):
+        registry = CollectorRegistry()
+        Recorder(registry=registry, clock=lambda: NOON, strict=True).record_usage(model=model, usage=usage)
+        return Samples(registry)
+
+    return record
+
+
+def parts(samples):
+    return tuple(samples("anthropic_tokens_total", type=part) for part in PARTS)
+
+
+SHAPES = {
+    "messages api": (
+        {
+            "input_tokens": 100,
+            "output_tokens": 10,
+            "cache_read_input_tokens": 2000,
+            "cache_creation_input_tokens": 3000,
+        },
+        FIVE_MINUTES,
+    ),
+    "messages api with a split": (
+        {
+            "input_tokens": 100,
+            "output_tokens": 10,
+            "cache_read_input_tokens": 2000,
+            "cache_creation_input_tokens": 3000,
+            "cache_creation": {"ephemeral_5m_input_tokens": 2000, "ephemeral_1h_input_tokens": 1000},
+        },
+        SPLIT,
+    ),
+    "langchain": (
+        {
+            "input_tokens": 5100,
+            "output_tokens": 10,
+            "total_tokens": 5110,
+            "input_token_details": {"cache_read": 2000, "cache_creation": 3000},
+        },
+        FIVE_MINUTES,
+    ),
+    "langchain with a split": (
+        {
+            "input_tokens": 5100,
+            "output_tokens": 10,
+            "total_tokens": 5110,
+            "input_token_details": {
+                "cache_read": 2000,
+                "cache_creation": 0,
+                "ephemeral_5m_input_tokens": 2000,
+                "ephemeral_1h_input_tokens": 1000,
+            },
+            "output_token_details": {"reasoning": 4},
+        },
+        SPLIT,
+    ),
+    "langchain without details": (
+        {"input_tokens": 5100, "output_tokens": 10, "total_tokens": 5110},
+        (5100, 0, 0, 0, 10),
+    ),
+    "pydantic-ai": (
+        {
+            "input_tokens": 5100,
+            "cache_write_tokens": 3000,
+            "cache_read_tokens": 2000,
+            "output_tokens": 10,
+            "details": {},
+        },
+        FIVE_MINUTES,
+    ),
+    "pydantic-ai with 1h writes": (
+        {
+            "input_tokens": 5100,
+            "cache_write_tokens": 3000,
+            "cache_write_1h_tokens": 1000,
+            "cache_read_tokens": 2000,
+            "output_tokens": 10,
+        },
+        SPLIT,
+    ),
+    "openai chat without a cache": (
+        {"prompt_tokens": 5100, "completion_tokens": 10, "total_tokens": 5110},
+        (5100, 0, 0, 0, 10),
+    ),
+    "openai chat of a gateway": (
+        {
+            "prompt_tokens": 5100,
+            "completion_tokens": 10,
+            "total_tokens": 5110,
+            "prompt_tokens_details": {"cached_tokens": 2000, "cache_write_tokens": 3000},
+        },
+        FIVE_MINUTES,
+    ),
+    "litellm": (
+        {
+            "prompt_tokens": 5100,
+            "completion_tokens": 10,
+            "total_tokens": 5110,
+            "prompt_tokens_details": {
+                "cached_tokens": 2000,
+                "cache_creation_tokens": 3000,
+                "cache_creation_token_details": {
+                    "ephemeral_5m_input_tokens": 2000,
+                    "ephemeral_1h_input_tokens": 1000,
+                },
+                "text_tokens": 100,
+            },
+            "cache_creation_input_tokens": 3000,
+            "cache_read_input_tokens": 2000,
+        },
+        SPLIT,
+    ),
+    "openai responses": (
+        {
+            "input_tokens": 5100,
+            "input_tokens_details": {"cached_tokens": 2000, "cache_write_tokens": 3000},
+            "output_tokens": 10,
+            "output_tokens_details": {"reasoning_tokens": 0},
+            "total_tokens": 5110,
+        },
+        FIVE_MINUTES,
+    ),
+    "bedrock converse": (
+        {
+            "inputTokens": 100,
+            "outputTokens": 10,
+            "totalTokens": 5110,
+            "cacheReadInputTokens": 2000,
+            "cacheWriteInputTokens": 3000,
+        },
+        FIVE_MINUTES,
+    ),
+    "bedrock converse with a split": (
+        {
+            "inputTokens": 100,
+            "outputTokens": 10,
+            "totalTokens": 5110,
+            "cacheReadInputTokens": 2000,
+            "cacheWriteInputTokens": 3000,
+            "cacheDetails": [{"ttl": "1h", "inputTokens": 1000}, {"ttl": "5m", "inputTokens": 2000}],
+        },
+        SPLIT,
+    ),
+    "otel": (
+        {
+            "gen_ai.request.model": MODEL,
+            "gen_ai.usage.input_tokens": 5100,
+            "gen_ai.usage.cache_read.input_tokens": 2000,
+            "gen_ai.usage.cache_creation.input_tokens": 3000,
+            "gen_ai.usage.output_tokens": 10,
+        },
+        FIVE_MINUTES,
+    ),
+    "otel of old": (
+        {"gen_ai.usage.prompt_tokens": 5100, "gen_ai.usage.completion_tokens": 10},
+        (5100, 0, 0, 0, 10),
+    ),
+}
+
+
+@pytest.mark.parametrize(("usage", "tokens"), SHAPES.values(), ids=SHAPES)
+def test_a_known_shape_is_read_for_what_it_means(recorded, usage, tokens):
+    samples = recorded(usage)
+    assert parts(samples) == tokens
+    assert samples("anthropic_cost_usd_total") == pytest.approx(USD[tokens], rel=1e-12)
+    assert not samples("anthropic_exporter_unmetered_responses_total")
+    assert samples("anthropic_requests_total", outcome="success") == 1
+
+
+UNREAD = {
+    "none": (None, "no_usage"),
+    "empty": ({}, "no_usage"),
+    "zeros": ({"input_tokens": 0, "output_tokens": 0}, "no_usage"),
+    "pydantic-ai zeros": ({"input_tokens": 0, "cache_read_tokens": 0, "output_tokens": 0}, "no_usage"),
+    "a number": (171, "unknown_shape"),
+    "text": ("171 tokens", "unknown_shape"),
+    "gemini": ({"promptTokenCount": 5100, "candidatesTokenCount": 10}, "unknown_shape"),
+    "cohere": ({"billed_units": {"input_tokens": 5100, "output_tokens": 10}}, "unknown_shape"),
+    "a total alone": ({"total_tokens": 5110}, "unknown_shape"),
+    "a prompt smaller than its cached part": (
+        {"prompt_tokens": 100, "completion_tokens": 10, "prompt_tokens_details": {"cached_tokens": 2000}},
+        "unknown_shape",
+    ),
+    "langchain that excludes the cache": (
+        {"input_tokens": 100, "output_tokens": 10, "input_token_details": {"cache_read": 2000}},
+        "unknown_shape",
+    ),
+    "text for a count": ({"prompt_tokens": "5100", "completion_tokens": 10}, "unknown_shape"),
+    "half of it": ({"prompt_tokens": 5100}, "unknown_shape"),
+    "a negative count": ({"inputTokens": -1, "outputTokens": 10}, "unknown_shape"),
+}
+
+
+@pytest.mark.parametrize(("usage", "reason"), UNREAD.values(), ids=UNREAD)
+def test_anything_else_is_counted_as_unmetered_and_never_guessed(recorded, usage, reason):
+    samples = recorded(usage)
+    assert samples("anthropic_exporter_unmetered_responses_total", model=MODEL, reason=reason) == 1
+    assert samples("anthropic_exporter_unmetered_responses_total") == 1
+    assert not samples("anthropic_tokens_total")
+    assert samples("anthropic_requests_total", outcome="success") == 1
+
+
+def test_a_model_whose_answers_are_unmetered_is_logged_once(caplog):
+    recorder = Recorder(registry=None)
+    for _ in range(3):
+        recorder.record_usage(model=MODEL, usage={"tokens": 5})
+    assert caplog.messages == [
+        (
+            "answers of model 'claude-opus-5-5' without usable usage (unknown_shape): "
+            "their tokens and dollars are not counted"
+        )
+    ]
+
+
+@dataclasses.dataclass
+class Dataclass:
+    input_tokens: int = 100
+    output_tokens: int = 10
+
+
+class Tuple(NamedTuple):
+    input_tokens: int = 100
+    output_tokens: int = 10
+
+
+@pytest.mark.parametrize("usage", [Dataclass(), Tuple(), anthropic.types.Usage(input_tokens=100, output_tokens=10)])
+def test_an_object_is_read_by_its_fields(recorded, usage):
+    assert parts(recorded(usage)) == (100, 0, 0, 0, 10)
+
+
+# -- the libraries' own objects
+
+API = {
+    "input_tokens": 100,
+    "output_tokens": 10,
+    "cache_read_input_tokens": 2000,
+    "cache_creation_input_tokens": 3000,
+    "cache_creation": {"ephemeral_5m_input_tokens": 2000, "ephemeral_1h_input_tokens": 1000},
+}
+
+
+def test_langchain_core(recorded):
+    usage = pytest.importorskip("langchain_core.messages.ai")
+    details = usage.InputTokenDetails(cache_read=2000, cache_creation=3000)
+    one = usage.UsageMetadata(input_tokens=5100, output_tokens=10, total_tokens=5110, input_token_details=details)
+    assert parts(recorded(one)) == FIVE_MINUTES
+
+
+def test_langchain_anthropic(recorded):
+    models = pytest.importorskip("langchain_anthropic.chat_models")
+    one = models._create_usage_metadata(anthropic.types.Usage.model_validate(API))
+    assert parts(recorded(one)) == SPLIT
+
+
+def test_pydantic_ai(recorded):
+    usage = pytest.importorskip("pydantic_ai.usage")
+    counts = {"input_tokens": 5100, "cache_write_tokens": 3000, "cache_read_tokens": 2000, "output_tokens": 10}
+    assert parts(recorded(usage.RequestUsage(**counts))) == FIVE_MINUTES
+    assert parts(recorded(usage.RunUsage(**counts, requests=1))) == FIVE_MINUTES
+
+
+def test_litellm(recorded):
+    models = pytest.importorskip("litellm.llms.anthropic.chat.transformation")
+    one = models.AnthropicConfig().calculate_usage(usage_object=API, reasoning_content=None)
+    assert one.prompt_tokens == 5100
+    assert parts(recorded(one)) == SPLIT
+
+
+def test_openai(recorded):
+    types = pytest.importorskip("openai.types")
+    one = types.CompletionUsage.model_validate(SHAPES["openai chat of a gateway"][0])
+    assert parts(recorded(one)) == FIVE_MINUTES
+    from openai.types.responses import ResponseUsage  # noqa: PLC0415 - only there with the library
+
+    assert parts(recorded(ResponseUsage.model_validate(SHAPES["openai responses"][0]))) == FIVE_MINUTES
+
+
+def test_the_keys_of_the_otel_conventions(recorded):
+    keys = pytest.importorskip("opentelemetry.semconv._incubating.attributes.gen_ai_attributes")
+    attributes = {
+        keys.GEN_AI_USAGE_INPUT_TOKENS: 5100,
+        keys.GEN_AI_USAGE_CACHE_READ_INPUT_TOKENS: 2000,
+        keys.GEN_AI_USAGE_CACHE_CREATION_INPUT_TOKENS: 3000,
+        keys.GEN_AI_USAGE_OUTPUT_TOKENS: 10,
+    }
+    assert parts(recorded(attributes)) == FIVE_MINUTES
