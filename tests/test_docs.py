@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from anthropic_exporter.collector.families import COLLECTOR_FAMILIES
 from anthropic_exporter.metrics.families import FAMILIES
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -22,7 +23,7 @@ SUFFIXES = ("", "_bucket", "_sum", "_count", "_created")
 
 
 def known_series():
-    families = {family.name + suffix for family in FAMILIES for suffix in SUFFIXES}
+    families = {family.name + suffix for family in (*FAMILIES, *COLLECTOR_FAMILIES) for suffix in SUFFIXES}
     created = {f"{family.name.removesuffix('_total')}_created" for family in FAMILIES}
     rules = [yaml.safe_load(path.read_text()) for path in (ROOT / "prometheus/rules").glob("*.yml")]
     recorded = {rule.get("record", "") for document in rules for group in document["groups"] for rule in group["rules"]}

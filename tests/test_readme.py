@@ -29,6 +29,7 @@ def serve(*arguments, _serve=anthropic_exporter.serve, **options):
     made.append(_serve(*arguments, **options, port=0))
     return made[-1]
 anthropic_exporter.serve = serve
+anthropic_exporter.publish = lambda *_, **__: None  # the queue of the page is not there
 ASK = {"model": "claude-opus-5-5", "max_tokens": 9, "messages": [{"role": "user", "content": "hello"}]}
 """
 LOOK = """
@@ -74,9 +75,14 @@ def test_the_threshold_that_it_shows_can_be_added_to_the_file(tmp_path):
     assert "feature: nightly-report" in file.read_text().splitlines()[-1]
 
 
+EXTRAS = {"cli", "prices", "redis", "nats", "kafka", "web"}
+
+
 def test_what_it_says_to_install_exists():
-    wanted = set(re.findall(r"anthropic-exporter\[(\w+)\]", README))
+    wanted = set(re.findall(r"anthropic-exporter\[(\w+)\]", README)) | set(
+        re.findall(r"likewise \[(\w+)\] and \[(\w+)\]", README)[0]
+    )
     declared = (
         (ROOT / "pyproject.toml").read_text().partition("[project.optional-dependencies]")[2].partition("\n\n[")[0]
     )
-    assert wanted == set(re.findall(r"^(\w+) = \[", declared, re.MULTILINE)) == {"cli", "prices", "web"}
+    assert wanted == set(re.findall(r"^(\w+) = \[", declared, re.MULTILINE)) == EXTRAS

@@ -14,6 +14,7 @@ from anthropic_exporter.web.server import Server
 
 if TYPE_CHECKING:
     from anthropic_exporter.capture.instrument import instrument
+    from anthropic_exporter.publisher import publish, publishing
 
 __all__ = [
     "AnthropicExporterError",
@@ -29,14 +30,20 @@ __all__ = [
     "__version__",
     "attribution",
     "instrument",
+    "publish",
+    "publishing",
     "serve",
 ]
 
 
 def __getattr__(name: str) -> object:
-    """Import the SDK only for those who use it: `instrument` is the one name here that needs it."""
+    """Import what only some users need when they use it: the SDK's middleware, and the way to a queue."""
     if name == "instrument":
         from anthropic_exporter.capture.instrument import instrument  # noqa: PLC0415 - see above
 
         return instrument
+    if name in ("publish", "publishing"):
+        from anthropic_exporter.publisher import publisher  # noqa: PLC0415 - see above
+
+        return getattr(publisher, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

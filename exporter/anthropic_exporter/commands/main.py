@@ -11,6 +11,7 @@ import click
 
 from anthropic_exporter.__about__ import __version__
 from anthropic_exporter.commands.check import check
+from anthropic_exporter.commands.collect import collect
 from anthropic_exporter.commands.demo import demo
 from anthropic_exporter.commands.export import export
 from anthropic_exporter.commands.reconcile import reconcile
@@ -63,5 +64,6 @@ for _command in (
     check,
     export,
     reconcile,
+    collect,
 ):
     commands.add_command(_command)

@@ -51,7 +51,7 @@ _KEYS = ("ANTHROPIC_ADMIN_KEY", "ANTHROPIC_API_KEY")
     "--lag", default="3h", show_default=True, metavar="DURATION", help="With --watch: leave out the newest hours."
 )
 @click.option(
-    "--port", default=9465, show_default=True, type=click.IntRange(0, 65535), help="With --watch; 0 is a free one."
+    "--port", default=9466, show_default=True, type=click.IntRange(0, 65535), help="With --watch; 0 is a free one."
 )
 @host_option
 @click.option("--base-url", help="Another address of the API.")

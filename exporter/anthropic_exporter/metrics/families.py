@@ -240,6 +240,19 @@ REMEDY_ACTIONS = Family(
     ("remedy", "outcome"),
     "What remedies did about alerts: applied, undone, skipped (nothing to do or too soon), dry_run, failed, dropped.",
 )
+PUBLISH_MESSAGES = Family(
+    "anthropic_publish_messages_total",
+    COUNTER,
+    ("result",),
+    "Attempts to send changed cells to a queue: sent, or why the queue took nothing: "
+    "unreachable, timeout, refused, full, failed. The next message that is sent makes up for it.",
+)
+PUBLISH_LAST_SUCCESS = Family(
+    "anthropic_publish_last_success_timestamp_seconds",
+    GAUGE,
+    (),
+    "Unix time at which the queue last took a message of this process; absent without publish().",
+)
 LABEL_OVERFLOW = Family(
     "anthropic_exporter_label_overflow_total",
     COUNTER,

@@ -82,11 +82,15 @@ class _FamilyLines:
 
 
 class Renderer:
-    """Formats snapshots. A series whose numbers are those of the scrape before is not formatted again."""
+    """Formats snapshots. A series whose numbers are those of the scrape before is not formatted again.
 
-    def __init__(self) -> None:
+    Args:
+        families: what to show, in this order.
+    """
+
+    def __init__(self, families: Iterable[Family] = FAMILIES) -> None:
         self._lock = threading.Lock()
-        self._families = [_FamilyLines(family) for family in FAMILIES]
+        self._families = [_FamilyLines(family) for family in families]
         self._blocks: list[list[float]] = []
 
     def text(self, snapshot: Snapshot) -> bytes:

@@ -44,6 +44,8 @@ TOOLS = {
     "alertmanager": Tool(_ALERTMANAGER, ("prometheus-alertmanager",), "alertmanager", (0, 25)),
     "amtool": Tool(("amtool",), ("prometheus-alertmanager",), "alertmanager", (0, 25)),
     "redis-server": Tool(("redis-server",), ("redis-server",), "redis"),
+    "nats-server": Tool(("nats-server",), ("nats-server",), "nats-server", program="usr/sbin/nats-server"),
+    "victoria-metrics": Tool(("victoria-metrics",), ("victoria-metrics",), "victoriametrics"),
     # The driver depends on its browser, whose own launcher knows no other place than /usr.
     "chromedriver": Tool(("chromedriver",), ("chromium-driver",), "chromedriver"),
     "chromium": Tool(

@@ -1,0 +1,1 @@
+"""The process behind `anthropic-exporter collect`: many publishers become one `/metrics`."""

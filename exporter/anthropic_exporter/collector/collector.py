@@ -1,0 +1,192 @@
+"""Reads the queue, merges, saves, and shows only what is saved: after a crash no total has fallen."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+import uuid
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from anthropic_exporter.collector import gauges, own_metrics
+from anthropic_exporter.collector.families import COLLECTOR_FAMILIES
+from anthropic_exporter.collector.merge import Fleet
+from anthropic_exporter.collector.own_metrics import Progress
+from anthropic_exporter.collector.series import SHOWN
+from anthropic_exporter.collector.state_file import Saved, StateFolder
+from anthropic_exporter.metrics.cells import Snapshot
+from anthropic_exporter.metrics.text import Renderer
+from anthropic_exporter.transport.cells_message import decode
+from anthropic_exporter.transport.container import UnreadableError
+from anthropic_exporter.transport.interface import Received, Transport, TransportError
+
+_log = logging.getLogger("anthropic_exporter.collect")
+_BATCH = 500
+_SAVE_EVERY_SECONDS = 1.0
+#: Saving takes this part of the time at most.
+_SAVE_SHARE = 0.05
+_FORGET_SECONDS, _FORGET_FINISHED_SECONDS = 86_400.0, 3_600.0
+_LOG_EVERY_SECONDS = 60.0
+_PAUSE_AFTER_ERROR_SECONDS = 0.5
+#: A reader that was away for longer than this has read messages that waited.
+_AWAY_SECONDS = 15.0
+
+
+class Collector:
+    """One stream of publishers as one set of series.
+
+    Args:
+        folder: held by this collector; the state in it is taken over.
+        open_at: opens the stream at a position.
+        clock: seconds of a clock that never goes back.
+        wall: seconds since the epoch.
+
+    Raises:
+        ConfigurationError: the state is damaged.
+    """
+
+    def __init__(
+        self,
+        folder: StateFolder,
+        open_at: Callable[[str], Transport],
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        wall: Callable[[], float] = time.time,
+    ) -> None:
+        self._folder, self._clock = folder, clock
+        saved = folder.read() or Saved(Fleet(uuid.uuid4().hex), "", {})
+        self.fleet = saved.fleet
+        self.restored_guard: Mapping[str, Any] = saved.guard
+        for member in self.fleet.members.values():
+            member.heard_at = clock()  # silence counts from now: nobody listened
+        self.lock = threading.Lock()
+        self._position = saved.position
+        self._transport = open_at(saved.position)
+        self._tokens: list[str] = []
+        self.guard_state: Callable[[], dict[str, Any]] = dict
+        self._logged: dict[str, float] = {}
+        self.progress = Progress(clock(), wall)
+        self._catching_up, self._read_at = True, clock()
+        self._save_due = clock()
+        self._renderer = Renderer((*SHOWN, *COLLECTOR_FAMILIES))
+        self._show()
+
+    # -- reading
+
+    def catch_up(self, seconds: float) -> None:
+        """Merge what waits in the queue, for at most `seconds`: what was shown before a crash is there again."""
+        deadline = self._clock() + seconds
+        while self._catching_up and self._clock() < deadline:
+            self.step(0.2)
+        self.save()
+
+    def step(self, seconds: float) -> None:
+        """Read once, waiting for at most `seconds`; merge, and save where it is time. Never raises."""
+        try:
+            received = self._transport.receive(_BATCH, seconds)
+        except TransportError as error:
+            self._queue_failed(error)
+            return
+        now = self._clock()
+        self.progress.queue_up = True
+        self._catching_up = self._catching_up or now - self._read_at > _AWAY_SECONDS
+        for one in received:
+            self._take(one, now)
+        self._read_at = now
+        if len(received) < _BATCH:
+            self._catching_up = False
+        if self._tokens and now >= self._save_due:
+            self.save()
+
+    def _queue_failed(self, error: TransportError) -> None:
+        self.progress.queue_up, self._catching_up = False, True
+        self.failed("queue", error)
+        threading.Event().wait(_PAUSE_AFTER_ERROR_SECONDS)
+
+    def _take(self, received: Received, now: float) -> None:
+        self._tokens.append(received.token)
+        self.progress.waiting = True
+        try:
+            message = decode(received.data)
+        except UnreadableError as error:
+            self.progress.results[error.reason] += 1
+            return
+        with self.lock:
+            member = self.fleet.take(message, now, catching_up=self._catching_up)
+        self.progress.results["refused" if member is None else "merged"] += 1
+        self.progress.sent_at(message.sent_at)
+
+    # -- saving
+
+    def save(self) -> bool:
+        """Write totals and position, then acknowledge, then show. Whether it worked; if not, it is tried again.
+
+        Where the disk does not take the state, fresh totals are shown all the same: a stale meter would be worse.
+        """
+        began = self._clock()
+        with self.lock:
+            self.fleet.forget(began, _FORGET_SECONDS, _FORGET_FINISHED_SECONDS)
+        position = self._tokens[-1] if self._tokens else self._position
+        try:
+            self._folder.write(Saved(self.fleet, position, self.guard_state()))
+        except OSError as error:
+            self.failed("state", error)
+        else:
+            self._transport.acknowledge(self._tokens)
+            self._tokens, self._position = [], position
+            self.progress.saved_at, self.progress.waiting = self._clock(), False
+        self._show()
+        took = self._clock() - began
+        self._save_due = began + max(_SAVE_EVERY_SECONDS, took / _SAVE_SHARE)
+        return not self.progress.waiting
+
+    def _show(self) -> None:
+        with self.lock:
+            self._shown = self.fleet.series.totals.copy(), len(self.fleet.series.targets)
+
+    # -- showing
+
+    def render(self, *, openmetrics: bool = False) -> bytes:
+        """The exposition of all publishers, and of the collector itself."""
+        snapshot = self._snapshot()
+        return self._renderer.openmetrics(snapshot) if openmetrics else self._renderer.text(snapshot)
+
+    def _snapshot(self) -> Snapshot:
+        now = self._clock()
+        with self.lock:
+            totals, number = self._shown
+            blocks = self.fleet.series.blocks(totals, number)
+            found = gauges.merged(self.fleet.series, self.fleet.members.values(), now)
+            found |= own_metrics.readings(self.progress, self.fleet, now)
+        return Snapshot(blocks, self.fleet.series.stored, found)
+
+    # -- the error boundary
+
+    def failed(self, stage: str, error: BaseException) -> None:
+        """Count a failure, and log it once a minute."""
+        self.progress.errors[stage] += 1
+        now = self._clock()
+        if now - self._logged.get(stage, float("-inf")) >= _LOG_EVERY_SECONDS:
+            self._logged[stage] = now
+            _log.warning("failed at stage %s: %s; it is tried again", stage, _words(error))
+
+    def run(self, stopped: threading.Event, tick: Callable[[], None] = lambda: None) -> None:
+        """Read until `stopped`, calling `tick` after each read; then save."""
+        while not stopped.is_set():
+            self.step(0.2)
+            tick()
+        self.save()
+
+    def close(self) -> None:
+        """Hang up, and let a standby have the folder."""
+        self._transport.close()
+        self._folder.close()
+
+
+def _words(error: BaseException) -> str:
+    """What may be logged of an error: ours say no secret; of others the type, and the system's own words."""
+    if isinstance(error, TransportError):
+        return str(error)
+    reason = error.strerror if isinstance(error, OSError) and error.strerror else ""
+    return f"{type(error).__name__} {reason}".strip()

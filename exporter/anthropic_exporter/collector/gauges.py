@@ -1,0 +1,53 @@
+"""Gauges of many publishers as one: a sum, the largest, the smallest or the newest, as the family means it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from anthropic_exporter.collector.members import Member
+from anthropic_exporter.collector.series import ShownSeries
+from anthropic_exporter.metrics import families as f
+from anthropic_exporter.metrics.cells import Reading
+
+#: A publisher sends once a second; one that was silent for this long is lost.
+LIVE_SECONDS = 30.0
+
+_SUMMED = frozenset({f.INFLIGHT.name})
+_SMALLEST = frozenset({f.PRICES_CHECKED.name, "anthropic_exporter_start_timestamp_seconds"})
+_NEWEST = frozenset({f.RATELIMIT_LIMIT.name, f.RATELIMIT_REMAINING.name, f.RATELIMIT_RESET.name})
+#: True of publishers that ended, too.
+_LASTING = frozenset({f.LAST_RECORD.name, f.PRICES_CHECKED.name, "anthropic_exporter_start_timestamp_seconds"})
+_Merge = Callable[[float, float], float]
+
+
+def is_live(member: Member, now: float) -> bool:
+    """Whether the publisher was heard lately and did not end."""
+    return not member.finished and now - member.heard_at <= LIVE_SECONDS
+
+
+def merged(series: ShownSeries, members: Iterable[Member], now: float) -> dict[str, list[Reading]]:
+    """The gauges to show, by family name."""
+    values: dict[int, float] = {}
+    for member in sorted(members, key=lambda one: one.heard_at):
+        live = is_live(member, now)
+        for number, value in member.gauges.items():
+            name = series.targets[number].family.name
+            if live or name in _LASTING:
+                values[number] = _merge_of(name)(values[number], value) if number in values else value
+    found: dict[str, list[Reading]] = {}
+    for number, value in sorted(values.items()):
+        name = series.targets[number].family.name
+        found.setdefault(name, []).append(Reading(series.labels_of(number), [value], 0.0))
+    return found
+
+
+def _merge_of(name: str) -> _Merge:
+    if name in _SUMMED:
+        return float.__add__
+    if name in _SMALLEST:
+        return min
+    return _newer if name in _NEWEST else max
+
+
+def _newer(_: float, value: float) -> float:
+    return value

@@ -1,0 +1,70 @@
+"""What the collector knows of one publisher: its cells as they were last said, and when it was last heard."""
+
+from __future__ import annotations
+
+from array import array
+
+from anthropic_exporter.transport.cells_message import CellsMessage
+
+#: Numberings that are kept: messages of the one before may still be under way when a publisher starts again.
+_KEPT_EPOCHS = 2
+IGNORED = -1
+
+
+class Member:
+    """One identity.
+
+    Attributes:
+        cells: the largest value that was said of each cell. They are cumulative, so the largest is the newest.
+        shown: the cell among the collector's totals that each adds to.
+        epochs: for each numbering of the publisher, the own cell of each number; `IGNORED` for none, and for gauges
+            `-2 - n` where n is the number of the shown series.
+        gauges: the newest value by the number of the shown series.
+        known: the first own cell of each series, by a hash of the series' name and labels.
+        heard_at: seconds of a clock that never goes back.
+        finished: the publisher ended in order.
+        rebase: it was forgotten and came back: what it says first is taken as known.
+    """
+
+    __slots__ = (
+        "cells",
+        "epochs",
+        "finished",
+        "gauges",
+        "heard_at",
+        "host",
+        "identity",
+        "known",
+        "rebase",
+        "sent_at",
+        "sequence",
+        "service",
+        "shown",
+    )
+
+    def __init__(self, identity: str, service: str, host: str) -> None:
+        self.identity, self.service, self.host = identity, service, host
+        self.cells = array("d")
+        self.shown = array("I")
+        self.epochs: dict[int, array[int]] = {}
+        self.gauges: dict[int, float] = {}
+        self.known: dict[int, int] = {}
+        self.sequence = 0
+        self.sent_at = 0.0
+        self.heard_at = 0.0
+        self.finished = False
+        self.rebase = False
+
+    def numbering(self, epoch: int) -> array[int]:
+        """Where the numbers of an epoch lead."""
+        found = self.epochs.get(epoch)
+        if found is None:
+            found = self.epochs[epoch] = array("i")
+            self.sequence = 0
+            while len(self.epochs) > _KEPT_EPOCHS:
+                del self.epochs[min(other for other in self.epochs if other != epoch)]
+        return found
+
+    def is_newest(self, message: CellsMessage) -> bool:
+        """Whether this message is newer than every one before; gauges of others are old."""
+        return message.epoch == max(self.epochs) and message.sequence > self.sequence

@@ -1,0 +1,182 @@
+"""Newest for each identity, then the sum: duplicates, gaps, reordering and restarts change nothing.
+
+Cells are cumulative within an identity, so "newest" is "largest": a message adds what it says above what was known.
+That is a join: applying it twice, late, or in another order gives the same totals, and no total can fall.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from array import array
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from anthropic_exporter.collector.members import IGNORED, Member
+from anthropic_exporter.collector.series import MOST_SERIES, ShownSeries
+from anthropic_exporter.metrics.families import GAUGE
+from anthropic_exporter.transport.cells_message import CellsMessage, Definition
+
+MOST_MEMBERS = 50_000
+#: What happened longer ago than this counts in totals and budgets, and in no pace.
+LATE_SECONDS = 15.0
+_LARGEST = 1e300
+
+
+class Counts(NamedTuple):
+    """What the merge came across, since the collector's state began."""
+
+    messages: int = 0
+    gaps: int = 0
+    ignored_cells: int = 0
+    undefined_cells: int = 0
+    rebased: int = 0
+    refused_members: int = 0
+
+
+class Fleet:
+    """All publishers of one stream.
+
+    Args:
+        life: names the totals: a new one where they may begin again at 0.
+        most_series: shown for each service.
+    """
+
+    def __init__(self, life: str, most_series: int = MOST_SERIES) -> None:
+        self.series = ShownSeries(life, most_series)
+        self.members: dict[str, Member] = {}
+        #: Identities whose cells were dropped long after they were last heard.
+        self.forgotten: dict[str, None] = {}
+        self.counts = Counts()
+        #: Growth that is too old for a pace, by cell; whoever reads paces takes it out.
+        self.late: dict[int, float] = {}
+
+    def take(self, message: CellsMessage, now: float, *, catching_up: bool = False) -> Member | None:
+        """Merge one message.
+
+        Args:
+            message: of any publisher, in any order.
+            now: seconds of a clock that never goes back.
+            catching_up: the message waited in the queue while nobody read it.
+
+        Returns:
+            The member, or None if there are too many.
+        """
+        member = self._member(message)
+        if member is None:
+            return None
+        late = catching_up or _is_late(member, message)
+        numbering = member.numbering(message.epoch)
+        newest = member.is_newest(message)
+        self._note(member, message, now, newest=newest)
+        self._define(member, numbering, message.definitions)
+        self._merge(member, numbering, message, late=late, newest=newest)
+        if message.full:
+            member.rebase = False
+        return member
+
+    def _member(self, message: CellsMessage) -> Member | None:
+        member = self.members.get(message.identity)
+        if member is None:
+            if len(self.members) >= MOST_MEMBERS:
+                self._count("refused_members")
+                return None
+            member = self.members[message.identity] = Member(message.identity, message.service, message.host)
+            if self.forgotten.pop(message.identity, "") is None:
+                member.rebase = True
+                self._count("rebased")
+        return member
+
+    def _note(self, member: Member, message: CellsMessage, now: float, *, newest: bool) -> None:
+        self._count("messages")
+        if not newest:
+            return
+        self._count("gaps", max(0, message.sequence - member.sequence - 1))
+        member.sequence, member.sent_at, member.heard_at = message.sequence, message.sent_at, now
+        member.finished = message.final
+        member.host = message.host
+
+    def _define(self, member: Member, numbering: array[int], definitions: Iterable[Definition]) -> None:
+        for one in definitions:
+            end = one.first + one.layout.width
+            if end > len(numbering):
+                numbering.extend([IGNORED] * (end - len(numbering)))
+            if numbering[one.first] == IGNORED:
+                self._define_one(member, numbering, one)
+
+    def _define_one(self, member: Member, numbering: array[int], one: Definition) -> None:
+        key = series_key(one)
+        first = member.known.get(key)
+        if first is None:
+            target = self.series.target_of(member.service, one.layout, one.labels, one.created)
+            if target is None:
+                return
+            first = member.known[key] = self._lay_out(member, target)
+        if first < 0:  # a gauge
+            numbering[one.first] = first
+            return
+        for offset in range(one.layout.width):
+            numbering[one.first + offset] = first + offset
+
+    def _lay_out(self, member: Member, number: int) -> int:
+        """Give a series of a member its own cells; a gauge has none."""
+        target = self.series.targets[number]
+        if target.family.kind == GAUGE:
+            return -2 - number
+        first, cells = len(member.cells), len(target.family.buckets) + 2 if target.family.buckets else 1
+        member.cells.extend([0.0] * cells)
+        member.shown.extend(range(target.start, target.start + cells))
+        return first
+
+    def _merge(self, member: Member, numbering: array[int], message: CellsMessage, *, late: bool, newest: bool) -> None:
+        cells, shown, add, defined = member.cells, member.shown, self.series.add, len(numbering)
+        for number, value in zip(message.numbers, message.values, strict=True):
+            own = numbering[number] if number < defined else IGNORED
+            if own >= 0:
+                grown = value - cells[own]
+                if 0.0 < grown < _LARGEST:
+                    cells[own] = value
+                    if not member.rebase:
+                        add(shown[own], grown)
+                        if late:
+                            self.late[shown[own]] = self.late.get(shown[own], 0.0) + grown
+            elif own == IGNORED:
+                self._count("ignored_cells" if number < defined else "undefined_cells")
+            elif newest:
+                self._set_gauge(member, -2 - own, value)
+
+    def _set_gauge(self, member: Member, number: int, value: float) -> None:
+        if math.isfinite(value):
+            member.gauges[number] = value
+        else:
+            member.gauges.pop(number, None)
+
+    def forget(self, now: float, after_seconds: float, finished_after_seconds: float) -> None:
+        """Drop the cells of members that were not heard for long. Their share of the totals stays."""
+        for identity, member in list(self.members.items()):
+            patience = finished_after_seconds if member.finished else after_seconds
+            if now - member.heard_at > patience:
+                del self.members[identity]
+                self.forgotten[identity] = None
+        while len(self.forgotten) > MOST_MEMBERS * 10:
+            del self.forgotten[next(iter(self.forgotten))]
+
+    def _count(self, name: str, number: int = 1) -> None:
+        if number:
+            self.counts = self.counts._replace(**{name: getattr(self.counts, name) + number})
+
+
+def series_key(one: Definition) -> int:
+    """64 bits that name a series of a publisher, the same in every process. A label without a value is no label."""
+    pairs = sorted(f"{name}\0{value}" for name, value in zip(one.layout.labels, one.labels, strict=True) if value)
+    text = "\0".join((one.layout.family, *pairs)).encode(errors="replace")
+    return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "big")
+
+
+def _is_late(member: Member, message: CellsMessage) -> bool:
+    """Whether what a message adds may have happened longer ago than any pace looks back.
+
+    Compares times of the publisher's own clock only: clocks of hosts differ.
+    """
+    since = member.sent_at or min((one.created for one in message.definitions if one.created), default=message.sent_at)
+    return message.sent_at - since > LATE_SECONDS + message.period_seconds

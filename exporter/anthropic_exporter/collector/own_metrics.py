@@ -1,0 +1,101 @@
+"""What the collector says of itself at a scrape."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+
+from anthropic_exporter.collector import families as f
+from anthropic_exporter.collector.gauges import LIVE_SECONDS
+from anthropic_exporter.collector.members import Member
+from anthropic_exporter.collector.merge import Fleet
+from anthropic_exporter.metrics.cells import Reading
+from anthropic_exporter.metrics.sliding_max import SlidingMax
+
+_RESULTS = ("merged", "unreadable", "newer_format", "refused")
+#: Machines that were taken away without a word are no news for longer than this.
+GONE_SECONDS = 3_600.0
+_STAGES = ("queue", "state", "breakers", "serve")
+#: More hosts are counted and not listed.
+_MOST_LISTED_HOSTS = 5_000
+
+
+class Progress:
+    """How reading, merging and saving go.
+
+    Args:
+        wall: seconds since the epoch.
+
+    Attributes:
+        results: messages by what became of them.
+        errors: failures by stage.
+        queue_up: the last read worked.
+        saved_at: when the state was last written; seconds of a clock that never goes back.
+        waiting: something came since.
+        holding: conditions of the fleet's Guard that hold, by key.
+    """
+
+    def __init__(self, saved_at: float, wall: Callable[[], float] = time.time) -> None:
+        self._wall = wall
+        self._lags = SlidingMax()
+        self.results: Counter[str] = Counter()
+        self.errors: Counter[str] = Counter()
+        self.queue_up = False
+        self.saved_at = saved_at
+        self.waiting = False
+        self.holding: Mapping[str, int] = {}
+
+    def sent_at(self, at: float) -> None:
+        """Note when a message that was merged just now was sent, in seconds since the epoch."""
+        wall = self._wall()
+        self._lags.add(int(wall), max(0.0, wall - at))
+
+    @property
+    def lag_seconds(self) -> float:
+        """The longest time from sending to merging of the trailing 60 s."""
+        return self._lags.max(self._wall())
+
+
+def readings(progress: Progress, fleet: Fleet, now: float) -> dict[str, list[Reading]]:
+    """Readings of the collector's own families, by name."""
+    ages = host_ages(fleet.members.values(), now)
+    lost = sum(age > LIVE_SECONDS for age in ages.values())
+    counts = fleet.counts
+    ignored = {"unknown": counts.ignored_cells, "undefined": counts.undefined_cells}
+    return {
+        f.MESSAGES.name: _each({name: progress.results[name] for name in _RESULTS}),
+        f.ERRORS.name: _each({name: progress.errors[name] for name in _STAGES}),
+        f.IGNORED_CELLS.name: _each(ignored),
+        f.OVERFLOW.name: _each(fleet.series.overflow),
+        f.HOSTS.name: _each({"live": len(ages) - lost, "lost": lost}),
+        f.HOST_AGE.name: [Reading(key, [age], 0.0) for key, age in list(ages.items())[:_MOST_LISTED_HOSTS]],
+        f.GAPS.name: _one(counts.gaps),
+        f.REBASED.name: _one(counts.rebased),
+        f.LAG.name: _one(progress.lag_seconds),
+        f.QUEUE_UP.name: _one(progress.queue_up),
+        f.STATE_AGE.name: _one(now - progress.saved_at if progress.waiting else 0.0),
+        f.MEMBERS.name: _one(len(fleet.members)),
+        f.HOLDING.name: _each(progress.holding),
+    }
+
+
+def host_ages(members: Iterable[Member], now: float) -> dict[tuple[str, str], float]:
+    """Seconds since the newest message by (service, host), of hosts whose newest publisher did not end in order.
+
+    A publisher that was killed and replaced is no lost host. One that was silent for an hour is gone: it is not listed.
+    """
+    newest: dict[tuple[str, str], tuple[float, bool]] = {}
+    for member in members:
+        key = (member.service, member.host)
+        newest[key] = max(newest.get(key, (float("-inf"), True)), (member.heard_at, member.finished))
+    ages = {key: max(0.0, now - heard_at) for key, (heard_at, finished) in sorted(newest.items()) if not finished}
+    return {key: age for key, age in ages.items() if age <= GONE_SECONDS}
+
+
+def _one(value: float) -> list[Reading]:
+    return [Reading((), [float(value)], 0.0)]
+
+
+def _each(values: Mapping[str, int]) -> list[Reading]:
+    return [Reading((label,), [float(value)], 0.0) for label, value in values.items()]

@@ -1,0 +1,85 @@
+"""`anthropic-exporter collect`: waits for its folder, catches up, serves, and goes on until it is stopped."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple, cast
+
+from anthropic_exporter import serving
+from anthropic_exporter.collector.collector import Collector
+from anthropic_exporter.collector.state_file import StateFolder
+from anthropic_exporter.errors import ConfigurationError
+from anthropic_exporter.transport.address import Address, parse
+from anthropic_exporter.transport.interface import Transport
+from anthropic_exporter.transport.opening import open_transport
+
+if TYPE_CHECKING:
+    from anthropic_exporter.recorder import Recorder
+
+_log = logging.getLogger("anthropic_exporter.collect")
+_STANDBY_LOOKS_EVERY_SECONDS = 0.25
+#: The queue may be down when the collector starts: then it serves what it saved.
+CATCH_UP_SECONDS = 10.0
+
+
+class Settings(NamedTuple):
+    """The options, as they were given.
+
+    Attributes:
+        source: the URL of the queue.
+        state: the folder of this collector.
+        host: address to listen on.
+        port: 0 picks a free one.
+        shard: which of the streams to read, where the URL says that there are several.
+    """
+
+    source: str
+    state: Path
+    host: str = "127.0.0.1"
+    port: int = 9465
+    shard: int = 0
+
+
+def run(settings: Settings, stopped: threading.Event) -> None:
+    """Collect until `stopped`.
+
+    Raises:
+        ConfigurationError: the URL, the folder, the state in it, or the port cannot be used.
+    """
+    address = parse(settings.source)
+    if not 0 <= settings.shard < address.shards:
+        raise ConfigurationError(
+            f"collect: --shard {settings.shard}: the URL says shards={address.shards}; count from 0"
+        )
+    with contextlib.closing(StateFolder(settings.state)) as folder:
+        if _became_active(folder, stopped):
+            collector = Collector(folder, _opener(address, settings.shard))
+            with contextlib.closing(collector):
+                _collect(collector, settings, stopped)
+
+
+def _became_active(folder: StateFolder, stopped: threading.Event) -> bool:
+    """Wait until no other collector holds the folder: this one is its standby until then."""
+    if folder.take():
+        return True
+    _log.info("standby: another collector holds the folder; this one takes over when it ends")
+    while not stopped.wait(_STANDBY_LOOKS_EVERY_SECONDS):
+        if folder.take():
+            _log.warning("the other collector ended: taking over")
+            return True
+    return False
+
+
+def _opener(address: Address, shard: int) -> Callable[[str], Transport]:
+    return lambda position: open_transport(address, address.stream_of(shard), position=position)
+
+
+def _collect(collector: Collector, settings: Settings, stopped: threading.Event) -> None:
+    collector.catch_up(CATCH_UP_SECONDS)
+    with serving.serve(cast("Recorder", collector), host=settings.host, port=settings.port) as server:
+        _log.info("serving %s/metrics", server.url)
+        collector.run(stopped)

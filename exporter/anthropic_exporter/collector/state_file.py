@@ -1,0 +1,225 @@
+"""Totals, what is known of each publisher, and the position in the stream: one file, written whole or not at all.
+
+The envelope is that of messages (`docs/wire-format.md`); the header is JSON, numbers are behind it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from array import array
+from collections.abc import Iterable
+from pathlib import Path
+from typing import IO, Any, NamedTuple
+
+from anthropic_exporter.collector.members import Member
+from anthropic_exporter.collector.merge import Counts, Fleet
+from anthropic_exporter.errors import ConfigurationError
+from anthropic_exporter.transport.container import UnreadableError, pack, unpack
+
+fcntl: Any
+try:
+    import fcntl
+except ImportError:  # Windows has no flock; two collectors on one folder are not told apart there
+    fcntl = None
+
+_NAME = "collector.state"
+_MOST_BYTES = 4 * 1024**3
+
+
+class Saved(NamedTuple):
+    """What the file holds: the fleet, where to read on, and what the Guard knows of the day."""
+
+    fleet: Fleet
+    position: str
+    guard: dict[str, Any]
+
+
+class StateFolder:
+    """The folder of one collector. A second one that waits for it is its standby.
+
+    Args:
+        folder: made if it does not exist, for this user alone.
+
+    Raises:
+        ConfigurationError: the folder cannot be used.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        try:
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._lock: IO[str] = _opened(folder / "lock")
+        except OSError as error:
+            raise ConfigurationError(f"{folder}: cannot be written: {error.strerror}; give another --state") from error
+
+    def take(self) -> bool:
+        """Hold the folder; False while another collector does."""
+        if fcntl is None:
+            return True
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            return False
+        return True
+
+    def read(self) -> Saved | None:
+        """What was saved; None if nothing was.
+
+        Raises:
+            ConfigurationError: the file is damaged, or of a newer version.
+        """
+        path = self._folder / _NAME
+        try:
+            data = path.read_bytes()
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise ConfigurationError(f"{path}: cannot be read: {error.strerror}") from error
+        try:
+            return decode(data)
+        except (UnreadableError, KeyError, TypeError, ValueError, IndexError) as error:
+            advice = "update the collector" if getattr(error, "reason", "") == "newer_format" else "move it away"
+            raise ConfigurationError(f"{path}: is not a state of this version: {advice}") from error
+
+    def write(self, saved: Saved) -> None:
+        """Replace the file: after a crash at any moment the old one or the new one is there, whole.
+
+        Raises:
+            OSError: the disk is full or broken. The old file stays.
+        """
+        path, fresh = self._folder / _NAME, self._folder / f".{_NAME}.new"
+        try:
+            with open(fresh, "wb", opener=_private) as file:
+                file.write(encode(saved))
+                file.flush()
+                os.fsync(file.fileno())
+            fresh.replace(path)
+            self._sync_folder()
+        except OSError:
+            with contextlib.suppress(OSError):
+                fresh.unlink()  # half a file would keep a full disk full
+            raise
+
+    def _sync_folder(self) -> None:
+        descriptor = os.open(self._folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+    def close(self) -> None:
+        """Let another collector have the folder. Idempotent."""
+        self._lock.close()
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags | getattr(os, "O_NOFOLLOW", 0), 0o600)
+
+
+def _opened(path: Path) -> IO[str]:
+    return open(path, "w", encoding="ascii", opener=_private)
+
+
+def encode(saved: Saved) -> bytes:
+    """The bytes of the file."""
+    fleet, series = saved.fleet, saved.fleet.series
+    members = list(fleet.members.values())
+    header = {
+        "position": saved.position,
+        "guard": saved.guard,
+        "life": series.life,
+        "counts": fleet.counts._asdict(),
+        "overflow": series.overflow,
+        "forgotten": list(fleet.forgotten),
+        "cells": len(series.totals),
+        **series.dump(),
+        "members": [_member_header(one) for one in members],
+    }
+    parts = [array("d", series.totals), array("d", series.rests)]
+    for member in members:
+        parts += _member_arrays(member)
+    return pack(header, b"".join(map(_little, parts)), compress=False)
+
+
+def decode(data: bytes) -> Saved:
+    """What `encode` wrote.
+
+    Raises:
+        UnreadableError: it is not such a file, or of a newer version.
+        KeyError, TypeError, ValueError, IndexError: it is damaged.
+    """
+    header, body = unpack(data, _MOST_BYTES)
+    reader = _Reader(body)
+    fleet = Fleet(str(header["life"]))
+    series = fleet.series
+    series.load(header, reader.take("d", header["cells"]), reader.take("d", header["cells"]))
+    series.overflow = {str(key): int(value) for key, value in header["overflow"].items()}
+    fleet.counts = Counts(**{key: value for key, value in header["counts"].items() if key in Counts._fields})
+    fleet.forgotten = dict.fromkeys(header["forgotten"])
+    for one in header["members"]:
+        member = _member(one, reader)
+        fleet.members[member.identity] = member
+    return Saved(fleet, str(header["position"]), dict(header["guard"]))
+
+
+def _member_header(member: Member) -> dict[str, Any]:
+    return {
+        "identity": member.identity,
+        "service": member.service,
+        "host": member.host,
+        "sequence": member.sequence,
+        "sent_at": member.sent_at,
+        "finished": member.finished,
+        "rebase": member.rebase,
+        "cells": len(member.cells),
+        "known": len(member.known),
+        "epochs": [[epoch, len(numbering)] for epoch, numbering in member.epochs.items()],
+        "gauges": list(member.gauges.items()),
+    }
+
+
+def _member_arrays(member: Member) -> list[array[Any]]:
+    known = array("Q", member.known), array("q", member.known.values())
+    return [member.cells, member.shown, *known, *member.epochs.values()]
+
+
+def _member(header: dict[str, Any], reader: _Reader) -> Member:
+    member = Member(header["identity"], header["service"], header["host"])
+    member.sequence, member.sent_at = int(header["sequence"]), float(header["sent_at"])
+    member.finished, member.rebase = bool(header["finished"]), bool(header["rebase"])
+    member.cells, member.shown = reader.take("d", header["cells"]), reader.take("I", header["cells"])
+    known = reader.take("Q", header["known"]), reader.take("q", header["known"])
+    member.known = dict(zip(*known, strict=True))
+    member.epochs = {int(epoch): reader.take("i", length) for epoch, length in header["epochs"]}
+    member.gauges = {int(number): float(value) for number, value in header["gauges"]}
+    return member
+
+
+class _Reader:
+    """Takes arrays off the body, one after the other."""
+
+    def __init__(self, body: bytes) -> None:
+        self._body = memoryview(body)
+        self._at = 0
+
+    def take(self, code: str, count: int) -> array[Any]:
+        """The next `count` numbers."""
+        found: array[Any] = array(code)
+        end = self._at + count * found.itemsize
+        if end > len(self._body):
+            raise ValueError("cut off")
+        found.frombytes(self._body[self._at : end])
+        self._at = end
+        if sys.byteorder == "big":
+            found.byteswap()
+        return found
+
+
+def _little(values: Iterable[Any]) -> bytes:
+    copied = values if isinstance(values, array) else array("d", values)
+    if sys.byteorder == "big":
+        copied = copied[:]
+        copied.byteswap()
+    return copied.tobytes()

@@ -1,0 +1,42 @@
+"""`anthropic-exporter collect`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from anthropic_exporter.commands.options import host_option, log_to_stdout
+from anthropic_exporter.commands.signals import noticed
+
+
+@click.command()
+@click.option(
+    "--from",
+    "source",
+    required=True,
+    envvar="ANTHROPIC_EXPORTER_QUEUE",
+    metavar="URL",
+    help="The queue, as given to publish(): redis://, rediss://, nats:// or kafka://. Or set ANTHROPIC_EXPORTER_QUEUE, "
+    "which does not show a password in the list of processes.",
+)
+@click.option(
+    "--state",
+    required=True,
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Folder of this collector: totals and position. A second collector on the same folder waits as its standby.",
+)
+@host_option
+@click.option("--port", default=9465, show_default=True, type=click.IntRange(0, 65535), help="0 is a free one.")
+@click.option("--shard", default=0, show_default=True, help="Which stream to read, if the URL says shards=N.")
+def collect(source: str, state: Path, host: str, port: int, shard: int) -> int:
+    """Merge what the processes of many hosts publish, and serve it as one /metrics.
+
+    SIGTERM saves and ends. After a crash it goes on where the saved state ends; no counter falls.
+    """
+    from anthropic_exporter.collector.running import Settings, run  # noqa: PLC0415 - imported when the command runs
+
+    log_to_stdout()
+    with noticed() as told:
+        run(Settings(source, state, host, port, shard), told)
+    return 0

@@ -1,0 +1,229 @@
+"""A thread that sends the changed cells of a recorder to a queue once a second, and never disturbs the application."""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import logging
+import os
+import random
+import socket
+import threading
+import time
+import uuid
+import weakref
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from anthropic_exporter.__about__ import __version__
+from anthropic_exporter.errors import ConfigurationError
+from anthropic_exporter.forking import in_child
+from anthropic_exporter.metrics import families as f
+from anthropic_exporter.publisher.changes import Changed, Changes, Origin
+from anthropic_exporter.recorder import Recorder
+from anthropic_exporter.transport.address import Address, parse
+from anthropic_exporter.transport.cells_message import encode
+from anthropic_exporter.transport.interface import Transport, TransportError
+from anthropic_exporter.transport.opening import open_transport
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+    from anthropic_exporter.metrics.cells import Snapshot
+
+_log = logging.getLogger("anthropic_exporter.publish")
+PERIOD_SECONDS = 1.0
+FULL_EVERY_SECONDS = 60.0
+CLOSE_SECONDS = 5.0
+_LOG_EVERY_SECONDS = 60.0
+_LEAST_PERIOD_SECONDS = 0.05
+_LONGEST_NAME = 128
+
+
+class Publisher:
+    """Sends one recorder's cells. Made by `publish`; close it, or use it as a context manager.
+
+    Attributes:
+        identity: whose cells the collector takes them for; another one in a forked child, whose counters begin at 0.
+    """
+
+    def __init__(self, recorder: Recorder, address: Address, service: str, host: str, period_seconds: float) -> None:
+        self._recorder = recorder
+        self._address = address
+        self._service, self._host = service, host
+        self._period_seconds = period_seconds
+        self._closed = False
+        self._start()
+        in_child(self._forked)
+        atexit.register(self.close)
+
+    def _start(self) -> None:
+        """Begin to send: at construction, and in a forked child."""
+        self.identity = _identity_of(self._recorder)
+        origin = (self.identity, time.time_ns(), self._service, self._host, self._period_seconds, __version__)
+        self._changes = Changes(Origin(*origin))
+        self._transport: Transport = open_transport(
+            self._address, self._address.stream_of(self._address.shard_of(self._host))
+        )
+        self._stopped = threading.Event()
+        self._sending = threading.Lock()
+        # Fulls of many publishers that started together do not come together.
+        self._full_at = time.monotonic()
+        self._said_failing = False
+        self._logged_at = float("-inf")
+        self._thread = threading.Thread(target=self._run, name="anthropic-publish", daemon=True)
+        self._thread.start()
+
+    def _run(self) -> None:
+        while not self._stopped.wait(self._period_seconds):
+            try:
+                self.flush()
+            except Exception as error:  # noqa: BLE001 - the error boundary
+                self._failed(error)
+
+    def flush(self, *, final: bool = False) -> bool:
+        """Send what changed, now. Whether the queue took it; a failure is counted, never raised."""
+        with self._sending:
+            now = time.monotonic()
+            full = final or now >= self._full_at
+            changed = self._changes.find(read(self._recorder), full=full)
+            result = self._send(changed, final=final)
+            self._note(result)
+            if result != _SENT:
+                return False
+            self._changes.accepted(changed)
+            if full:
+                self._full_at = now + FULL_EVERY_SECONDS * random.uniform(0.75, 1.0)  # noqa: S311 - spreads load
+            return True
+
+    def _send(self, changed: Changed, *, final: bool) -> str:
+        try:
+            self._transport.send([encode(one) for one in self._changes.messages(changed, time.time(), final=final)])
+        except TransportError as error:
+            return error.reason
+        return _SENT
+
+    def _note(self, result: str) -> None:
+        """Count how it went; log a failure once a minute, and its end once."""
+        self._recorder.count(f.PUBLISH_MESSAGES, result)
+        if result == _SENT:
+            self._recorder.set(f.PUBLISH_LAST_SUCCESS, time.time())
+            if self._said_failing:
+                _log.warning("the queue %s takes messages again", self._address.shown)
+            self._said_failing = False
+        elif (now := time.monotonic()) - self._logged_at >= _LOG_EVERY_SECONDS:
+            self._said_failing, self._logged_at = True, now
+            line = "the queue %s does not take messages: %s; recording goes on, and is sent when it does"
+            _log.warning(line, self._address.shown, result)
+
+    def _failed(self, error: Exception) -> None:
+        with contextlib.suppress(Exception):  # a strict recorder raises it; it is counted, and this thread goes on
+            self._recorder.failed("publish", error)
+
+    def close(self, timeout: float = CLOSE_SECONDS) -> bool:
+        """Send what is left within `timeout` seconds, and stop. Idempotent.
+
+        Returns:
+            Whether the queue took everything. If not, a log line says so.
+        """
+        if self._closed:
+            return True
+        self._closed = True
+        atexit.unregister(self.close)
+        self._stopped.set()
+        done = threading.Event()
+        # On a thread of its own: a queue that hangs must not keep the application from ending.
+        threading.Thread(target=self._finish, args=(done, timeout), name="anthropic-publish-end", daemon=True).start()
+        sent = done.wait(timeout)
+        if not sent:
+            _log.warning("the queue %s did not take the last messages within %.0f s", self._address.shown, timeout)
+        return sent
+
+    def _finish(self, done: threading.Event, timeout: float) -> None:
+        deadline = time.monotonic() + timeout
+        while time.monotonic() < deadline:
+            try:
+                if self.flush(final=True):
+                    done.set()
+                    break
+            except Exception as error:  # noqa: BLE001 - the error boundary
+                self._failed(error)
+                break
+            time.sleep(0.1)
+        self._transport.close()
+
+    def _forked(self) -> None:
+        """In a child: its counters begin at 0, and the parent's thread and connection are not its own."""
+        if not self._closed:
+            self._start()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+_SENT = "sent"
+
+
+def publish(
+    recorder: Recorder,
+    url: str,
+    *,
+    service: str,
+    host: str | None = None,
+    period_seconds: float = PERIOD_SECONDS,
+) -> Publisher:
+    """Send what the recorder counts to a collector, from a daemon thread.
+
+    A queue that is down, full, slow or refuses us costs the application nothing: it is counted in
+    `anthropic_publish_messages_total` and logged once a minute. The next message that the queue takes makes up for it.
+
+    Args:
+        recorder: whose cells to send.
+        url: the queue, such as `redis://queue:6379`; needs the extra of its engine.
+        service: the value of the label `service` at the collector.
+        host: the name of this machine; its host name if not given.
+        period_seconds: seconds between two messages.
+
+    Raises:
+        ConfigurationError: the URL or another argument is wrong, or the extra is not installed.
+    """
+    if not (isinstance(service, str) and 0 < len(service) <= _LONGEST_NAME):
+        raise ConfigurationError(f"publish: service is a name of 1 to {_LONGEST_NAME} characters, such as 'api'")
+    if not period_seconds >= _LEAST_PERIOD_SECONDS:
+        raise ConfigurationError(f"publish: period_seconds must be at least {_LEAST_PERIOD_SECONDS}")
+    name = socket.gethostname() if host is None else host
+    return Publisher(recorder, parse(url), service, name[:_LONGEST_NAME], period_seconds)
+
+
+@contextlib.contextmanager
+def publishing(recorder: Recorder, url: str, *, service: str, host: str | None = None) -> Iterator[Publisher]:
+    """`publish` for a short job: what the job counted is sent when the block ends, within 5 s.
+
+    Raises:
+        ConfigurationError: as for `publish`.
+    """
+    publisher = publish(recorder, url, service=service, host=host)
+    try:
+        yield publisher
+    finally:
+        publisher.close()
+
+
+def read(recorder: Recorder) -> Snapshot:
+    """What the recorder counted until now."""
+    return recorder.snapshot()
+
+
+def _identity_of(recorder: Recorder) -> str:
+    """The name of these counters: the same for every publisher of the recorder, another one in each process."""
+    process, identity = _identities.get(recorder, (0, ""))
+    if process != os.getpid():
+        identity = uuid.uuid4().hex
+        _identities[recorder] = (os.getpid(), identity)
+    return identity
+
+
+_identities: weakref.WeakKeyDictionary[Recorder, tuple[int, str]] = weakref.WeakKeyDictionary()

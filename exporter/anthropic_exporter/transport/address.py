@@ -1,0 +1,125 @@
+"""The URL of a queue: checked when the program starts, shown without its password."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import zlib
+from typing import NamedTuple
+from urllib.parse import parse_qsl, urlsplit
+
+from anthropic_exporter.errors import ConfigurationError
+
+#: Which library each scheme needs, and the extra that installs it.
+_ENGINES = {
+    "redis": ("redis", "redis"),
+    "rediss": ("redis", "redis"),
+    "nats": ("nats", "nats"),
+    "tls": ("nats", "nats"),
+    "kafka": ("confluent_kafka", "kafka"),
+}
+_STREAM = re.compile(r"[A-Za-z0-9_-]{1,64}")
+_DEFAULT_STREAM = "anthropic-cells"
+_MOST_SHARDS = 256
+#: A queue that is full of messages of 8 kB takes 80 MB.
+_DEFAULT_MOST_MESSAGES = 10_000
+_OPTIONS = frozenset({"stream", "shards", "maxlen"})
+
+
+class Address(NamedTuple):
+    """Where messages go.
+
+    Attributes:
+        url: for the client library, without our own options.
+        scheme: `redis`, `rediss`, `nats`, `tls` or `kafka`.
+        shown: the URL without user and password, for logs and errors.
+        stream: the name of the stream, without its shard.
+        shards: over how many streams the hosts are spread.
+        most_messages: how many messages a stream keeps at most; older ones are dropped.
+        options: what else the URL says, for the engine.
+    """
+
+    url: str
+    scheme: str
+    shown: str
+    stream: str
+    shards: int
+    most_messages: int
+    options: dict[str, str]
+
+    def stream_of(self, shard: int) -> str:
+        """The stream of a shard."""
+        return self.stream if self.shards == 1 else f"{self.stream}-{shard}"
+
+    @property
+    def breakers(self) -> str:
+        """The stream on which collectors publish what holds for the fleet."""
+        return f"{self.stream}-breakers"
+
+    def shard_of(self, host: str) -> int:
+        """The shard of a host; the same for every process and every version."""
+        return zlib.crc32(host.encode()) % self.shards
+
+
+def parse(url: str) -> Address:
+    """Read the URL of a queue, such as `rediss://user:password@queue:6379/0?stream=team-a`.
+
+    Raises:
+        ConfigurationError: the URL is wrong, or the library for it is not installed.
+    """
+    parts = _split(url)
+    shown = _shown(parts.scheme, parts.netloc, parts.path)
+    _engine(parts.scheme, shown)
+    if not parts.netloc.rpartition("@")[2].split(":")[0]:
+        raise ConfigurationError(f"queue {shown}: name a host, as in {parts.scheme or 'redis'}://queue:6379")
+    given = dict(parse_qsl(parts.query, keep_blank_values=True))
+    own = {key: given.pop(key) for key in _OPTIONS & given.keys()}
+    stream = own.get("stream", _DEFAULT_STREAM)
+    if not _STREAM.fullmatch(stream):
+        raise ConfigurationError(f"queue {shown}: stream={stream[:80]!r}: use up to 64 letters, digits, - and _")
+    return Address(
+        url=f"{parts.scheme}://{parts.netloc}{parts.path}",
+        scheme=parts.scheme,
+        shown=shown,
+        stream=stream,
+        shards=_number(own.get("shards", "1"), "shards", _MOST_SHARDS, shown),
+        most_messages=_number(own.get("maxlen", str(_DEFAULT_MOST_MESSAGES)), "maxlen", 10**9, shown),
+        options=given,
+    )
+
+
+class _Parts(NamedTuple):
+    scheme: str
+    netloc: str
+    path: str
+    query: str
+
+
+def _split(url: str) -> _Parts:
+    if not isinstance(url, str):
+        raise ConfigurationError(f"queue: give a URL such as redis://queue:6379, not {type(url).__name__}")
+    try:
+        parts = urlsplit(url.strip())
+        if "," not in parts.netloc:  # several brokers are no host and port
+            _ = parts.port
+    except ValueError as error:
+        raise ConfigurationError("queue: the URL cannot be read; write it as in redis://queue:6379") from error
+    return _Parts(parts.scheme.lower(), parts.netloc, parts.path, parts.query)
+
+
+def _shown(scheme: str, netloc: str, path: str) -> str:
+    return f"{scheme}://{netloc.rpartition('@')[2]}{path}"[:200]
+
+
+def _engine(scheme: str, shown: str) -> None:
+    if scheme not in _ENGINES:
+        raise ConfigurationError(f"queue {shown}: the scheme is none of {', '.join(_ENGINES)}")
+    module, extra = _ENGINES[scheme]
+    if importlib.util.find_spec(module) is None:
+        raise ConfigurationError(f"queue {shown}: needs {module}: pip install 'anthropic-exporter[{extra}]'")
+
+
+def _number(text: str, name: str, most: int, shown: str) -> int:
+    if not (text.isascii() and text.isdigit() and len(text) <= 10 and 1 <= int(text) <= most):  # noqa: PLR2004 - digits
+        raise ConfigurationError(f"queue {shown}: {name}={text[:20]!r} is not a number from 1 to {most}")
+    return int(text)

@@ -1,0 +1,206 @@
+"""NATS JetStream. The client is asynchronous: it runs on a loop of its own, in a daemon thread.
+
+A receiver is an ordered reader from a sequence number; nothing is acknowledged to the server.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ssl
+import threading
+from collections.abc import Coroutine, Iterator, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import nats
+from nats.js import api
+from nats.js import errors as js_errors
+
+from anthropic_exporter.errors import ConfigurationError
+from anthropic_exporter.transport.address import Address
+from anthropic_exporter.transport.interface import NEWEST, Received, TransportError
+
+_CONNECT_SECONDS = 2.0
+_ANSWER_SECONDS = 5.0
+#: The server forgets a reader that does not come back.
+_READER_SECONDS = 60.0
+_OPTIONS = frozenset({"ssl_ca_certs", "credentials"})
+_T = TypeVar("_T")
+
+
+class NatsStream:
+    """One stream of a JetStream server or cluster; made with one subject of the same name if it does not exist.
+
+    Args:
+        address: the server, or several separated by commas.
+        stream: its name.
+        position: the sequence number behind which a receiver goes on.
+        start: `OLDEST` or `NEWEST`, for a receiver without a position.
+        most_messages: a stream that is made here keeps this many.
+    """
+
+    def __init__(self, address: Address, stream: str, *, position: str, start: str, most_messages: int) -> None:
+        self._options = _checked(address)
+        self._stream = stream
+        self._most = most_messages
+        self._acknowledged = position
+        self._read_to = int(position) if position.isdigit() else 0
+        self._newest = start == NEWEST and not position
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._connection: Any = None
+        self._jetstream: Any = None
+        self._reader: Any = None
+
+    def send(self, messages: Sequence[bytes]) -> None:
+        """Publish the messages, and wait until the stream has stored all of them."""
+        self._do(self._send(messages))
+
+    async def _send(self, messages: Sequence[bytes]) -> None:
+        await self._connect()
+        await asyncio.gather(*(self._jetstream.publish(self._stream, one, _ANSWER_SECONDS) for one in messages))
+
+    def receive(self, most: int, seconds: float) -> list[Received]:
+        """The next messages. A stream that was deleted and began again is read from its beginning."""
+        return self._do(self._receive(most, seconds), seconds)
+
+    async def _receive(self, most: int, seconds: float) -> list[Received]:
+        await self._connect()
+        if self._reader is None:
+            self._reader = await self._open_reader()
+        try:
+            found = await self._reader.fetch(most, timeout=max(0.01, seconds))
+        except asyncio.TimeoutError:  # nats.errors.TimeoutError is one
+            await self._check_stream()
+            return []
+        received = [Received(str(one.metadata.sequence.stream), one.data) for one in found]
+        self._read_to, self._newest = int(received[-1].token), False
+        return received
+
+    async def _open_reader(self) -> Any:
+        if self._newest:
+            where: dict[str, Any] = {"deliver_policy": api.DeliverPolicy.LAST}
+        else:
+            where = {"deliver_policy": api.DeliverPolicy.BY_START_SEQUENCE, "opt_start_seq": self._read_to + 1}
+        config = api.ConsumerConfig(ack_policy=api.AckPolicy.NONE, inactive_threshold=_READER_SECONDS, **where)
+        return await self._jetstream.pull_subscribe(self._stream, stream=self._stream, config=config)
+
+    async def _check_stream(self) -> None:
+        """Read from the beginning if the stream is not the one that was read; open a reader again if it is gone."""
+        info = await self._jetstream.stream_info(self._stream)
+        if info.state.last_seq < self._read_to:
+            self._read_to, self._reader = 0, None
+        elif info.state.last_seq > self._read_to and self._read_to:
+            self._reader = None
+
+    async def _connect(self) -> None:
+        if self._connection is not None:
+            return
+        self._connection = await nats.connect(
+            connect_timeout=_CONNECT_SECONDS,
+            allow_reconnect=False,  # the next call connects again, and says so
+            error_cb=_ignore,
+            **self._options,
+        )
+        self._jetstream = self._connection.jetstream(timeout=_ANSWER_SECONDS)
+        config = api.StreamConfig(
+            name=self._stream, subjects=[self._stream], max_msgs=self._most, discard=api.DiscardPolicy.OLD
+        )
+        with contextlib.suppress(js_errors.BadRequestError):  # it exists, with settings of its owner
+            await self._jetstream.add_stream(config)
+
+    def acknowledge(self, tokens: Sequence[str]) -> None:
+        """Move the position; nothing is kept on the server."""
+        if tokens:
+            self._acknowledged = tokens[-1]
+
+    @property
+    def position(self) -> str:
+        """The sequence number of the last acknowledged message."""
+        return self._acknowledged
+
+    def close(self) -> None:
+        """Close the connection and end the loop."""
+        loop, self._loop = self._loop, None
+        if loop is not None:
+            with contextlib.suppress(Exception):
+                asyncio.run_coroutine_threadsafe(self._drop(), loop).result(_CONNECT_SECONDS)
+            loop.call_soon_threadsafe(loop.stop)
+
+    async def _drop(self) -> None:
+        connection, self._connection, self._reader = self._connection, None, None
+        if connection is not None:
+            await connection.close()
+
+    def _do(self, work: Coroutine[Any, Any, _T], waits: float = 0.0) -> _T:
+        """Run on the loop. After a failure the connection is made anew."""
+        loop = self._running_loop()
+        with _translated():
+            try:
+                return asyncio.run_coroutine_threadsafe(
+                    asyncio.wait_for(work, waits + _CONNECT_SECONDS + _ANSWER_SECONDS), loop
+                ).result()
+            except BaseException:
+                asyncio.run_coroutine_threadsafe(self._drop_quietly(), loop)
+                raise
+
+    async def _drop_quietly(self) -> None:
+        with contextlib.suppress(Exception):
+            await self._drop()
+
+    def _running_loop(self) -> asyncio.AbstractEventLoop:
+        if self._loop is None:
+            self._loop = asyncio.new_event_loop()
+            threading.Thread(target=_run, args=(self._loop,), name="anthropic-nats", daemon=True).start()
+        return self._loop
+
+
+def _run(loop: asyncio.AbstractEventLoop) -> None:
+    try:
+        loop.run_forever()
+    finally:
+        loop.close()
+
+
+def _checked(address: Address) -> dict[str, Any]:
+    unknown = address.options.keys() - _OPTIONS
+    if unknown:
+        raise ConfigurationError(f"queue {address.shown}: unknown option {', '.join(sorted(unknown))[:80]}")
+    rest = address.url.partition("://")[2]
+    user, at, hosts = rest.rpartition("@")
+    options: dict[str, Any] = {"servers": [f"{address.scheme}://{user}{at}{host}" for host in hosts.split(",")]}
+    try:
+        if "ssl_ca_certs" in address.options:
+            options["tls"] = ssl.create_default_context(cafile=address.options["ssl_ca_certs"])
+        if "credentials" in address.options:
+            Path(address.options["credentials"]).open("rb").close()
+            options["user_credentials"] = address.options["credentials"]
+    except OSError as error:
+        raise ConfigurationError(f"queue {address.shown}: a file of its options: {error.strerror}") from error
+    return options
+
+
+async def _ignore(_: Exception) -> None:
+    """Every failure comes back from the call that it concerns; the client would log it as well."""
+
+
+@contextlib.contextmanager
+def _translated() -> Iterator[None]:
+    """What the client library raises, as a `TransportError` with a bounded reason and no text of the server."""
+    try:
+        yield
+    except Exception as error:
+        raise TransportError(_reason(error), type(error).__name__) from error
+
+
+def _reason(error: Exception) -> str:
+    """The first that fits; the order is from the more special to the more general."""
+    kinds: tuple[tuple[str, tuple[type[BaseException], ...]], ...] = (
+        ("refused", (nats.errors.AuthorizationError,)),
+        ("full", (nats.errors.MaxPayloadError, js_errors.ServiceUnavailableError)),
+        ("unreachable", (nats.errors.NoServersError, nats.errors.ConnectionClosedError, OSError)),
+        ("timeout", (asyncio.TimeoutError, TimeoutError)),
+    )
+    if "uthorization" in str(error):  # the client raises plain errors with the server's words
+        return "refused"
+    return next((reason for reason, types in kinds if isinstance(error, types)), "failed")

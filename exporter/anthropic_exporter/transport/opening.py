@@ -1,0 +1,35 @@
+"""Opens the transport that a URL asks for. The client library is imported here, by those who use it."""
+
+from __future__ import annotations
+
+from anthropic_exporter.transport.address import Address
+from anthropic_exporter.transport.interface import OLDEST, Transport
+
+
+def open_transport(
+    address: Address, stream: str, *, position: str = "", start: str = OLDEST, most_messages: int | None = None
+) -> Transport:
+    """A transport on one stream. Connects later, so that a queue that is down does not stop a program from starting.
+
+    Args:
+        address: where the queue is.
+        stream: its stream.
+        position: where a receiver goes on.
+        start: where a receiver without a position begins: `OLDEST` or `NEWEST`.
+        most_messages: how many messages the stream keeps; the address' own number if not given.
+
+    Raises:
+        ConfigurationError: the library does not accept the URL.
+    """
+    most = address.most_messages if most_messages is None else most_messages
+    if address.scheme in ("redis", "rediss"):
+        from anthropic_exporter.transport.redis_streams import RedisStream  # noqa: PLC0415 - see above
+
+        return RedisStream(address, stream, position=position, start=start, most_messages=most)
+    if address.scheme in ("nats", "tls"):
+        from anthropic_exporter.transport.nats_jetstream import NatsStream  # noqa: PLC0415 - see above
+
+        return NatsStream(address, stream, position=position, start=start, most_messages=most)
+    from anthropic_exporter.transport.kafka_log import KafkaLog  # noqa: PLC0415 - see above
+
+    return KafkaLog(address, stream, position=position, start=start)

@@ -1,0 +1,144 @@
+"""A recorder, a real queue, and `anthropic-exporter collect` as a process: what was counted is what is shown."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+from prometheus_client import CollectorRegistry
+
+from anthropic_exporter import Recorder, publish, publishing
+from collectors import Collecting, wait_until
+from queue_engines import Redis
+
+pytest.importorskip("redis")
+pytestmark = pytest.mark.stack
+REQUESTS = "anthropic_requests_total"
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    with Redis(tmp_path_factory.mktemp("redis")) as running:
+        yield running
+
+
+@pytest.fixture
+def url(server, request):
+    return f"{server.url}?stream={request.node.originalname}"[:80]
+
+
+def recorder_of():
+    return Recorder(registry=CollectorRegistry())
+
+
+def test_two_services_become_one_page(url, tmp_path, call):
+    api, batch = recorder_of(), recorder_of()
+    with (
+        publish(api, url, service="api", host="web-1", period_seconds=0.1),
+        publish(batch, url, service="batch", host="web-2", period_seconds=0.1),
+        Collecting(url, tmp_path) as collector,
+    ):
+        api.record(call(output=171, feature="chat"))
+        batch.record(call(output=29, feature="chat"))
+        batch.record(call(output=1, feature="report"))
+        collector.wait_for("anthropic_tokens_total", 201.0, type="output")
+        assert collector.value("anthropic_tokens_total", type="output", service="api") == 171.0
+        assert collector.value("anthropic_tokens_total", type="output", service="batch", feature="report") == 1.0
+        assert collector.value("anthropic_collector_hosts", state="live") == 2.0
+
+
+def test_what_the_collector_shows_is_what_the_process_shows(url, tmp_path, call):
+    recorder = recorder_of()
+    for number in range(20):
+        recorder.record(call(output=number * 100, input=3, feature=f"f{number % 3}", time_to_first_token_seconds=0.3))
+    with publishing(recorder, url, service="api") as publisher:
+        publisher.flush()
+    with Collecting(url, tmp_path) as collector:
+        shown = {line for line in collector.text().splitlines() if not line.startswith("#")}
+    own = [line for line in recorder.render().decode().splitlines() if line.startswith("anthropic_") and "{" in line]
+    counters = [line for line in own if "_max{" not in line and "inflight" not in line and "publish" not in line]
+    with_service = {_with_service(line) for line in counters if "build_info" not in line and "source_info" not in line}
+    assert len(with_service) > 100
+    assert {line.split(" ")[0] for line in with_service} <= {line.split(" ")[0] for line in shown}
+    assert with_service <= shown
+
+
+def _with_service(line):
+    """The line with `service="api"` where the alphabet wants it."""
+    name, _, rest = line.partition("{")
+    labels, _, value = rest.rpartition("} ")
+    pairs = sorted([*labels.split(","), 'service="api"'], key=lambda pair: pair.split("=")[0])
+    return f"{name}{{{','.join(pairs)}}} {value}"
+
+
+def test_a_short_job_is_whole_at_its_end_and_leaves_no_lost_host(url, tmp_path, call):
+    for _ in range(3):
+        recorder = recorder_of()
+        with publishing(recorder, url, service="nightly", host="batch-1"):
+            recorder.record(call(output=171))
+    with Collecting(url, tmp_path) as collector:
+        collector.wait_for("anthropic_tokens_total", 513.0, type="output", service="nightly")
+        assert collector.value("anthropic_collector_hosts", state="lost") == 0.0
+        assert collector.value("anthropic_collector_members") == 3.0
+
+
+def test_publishing_again_from_the_same_recorder_counts_nothing_twice(url, tmp_path, call):
+    recorder = recorder_of()
+    with Collecting(url, tmp_path) as collector:
+        for expected in (171.0, 342.0):
+            with publishing(recorder, url, service="nightly"):
+                recorder.record(call(output=171))
+            collector.wait_for("anthropic_tokens_total", expected, type="output")
+
+
+def test_a_forked_child_is_a_publisher_of_its_own(url, tmp_path, call):
+    recorder = recorder_of()
+    with Collecting(url, tmp_path) as collector:
+        publisher = publish(recorder, url, service="api", period_seconds=0.1)
+        recorder.record(call(output=171))
+        publisher.flush()
+        child = os.fork()
+        if child == 0:  # pragma: no cover - not this process
+            recorder.record(call(output=29))
+            os._exit(0 if publisher.close() else 1)
+        assert os.waitpid(child, 0)[1] == 0
+        collector.wait_for("anthropic_tokens_total", 200.0, type="output")
+        publisher.close()
+
+
+def test_a_collector_that_stops_in_order_and_starts_again_goes_on(url, tmp_path, call):
+    recorder = recorder_of()
+    with publish(recorder, url, service="api", period_seconds=0.1), Collecting(url, tmp_path) as collector:
+        recorder.record(call(output=171))
+        collector.wait_for("anthropic_tokens_total", 171.0, type="output")
+        assert collector.stop() == 0
+        recorder.record(call(output=29))
+        collector.start()
+        collector.wait_for("anthropic_tokens_total", 200.0, type="output")
+
+
+def test_a_standby_takes_over_when_the_active_one_is_killed(url, tmp_path, call):
+    recorder = recorder_of()
+    active, standby = Collecting(url, tmp_path), Collecting(url, tmp_path)
+    with publish(recorder, url, service="api", period_seconds=0.1), active:
+        recorder.record(call(output=171))
+        active.wait_for("anthropic_tokens_total", 171.0, type="output")
+        standby.start(says="standby")
+        active.kill()
+        standby.wait_until_serving()
+        recorder.record(call(output=29))
+        with_standby = standby
+        with_standby.wait_for("anthropic_tokens_total", 200.0, type="output")
+        assert standby.stop() == 0
+
+
+def test_the_process_counts_what_the_queue_took(url, call):
+    recorder = recorder_of()
+    with publish(recorder, url, service="api", period_seconds=0.05):
+        recorder.record(call(output=171))
+        wait_until(lambda: _sent(recorder) >= 2.0)
+
+
+def _sent(recorder):
+    lines = [line for line in recorder.render().decode().splitlines() if line.startswith("anthropic_publish_messages")]
+    return sum(float(line.rpartition(" ")[2]) for line in lines if 'result="sent"' in line)

@@ -1,0 +1,101 @@
+"""`anthropic-exporter collect` as a process of its own, and what its /metrics say."""
+
+from __future__ import annotations
+
+import queue
+import re
+import subprocess
+import sys
+import threading
+import time
+import urllib.request
+
+PATIENCE_SECONDS = 30
+
+
+class Collecting:
+    """One collector; killed or stopped, it can be started again on the same folder."""
+
+    def __init__(self, url, folder, *arguments):
+        self.command = [
+            sys.executable,
+            "-m",
+            "anthropic_exporter.cli",
+            "collect",
+            "--from",
+            url,
+            "--state",
+            str(folder),
+        ]
+        self.command += ["--port", "0", *arguments]
+        self.process = None
+        self.url = ""
+
+    def start(self, says="serving"):
+        self.process = subprocess.Popen(self.command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        self._lines = queue.Queue()
+        threading.Thread(target=self._listen, args=(self.process, self._lines), daemon=True).start()
+        self.wait_until_serving(says)
+        return self
+
+    @staticmethod
+    def _listen(process, lines):
+        for line in process.stdout:
+            lines.put(line)
+        process.stdout.close()
+        lines.put("")
+
+    def wait_until_serving(self, says="serving"):
+        found = re.search(r"http://127\.0\.0\.1:\d+", self.says(says))
+        self.url = found[0] if found else ""
+
+    def says(self, text):
+        said = ""
+        while line := self._lines.get(timeout=PATIENCE_SECONDS):
+            said += line
+            if text in line:
+                return said
+        raise AssertionError(f"{text!r} was not said, but {said}")
+
+    def kill(self):
+        self.process.kill()
+        self.process.wait(PATIENCE_SECONDS)
+
+    def stop(self):
+        self.process.terminate()
+        return self.process.wait(PATIENCE_SECONDS)
+
+    def text(self):
+        with urllib.request.urlopen(f"{self.url}/metrics", timeout=PATIENCE_SECONDS) as response:
+            return response.read().decode()
+
+    def value(self, name, **labels):
+        """The sum of the samples with these labels; None for none."""
+        return value_of(self.text(), name, **labels)
+
+    def wait_for(self, name, wanted, **labels):
+        """Ask until the value is there."""
+        wait_until(lambda: self.value(name, **labels) == wanted, lambda: f"{name} is {self.value(name, **labels)}")
+
+    def __enter__(self):
+        return self.start()
+
+    def __exit__(self, *_):
+        if self.process is not None and self.process.poll() is None:
+            self.kill()
+
+
+def value_of(text, name, **labels):
+    found = [
+        float(line.rpartition(" ")[2])
+        for line in text.splitlines()
+        if re.match(rf"{name}[{{ ]", line) and all(f'{key}="{value}"' in line for key, value in labels.items())
+    ]
+    return sum(found) if found else None
+
+
+def wait_until(holds, otherwise=lambda: "it does not hold", seconds=PATIENCE_SECONDS):
+    deadline = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < deadline, otherwise()
+        time.sleep(0.02)

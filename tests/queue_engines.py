@@ -1,0 +1,108 @@
+"""Queues as real processes, on ports of their own, that tests may stop, kill and start again."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import subprocess
+import time
+
+from anthropic_exporter import toolchain
+
+PATIENCE_SECONDS = 30
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def wait_for_port(port, process):
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while time.monotonic() < deadline:
+        assert process.poll() is None, f"the server ended with {process.returncode}"
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
+            return
+        time.sleep(0.01)
+    raise AssertionError(f"nothing listens on {port}")
+
+
+class Engine:
+    """One server; `start()` again after `stop()` or `kill()` keeps port and folder."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        self.port = free_port()
+        self.process = None
+
+    def command(self):
+        raise NotImplementedError
+
+    def start(self):
+        self.process = subprocess.Popen(self.command(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        wait_for_port(self.port, self.process)
+        return self
+
+    def kill(self):
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait(PATIENCE_SECONDS)
+
+    stop = kill
+
+    def __enter__(self):
+        return self.start()
+
+    def __exit__(self, *_):
+        self.kill()
+
+
+class Redis(Engine):
+    """redis-server with its append-only file written at each command."""
+
+    def __init__(self, folder, *arguments, tls=False):
+        super().__init__(folder)
+        self.arguments = arguments
+        self.tls = tls
+
+    def command(self):
+        program = toolchain.provide(["redis-server"])["redis-server"]
+        ports = ("--port", "0", "--tls-port", str(self.port)) if self.tls else ("--port", str(self.port))
+        storage = ("--appendonly", "yes", "--appendfsync", "always", "--save", "", "--dir", str(self.folder))
+        return [str(program), *ports, "--bind", "127.0.0.1", *storage, *map(str, self.arguments)]
+
+    @property
+    def url(self):
+        return f"redis://127.0.0.1:{self.port}"
+
+
+class Nats(Engine):
+    """nats-server with JetStream."""
+
+    def command(self):
+        program = toolchain.provide(["nats-server"])["nats-server"]
+        return [str(program), "-js", "-a", "127.0.0.1", "-p", str(self.port), "-sd", str(self.folder)]
+
+    @property
+    def url(self):
+        return f"nats://127.0.0.1:{self.port}"
+
+
+class Kafka:
+    """The in-memory broker of librdkafka, in this process: there is no broker to unpack."""
+
+    def __init__(self, _folder):
+        self._owner = None
+        self.url = ""
+
+    def __enter__(self):
+        import confluent_kafka  # noqa: PLC0415 - not installed everywhere
+
+        self._owner = confluent_kafka.Producer({"test.mock.num.brokers": 1})
+        brokers = self._owner.list_topics(timeout=PATIENCE_SECONDS).brokers.values()
+        self.url = "kafka://" + ",".join(f"{one.host}:{one.port}" for one in brokers)
+        return self
+
+    def __exit__(self, *_):
+        self._owner = None

@@ -1,0 +1,27 @@
+"""Queues that run once a module; each test has streams of its own on them."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+
+import pytest
+
+import queue_engines
+
+LIBRARIES = {"redis": "redis", "nats": "nats", "kafka": "confluent_kafka"}
+
+
+@pytest.fixture(scope="module", params=["redis", "nats", "kafka"])
+def server(request, tmp_path_factory):
+    """A running queue of each kind whose client is installed."""
+    if importlib.util.find_spec(LIBRARIES[request.param]) is None:
+        pytest.skip(f"the client for {request.param} is not installed")
+    engine = {"redis": queue_engines.Redis, "nats": queue_engines.Nats, "kafka": queue_engines.Kafka}[request.param]
+    with engine(tmp_path_factory.mktemp(request.param)) as running:
+        yield running
+
+
+@pytest.fixture
+def queue_url(server):
+    return server.url
