@@ -134,10 +134,19 @@ def test_record_usage_takes_the_sdks_own_object(recorder, samples):
     assert samples("anthropic_tokens_total", feature="x") == 174
 
 
-@pytest.mark.parametrize("usage", [None, 7, "tokens", [], {"input_tokens": -5, "output_tokens": "many"}])
-def test_unusable_usage_is_counted_as_our_failure_and_never_raised(registry, usage):
+@pytest.mark.parametrize(
+    ("usage", "reason"), [(None, "no_usage"), (7, "unknown_shape"), ("tokens", "unknown_shape"), ([], "unknown_shape")]
+)
+def test_usage_that_cannot_be_read_is_counted_as_unmetered_and_never_raised(registry, usage, reason):
     recorder, samples = Recorder(registry=registry), Samples(registry)
     recorder.record_usage(model="claude-haiku-4-5", usage=usage)
+    assert samples("anthropic_exporter_unmetered_responses_total", reason=reason) == 1
+    assert not samples("anthropic_exporter_record_errors_total")
+
+
+def test_unusable_values_of_usage_are_counted_as_our_failure_and_never_raised(registry):
+    recorder, samples = Recorder(registry=registry), Samples(registry)
+    recorder.record_usage(model="claude-haiku-4-5", usage={"input_tokens": -5, "output_tokens": "many"})
     assert samples("anthropic_exporter_record_errors_total", stage="usage") == 1
 
 
