@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import configparser
+import os
 import re
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -19,7 +22,8 @@ DOCKERFILE = (ROOT / "exporter/Dockerfile").read_text()
 
 
 def filled_in(value: str) -> str:
-    """As compose reads it where no variable is set: ${NAME:-default} is its default."""
+    """As compose reads it where no variable is set: ${NAME:-default} is its default, ${NAME:+other} is empty."""
+    value = re.sub(r"\$\{\w+:\+[^}]*\}", "", value)
     return re.sub(r"\$\{\w+:-([^}]*)\}", r"\1", value)
 
 
@@ -38,11 +42,12 @@ def test_our_image_has_the_version_of_the_package():
     assert SERVICES["exporter"]["image"] == SERVICES["demo"]["image"] == f"anthropic-exporter:{__version__}"
 
 
-def test_ports_are_open_on_this_machine_only():
+def test_only_what_defends_itself_is_published_and_on_this_machine_only():
     published = {name: [filled_in(port) for port in SERVICES[name].get("ports", [])] for name in NAMES}
     assert published == {
-        "demo": [],
-        **{name: [f"127.0.0.1:{port}:{port}"] for name, port in PORTS.items()},
+        **{name: [] for name in ("alertmanager", "demo", "prometheus")},
+        "exporter": ["127.0.0.1:9464:9464"],
+        "grafana": ["127.0.0.1:3000:3000"],
     }
 
 
@@ -79,7 +84,7 @@ def test_what_is_mounted_exists(name):
     for volume in SERVICES[name].get("volumes", []):
         source, _, rest = volume.partition(":")
         if source.startswith("."):
-            assert (ROOT / source).is_dir(), volume
+            assert (ROOT / source).exists(), volume
             assert rest.endswith(":ro"), volume
         else:
             assert source in COMPOSE["volumes"]
@@ -93,10 +98,65 @@ def test_the_configurations_that_commands_name_exist():
         assert (ROOT / file).is_file(), file
 
 
-def test_prometheus_keeps_a_month_and_reloads():
+def test_prometheus_keeps_a_month_and_cannot_be_stopped_over_http():
     command = SERVICES["prometheus"]["command"]
     assert "--storage.tsdb.retention.time=45d" in command
-    assert "--web.enable-lifecycle" in command
+    assert not [flag for flag in command if flag.startswith(("--web.enable-lifecycle", "--web.enable-admin-api"))]
+
+
+def test_the_exporter_answers_to_its_own_names_only():
+    command = [filled_in(word) for word in SERVICES["exporter"]["command"]]
+    assert command == ["serve", "--host", "0.0.0.0", "--allow-host", "exporter", "--allow-host", "localhost"]
+
+
+@pytest.mark.parametrize(
+    ("given", "anonymous", "domain"),
+    [
+        ({}, "", ""),
+        ({"BIND_ADDRESS": "0.0.0.0"}, "false", "false"),
+        ({"BIND_ADDRESS": "0.0.0.0", "GRAFANA_ANONYMOUS": "true"}, "true", "false"),
+        ({"GRAFANA_ANONYMOUS": "false"}, "false", ""),
+    ],
+)
+def test_a_dashboard_that_others_reach_asks_for_a_log_in(given, anonymous, domain):
+    """An empty variable leaves what grafana.ini says: a viewer without a log-in, under the name localhost alone."""
+    environment = SERVICES["grafana"]["environment"]
+    assert interpolated(environment["GF_AUTH_ANONYMOUS_ENABLED"], given) == anonymous
+    assert interpolated(environment["GF_SERVER_ENFORCE_DOMAIN"], given) == domain
+    file = configparser.ConfigParser()
+    file.read(ROOT / "grafana/grafana.ini")
+    assert {name: dict(file[name]) for name in file.sections()} == {
+        "server": {"domain": "localhost", "enforce_domain": "true"},
+        "auth.anonymous": {"enabled": "true", "org_role": "Viewer"},
+    }
+
+
+def interpolated(value, given):
+    """Variables as compose fills them in, the innermost first."""
+    while found := re.search(r"\$\{(\w+):([-+])([^${}]*)\}", value):
+        name, sign, text = found.groups()
+        chosen = (given.get(name) or text) if sign == "-" else (text if given.get(name) else "")
+        value = value[: found.start()] + chosen + value[found.end() :]
+    return value
+
+
+def test_the_first_start_makes_a_password_and_the_next_keeps_it(tmp_path):
+    """The shell of the entry point, with /run.sh in its place showing what Grafana would get."""
+    script = SERVICES["grafana"]["entrypoint"][-1].replace("$$", "$")
+    script = script.replace("/var/lib/grafana", str(tmp_path)).replace("exec /run.sh", "env | grep ^GF_ || true")
+    assert "password: admin" not in script
+
+    def start(**environment):
+        done = subprocess.run(["sh", "-c", script], env=environment, capture_output=True, text=True, check=True)
+        assert done.stderr == ""
+        return done.stdout.strip(), (tmp_path / "admin-password").read_text()
+
+    said, password = start(GF_SECURITY_ADMIN_PASSWORD="", PATH=os.environ["PATH"])
+    assert said == f"GF_SECURITY_ADMIN_PASSWORD__FILE={tmp_path}/admin-password"
+    assert len(password.strip()) == 24
+    assert (tmp_path / "admin-password").stat().st_mode & 0o777 == 0o600
+    assert start(GF_SECURITY_ADMIN_PASSWORD="", PATH=os.environ["PATH"]) == (said, password)
+    assert start(GF_SECURITY_ADMIN_PASSWORD="own", PATH=os.environ["PATH"])[0] == "GF_SECURITY_ADMIN_PASSWORD=own"
 
 
 def test_prometheus_looks_for_an_edit_every_2_seconds():
@@ -136,9 +196,10 @@ def test_what_the_dockerfile_copies_is_not_ignored():
 
 
 def test_the_documentation_names_every_setting_and_its_default():
-    settings = dict(re.findall(r"\$\{(\w+):-([^}]*)\}", (ROOT / "docker-compose.yml").read_text()))
+    settings = set(re.findall(r"\$\{(\w+):[-+]", (ROOT / "docker-compose.yml").read_text()))
     documentation = (ROOT / "docs/docker.md").read_text()
-    assert len(settings) == 8
-    for name, default in settings.items():
+    assert len(settings) == 7
+    for name in settings:
         line = next(line for line in documentation.splitlines() if line.startswith("|") and f"`{name}`" in line)
-        assert default in line
+        for default in re.findall(rf"\$\{{{name}:-([\w.]+)\}}", (ROOT / "docker-compose.yml").read_text()):
+            assert default in line
