@@ -6,8 +6,9 @@ Source: platform.claude.com/docs, SDKs, middleware, read 2026-11-21.
 
 from __future__ import annotations
 
+import re
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Union
 
 from anthropic import APIRequest, Middleware
 
@@ -21,9 +22,11 @@ from anthropic_exporter.recording.intake import Intake
 if TYPE_CHECKING:
     from anthropic._middleware import AsyncCallNext, CallNext
 
+    from anthropic_exporter.capture.sessions import SessionReader
 
-Watched = Attempt | BatchResults | BatchLookup
+Watched = Union[Attempt, BatchResults, BatchLookup, "SessionReader"]
 
+_MANAGED_AGENTS = re.compile(r"/v1/(?:sessions|dreams)(?:/|$)")
 _Sending = tuple[tuple[Any, ...], ...]
 # The attempts that are being sent from here, by recorder: a client may carry the middleware of one recorder twice.
 _sending: ContextVar[_Sending] = ContextVar("anthropic_exporter_sending", default=())
@@ -132,6 +135,10 @@ def _watched(recorder: Intake, request: APIRequest) -> Watched | None:
     if _is_message_request(request):
         return Attempt(recorder, request.json, request.retries_taken, request.options.idempotency_key)
     path = request.url.partition("?")[0]
+    if _MANAGED_AGENTS.search(path):
+        from anthropic_exporter.capture.sessions import SessionReader  # noqa: PLC0415 - only those who use them load it
+
+        return SessionReader(recorder, path)
     if not is_about_batches(path):
         return None
     batch = batch_of_results(path)

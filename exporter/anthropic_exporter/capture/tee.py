@@ -10,14 +10,17 @@ import functools
 import sys
 from collections.abc import AsyncIterator, Iterator
 from itertools import filterfalse, islice
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from anthropic_exporter.capture.attempt import Attempt
 from anthropic_exporter.capture.batches import BatchResults
 from anthropic_exporter.wire.stream import COMPACT_CHUNKS
 
+if TYPE_CHECKING:
+    from anthropic_exporter.capture.sessions import SessionReader
 
-def tee(stream: Any, attempt: Attempt | BatchResults, library: str) -> Any:
+
+def tee(stream: Any, attempt: Attempt | BatchResults | SessionReader, library: str) -> Any:
     """A stream of the same kind (sync, async or both) that tells `attempt` what passes.
 
     Args:
@@ -32,7 +35,7 @@ def tee(stream: Any, attempt: Attempt | BatchResults, library: str) -> Any:
 
 
 class _Tee:
-    def __init__(self, inner: Any, attempt: Attempt | BatchResults) -> None:
+    def __init__(self, inner: Any, attempt: Attempt | BatchResults | SessionReader) -> None:
         self._inner = inner
         self._attempt = attempt
         # The SDK asks for it at every event; a miss by way of `__getattr__` would cost 5 µs each time.

@@ -210,6 +210,12 @@ UNMETERED_RESPONSES = Family(
     "Answers that succeeded without usable usage, so that their tokens are not counted: no_usage, unknown_shape, "
     "unreadable.",
 )
+SESSION_COST_MISMATCHES = Family(
+    "anthropic_exporter_session_cost_mismatches_total",
+    COUNTER,
+    ("model",),
+    "Sessions of managed agents whose dollars here differ from the API's own list_cost by more than a cent and 1 %.",
+)
 UNPRICED_TOKENS = Family(
     "anthropic_exporter_unpriced_tokens_total",
     COUNTER,

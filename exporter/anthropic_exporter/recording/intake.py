@@ -22,6 +22,7 @@ from anthropic_exporter.recording.inflight import Inflight, Started
 from anthropic_exporter.recording.process_gauges import process_gauges
 from anthropic_exporter.recording.retries import Retries
 from anthropic_exporter.recording.served_models import CachedThreads, ServedModels
+from anthropic_exporter.recording.session_memory import SessionMemory
 
 _MOST_SEEN_LABEL_SETS = 20_000
 
@@ -45,6 +46,7 @@ class Intake:
         inflight: attempts that were sent and have not ended.
         retries: failed attempts that the SDK may try again.
         seen: batch results that are counted already.
+        sessions: what is counted of the sessions of managed agents.
         served: which model last answered each requested id.
         cached_threads: conversations of which later turns do not say that they are cached.
     """
@@ -78,6 +80,7 @@ class Intake:
         self.inflight = Inflight()
         self.retries = Retries()
         self.seen = SeenResults()
+        self.sessions = SessionMemory()
         self.served = ServedModels()
         self.cached_threads = CachedThreads()
         places = [(model, feature, "") for model in self._models for feature in self._features or ("",)]

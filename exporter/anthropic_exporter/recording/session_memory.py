@@ -1,0 +1,114 @@
+"""What is counted already of the sessions of managed agents, whose usage is cumulative and can be read in many ways."""
+
+from __future__ import annotations
+
+import threading
+from typing import NamedTuple
+
+from anthropic_exporter.attribution import Attribution
+from anthropic_exporter.call import Tokens
+
+_MOST_SESSIONS = 10_000
+_MOST_THREADS = 1_000
+_NOBODY = Attribution()
+
+
+class Spent(NamedTuple):
+    """Cumulative use of a session, a thread or a dream. `tools` are requests by server tool."""
+
+    tokens: Tokens = Tokens()
+    tools: tuple[tuple[str, int], ...] = ()
+    seconds: float = 0.0
+
+
+class _Session:
+    """One session: who it is for, what is counted of it, and the newest use of each of its threads."""
+
+    def __init__(self) -> None:
+        self.model = ""
+        self.tier = "standard"
+        self.where = _NOBODY
+        self.usd = 0.0
+        self.is_checked = False
+        self.counted = Spent()
+        self.threads: dict[str, Spent] = {}
+
+
+class SessionMemory:
+    """Turns cumulative use into what was not counted before, once for each session however it is read.
+
+    The use of a session includes that of its threads, so a thread is counted only as far as its session is not. The
+    oldest sessions are forgotten when there are too many; a forgotten one is counted again where it is read again.
+    """
+
+    def __init__(self, most: int = _MOST_SESSIONS) -> None:
+        self._most = most
+        self._lock = threading.Lock()
+        self._sessions: dict[str, _Session] = {}
+
+    def session(self, session_id: str) -> _Session:
+        """The memory of a session, made where there is none."""
+        with self._lock:
+            return self._session(session_id)
+
+    def attribute(self, session_id: str, where: Attribution) -> Attribution:
+        """Who a session is for: the running block, else the block in which it was first seen."""
+        session = self.session(session_id)
+        if session.where == _NOBODY:
+            session.where = where
+        return session.where if where == _NOBODY else where
+
+    def add(self, session_id: str, spent: Spent, thread: str = "") -> Spent:
+        """Take a snapshot of a session, or of one of its threads; returns what was not counted before."""
+        with self._lock:
+            session = self._session(session_id)
+            if thread:
+                spent = _with_thread(session, thread, spent)
+            new = _beyond(spent, session.counted)
+            session.counted = _sum(session.counted, new)
+            return new
+
+    def _session(self, session_id: str) -> _Session:
+        found = self._sessions.get(session_id)
+        if found is None:
+            found = self._sessions[session_id] = _Session()
+            if len(self._sessions) > self._most:
+                self._sessions.pop(next(iter(self._sessions)))
+        return found
+
+
+def _with_thread(session: _Session, thread: str, spent: Spent) -> Spent:
+    """The sum of all threads, this one included. Runtime is billed by the session: threads overlap."""
+    kept = session.threads.get(thread, Spent())
+    if thread in session.threads or len(session.threads) < _MOST_THREADS:
+        session.threads[thread] = _sum(kept, _beyond(spent._replace(seconds=0.0), kept))
+    total = Spent()
+    for one in session.threads.values():
+        total = _sum(total, one)
+    return total
+
+
+def _beyond(spent: Spent, counted: Spent) -> Spent:
+    """What a snapshot holds more than is counted, never less than nothing. A snapshot may not split the writes."""
+    plain, read, _, _, output = (max(0, new - old) for new, old in zip(spent.tokens, counted.tokens, strict=True))
+    written = max(0, _written(spent) - _written(counted))
+    long = min(written, max(0, spent.tokens.cache_write_1h - counted.tokens.cache_write_1h))
+    before = dict(counted.tools)
+    more = ((tool, count - before.get(tool, 0)) for tool, count in spent.tools)
+    return Spent(
+        Tokens(plain, read, written - long, long, output),
+        tuple((tool, count) for tool, count in more if count > 0),
+        max(0.0, spent.seconds - counted.seconds),
+    )
+
+
+def _written(spent: Spent) -> int:
+    return spent.tokens.cache_write_5m + spent.tokens.cache_write_1h
+
+
+def _sum(one: Spent, other: Spent) -> Spent:
+    tools = dict(one.tools)
+    for tool, count in other.tools:
+        tools[tool] = tools.get(tool, 0) + count
+    tokens = Tokens(*(a + b for a, b in zip(one.tokens, other.tokens, strict=True)))
+    return Spent(tokens, tuple(tools.items()), one.seconds + other.seconds)
