@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import signal
 import socket
 import subprocess
 import time
@@ -33,6 +34,7 @@ class Engine:
 
     def __init__(self, folder):
         self.folder = folder
+        folder.mkdir(exist_ok=True)
         self.port = free_port()
         self.process = None
 
@@ -49,7 +51,11 @@ class Engine:
             self.process.kill()
             self.process.wait(PATIENCE_SECONDS)
 
-    stop = kill
+    def pause(self):
+        self.process.send_signal(signal.SIGSTOP)
+
+    def resume(self):
+        self.process.send_signal(signal.SIGCONT)
 
     def __enter__(self):
         return self.start()

@@ -163,6 +163,10 @@ class Collector:
 
     # -- the error boundary
 
+    def count(self, _family: object, *_labels: str) -> None:
+        """Count a limit of the server that was reached."""
+        self.progress.errors["serve"] += 1
+
     def failed(self, stage: str, error: BaseException) -> None:
         """Count a failure, and log it once a minute."""
         self.progress.errors[stage] += 1

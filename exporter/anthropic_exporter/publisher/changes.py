@@ -91,11 +91,13 @@ class Changes:
 
     def messages(self, changed: Changed, now: float, *, final: bool = False) -> Iterator[CellsMessage]:
         """The messages that say it, in order; at least one, which says that this publisher lives."""
-        parts = max(1, -(-len(changed.definitions) // _MOST_DEFINITIONS), -(-len(changed.numbers) // _MOST_CELLS))
+        # Cells come with the last definitions, or later: a reader drops those that it has no definition of.
+        before = max(0, math.ceil(len(changed.definitions) / _MOST_DEFINITIONS) - 1)
+        parts = before + max(1, math.ceil(len(changed.numbers) / _MOST_CELLS))
         for part in range(parts):
             self._sequence += 1
             last = part == parts - 1
-            own = slice(part * _MOST_CELLS, (part + 1) * _MOST_CELLS)
+            own = slice(max(0, part - before) * _MOST_CELLS, max(0, part - before + 1) * _MOST_CELLS)
             yield CellsMessage(
                 identity=self.origin.identity,
                 epoch=self.origin.epoch,

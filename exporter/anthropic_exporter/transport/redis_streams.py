@@ -9,6 +9,7 @@ import contextlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import redis
 from redis.backoff import NoBackoff
@@ -95,6 +96,9 @@ class RedisStream:
 
 
 def _client(address: Address) -> redis.Redis:
+    database = urlsplit(address.url).path.strip("/")
+    if database and not database.isdigit():
+        raise ConfigurationError(f"queue {address.shown}: the path is the number of a database, as in redis://queue/0")
     unknown = address.options.keys() - _TLS
     if unknown:
         raise ConfigurationError(f"queue {address.shown}: unknown option {', '.join(sorted(unknown))[:80]}")

@@ -1,0 +1,331 @@
+"""Position and totals in one file, shown only when saved: crashes, full disks and damaged files."""
+
+from __future__ import annotations
+
+import errno
+import os
+
+import pytest
+
+from anthropic_exporter import ConfigurationError
+from anthropic_exporter.collector import state_file
+from anthropic_exporter.collector.collector import Collector
+from anthropic_exporter.collector.state_file import StateFolder
+from anthropic_exporter.transport.cells_message import Definition, encode
+from anthropic_exporter.transport.interface import Received, TransportError
+from collectors import value_of
+from fleet_messages import COST, INFLIGHT, MODEL, SPEED, message, requests
+from support import NOON, Clock
+
+REQUESTS = "anthropic_requests_total"
+
+
+class Log:
+    """A queue in memory that everybody may read from the beginning."""
+
+    def __init__(self):
+        self.messages = []
+        self.down = False
+
+    def open_at(self, position):
+        return Reader(self, position)
+
+
+class Reader:
+    def __init__(self, log, position):
+        self.log, self.position, self.next = log, position, int(position or 0)
+        self.acknowledged = []
+
+    def receive(self, most, _seconds):
+        if self.log.down:
+            raise TransportError("unreachable", "test")
+        found = self.log.messages[self.next : self.next + most]
+        first, self.next = self.next, self.next + len(found)
+        return [Received(str(first + index + 1), data) for index, data in enumerate(found)]
+
+    def acknowledge(self, tokens):
+        self.acknowledged += tokens
+
+    def close(self):
+        pass
+
+
+@pytest.fixture
+def log():
+    return Log()
+
+
+@pytest.fixture
+def clock():
+    return Clock()
+
+
+@pytest.fixture
+def opened(log, tmp_path, clock):
+    folders = []
+
+    def make():
+        folder = StateFolder(tmp_path)
+        assert folder.take()
+        folders.append(folder)
+        return Collector(folder, log.open_at, clock=clock, wall=clock)
+
+    yield make
+    for folder in folders:
+        folder.close()
+
+
+def shown(collector, name, **labels):
+    return value_of(collector.render().decode(), name, **labels)
+
+
+def crash(collector):
+    """As after kill -9: what is not in the file is gone."""
+    collector._folder.close()
+
+
+def test_what_was_merged_and_saved_is_there_after_a_crash(opened, log):
+    log.messages.append(encode(message(requests(), cells={0: 171.0})))
+    first = opened()
+    first.catch_up(1.0)
+    crash(first)
+    second = opened()
+    assert shown(second, REQUESTS) == 171.0
+    log.messages.append(encode(message(sequence=2, cells={0: 200.0})))
+    second.catch_up(1.0)
+    assert shown(second, REQUESTS) == 200.0
+
+
+def test_nothing_is_shown_that_a_crash_could_take_back(opened, log, clock):
+    log.messages.append(encode(message(requests(), cells={0: 171.0})))
+    first = opened()
+    first.catch_up(1.0)
+    log.messages.append(encode(message(sequence=2, cells={0: 200.0})))
+    first.step(0.0)
+    assert shown(first, REQUESTS) == 171.0
+    crash(first)
+    log.messages.clear()  # and the queue lost its disk
+    assert shown(opened(), REQUESTS) == 171.0
+
+
+def test_what_was_not_saved_is_read_again(opened, log):
+    log.messages.append(encode(message(requests(), cells={0: 171.0})))
+    first = opened()
+    first._save_due = float("inf")
+    first.step(0.0)
+    crash(first)
+    second = opened()
+    second.catch_up(1.0)
+    assert shown(second, REQUESTS) == 171.0
+
+
+def test_messages_are_acknowledged_only_after_the_state_is_written(opened, log, monkeypatch):
+    log.messages.append(encode(message(requests(), cells={0: 171.0})))
+    collector = opened()
+    monkeypatch.setattr(state_file.os, "fsync", full_disk)
+    collector.catch_up(1.0)
+    assert collector._transport.acknowledged == []
+    monkeypatch.undo()
+    assert collector.save()
+    assert collector._transport.acknowledged == ["1"]
+
+
+def full_disk(_descriptor):
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_a_full_disk_leaves_the_old_state_and_shows_fresh_totals(opened, log, tmp_path, clock, monkeypatch, caplog):
+    log.messages.append(encode(message(requests(), cells={0: 171.0})))
+    collector = opened()
+    collector.catch_up(1.0)
+    before = (tmp_path / "collector.state").read_bytes()
+    monkeypatch.setattr(state_file.os, "fsync", full_disk)
+    log.messages.append(encode(message(sequence=2, cells={0: 200.0})))
+    clock.now += 5
+    collector.step(0.0)
+    clock.now += 7
+    assert shown(collector, REQUESTS) == 200.0
+    assert shown(collector, "anthropic_collector_errors_total", stage="state") == 1.0
+    assert shown(collector, "anthropic_collector_state_age_seconds") == 12.0
+    assert (tmp_path / "collector.state").read_bytes() == before
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["collector.state", "lock"]
+    assert "No space left on device" in caplog.text
+    monkeypatch.undo()
+    assert collector.save()
+    crash(collector)
+    assert shown(opened(), REQUESTS) == 200.0
+
+
+@pytest.mark.parametrize("moment", ["write", "fsync", "replace"])
+def test_a_crash_while_saving_leaves_a_whole_state(opened, log, tmp_path, monkeypatch, moment):
+    class KilledError(BaseException):
+        pass
+
+    def killed(*_arguments, **_options):
+        raise KilledError
+
+    log.messages.append(encode(message(requests(), cells={0: 171.0})))
+    first = opened()
+    first.catch_up(1.0)
+    log.messages.append(encode(message(sequence=2, cells={0: 200.0})))
+    with monkeypatch.context() as patch:
+        target = {"write": "anthropic_exporter.collector.state_file.encode", "fsync": "os.fsync"}
+        patch.setattr(target.get(moment, "pathlib.Path.replace"), killed)
+        with pytest.raises(KilledError):
+            first.save()
+    crash(first)
+    second = opened()
+    assert shown(second, REQUESTS) == 171.0
+    second.catch_up(1.0)
+    assert shown(second, REQUESTS) == 200.0
+
+
+def test_everything_survives_a_restart(opened, log):
+    cost = Definition(1, COST, (MODEL, "chat", "", "standard", "input"), NOON)
+    speed, inflight = Definition(2, SPEED, (MODEL,), NOON), Definition(14, INFLIGHT, (MODEL, "chat"), 0.0)
+    cells = {0: 171.0, 1: 0.1, 6: 3.0, 13: 240.0, 14: 2.0}
+    log.messages.append(encode(message(requests(), cost, speed, inflight, cells=cells)))
+    first = opened()
+    first.catch_up(1.0)
+    before = first.render()
+    crash(first)
+    second = opened()
+    own = b"anthropic_collector_"
+    assert [line for line in second.render().splitlines() if own not in line] == [
+        line for line in before.splitlines() if own not in line
+    ]
+    log.messages.append(encode(message(sequence=2, cells={0: 172.0, 14: 5.0})))  # by the numbers of the message before
+    second.catch_up(1.0)
+    assert shown(second, REQUESTS) == 172.0
+    assert shown(second, "anthropic_inflight_requests") == 5.0
+
+
+def test_the_life_of_the_totals_is_that_of_the_folder(opened):
+    first = opened()
+    first.save()
+    life = first.fleet.series.life
+    crash(first)
+    assert opened().fleet.series.life == life
+
+
+def test_a_damaged_state_is_an_error_that_says_what_to_do(opened, tmp_path):
+    (tmp_path / "collector.state").write_bytes(b"rubbish")
+    with pytest.raises(ConfigurationError, match=r"collector\.state: is not a state of this version: move it away"):
+        opened()
+
+
+def test_a_state_that_was_cut_off_is_an_error(opened, log, tmp_path):
+    log.messages.append(encode(message(requests(), cells={0: 171.0})))
+    first = opened()
+    first.catch_up(1.0)
+    crash(first)
+    whole = (tmp_path / "collector.state").read_bytes()
+    (tmp_path / "collector.state").write_bytes(whole[:-1])
+    with pytest.raises(ConfigurationError, match="move it away"):
+        opened()
+
+
+def test_the_state_is_for_its_owner_alone(opened, tmp_path):
+    opened().save()
+    assert os.stat(tmp_path / "collector.state").st_mode & 0o777 == 0o600
+
+
+def test_a_folder_that_cannot_be_made_is_an_error(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ConfigurationError, match="give another --state"):
+        StateFolder(tmp_path / "file" / "state")
+
+
+def test_messages_that_cannot_be_read_are_counted_and_passed(opened, log):
+    newer = bytearray(encode(message(requests(), cells={0: 1.0})))
+    newer[4] = 9
+    log.messages += [b"", b"rubbish", bytes(newer), encode(message(requests(), cells={0: 171.0}))]
+    collector = opened()
+    collector.catch_up(1.0)
+    results = {
+        name: shown(collector, "anthropic_collector_messages_total", result=name)
+        for name in ("merged", "unreadable", "newer_format")
+    }
+    assert results == {"merged": 1.0, "unreadable": 2.0, "newer_format": 1.0}
+    assert shown(collector, REQUESTS) == 171.0
+
+
+def test_a_queue_that_is_down_is_counted_and_the_totals_stay(opened, log, monkeypatch):
+    monkeypatch.setattr("anthropic_exporter.collector.collector._PAUSE_AFTER_ERROR_SECONDS", 0.0)
+    log.messages.append(encode(message(requests(), cells={0: 171.0})))
+    collector = opened()
+    collector.catch_up(1.0)
+    assert shown(collector, "anthropic_collector_queue_up") == 1.0
+    log.down = True
+    collector.step(0.0)
+    assert shown(collector, "anthropic_collector_queue_up") == 0.0
+    assert shown(collector, "anthropic_collector_errors_total", stage="queue") == 1.0
+    assert shown(collector, REQUESTS) == 171.0
+
+
+def test_what_waited_in_the_queue_is_late(opened, log, clock):
+    log.messages.append(encode(message(requests(), cells={0: 1.0}, sent_at=clock.now)))
+    collector = opened()
+    collector.catch_up(1.0)
+    collector.fleet.late.clear()
+    clock.now += 60  # the collector stood still
+    log.messages += [encode(message(sequence=2 + n, sent_at=clock.now - 60 + n, cells={0: 2.0 + n})) for n in range(60)]
+    collector.step(0.0)
+    assert collector.fleet.late == {0: 60.0}
+    collector.fleet.late.clear()
+    clock.now += 1
+    log.messages.append(encode(message(sequence=62, sent_at=clock.now, cells={0: 100.0})))
+    collector.step(0.0)
+    assert collector.fleet.late == {}
+
+
+def test_hosts_are_live_lost_and_gone(opened, log, clock):
+    log.messages.append(encode(message(requests(), identity="a", host="one", cells={0: 1.0})))
+    log.messages.append(encode(message(requests(), identity="b", host="two", cells={0: 1.0}, final=True)))
+    collector = opened()
+    collector.catch_up(1.0)
+
+    def hosts():
+        return [shown(collector, "anthropic_collector_hosts", state=state) for state in ("live", "lost")]
+
+    assert hosts() == [1.0, 0.0]
+    clock.now += 31
+    assert hosts() == [0.0, 1.0]
+    assert shown(collector, "anthropic_collector_last_message_age_seconds", host="one", service="api") == 31.0
+    clock.now += 3600
+    assert hosts() == [0.0, 0.0]
+
+
+def test_a_killed_process_that_was_replaced_is_no_lost_host(opened, log, clock):
+    log.messages.append(encode(message(requests(), identity="killed", cells={0: 1.0})))
+    collector = opened()
+    collector.catch_up(1.0)
+    clock.now += 40
+    log.messages.append(encode(message(requests(), identity="next", cells={0: 1.0})))
+    collector.step(0.0)
+    assert shown(collector, "anthropic_collector_hosts", state="lost") == 0.0
+
+
+def test_gauges_of_a_fleet(opened, log, clock):
+    inflight = Definition(0, INFLIGHT, (MODEL, "chat"), 0.0)
+    oldest = Definition(
+        1, INFLIGHT._replace(family="anthropic_oldest_inflight_request_age_seconds"), (MODEL, "chat"), 0
+    )
+    for host, cells in (("one", {0: 2.0, 1: 7.5}), ("two", {0: 3.0, 1: 1.5})):
+        log.messages.append(encode(message(inflight, oldest, identity=host, host=host, cells=cells)))
+    collector = opened()
+    collector.catch_up(1.0)
+    assert shown(collector, "anthropic_inflight_requests") == 5.0
+    assert shown(collector, "anthropic_oldest_inflight_request_age_seconds") == 7.5
+    clock.now += 31
+    assert shown(collector, "anthropic_inflight_requests") is None
+
+
+def test_the_lag_is_the_longest_of_the_last_minute(opened, log, clock):
+    log.messages.append(encode(message(requests(), cells={0: 1.0}, sent_at=clock.now - 3.5)))
+    log.messages.append(encode(message(sequence=2, cells={0: 1.0}, sent_at=clock.now - 0.5)))
+    collector = opened()
+    collector.catch_up(1.0)
+    assert shown(collector, "anthropic_collector_lag_seconds") == 3.5
+    clock.now += 61
+    assert shown(collector, "anthropic_collector_lag_seconds") == 0.0

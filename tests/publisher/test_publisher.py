@@ -1,0 +1,210 @@
+"""Whatever happens to the queue, the application goes on, and everything arrives when the queue is back."""
+
+from __future__ import annotations
+
+import logging
+import socket
+import threading
+import time
+import tracemalloc
+
+import pytest
+
+from anthropic_exporter import Recorder, publish
+from anthropic_exporter.collector.merge import Fleet
+from anthropic_exporter.publisher import publisher as module
+from anthropic_exporter.publisher.changes import Changes, Origin
+from anthropic_exporter.transport.address import parse
+from anthropic_exporter.transport.cells_message import decode, encode
+from anthropic_exporter.transport.opening import open_transport
+from collectors import value_of, wait_until
+from fleet_messages import total
+from queue_engines import Redis, free_port
+
+pytest.importorskip("redis")
+TOKENS = "anthropic_tokens_total"
+ORIGIN = Origin("one", 1, "api", "web-1", 1.0, "0.1.0")
+
+
+@pytest.fixture
+def server(tmp_path):
+    with Redis(tmp_path / "redis") as running:
+        yield running
+
+
+@pytest.fixture
+def recorder():
+    return Recorder(registry=None)
+
+
+def arrived(url):
+    """Everything in the stream, merged."""
+    fleet, transport = Fleet("life"), open_transport(parse(url), "anthropic-cells")
+    while found := transport.receive(1000, 0.01):
+        for one in found:
+            fleet.take(decode(one.data), 0.0)
+    transport.close()
+    return fleet
+
+
+def results(recorder):
+    text = recorder.render().decode()
+    names = ("sent", "unreachable", "timeout", "refused", "full", "failed")
+    found = {name: value_of(text, "anthropic_publish_messages_total", result=name) for name in names}
+    return {name: value for name, value in found.items() if value}
+
+
+def test_only_what_changed_is_sent(recorder, call):
+    recorder.record(call(output=171, feature="chat"))
+    changes = Changes(ORIGIN)
+    first = changes.find(recorder.snapshot())
+    changes.accepted(first)
+    recorder.record(call(output=29, feature="chat"))
+    second = changes.find(recorder.snapshot())
+    assert second.definitions == []
+    assert len(second.numbers) < len(first.numbers)
+    assert 200.0 in second.values
+    assert 171.0 not in second.values
+
+
+def test_what_the_queue_did_not_take_is_sent_with_the_next_message(recorder, call):
+    changes, fleet = Changes(ORIGIN), Fleet("life")
+    for output in (171, 29, 1):
+        recorder.record(call(output=output))
+        lost = changes.find(recorder.snapshot())
+    for one in changes.messages(lost, 1.0):
+        fleet.take(decode(encode(one)), 0.0)
+    assert total(fleet, TOKENS, type="output") == 201.0
+
+
+def test_a_long_message_goes_in_parts(recorder, call):
+    for number in range(100):
+        for user in range(4):
+            recorder.record(call(output=1, feature=f"f{number}", user=f"u{user}"))
+    changes, fleet = Changes(ORIGIN), Fleet("life")
+    parts = list(changes.messages(changes.find(recorder.snapshot(), full=True), 1.0, final=True))
+    assert len(parts) > 2
+    assert [one.full for one in parts] == [one.final for one in parts] == [False] * (len(parts) - 1) + [True]
+    assert max(len(encode(one)) for one in parts) < 600_000
+    for one in parts:
+        fleet.take(decode(encode(one)), 0.0)
+    assert total(fleet, TOKENS, type="output") == 400.0
+
+
+def test_a_gauge_that_is_gone_is_said_once(recorder):
+    changes = Changes(ORIGIN)
+    snapshot = recorder.snapshot()
+    changes.accepted(changes.find(snapshot))
+    without = snapshot._replace(gauges={})
+    gone = changes.find(without)
+    changes.accepted(gone)
+    assert len(gone.numbers) == sum(map(len, snapshot.gauges.values()))
+    assert changes.find(without).numbers == []
+
+
+def test_a_queue_that_is_not_there_costs_nothing_and_loses_nothing(tmp_path, recorder, call, caplog):
+    server = Redis(tmp_path / "redis")
+    with publish(recorder, server.url, service="api", period_seconds=0.05):
+        recorder.record(call(output=171))
+        wait_until(lambda: results(recorder).get("unreachable", 0) >= 3)
+        recorder.record(call(output=29))
+        with server:
+            wait_until(lambda: total(arrived(server.url), TOKENS, type="output") == 200.0)
+            wait_until(lambda: "takes messages again" in caplog.text)
+    lines = [one.getMessage() for one in caplog.records if "does not take messages" in one.getMessage()]
+    assert lines == [
+        f"the queue {server.url} does not take messages: unreachable; recording goes on, and is sent when it does"
+    ]  # once a minute, not once a message
+
+
+def test_memory_stays_flat_while_the_queue_is_down(recorder, call):
+    """Sixty seconds of outage, by rounds instead of by the clock: what waits is one copy of the cells, not the rounds."""
+    publisher = publish(recorder, f"redis://127.0.0.1:{free_port()}", service="api", period_seconds=3600)
+    calls = [call(output=number, feature=f"f{number % 50}") for number in range(200)]
+
+    def rounds(number):
+        for _ in range(number):
+            for one in calls:
+                recorder.record(one)
+            assert not publisher.flush()
+
+    tracemalloc.start()
+    try:
+        rounds(10)
+        before = tracemalloc.get_traced_memory()[0]
+        rounds(60)
+        assert tracemalloc.get_traced_memory()[0] - before < 100_000
+    finally:
+        tracemalloc.stop()
+        publisher.close(timeout=0.01)
+
+
+def test_a_wrong_password_is_counted(tmp_path, recorder):
+    with Redis(tmp_path / "redis", "--requirepass", "s3cret") as server:
+        publisher = publish(recorder, server.url, service="api", period_seconds=3600)
+        assert not publisher.flush()
+        assert results(recorder) == {"refused": 1.0}
+        publisher.close(timeout=0.01)
+
+
+def test_a_queue_that_hangs_does_not_keep_the_application_from_ending(server, recorder, caplog):
+    publisher = publish(recorder, server.url, service="api", period_seconds=3600)
+    assert publisher.flush()
+    server.pause()
+    began = time.monotonic()
+    assert not publisher.close(timeout=0.2)
+    assert time.monotonic() - began < 2.0
+    assert "did not take the last messages within 0 s" in caplog.text
+    server.resume()
+
+
+def test_something_else_than_a_queue_listens(recorder):
+    def answer():
+        with stranger.accept()[0] as connection:
+            connection.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+
+    with socket.create_server(("127.0.0.1", 0)) as stranger:
+        port = stranger.getsockname()[1]
+        publisher = publish(recorder, f"redis://127.0.0.1:{port}", service="api", period_seconds=3600)
+        thread = threading.Thread(target=answer)
+        thread.start()
+        assert not publisher.flush()
+        thread.join()
+        publisher.close(timeout=0.01)
+    assert sum(results(recorder).values()) >= 1.0
+
+
+def test_everything_is_sent_again_every_minute(server, recorder, call, monkeypatch):
+    monkeypatch.setattr(module, "FULL_EVERY_SECONDS", 0.0)
+    publisher = publish(recorder, server.url, service="api", period_seconds=3600)
+    recorder.record(call(output=171))
+    assert publisher.flush()
+    open_transport(parse(server.url), "anthropic-cells")._redis.delete("anthropic-cells")  # the queue lost its disk
+    assert publisher.flush()
+    assert total(arrived(server.url), TOKENS, type="output") == 171.0
+    publisher.close()
+
+
+def test_recording_goes_on_while_a_message_waits(server, recorder, call):
+    """The lock of the recorder is not held while the queue hangs."""
+    with publish(recorder, server.url, service="api", period_seconds=0.05):
+        wait_until(lambda: results(recorder).get("sent", 0) >= 1)
+        server.pause()
+        time_taken = time.perf_counter()
+        for _ in range(1000):
+            recorder.record(call(output=1))
+        recorder.render()
+        assert time.perf_counter() - time_taken < 2.0
+        server.resume()
+
+
+def test_a_failure_of_ours_is_counted_and_the_next_message_is_sent(server, recorder, call, monkeypatch, caplog):
+    caplog.set_level(logging.WARNING)
+    publisher = publish(recorder, server.url, service="api", period_seconds=0.05)
+    with monkeypatch.context() as patch:
+        patch.setattr(publisher._changes, "find", lambda *_, **__: 1 / 0)
+        name = "anthropic_exporter_record_errors_total"
+        wait_until(lambda: value_of(recorder.render().decode(), name, stage="publish"))
+    recorder.record(call(output=171))
+    wait_until(lambda: total(arrived(server.url), TOKENS, type="output") == 171.0)
+    publisher.close()
