@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import os
 
 import pytest
 
@@ -227,7 +226,7 @@ def test_a_state_that_was_cut_off_is_an_error(opened, log, tmp_path):
 
 def test_the_state_is_for_its_owner_alone(opened, tmp_path):
     opened().save()
-    assert os.stat(tmp_path / "collector.state").st_mode & 0o777 == 0o600
+    assert (tmp_path / "collector.state").stat().st_mode & 0o777 == 0o600
 
 
 def test_a_folder_that_cannot_be_made_is_an_error(tmp_path):
@@ -308,9 +307,8 @@ def test_a_killed_process_that_was_replaced_is_no_lost_host(opened, log, clock):
 
 def test_gauges_of_a_fleet(opened, log, clock):
     inflight = Definition(0, INFLIGHT, (MODEL, "chat"), 0.0)
-    oldest = Definition(
-        1, INFLIGHT._replace(family="anthropic_oldest_inflight_request_age_seconds"), (MODEL, "chat"), 0
-    )
+    age = INFLIGHT._replace(family="anthropic_oldest_inflight_request_age_seconds")
+    oldest = Definition(1, age, (MODEL, "chat"), 0.0)
     for host, cells in (("one", {0: 2.0, 1: 7.5}), ("two", {0: 3.0, 1: 1.5})):
         log.messages.append(encode(message(inflight, oldest, identity=host, host=host, cells=cells)))
     collector = opened()

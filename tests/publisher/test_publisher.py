@@ -112,13 +112,14 @@ def test_a_queue_that_is_not_there_costs_nothing_and_loses_nothing(tmp_path, rec
             wait_until(lambda: total(arrived(server.url), TOKENS, type="output") == 200.0)
             wait_until(lambda: "takes messages again" in caplog.text)
     lines = [one.getMessage() for one in caplog.records if "does not take messages" in one.getMessage()]
-    assert lines == [
+    expected = (
         f"the queue {server.url} does not take messages: unreachable; recording goes on, and is sent when it does"
-    ]  # once a minute, not once a message
+    )
+    assert lines == [expected]  # once a minute, not once a message
 
 
 def test_memory_stays_flat_while_the_queue_is_down(recorder, call):
-    """Sixty seconds of outage, by rounds instead of by the clock: what waits is one copy of the cells, not the rounds."""
+    """Sixty periods of outage, by rounds instead of by the clock: what waits is one copy of the cells."""
     publisher = publish(recorder, f"redis://127.0.0.1:{free_port()}", service="api", period_seconds=3600)
     calls = [call(output=number, feature=f"f{number % 50}") for number in range(200)]
 

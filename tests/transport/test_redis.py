@@ -126,8 +126,7 @@ def test_a_full_memory_is_told(tmp_path):
     with Redis(tmp_path, "--maxmemory", "1mb", "--maxmemory-policy", "noeviction") as server:
         sender = opened(server.url)
         with pytest.raises(TransportError) as caught:
-            for _ in range(100):
-                sender.send([bytes(100_000)])
+            sender.send([bytes(100_000)] * 100)
         assert caught.value.reason == "full"
 
 
