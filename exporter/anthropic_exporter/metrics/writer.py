@@ -205,7 +205,7 @@ class Metrics:
     def _open_counter(self, family: Family, labels: tuple[str, ...]) -> Block:
         """Make a counter. Words that a server chose, such as a stop reason, are bounded here, off the hot path."""
         word = family.labels[-1] if family.labels else ""
-        if word in ("outcome", "stop_reason", "reason", "tool"):
+        if word in ("outcome", "stop_reason", "reason", "tool") and family is not f.REMEDY_ACTIONS:
             folded = self._fold(word, labels[-1])
             if folded != labels[-1]:
                 return self._counter(family, (*labels[:-1], folded))
@@ -225,8 +225,10 @@ class Metrics:
 
     def count_event(self, family: Family, labels: tuple[str, ...]) -> None:
         """Add one to a counter whose label values come from outside: they are bounded here."""
-        named = zip(family.labels, labels, strict=True)
-        self.count(family, tuple(self._fold(name, value) if name in self._bounds else value for name, value in named))
+        if family is not f.REMEDY_ACTIONS:  # its outcomes are our own words, not a server's
+            named = zip(family.labels, labels, strict=True)
+            labels = tuple(self._fold(name, value) if name in self._bounds else value for name, value in named)
+        self.count(family, labels)
 
     def write(self, call: Call, bill: Bill) -> Slot:
         """Write one call and its bill. Returns where it was written, which names its bounded labels."""
