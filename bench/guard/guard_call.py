@@ -60,7 +60,7 @@ def of_places() -> tuple[float, float]:
     tracemalloc.start()
     before = tracemalloc.get_traced_memory()[0]
     for call in shown:
-        guard._take(call)  # noqa: SLF001 - what the recorder calls
+        guard._watch.take(call)  # noqa: SLF001 - what the recorder calls
     memory = (tracemalloc.get_traced_memory()[0] - before) / len(shown)
     tracemalloc.stop()
     looks = []
@@ -80,8 +80,8 @@ def main() -> None:
             "empty call": lambda: None,
             "record() alone": lambda: alone.record(CALL),
             "record() with a Guard": lambda: recorder.record(CALL),
-            "of it, the Guard": lambda: guard._take(call),  # noqa: SLF001 - what the recorder calls
-            "gate, all closed": lambda: guard._admit(None, where),  # noqa: SLF001 - what the middleware calls
+            "of it, the Guard": lambda: guard._watch.take(call),  # noqa: SLF001 - what the recorder calls
+            "gate, all closed": lambda: guard._gate.admit(None, where),  # noqa: SLF001 - what the middleware calls
         }
     )
     guard.close()

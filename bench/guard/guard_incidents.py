@@ -13,8 +13,8 @@ from typing import NamedTuple
 from anthropic_exporter import Call, Recorder
 from anthropic_exporter.guard import Alert, Guard, Limits, Timing
 from anthropic_exporter.guard.anomalies import CONDITIONS
-from anthropic_exporter.guard.measuring.levels import quantile
 from anthropic_exporter.metrics.families import DURATION
+from anthropic_exporter.metrics.quantiles import quantile
 from bench.detection import incidents
 
 START = 1_795_262_400.0  # 2026-11-21T12:00:00Z: second 0 of every incident

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from anthropic_exporter import Call, Inference, Recorder, Tokens
-from anthropic_exporter.live.state import State
+from anthropic_exporter.live.state import PageState
 
 MODEL = "claude-opus-5-5"
 SHAPES = ((1, 1), (10, 20), (100, 200))
@@ -37,7 +37,7 @@ def best(function: Callable[[], object], rounds: int, per_round: int = 1) -> flo
     return min(found)
 
 
-def filled(clock: Clock, features: int, users: int) -> tuple[State, Callable[[], None]]:
+def filled(clock: Clock, features: int, users: int) -> tuple[PageState, Callable[[], None]]:
     """A page that saw every feature and user spend for 15 minutes, and a function that brings one more call."""
     recorder = Recorder(registry=None, clock=clock)
     seen: list[Call] = []
@@ -46,7 +46,7 @@ def filled(clock: Clock, features: int, users: int) -> tuple[State, Callable[[],
     one = Call(MODEL, inferences=inferences, started_at=clock.now, duration_seconds=1.5, cache_asked=True)
     for number in range(max(features, users)):
         recorder.record(one._replace(feature=f"feature-{number % features}", user=f"user-{number % users}"))
-    state = State(recorder, clock=clock, wall=clock)
+    state = PageState(recorder, clock=clock, wall=clock)
     for _ in range(192):
         for call in seen:
             state.add(call)

@@ -84,7 +84,7 @@ def soak(calls: int, *, per_second: int = 4, step: int = 5) -> Soaked:
             days[int(clock.now // 86_400)] += call.total_tokens
             dollars[int(clock.now // 86_400)] += recorder.prices.bill(call).total_usd
         guard.tick()
-        peak = max(peak, len(guard._windows.places()))  # noqa: SLF001 - what is measured
+        peak = max(peak, len(guard._watch.windows.places()))  # noqa: SLF001 - what is measured
         if sent >= calls // 4 and early == (0, 0):
             early = memory()
         clock.now += step

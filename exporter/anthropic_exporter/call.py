@@ -69,6 +69,8 @@ STOP_REASONS = (
 )
 #: Why the tokens of an answer that succeeded are not known.
 NO_USAGE, UNKNOWN_SHAPE, UNREADABLE = "no_usage", "unknown_shape", "unreadable"
+#: Outcomes that are not failures: the request succeeded, or the caller or a policy ended it. As in the rules.
+NO_FAILURE = frozenset({SUCCESS, ABANDONED, CANCELLED, REFUSAL, BLOCKED})
 
 #: The disjoint parts of a call's tokens; they sum to everything billed by the token.
 TOKEN_TYPES = ("input", "cache_read", "cache_write_5m", "cache_write_1h", "output")

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from anthropic_exporter.guard.anomalies import COST_RATE, STUCK
-from anthropic_exporter.guard.telling.alerts import Alerts, Measure
+from anthropic_exporter.guard.anomalies import COST_RATE, STUCK, Measure
+from anthropic_exporter.guard.telling.alerts import Alerts
 
 
 @pytest.fixture
@@ -78,5 +78,5 @@ def test_the_description_says_who_how_much_against_what_and_over_which_time(aler
     alerts.settle(rate(5.2), 0)
     assert alerts.firing()[0].description == (
         "chat on opus: 5.20 USD a minute; the threshold is 2.00 USD a minute"
-        " (over 30 s, or 5 minutes where there are few requests)."
+        " (over 30 s, or over 5 minutes if there are few requests)."
     )

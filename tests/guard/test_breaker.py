@@ -84,7 +84,7 @@ def test_an_open_breaker_stops_the_request_before_it_is_sent(guard, ask, overrun
     assert fake_api.requests == []
     assert str(stopped.value) == (
         "feature 'chat' is blocked (cost_rate): 3.60 USD a minute; the threshold is 2.00 USD a minute"
-        " (over 30 s, or 5 minutes where there are few requests); tried again at 2026-11-21T12:01:00Z"
+        " (over 30 s, or over 5 minutes if there are few requests); tried again at 2026-11-21T12:01:00Z"
     )
     assert samples("anthropic_requests_total", feature="chat", outcome="blocked") == 1
     assert samples("anthropic_guard_blocked_total", feature="chat", reason="cost_rate", mode="block") == 1
@@ -264,7 +264,7 @@ def test_a_hundred_callers_at_once_get_one_probe_through(guard, overrun, live, r
     def caller():
         start.wait()
         with contextlib.suppress(SpendLimitExceeded):
-            guard._admit(Asked(), Attribution("chat"))
+            guard._gate.admit(Asked(), Attribution("chat"))
             passed.append(1)
 
     callers = [threading.Thread(target=caller) for _ in range(100)]
@@ -281,7 +281,10 @@ def test_a_probe_that_never_comes_back_is_sent_again(guard, recorder, live, over
     live(400)
 
     def stopped():
-        return guard._breakers[0].stops("chat", MODEL, guard._moment(), guard._alerts.holding) is not None
+        return (
+            guard._judge.breakers[0].stops("chat", MODEL, guard._clock.moment(), guard._judge.alerts.holding)
+            is not None
+        )
 
     assert not stopped()
     assert stopped()
@@ -296,10 +299,10 @@ def test_what_a_request_pays_does_not_grow_with_the_breakers_that_are_open(guard
     advanced = []
     advance = Circuit.advance
     monkeypatch.setattr(Circuit, "advance", lambda self, *more: (advanced.append(self.name), advance(self, *more)))
-    guard._admit(Asked(), Attribution("chat"))
+    guard._gate.admit(Asked(), Attribution("chat"))
     assert advanced == []
     with pytest.raises(SpendLimitExceeded):
-        guard._admit(Asked(), Attribution("feature-7"))
+        guard._gate.admit(Asked(), Attribution("feature-7"))
     assert advanced == ["feature-7"]
 
 

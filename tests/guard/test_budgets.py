@@ -59,7 +59,7 @@ def test_every_look_keeps_what_was_spent_since_the_last(start_guard, spend, tmp_
 def test_dollars_without_tokens_are_kept_too(start_guard, tmp_path):
     guard = start_guard(state_dir=tmp_path)
     guard.tick()
-    guard._ledger.add("chat", 0, 0.5)
+    guard._budgets.add("chat", 0, 0.5)
     guard.tick()
     assert '"chat": [0, 0.5]' in (tmp_path / "budgets.json").read_text()
 

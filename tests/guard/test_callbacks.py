@@ -55,7 +55,7 @@ def test_every_callback_gets_every_alert_in_order_on_another_thread(start, resul
         first.append(one.value)
 
     callbacks = start(keep, second.append)
-    callbacks.tell([alert(number) for number in range(50)])
+    callbacks.send([alert(number) for number in range(50)])
     assert callbacks.flush(5.0)
     assert first == [one.value for one in second] == list(range(50))
     assert threading.current_thread() not in threads
@@ -71,7 +71,7 @@ def test_one_that_raises_is_counted_and_the_next_one_is_called(start, results):
 
     found = []
     callbacks = start(broken, leaving, found.append)
-    callbacks.tell([alert()])
+    callbacks.send([alert()])
     assert callbacks.flush(5.0)
     assert len(found) == 1
     assert results == {("broken", "failed"): 1, ("leaving", "failed"): 1, ("append", "ok"): 1}
@@ -82,7 +82,7 @@ def test_the_log_names_the_callback_and_never_what_it_raised(start, caplog):
         raise RuntimeError("sk-ant-secret")
 
     callbacks = start(broken)
-    callbacks.tell([alert()])
+    callbacks.send([alert()])
     assert callbacks.flush(5.0)
     assert "callback broken: RuntimeError" in caplog.text
     assert "secret" not in caplog.text
@@ -91,7 +91,7 @@ def test_the_log_names_the_callback_and_never_what_it_raised(start, caplog):
 def test_one_that_hangs_is_left_behind_and_the_next_one_is_called(start, results, hang):
     found = []
     callbacks = start(hang, found.append, timeout_seconds=0.05)
-    callbacks.tell([alert(1), alert(2)])
+    callbacks.send([alert(1), alert(2)])
     assert callbacks.flush(5.0)
     assert [one.value for one in found] == [1, 2]
     assert results == {("hang", "timeout"): 2, ("append", "ok"): 2}
@@ -101,7 +101,7 @@ def test_one_that_hangs_for_ever_keeps_three_threads_and_the_rest_is_counted_as_
     before = threading.active_count()
     callbacks = start(hang, timeout_seconds=0.02)
     for _ in range(10):
-        callbacks.tell([alert()])
+        callbacks.send([alert()])
         assert callbacks.flush(5.0)
     assert results == {("hang", "timeout"): 3, ("hang", "dropped"): 7}
     assert threading.active_count() <= before + 4
@@ -109,13 +109,13 @@ def test_one_that_hangs_for_ever_keeps_three_threads_and_the_rest_is_counted_as_
 
 def test_a_full_queue_drops_and_counts(start, results, hang):
     callbacks = start(hang, most_waiting=5, timeout_seconds=60)
-    callbacks.tell([alert(number) for number in range(20)])
+    callbacks.send([alert(number) for number in range(20)])
     assert 14 <= results["hang", "dropped"] <= 15
 
 
 def test_telling_never_waits_for_a_callback(start, hang):
     callbacks = start(hang, timeout_seconds=60)
-    told = threading.Thread(target=callbacks.tell, args=([alert(number) for number in range(100)],))
+    told = threading.Thread(target=callbacks.send, args=([alert(number) for number in range(100)],))
     told.start()
     told.join(5.0)
     assert not told.is_alive()
@@ -130,7 +130,7 @@ def test_where_the_system_has_no_thread_left_what_waits_is_told_later(start, res
 
     with monkeypatch.context() as patched:
         patched.setattr(threading.Thread, "start", refuse)
-        callbacks.tell([alert()])
+        callbacks.send([alert()])
     callbacks.watch()
     assert callbacks.flush(5.0)
     assert len(found) == 1
@@ -140,12 +140,12 @@ def test_where_the_system_has_no_thread_left_what_waits_is_told_later(start, res
 def test_what_waits_at_the_end_is_told_first_and_what_cannot_be_is_counted(start, results, hang):
     found = []
     quick = start(found.append)
-    quick.tell([alert(number) for number in range(100)])
+    quick.send([alert(number) for number in range(100)])
     quick.close(5.0)
     assert len(found) == 100
     stuck = start(hang, timeout_seconds=60)
-    stuck.tell([alert(), alert()])
+    stuck.send([alert(), alert()])
     stuck.close(0.05)
     assert results["hang", "dropped"] >= 1
-    quick.tell([alert()])
+    quick.send([alert()])
     assert results["append", "dropped"] == 1

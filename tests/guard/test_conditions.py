@@ -8,7 +8,7 @@ import yaml
 from anthropic_exporter import bundle
 from anthropic_exporter.attribution import Attribution
 from anthropic_exporter.guard import CONDITIONS
-from anthropic_exporter.guard.measuring.levels import quantile
+from anthropic_exporter.metrics.quantiles import quantile
 
 
 def shipped_alerts():

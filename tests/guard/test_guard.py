@@ -40,7 +40,7 @@ def test_its_thread_sees_what_no_call_brings(recorder, clock):
         guard.on_alert(lambda _: told.set())
         with attribution(feature="chat") as where:
             recorder.begin(1, "claude-opus-5-5", where)
-        guard._admit(None, where)  # the gate is asked before a request is sent; that starts the thread
+        guard._gate.admit(None, where)  # the gate is asked before a request is sent; that starts the thread
         clock.now += 301
         assert told.wait(5.0)
         assert names(guard) == ["AnthropicRequestStuck"]
@@ -140,12 +140,16 @@ def test_a_forked_child_has_its_own_guard_and_leaves_the_parents_files_alone(rec
         ok = False
         try:
             with pytest.raises(SpendLimitExceeded):
-                guard._admit(_Asked(), Attribution("search"))
+                guard._gate.admit(_Asked(), Attribution("search"))
             told = threading.Event()
             guard.on_alert(lambda _: told.set())
             for _ in range(4):
                 spend(0.6)
-            ok = told.wait(5.0) and [round(one.usd, 6) for one in guard.today()] == [2.9] and guard._ticker.is_alive()
+            ok = (
+                told.wait(5.0)
+                and [round(one.usd, 6) for one in guard.today()] == [2.9]
+                and guard._ticker.thread.is_alive()
+            )
         finally:
             os._exit(0 if ok else 1)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
@@ -156,12 +160,12 @@ def test_a_forked_child_has_its_own_guard_and_leaves_the_parents_files_alone(rec
 
 def test_a_second_read_before_and_used_after_another_thread_is_no_clock_put_back(guard, clock):
     late = clock.now + 0.999
-    guard._turn(clock.now + 1.001)
-    guard._turn(late)
-    assert guard._ahead == 0
+    guard._clock.turn(clock.now + 1.001)
+    guard._clock.turn(late)
+    assert guard._clock.ahead == 0
     clock.now += 2
     guard.tick()
-    assert guard._moment() == (clock.now, clock.now)
+    assert guard._clock.moment() == (clock.now, clock.now)
 
 
 def test_times_are_those_of_the_clock_after_it_was_put_back(guard, spend, clock):
@@ -176,7 +180,7 @@ def test_times_are_those_of_the_clock_after_it_was_put_back(guard, spend, clock)
 
 
 def test_a_call_at_midnight_is_on_one_day_in_full(guard, clock):
-    ledger = guard._ledger
+    ledger = guard._budgets
 
     class Midnight(dict):
         def __getitem__(self, feature):
@@ -218,8 +222,8 @@ def test_a_look_that_finds_nothing_is_not_repeated_with_every_call(guard, spend,
     live(100)
     live(5, lambda _: spend(0.00004))  # from now on 30 s are measured
     looks = []
-    look = guard._look
-    monkeypatch.setattr(guard, "_look", lambda place: (looks.append(place), look(place)))
+    look = guard._watch.evaluate
+    monkeypatch.setattr(guard._watch, "evaluate", lambda place: (looks.append(place), look(place)))
     for _ in range(500):
         spend(0.00004)
     assert 1 <= len(looks) <= 5
@@ -244,9 +248,9 @@ def test_it_takes_a_tenth_of_a_core_at_most(guard, monkeypatch):
         while time.thread_time() < until:
             pass
 
-    monkeypatch.setattr(guard, "_stopped", Stopped())
-    monkeypatch.setattr(guard, "tick", busy)
-    guard._run(0.05)
+    monkeypatch.setattr(guard._ticker, "_stopped", Stopped())
+    monkeypatch.setattr(guard._ticker, "_tick", busy)
+    guard._ticker.run(0.05)
     assert pauses[0] == 0.05
     assert pauses[1] >= 0.2
 
@@ -254,6 +258,6 @@ def test_it_takes_a_tenth_of_a_core_at_most(guard, monkeypatch):
 def test_nothing_is_known_of_features_that_were_silent_for_five_minutes(guard, spend, live):
     for number in range(50):
         spend(0.001, feature=f"f{number}")
-    assert len(guard._windows.places()) == 50
+    assert len(guard._watch.windows.places()) == 50
     live(320)
-    assert guard._windows.places() == []
+    assert guard._watch.windows.places() == []

@@ -79,4 +79,4 @@ def _spend_until_killed(folder, seconds):
 def _kept(folder):
     """Whatever the day: midnight may pass meanwhile."""
     with Guard(Recorder(registry=None), state_dir=folder, timing=Timing(evaluate_every_seconds=None)) as guard:
-        return sum(tokens for day in guard._ledger.dump().values() for tokens, _ in day.values())
+        return sum(tokens for day in guard._budgets.dump().values() for tokens, _ in day.values())

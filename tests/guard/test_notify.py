@@ -10,8 +10,8 @@ import pytest
 from anthropic_exporter.errors import ConfigurationError
 from anthropic_exporter.guard import log, pagerduty, slack_webhook, webhook
 from anthropic_exporter.guard.telling.alerts import Alert
-from anthropic_exporter.guard.telling.channels import fingerprint
 from anthropic_exporter.stack.receiver import Receiver
+from anthropic_exporter.wire.alertmanager import fingerprint
 
 FIRING = Alert(
     "AnthropicCostRateHigh",

@@ -6,14 +6,14 @@ import json
 
 import pytest
 
-from anthropic_exporter.guard.persistence import State
+from anthropic_exporter.guard.persistence import StateFolder
 
 WHOLE = {"20000": {"chat": [125_000, 0.5]}, "20001": {"chat": [1, 0.25], "search": [2, 0.125]}}
 
 
 @pytest.fixture
 def state(tmp_path):
-    started = State(tmp_path)
+    started = StateFolder(tmp_path)
     yield started
     started.close()
 

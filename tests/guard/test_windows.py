@@ -6,7 +6,8 @@ from types import SimpleNamespace
 import pytest
 
 from anthropic_exporter.call import Bill
-from anthropic_exporter.guard.measuring.windows import Peaks, Ring, Windows, minutes
+from anthropic_exporter.guard.measuring.rings import Peaks, Ring
+from anthropic_exporter.guard.measuring.windows import Windows, window_minutes
 from anthropic_exporter.guard.thresholds import Limits
 
 
@@ -84,8 +85,8 @@ def test_a_miss_is_worth_a_look_when_half_a_minute_s_threshold_is_lost():
 
 
 def test_a_window_is_as_long_as_it_is_with_what_is_over_of_the_running_step():
-    assert minutes(1000.0) == {30: 0.5, 300: 5.0}
-    assert minutes(1009.25) == {30: pytest.approx(30.25 / 60), 300: pytest.approx(309.25 / 60)}
+    assert window_minutes(1000.0) == {30: 0.5, 300: 5.0}
+    assert window_minutes(1009.25) == {30: pytest.approx(30.25 / 60), 300: pytest.approx(309.25 / 60)}
 
 
 def test_a_place_takes_no_more_memory_after_a_day():

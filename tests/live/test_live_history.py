@@ -5,7 +5,8 @@ import random
 import pytest
 
 from anthropic_exporter.live import history as h
-from anthropic_exporter.live.history import BOUNDS, History, quantile, top
+from anthropic_exporter.live.history import BOUNDS, History, top
+from anthropic_exporter.metrics.quantiles import quantile
 
 
 @pytest.fixture
@@ -91,19 +92,19 @@ def test_percentiles_are_within_a_fifth_of_the_true_ones():
     for value in values:
         counts[h.bisect_left(BOUNDS, value)] += 1
     for rank in (0.5, 0.95):
-        assert quantile(rank, counts) == pytest.approx(values[int(rank * 10_000)], rel=0.05)
+        assert quantile(rank, counts, BOUNDS) == pytest.approx(values[int(rank * 10_000)], rel=0.05)
 
 
 @pytest.mark.parametrize("rank", [0.5, 0.95])
 def test_the_percentile_of_one_value_lies_in_its_bucket(rank):
     counts = [0.0] * (len(BOUNDS) + 1)
     counts[10] = 1
-    assert BOUNDS[9] <= quantile(rank, counts) <= BOUNDS[10]
+    assert BOUNDS[9] <= quantile(rank, counts, BOUNDS) <= BOUNDS[10]
 
 
 def test_no_value_has_no_percentile_and_a_huge_one_is_the_last_bound():
-    counts = [0.0] * (len(BOUNDS) + 1)
-    assert quantile(0.5, counts) is None
-    counts[-1] = 1
-    assert quantile(0.5, counts) == BOUNDS[-1]
+    counts = [0.0] * (h.TTFT + len(BOUNDS) + 1)
+    assert h.percentiles(counts) == [None] * 4
+    counts = [0.0] * len(BOUNDS) + [1]
+    assert quantile(0.5, counts, BOUNDS) == BOUNDS[-1]
     assert BOUNDS[-1] > 600

@@ -18,6 +18,7 @@ from anthropic_exporter.capture.batches import BatchLookup, BatchResults, batch_
 from anthropic_exporter.capture.tee import tee
 from anthropic_exporter.errors import SpendLimitExceeded
 from anthropic_exporter.recording.intake import Intake
+from anthropic_exporter.wire.request import model_of
 
 if TYPE_CHECKING:
     from anthropic._middleware import AsyncCallNext, CallNext
@@ -92,7 +93,7 @@ class Capture(Middleware):
                 for gate in recorder.gates:
                     request = gate(request, where)
         except SpendLimitExceeded:
-            recorder.blocked(_model_of(request), where)
+            recorder.blocked(model_of(request), where)
             raise
         except Exception as error:  # noqa: BLE001 - the error boundary
             recorder.failed("gate", error)
@@ -152,12 +153,6 @@ def _path_of(http: Any) -> bytes:
     except RuntimeError:
         return b""
     return path.partition(b"?")[0]
-
-
-def _model_of(request: APIRequest) -> str:
-    body = request.json
-    model = body.get("model") if isinstance(body, dict) else None
-    return model if isinstance(model, str) else ""
 
 
 def _is_message_request(request: APIRequest) -> bool:

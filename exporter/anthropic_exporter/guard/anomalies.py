@@ -1,10 +1,81 @@
-"""What can be told: each kind of anomaly with the name, labels and patience that its rule has."""
+"""The kinds of anomaly the Guard detects, each with the name, labels and patience of its Prometheus rule."""
 
 from __future__ import annotations
 
-from anthropic_exporter.guard.telling.alerts import Condition
+from typing import NamedTuple
+
+Identity = tuple[str, str, str, str]
+
+
+class Condition(NamedTuple):
+    """One kind of anomaly. Breakers name it by `key`; the other fields are those of the rule with the same alert name.
+
+    `unit` formats value and threshold, as in `"{:.2f} USD a minute"`; `said` is the sentence around the value; `window`
+    is the time over which both are measured, in words; `resolve_seconds` is how long the condition must stay false
+    before its alert resolves, as the rule's `keep_firing_for`.
+    """
+
+    key: str
+    alertname: str
+    severity: str
+    category: str
+    summary: str
+    unit: str
+    window: str
+    resolve_seconds: float = 120.0
+    said: str = "{}"
+
+
+class Measure(NamedTuple):
+    """The value of one condition, for one subject; feature and model are empty if it covers all of them.
+
+    `scope` is "place" (feature and model), "feature", "model", "task" or "total".
+    """
+
+    condition: Condition
+    scope: str
+    feature: str
+    model: str
+    value: float
+    threshold: float
+    note: str = ""
+
+    @property
+    def holds(self) -> bool:
+        """Whether the threshold is exceeded."""
+        return self.value > self.threshold
+
+    @property
+    def identity(self) -> Identity:
+        """Equal for two measurements that belong to the same alert."""
+        return (self.condition.key, self.scope, self.feature, self.model)
+
+
+def describe(measure: Measure) -> str:
+    """One sentence: who, how much, against what, over which time."""
+    condition = measure.condition
+    sentence = f"{subject(measure)}: {against(measure)} ({condition.window})."
+    return f"{sentence} {measure.note}" if measure.note else sentence
+
+
+def against(measure: Measure) -> str:
+    """The value and the threshold, in words."""
+    unit, said = measure.condition.unit, measure.condition.said
+    return f"{said.format(unit.format(measure.value))}; the threshold is {unit.format(measure.threshold)}"
+
+
+def subject(measure: Measure) -> str:
+    """The subject of a measurement, in words."""
+    if measure.scope == "total":
+        return "All features together"
+    if measure.scope == "model":
+        return measure.model or "An unnamed model"
+    feature = measure.feature or "Unattributed calls"
+    return f"{feature} on {measure.model or 'an unnamed model'}" if measure.scope == "place" else feature
+
 
 _USD_A_MINUTE = "{:.2f} USD a minute"
+_EITHER_WINDOW = "over 30 s, or over 5 minutes if there are few requests"
 COST_RATE = Condition(
     "cost_rate",
     "AnthropicCostRateHigh",
@@ -12,7 +83,7 @@ COST_RATE = Condition(
     "cost",
     "Claude calls cost more dollars a minute than the threshold allows.",
     _USD_A_MINUTE,
-    "over 30 s, or 5 minutes where there are few requests",
+    _EITHER_WINDOW,
 )
 COST_SPIKE = Condition(
     "cost_spike",
@@ -21,7 +92,7 @@ COST_SPIKE = Condition(
     "cost",
     "A feature costs several times what it usually does.",
     _USD_A_MINUTE,
-    "over 30 s, or 5 minutes where there are few requests",
+    _EITHER_WINDOW,
 )
 TOKEN_SPIKE = Condition(
     "token_spike",
@@ -30,7 +101,7 @@ TOKEN_SPIKE = Condition(
     "tokens",
     "A feature uses several times the tokens that it usually does.",
     "{:.0f} tokens a minute",
-    "over 30 s, or 5 minutes where there are few requests",
+    _EITHER_WINDOW,
 )
 LONG_ANSWERS = TOKEN_SPIKE._replace(
     unit="{:.0f} tokens", said="one answer in five has more than {}", window="over 30 s"
@@ -53,7 +124,7 @@ CACHE_MISS_RATE = Condition(
     "cache",
     "The prompt cache of a feature stopped working.",
     "{:.0%}",
-    "over 30 s, or 5 minutes where there are few requests",
+    _EITHER_WINDOW,
     said="{} of the requests that asked for caching read nothing",
 )
 CACHE_SHARE_DROP = CACHE_MISS_RATE._replace(said="the share of the prompt read from the cache fell by {}")
@@ -64,7 +135,7 @@ CACHE_MISS_COST = Condition(
     "cache",
     "Cache misses burn dollars.",
     _USD_A_MINUTE,
-    "over 30 s, or 5 minutes where there are few requests",
+    _EITHER_WINDOW,
     said="{} above a working cache",
 )
 LATENCY = Condition(
@@ -106,7 +177,7 @@ ERROR_RATE = Condition(
     "errors",
     "Calls to Claude fail.",
     "{:.0%}",
-    "over 30 s, or 5 minutes where there are few requests",
+    _EITHER_WINDOW,
     said="{} of the attempts failed",
 )
 RATE_LIMITED = ERROR_RATE._replace(

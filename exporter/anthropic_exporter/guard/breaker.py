@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
-from anthropic_exporter.call import Call
+from anthropic_exporter.call import NO_FAILURE, Call
 from anthropic_exporter.errors import ConfigurationError, SpendLimitExceeded
 from anthropic_exporter.guard.anomalies import (
     CONDITIONS,
@@ -16,9 +16,11 @@ from anthropic_exporter.guard.anomalies import (
     OVERLOADED,
     RATE_LIMITED,
     RUNAWAY,
+    Identity,
+    Measure,
+    against,
 )
-from anthropic_exporter.guard.measuring.windows import NO_FAILURE
-from anthropic_exporter.guard.telling.alerts import Measure, against
+from anthropic_exporter.guard.clock import Moment
 
 CLOSED, OPEN, HALF_OPEN = "closed", "open", "half_open"
 BLOCK, DEGRADE, OBSERVE = "block", "degrade", "observe"
@@ -35,20 +37,6 @@ _MEASURED_BY = {
 }
 _FAILURES = frozenset({ERROR_RATE.key, RATE_LIMITED.key, OVERLOADED.key})
 _DATE = re.compile(r"-\d{8}$")
-
-Identity = tuple[str, str, str, str]
-
-
-class Moment(NamedTuple):
-    """One instant: `now` never goes back; `wall` is what the clock shows. Both are seconds since the epoch."""
-
-    now: float
-    wall: float
-
-    @property
-    def ahead(self) -> float:
-        """By how much `now` is ahead of what the clock shows, since it was put back."""
-        return self.now - self.wall
 
 
 class BreakerState(NamedTuple):

@@ -1,13 +1,19 @@
-"""Small files that survive the process: written whole or not at all, and a damaged one never stops the application."""
+"""Budgets and baselines in small files that survive the process.
+
+A file is replaced as a whole, and a damaged file never stops the application.
+"""
 
 from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from anthropic_exporter.errors import ConfigurationError
+from anthropic_exporter.guard.measuring.budgets import Budgets
+from anthropic_exporter.guard.usual.baseline import Baselines
 
 fcntl: Any
 try:
@@ -18,7 +24,7 @@ except ImportError:  # Windows has no flock; two processes on one folder are not
 _log = logging.getLogger("anthropic_exporter.guard")
 
 
-class State:
+class StateFolder:
     """A folder with the state of one Guard, held by one process at a time.
 
     Args:
@@ -93,3 +99,47 @@ class State:
     def close(self) -> None:
         """Let another process have the folder. Idempotent."""
         self._lock.close()
+
+
+class Memory:
+    """What one Guard keeps over restarts: budgets with every evaluation, baselines when something was learned.
+
+    Args:
+        folder: where; as in `StateFolder`.
+        budgets: restored at once, and kept.
+        baselines: restored at once, and kept.
+
+    Raises:
+        ConfigurationError: as `StateFolder`.
+    """
+
+    def __init__(self, folder: str | Path, budgets: Budgets, baselines: Baselines) -> None:
+        self._folder = StateFolder(folder)
+        self._budgets = budgets
+        self._baselines = baselines
+        self._kept: tuple[int, int, float] | None = None
+        self._restore("budgets", budgets.load)
+        self._restore("baselines", baselines.load)
+
+    def _restore(self, name: str, load: Callable[[dict[str, Any]], None]) -> None:
+        try:
+            load(self._folder.read(name))
+        except ValueError:
+            self._folder.damaged(name)
+
+    def keep(self, *, learned: bool) -> None:
+        """Write the budgets if a call changed them, and the baselines if `learned`.
+
+        Raises:
+            OSError: the disk does not take it.
+        """
+        version = self._budgets.version
+        if version != self._kept:
+            self._folder.write("budgets", self._budgets.dump())
+            self._kept = version
+        if learned:
+            self._folder.write("baselines", self._baselines.dump())
+
+    def close(self) -> None:
+        """Release the folder. Idempotent."""
+        self._folder.close()

@@ -132,6 +132,24 @@ class Limits:
         return {key[1]: value for key, value in self._values.items() if key[0] == name and key[1] and not key[2]}
 
 
+class PlaceThresholds:
+    """The thresholds of one feature on one model, each looked up once; one attribute for each name.
+
+    Args:
+        limits: all thresholds.
+        feature: the feature.
+        model: the model.
+    """
+
+    def __init__(self, limits: Limits, feature: str, model: str) -> None:
+        self._limits, self._feature, self._model = limits, feature, model
+
+    def __getattr__(self, name: str) -> float:
+        value = self._limits.of(name, self._feature, self._model)
+        setattr(self, name, value)
+        return value
+
+
 def _shown(one: Threshold) -> str:
     where = [f"{key}={value}" for key, value in (("feature", one.feature), ("model", one.model)) if value]
     return f"{one.name} ({', '.join(where)})" if where else one.name

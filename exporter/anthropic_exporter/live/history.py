@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Iterable, Sequence
-from itertools import accumulate
 from typing import NamedTuple
 
-from anthropic_exporter.call import SUCCESS, TOKEN_TYPES, Call
+from anthropic_exporter.call import NO_FAILURE, TOKEN_TYPES, Call
 from anthropic_exporter.live.marks import MINUTE_SECONDS, STEP_SECONDS, Counts
+from anthropic_exporter.metrics.quantiles import quantile
 
 # Fields of the totals: dollars by type and of server tools, tokens by type, then what is counted once a request.
 USD, TOOLS, TOKENS = 0, 5, 6
@@ -22,9 +22,6 @@ _WIDTH = TTFT + len(BOUNDS) + 1
 # Fields of a feature or a user.
 NAME_USD, NAME_REQUESTS, NAME_TOKENS, NAME_HITS, NAME_MISSES = range(5)
 
-#: Outcomes that are no failure of a request.
-_NO_FAILURE = frozenset({SUCCESS, "abandoned", "cancelled", "refusal", "blocked"})
-
 
 class Step(NamedTuple):
     """What was added in one closed step; percentiles are of the minute that it ends. Dollars, tokens, seconds."""
@@ -35,7 +32,7 @@ class Step(NamedTuple):
     feature_usd: dict[str, float]
 
 
-class Row(NamedTuple):
+class Spender(NamedTuple):
     """One feature or one user: dollars, and since when."""
 
     name: str
@@ -90,7 +87,7 @@ class History:
         )
 
 
-def top(names: dict[str, Counts], most: int) -> list[Row]:
+def top(names: dict[str, Counts], most: int) -> list[Spender]:
     """The features or users that spent most in 15 minutes; of equals, those that spent most since the start."""
     ranked = sorted(
         names, key=lambda name: (names[name].quarter_of(NAME_USD), names[name].totals[NAME_USD]), reverse=True
@@ -101,21 +98,7 @@ def top(names: dict[str, Counts], most: int) -> list[Row]:
 def percentiles(counts: Sequence[float]) -> list[float | None]:
     """Latency p50 and p95, time to first token p50 and p95, in seconds; None where nothing was measured."""
     parts = counts[DURATION:TTFT], counts[TTFT:]
-    return [quantile(rank, part) for part in parts for rank in (0.5, 0.95)]
-
-
-def quantile(rank: float, counts: Sequence[float]) -> float | None:
-    """Linear within a bucket, as Prometheus reads histograms; the last bound for what lies above it."""
-    total = sum(counts)
-    if not total:
-        return None
-    wanted = rank * total
-    index = bisect_left(list(accumulate(counts)), wanted - 1e-9)
-    if index >= len(BOUNDS):
-        return BOUNDS[-1]
-    low = BOUNDS[index - 1] if index else 0.0
-    below = sum(counts[:index])
-    return low + (BOUNDS[index] - low) * (wanted - below) / counts[index]
+    return [quantile(rank, part, BOUNDS) if sum(part) else None for part in parts for rank in (0.5, 0.95)]
 
 
 def ratio(hits: float, misses: float) -> float | None:
@@ -123,9 +106,9 @@ def ratio(hits: float, misses: float) -> float | None:
     return hits / (hits + misses) if hits + misses else None
 
 
-def _row(name: str, counts: Counts) -> Row:
+def _row(name: str, counts: Counts) -> Spender:
     quarter = counts.quarter()
-    return Row(
+    return Spender(
         name,
         counts.minute()[NAME_USD],
         quarter[NAME_USD],
@@ -146,7 +129,7 @@ def _of(known: dict[str, Counts], name: str, now: float) -> Counts:
 
 def _add_request(call: Call, totals: list[float]) -> None:
     totals[REQUESTS] += call.requests
-    if call.outcome not in _NO_FAILURE:
+    if call.outcome not in NO_FAILURE:
         totals[FAILED] += call.requests
     elif call.outcome == "blocked":
         totals[BLOCKED] += call.requests

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import parse_qs
 
 from anthropic_exporter.live.guard_view import Watched
-from anthropic_exporter.live.state import State
+from anthropic_exporter.live.state import PageState
 from anthropic_exporter.web.routes import JSON, Answer, Request, Route
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ class Live:
         clock: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
     ) -> None:
-        self._state = State(recorder, watched, clock=clock, wall=wall)
+        self._state = PageState(recorder, watched, clock=clock, wall=wall)
         self.close = self._state.close
         page = _page()
         self.routes = (

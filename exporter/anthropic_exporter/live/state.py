@@ -28,7 +28,7 @@ _SEVERITIES = ("critical", "warning", "info")
 _MOST_PENDING = 10_000
 
 
-class State:
+class PageState:
     """Subscribes to a recorder and answers the page. Adding a call never waits for a reader.
 
     Args:

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 FIRING, RESOLVED = "firing", "resolved"
+_FNV_OFFSET, _FNV_PRIME, _SEPARATOR = 14_695_981_039_346_656_037, 1_099_511_628_211, 255
 
 
 class IncomingAlert(NamedTuple):
@@ -75,3 +76,12 @@ def _alert(one: Mapping[str, Any], status: str) -> IncomingAlert:
 
 def _texts(mapping: Mapping[Any, Any]) -> dict[str, str]:
     return {str(name): str(value) for name, value in mapping.items()}
+
+
+def fingerprint(labels: Mapping[str, str]) -> str:
+    """Alertmanager's fingerprint of a label set: 64-bit FNV-1a over names and values, sorted by name."""
+    value = _FNV_OFFSET
+    for name in sorted(labels):
+        for byte in (*name.encode(), _SEPARATOR, *labels[name].encode(), _SEPARATOR):
+            value = (value ^ byte) * _FNV_PRIME % 2**64
+    return f"{value:016x}"

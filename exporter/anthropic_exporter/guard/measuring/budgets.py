@@ -6,15 +6,14 @@ import math
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Protocol
 
-from anthropic_exporter.guard.anomalies import DAILY_COST, DAILY_TOKENS
-from anthropic_exporter.guard.telling.alerts import Measure
+from anthropic_exporter.guard.anomalies import DAILY_COST, DAILY_TOKENS, Measure
 from anthropic_exporter.guard.thresholds import Limits
 
 _DAY = 86_400
 _KEPT_DAYS = 2
 
 
-class Spent:
+class SpendTotal:
     """Tokens and dollars of one feature on one day."""
 
     __slots__ = ("tokens", "usd")
@@ -29,10 +28,10 @@ class _Day:
 
     __slots__ = ("features", "total")
 
-    def __init__(self, features: dict[str, Spent]) -> None:
+    def __init__(self, features: dict[str, SpendTotal]) -> None:
         self.features = features
         spent = features.values()
-        self.total = Spent(sum(one.tokens for one in spent), math.fsum(one.usd for one in spent))
+        self.total = SpendTotal(sum(one.tokens for one in spent), math.fsum(one.usd for one in spent))
 
 
 class BudgetStore(Protocol):
@@ -48,7 +47,7 @@ class BudgetStore(Protocol):
         """What was spent, against every budget there is."""
 
 
-class Ledger(BudgetStore):
+class Budgets(BudgetStore):
     """The days' spend of this process. A day that ended is kept for one more, should the clock be put back.
 
     Args:
@@ -86,7 +85,7 @@ class Ledger(BudgetStore):
         try:
             spent = day.features[feature]
         except KeyError:
-            spent = day.features[feature] = Spent()
+            spent = day.features[feature] = SpendTotal()
         spent.tokens += tokens
         spent.usd += usd
         total = day.total
@@ -97,7 +96,7 @@ class Ledger(BudgetStore):
             return True
         return feature in self._own and self._used_up(feature, spent, tokens, usd)
 
-    def spent(self) -> tuple[Spent, Mapping[str, Spent]]:
+    def spent(self) -> tuple[SpendTotal, Mapping[str, SpendTotal]]:
         """What was spent today: in all, and by feature."""
         day = self._today
         return day.total, dict(day.features)
@@ -108,7 +107,7 @@ class Ledger(BudgetStore):
         self._usd_trip = self._usd if total.usd <= self._usd else math.inf
         self._tokens_trip = self._tokens if total.tokens <= self._tokens else math.inf
 
-    def _used_up(self, feature: str, spent: Spent, tokens: int, usd: float) -> bool:
+    def _used_up(self, feature: str, spent: SpendTotal, tokens: int, usd: float) -> bool:
         budget_usd, budget_tokens = self._usd_of.get(feature, math.inf), self._tokens_of.get(feature, math.inf)
         return spent.usd > budget_usd >= spent.usd - usd or spent.tokens > budget_tokens >= spent.tokens - tokens
 
@@ -146,6 +145,6 @@ class Ledger(BudgetStore):
         self._days, self._day = days, -1
 
 
-def _spent(item: tuple[Any, Any]) -> tuple[str, Spent]:
+def _spent(item: tuple[Any, Any]) -> tuple[str, SpendTotal]:
     feature, (tokens, usd) = item
-    return str(feature), Spent(int(tokens), float(usd))
+    return str(feature), SpendTotal(int(tokens), float(usd))

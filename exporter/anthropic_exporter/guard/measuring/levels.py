@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import accumulate
 
 from anthropic_exporter.guard.anomalies import (
     CACHE_MISS_COST,
@@ -23,12 +22,13 @@ from anthropic_exporter.guard.anomalies import (
     SLOW_REQUESTS,
     STUCK,
     TTFT,
+    Measure,
 )
 from anthropic_exporter.guard.measuring import windows as w
-from anthropic_exporter.guard.measuring.windows import FAST_SECONDS, REQUEST_SECONDS, SLOW_SECONDS, Place, Spread
-from anthropic_exporter.guard.telling.alerts import Measure
+from anthropic_exporter.guard.measuring.windows import FAST_SECONDS, REQUEST_SECONDS, SLOW_SECONDS, PlaceWindows, Spread
 from anthropic_exporter.guard.thresholds import Limits
 from anthropic_exporter.metrics import families as f
+from anthropic_exporter.metrics.quantiles import quantile
 from anthropic_exporter.recording.inflight import Started, by_place
 
 _PER_MINUTE = {FAST_SECONDS: 60 / FAST_SECONDS, SLOW_SECONDS: 60 / SLOW_SECONDS}
@@ -41,7 +41,7 @@ _NOTHING = Spread([], [])
 class Sums:
     """What one place did within the two windows that end now."""
 
-    def __init__(self, place: Place, now: float) -> None:
+    def __init__(self, place: PlaceWindows, now: float) -> None:
         self.place = place
         self.now = now
         self.second = int(now)
@@ -154,24 +154,6 @@ def nearest(measures: Iterable[Measure]) -> Iterator[Measure]:
     best = max(measures, key=lambda one: (one.holds, one.value / one.threshold if one.threshold else 0.0), default=None)
     if best is not None:
         yield best
-
-
-def quantile(rank: float, counts: Sequence[float], buckets: Sequence[float]) -> float:
-    """As `histogram_quantile` reads it: linear within a bucket, the last finite bound above all of them.
-
-    Args:
-        rank: 0 to 1.
-        counts: observations per bucket, not cumulative, the one above the last bound included.
-        buckets: upper bounds.
-    """
-    wanted = rank * sum(counts)
-    for index, (below, count) in enumerate(zip(accumulate((0.0, *counts)), counts, strict=False)):
-        if below + count >= wanted and count:
-            if index == len(buckets):
-                break
-            start = buckets[index - 1] if index else 0.0
-            return start + (buckets[index] - start) * (wanted - below) / count
-    return float(buckets[-1])
 
 
 def _errors(sums: Sums) -> Iterator[Measure]:

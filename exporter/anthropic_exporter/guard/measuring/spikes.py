@@ -9,13 +9,13 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from anthropic_exporter.guard.anomalies import COST_SPIKE, LONG_ANSWERS, TOKEN_SPIKE
+from anthropic_exporter.guard.anomalies import COST_SPIKE, LONG_ANSWERS, TOKEN_SPIKE, Measure
 from anthropic_exporter.guard.measuring import windows as w
-from anthropic_exporter.guard.measuring.levels import HALF, Sums, added, nearest, quantile
+from anthropic_exporter.guard.measuring.levels import HALF, Sums, added, nearest
 from anthropic_exporter.guard.measuring.windows import FAST_SECONDS, REQUEST_SECONDS, SLOW_SECONDS
-from anthropic_exporter.guard.telling.alerts import Measure
 from anthropic_exporter.guard.thresholds import Limits
 from anthropic_exporter.metrics import families as f
+from anthropic_exporter.metrics.quantiles import quantile
 
 _P80 = 0.8
 #: The part of `spike_min_requests` that comes by chance above the usual number of requests.
@@ -61,7 +61,7 @@ def of_feature(feature: str, places: Sequence[Sums], usual: Usual, limits: Limit
 
 def _pace(places: Sequence[Sums], seconds: int) -> _Pace:
     values = added(one.fast if seconds == FAST_SECONDS else one.slow for one in places)
-    minutes = w.minutes(places[0].now)[seconds]
+    minutes = w.window_minutes(places[0].now)[seconds]
     return _Pace(seconds, minutes, values[w.COST], values[w.PROMPT] + values[w.OUTPUT], values[w.REQUESTS])
 
 

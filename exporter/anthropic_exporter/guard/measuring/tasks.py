@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from anthropic_exporter.call import Task
-from anthropic_exporter.guard.anomalies import RUNAWAY, RUNAWAY_COST
-from anthropic_exporter.guard.telling.alerts import Measure
+from anthropic_exporter.guard.anomalies import RUNAWAY, RUNAWAY_COST, Measure
 
 _MOST_TASKS = 10_000
 _ACTIVE_SECONDS = 60.0
@@ -27,6 +26,10 @@ class Tasks:
     """What each task did so far. Nobody says when one is over: of more than 10,000 the longest idle is forgotten."""
 
     def __init__(self) -> None:
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget every task."""
         self._runs: dict[int, _Run] = {}
         self._beyond: dict[int, _Run] = {}
 

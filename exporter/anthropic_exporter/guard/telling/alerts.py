@@ -5,51 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import NamedTuple
 
+from anthropic_exporter.guard.anomalies import Identity, Measure, describe
+
 FIRING, RESOLVED = "firing", "resolved"
-
-
-class Condition(NamedTuple):
-    """One kind of anomaly. `key` is what breakers name; the rest is what the rule of the same alert says.
-
-    `unit` shows value and threshold, as in `"{:.2f} USD a minute"`; `said` is what is said of the value shown so;
-    `window` says over which time they are taken; `resolve_seconds` is how long the condition must be over before its
-    alert is, the rule's `keep_firing_for`.
-    """
-
-    key: str
-    alertname: str
-    severity: str
-    category: str
-    summary: str
-    unit: str
-    window: str
-    resolve_seconds: float = 120.0
-    said: str = "{}"
-
-
-class Measure(NamedTuple):
-    """What was measured for a condition; feature and model are empty where it is about all of them.
-
-    `scope` is "place" (feature and model), "feature", "model", "task" or "total".
-    """
-
-    condition: Condition
-    scope: str
-    feature: str
-    model: str
-    value: float
-    threshold: float
-    note: str = ""
-
-    @property
-    def holds(self) -> bool:
-        """Whether the threshold is crossed."""
-        return self.value > self.threshold
-
-    @property
-    def identity(self) -> tuple[str, str, str, str]:
-        """What makes two measurements speak of the same alert."""
-        return (self.condition.key, self.scope, self.feature, self.model)
 
 
 class Alert(NamedTuple):
@@ -105,8 +63,8 @@ class Alerts:
         self._resolve_seconds = resolve_seconds
         self._factor = 1.0 - hysteresis
         self._cooldown_seconds = cooldown_seconds
-        self._active: dict[tuple[str, str, str, str], _Active] = {}
-        self._told_at: dict[tuple[str, str, str, str], float] = {}
+        self._active: dict[Identity, _Active] = {}
+        self._told_at: dict[Identity, float] = {}
 
     def saw(self, measure: Measure, now: float) -> bool:
         """Take one measurement, whenever it comes. True where its condition holds now, by its hysteresis too."""
@@ -156,7 +114,7 @@ class Alerts:
         own = active.measure.condition.resolve_seconds
         return own if self._resolve_seconds is None else self._resolve_seconds
 
-    def holding(self, identity: tuple[str, str, str, str]) -> bool:
+    def holding(self, identity: Identity) -> bool:
         """Whether this very condition holds now."""
         active = self._active.get(identity)
         return active is not None and active.holding
@@ -199,26 +157,3 @@ def _alert(active: _Active, ended_at: float | None, ahead: float) -> Alert:
         ended_at=None if ended_at is None else ended_at - ahead,
         condition=condition.key,
     )
-
-
-def describe(measure: Measure) -> str:
-    """One sentence: who, how much, against what, over which time."""
-    condition = measure.condition
-    said = f"{who(measure)}: {against(measure)} ({condition.window})."
-    return f"{said} {measure.note}" if measure.note else said
-
-
-def against(measure: Measure) -> str:
-    """How much was measured, and how much is allowed."""
-    unit, said = measure.condition.unit, measure.condition.said
-    return f"{said.format(unit.format(measure.value))}; the threshold is {unit.format(measure.threshold)}"
-
-
-def who(measure: Measure) -> str:
-    """Of whom a measurement speaks, for people."""
-    if measure.scope == "total":
-        return "All features together"
-    if measure.scope == "model":
-        return measure.model or "An unnamed model"
-    feature = measure.feature or "Unattributed calls"
-    return f"{feature} on {measure.model or 'an unnamed model'}" if measure.scope == "place" else feature

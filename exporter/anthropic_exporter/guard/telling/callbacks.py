@@ -68,7 +68,7 @@ class Callbacks:
         """Call these too from now on."""
         self._callbacks = (*self._callbacks, *callbacks)
 
-    def tell(self, alerts: Iterable[Alert]) -> None:
+    def send(self, alerts: Iterable[Alert]) -> None:
         """Queue alerts for every callback. Never waits, and never logs: the caller may hold somebody's lock."""
         dropped = [self._queue(callback, alert) for alert in alerts for callback in self._callbacks]
         for callback in filter(None, dropped):

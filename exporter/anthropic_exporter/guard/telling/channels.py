@@ -15,12 +15,12 @@ from urllib.parse import urlsplit
 from anthropic_exporter import bounded_files
 from anthropic_exporter.errors import ConfigurationError
 from anthropic_exporter.guard.telling.alerts import FIRING, Alert
+from anthropic_exporter.wire.alertmanager import fingerprint
 
 _TIMEOUT_SECONDS = 5.0
 _COLOURS = {"critical": "#d00000", "warning": "#e8a317", "info": "#439fe0"}
 _PAGERDUTY_EVENTS = "https://events.pagerduty.com/v2/enqueue"
 _PAGERDUTY_SUMMARY_CHARS = 1024
-_FNV_OFFSET, _FNV_PRIME, _SEPARATOR = 14_695_981_039_346_656_037, 1_099_511_628_211, 255
 
 Callback = Callable[[Alert], None]
 
@@ -174,15 +174,6 @@ def alertmanager_message(alert: Alert) -> dict[str, Any]:
             }
         ],
     }
-
-
-def fingerprint(labels: dict[str, str]) -> str:
-    """Alertmanager's fingerprint of a label set: 64-bit FNV-1a over names and values, in the order of the names."""
-    value = _FNV_OFFSET
-    for name in sorted(labels):
-        for byte in (*name.encode(), _SEPARATOR, *labels[name].encode(), _SEPARATOR):
-            value = (value ^ byte) * _FNV_PRIME % 2**64
-    return f"{value:016x}"
 
 
 def _rfc3339(seconds: float) -> str:

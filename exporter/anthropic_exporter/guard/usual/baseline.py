@@ -12,88 +12,25 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from anthropic_exporter.guard.measuring.levels import P95, quantile
+from anthropic_exporter.guard.measuring.levels import P95
 from anthropic_exporter.guard.measuring.spikes import Usual
+from anthropic_exporter.guard.usual.history import HOUR_SLOTS, SlotHistory
 from anthropic_exporter.metrics import families as f
+from anthropic_exporter.metrics.quantiles import quantile
 
 SLOT_SECONDS = 300
-_HOUR_SLOTS = 12
 _DAY, _WEEK = 86_400, 604_800
 _LONG_SECONDS = 1800
 _LONG_SLOTS = (_WEEK + _DAY) // _LONG_SECONDS
 _LENGTHS = f.REQUEST_OUTPUT_TOKENS.buckets
 
 
-class History:
-    """Values per slot, the newest last; slots without a value are None.
-
-    Args:
-        step: seconds a slot.
-        slots: how many are kept.
-    """
-
-    __slots__ = ("_values", "newest", "slots", "step")
-
-    def __init__(self, step: int, slots: int) -> None:
-        self.step = step
-        self.slots = slots
-        self.newest = -1
-        self._values: list[float | None] = [None] * slots
-
-    def put(self, slot: int, value: float) -> None:
-        """Set the value of a slot, counted in steps since the epoch. Slots that are too old are dropped."""
-        if slot > self.newest:
-            for skipped in range(max(self.newest + 1, slot - self.slots + 1), slot):
-                self._values[skipped % self.slots] = None
-            self.newest = slot
-        if slot > self.newest - self.slots:
-            self._values[slot % self.slots] = value
-
-    def get(self, slot: int) -> float | None:
-        """The value of a slot; None where there is none."""
-        if self.newest - self.slots < slot <= self.newest:
-            return self._values[slot % self.slots]
-        return None
-
-    def hour(self, now: float) -> list[float]:
-        """The values of the last hour of five-minute slots but the newest: what is beginning there is not usual."""
-        running = int(now // self.step)
-        return [value for value in map(self.get, range(running - _HOUR_SLOTS - 1, running - 1)) if value is not None]
-
-    def between(self, start: float, end: float) -> list[float]:
-        """The values of all slots that overlap the time from `start` to `end`, seconds since the epoch."""
-        slots = range(int(start // self.step), math.ceil(end / self.step))
-        return [value for value in map(self.get, slots) if value is not None]
-
-    def dump(self) -> dict[str, Any]:
-        """As plain values for a file, the oldest first."""
-        first = self.newest - self.slots + 1
-        return {"newest": self.newest, "values": [_rounded(self.get(slot)) for slot in range(first, self.newest + 1)]}
-
-    def load(self, dumped: Mapping[str, Any]) -> None:
-        """Take over what `dump` gave.
-
-        Raises:
-            ValueError: it is no such thing.
-        """
-        newest, values = dumped["newest"], dumped["values"]
-        if not isinstance(newest, int) or not isinstance(values, list):
-            raise ValueError("no history")  # noqa: TRY004 - a damaged file, not a wrong argument
-        for slot, value in enumerate(values, start=newest - len(values) + 1):
-            if isinstance(value, int | float) and math.isfinite(value) and value >= 0:
-                self.put(slot, float(value))
-
-
-def _rounded(value: float | None) -> float | None:
-    return None if value is None else float(f"{value:.6g}")
-
-
-class Series:
+class RateHistory:
     """One quantity of one feature: its last hours in slots, its last days in half hours. Values are per minute."""
 
     def __init__(self) -> None:
-        self.recent = History(SLOT_SECONDS, 2 * _HOUR_SLOTS)
-        self.long = History(_LONG_SECONDS, _LONG_SLOTS)
+        self.recent = SlotHistory(SLOT_SECONDS, 2 * HOUR_SLOTS)
+        self.long = SlotHistory(_LONG_SECONDS, _LONG_SLOTS)
         self.fixed: float | None = None
 
     def learn(self, slot: int, per_minute: float) -> None:
@@ -143,8 +80,8 @@ class Shares:
     """Which share of its prompt a feature on a model usually reads from the cache: that of the last hour."""
 
     def __init__(self) -> None:
-        self._read = History(SLOT_SECONDS, 2 * _HOUR_SLOTS)
-        self._prompt = History(SLOT_SECONDS, 2 * _HOUR_SLOTS)
+        self._read = SlotHistory(SLOT_SECONDS, 2 * HOUR_SLOTS)
+        self._prompt = SlotHistory(SLOT_SECONDS, 2 * HOUR_SLOTS)
 
     def learn(self, slot: int, read: float, prompt: float) -> None:
         """Take in the tokens of the slot that ended."""
@@ -172,7 +109,7 @@ class Requests:
     """How many requests a feature usually has a minute: the mean of the last hour."""
 
     def __init__(self) -> None:
-        self._recent = History(SLOT_SECONDS, _HOUR_SLOTS + 2)
+        self._recent = SlotHistory(SLOT_SECONDS, HOUR_SLOTS + 2)
 
     def learn(self, slot: int, per_minute: float) -> None:
         """Take in the slot that ended."""
@@ -201,8 +138,8 @@ class Answers:
 
     def __init__(self, least: float) -> None:
         self._least = least
-        self._counts = [History(SLOT_SECONDS, _HOUR_SLOTS + 2) for _ in range(len(_LENGTHS) + 1)]
-        self._long = History(_LONG_SECONDS, _LONG_SLOTS)
+        self._counts = [SlotHistory(SLOT_SECONDS, HOUR_SLOTS + 2) for _ in range(len(_LENGTHS) + 1)]
+        self._long = SlotHistory(_LONG_SECONDS, _LONG_SLOTS)
 
     def learn(self, slot: int, counts: Sequence[float] | None) -> None:
         """Take in the answers of the slot that ended, by bucket; where None, it was as the hour before it."""
@@ -241,11 +178,11 @@ class Answers:
         self._long.load(dumped["long"])
 
 
-class Feature:
+class FeatureBaseline:
     """What is usual for one feature: dollars, tokens, requests, and the length of answers."""
 
     def __init__(self, least_answers: float) -> None:
-        self.cost, self.tokens = Series(), Series()
+        self.cost, self.tokens = RateHistory(), RateHistory()
         self.requests = Requests()
         self.answers = Answers(least_answers)
 
@@ -296,12 +233,12 @@ class Baselines:
     def __init__(self, calibration_seconds: float = 1800.0, least_answers: float = 20.0) -> None:
         self._calibration_seconds = calibration_seconds
         self._least_answers = least_answers
-        self._features: dict[str, Feature] = {}
+        self._features: dict[str, FeatureBaseline] = {}
         self._shares: dict[tuple[str, str], Shares] = {}
 
-    def _of(self, feature: str) -> Feature:
+    def _of(self, feature: str) -> FeatureBaseline:
         if feature not in self._features:
-            self._features[feature] = Feature(self._least_answers)
+            self._features[feature] = FeatureBaseline(self._least_answers)
         return self._features[feature]
 
     def fix(self, feature: str, *, cost_usd_per_minute: float | None, tokens_per_minute: float | None) -> None:

@@ -8,7 +8,7 @@ from anthropic_exporter.guard import anomalies as kinds
 from anthropic_exporter.guard.measuring import windows as w
 from anthropic_exporter.guard.measuring.levels import Sums, added
 from anthropic_exporter.guard.measuring.spikes import NO_ANSWERS, Usual
-from anthropic_exporter.guard.measuring.windows import Place
+from anthropic_exporter.guard.measuring.windows import PlaceWindows
 from anthropic_exporter.guard.telling.alerts import Alerts
 from anthropic_exporter.guard.usual.baseline import SLOT_SECONDS, Baselines
 
@@ -42,7 +42,7 @@ class Learning:
             self._usual[feature] = self.baselines.usual(feature, wall)
         return self._usual[feature]
 
-    def share(self, place: Place, wall: float) -> float | None:
+    def share(self, place: PlaceWindows, wall: float) -> float | None:
         """The share of its prompt that a place usually reads from the cache; None while that is being learned."""
         self._forget(wall)
         key = (place.feature, place.model)
@@ -55,7 +55,7 @@ class Learning:
         self.baselines.fix(feature, cost_usd_per_minute=cost_usd_per_minute, tokens_per_minute=tokens_per_minute)
         self._usual.clear()
 
-    def learn(self, places: Iterable[Place], alerts: Alerts, now: float, wall: float) -> bool:
+    def learn(self, places: Iterable[PlaceWindows], alerts: Alerts, now: float, wall: float) -> bool:
         """Take in the slot that ended, where one did. True where there is something new to keep."""
         slot = int(wall // SLOT_SECONDS)
         ended, self._slot = self._slot, slot

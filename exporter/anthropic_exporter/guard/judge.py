@@ -1,0 +1,102 @@
+"""Decides what measurements mean: which alerts fire, which breakers open. Knows no request and no window."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable
+
+from anthropic_exporter.call import BLOCKED, Call
+from anthropic_exporter.errors import ConfigurationError, SpendLimitExceeded
+from anthropic_exporter.guard.anomalies import Measure
+from anthropic_exporter.guard.breaker import Breaker, exceeded
+from anthropic_exporter.guard.clock import Moment
+from anthropic_exporter.guard.telling.alerts import Alert, Alerts
+from anthropic_exporter.guard.telling.callbacks import Callbacks
+
+
+class Judge:
+    """The alerts and breakers of one Guard. Hold `lock` around its methods; `send` takes none and never waits.
+
+    Args:
+        alerts: makes an empty set of alerts.
+        callbacks: what receives alerts.
+
+    Attributes:
+        lock: guards everything that measurements change.
+        alerts: the alerts.
+        breakers: the breakers.
+        shut: whether a breaker is not closed, so that requests must be checked.
+    """
+
+    def __init__(self, alerts: Alerts, callbacks: Callbacks) -> None:
+        self._callbacks = callbacks
+        self.breakers: tuple[Breaker, ...] = ()
+        self.reset(alerts)
+
+    def reset(self, alerts: Alerts) -> None:
+        """Start with these alerts; breakers stay as they are. For a forked child, whose parent may hold the lock."""
+        self.lock = threading.RLock()
+        self.alerts = alerts
+        self.update_shut()
+
+    def add(self, breaker: Breaker) -> None:
+        """Ask this breaker too."""
+        self.breakers = (*self.breakers, breaker)
+
+    def of_scope(self, scope: str) -> list[Breaker]:
+        """The breakers of a scope.
+
+        Raises:
+            ConfigurationError: there is none.
+        """
+        found = [one for one in self.breakers if one.scope == scope]
+        if not found:
+            raise ConfigurationError(f"no breaker has scope={scope!r}; make one with guard.breaker(scope={scope!r})")
+        return found
+
+    def take(self, measure: Measure, at: Moment) -> bool:
+        """Take one measurement. True if its condition holds."""
+        self.alerts.saw(measure, at.now)
+        if measure.holds:
+            self._trip(measure, at)
+        return measure.holds
+
+    def settle(self, measures: list[Measure], at: Moment) -> list[Alert]:
+        """Take the measurements of everything: conditions that were not measured do not hold. What to send."""
+        self.alerts.settle(measures, at.now)
+        for measure in measures:
+            if measure.holds:
+                self._trip(measure, at)
+        for breaker in self.breakers:
+            breaker.advance(at, self.alerts.holding)
+        self.update_shut()
+        return self.news(at)
+
+    def news(self, at: Moment) -> list[Alert]:
+        """Alerts to send since the last time."""
+        return self.alerts.news(at.now, at.ahead)
+
+    def ended(self, call: Call, at: Moment) -> None:
+        """A call came back: it may have been the probe of a half-open breaker."""
+        if call.outcome != BLOCKED:
+            for breaker in self.breakers:
+                breaker.ended(call, at)
+        self.update_shut()
+
+    def stops(self, breaker: Breaker, feature: str, model: str, at: Moment) -> SpendLimitExceeded | None:
+        """Why a breaker stops a request; None if it lets it pass."""
+        circuit = breaker.stops(feature, model, at, self.alerts.holding)
+        self.update_shut()
+        return None if circuit is None else exceeded(circuit, at.ahead)
+
+    def update_shut(self) -> None:
+        """Note whether a breaker is not closed."""
+        self.shut = any(not breaker.closed for breaker in self.breakers)
+
+    def send(self, alerts: Iterable[Alert]) -> None:
+        """Queue alerts for the callbacks. Call it without the lock."""
+        self._callbacks.send(alerts)
+
+    def _trip(self, measure: Measure, at: Moment) -> None:
+        for breaker in self.breakers:
+            breaker.trip(measure, at)

@@ -1,0 +1,75 @@
+"""The Guard's thread: evaluates everything at an interval."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+
+#: Evaluate less often if evaluation is expensive: it takes at most this share of a core.
+_MOST_OF_A_CORE = 0.1
+
+
+class Ticker:
+    """Calls `tick` at an interval, on a thread of its own.
+
+    A forked child has no thread until `start` is called there, as its first call does.
+
+    Args:
+        tick: what to call.
+        every_seconds: the interval; None for no thread.
+        failed: gets what `tick` raised.
+
+    Attributes:
+        waiting: whether the thread has yet to be started.
+    """
+
+    def __init__(
+        self, tick: Callable[[], None], every_seconds: float | None, failed: Callable[[Exception], None]
+    ) -> None:
+        self._tick = tick
+        self._every_seconds = every_seconds
+        self._failed = failed
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget the thread, as a forked child must: threads stay in the parent."""
+        self._lock = threading.Lock()
+        self._stopped = threading.Event()
+        self.thread: threading.Thread | None = None
+        self.waiting = self._every_seconds is not None
+
+    def start(self) -> None:
+        """Start the thread, unless it runs."""
+        if self._every_seconds is None or not self._lock.acquire(blocking=False):
+            return
+        try:
+            if self.waiting:
+                self.waiting = False
+                thread = threading.Thread(target=self.run, args=(self._every_seconds,), name="anthropic-guard")
+                thread.daemon = True
+                thread.start()
+                self.thread = thread
+        finally:
+            self._lock.release()
+
+    def run(self, every_seconds: float) -> None:
+        """Call `tick` until stopped."""
+        pause = every_seconds
+        while not self._stopped.wait(pause):
+            began = time.thread_time()
+            try:
+                self._tick()
+            except Exception as error:  # noqa: BLE001 - the error boundary
+                self._failed(error)
+            pause = max(every_seconds, (time.thread_time() - began) / _MOST_OF_A_CORE)
+
+    @property
+    def stopped(self) -> bool:
+        """Whether `stop` was called."""
+        return self._stopped.is_set()
+
+    def stop(self) -> None:
+        """Stop calling. Idempotent."""
+        self._stopped.set()
+        self.waiting = False

@@ -1,0 +1,74 @@
+"""Values of the past in slots of equal length, in bounded memory."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+#: Slots of five minutes in an hour.
+HOUR_SLOTS = 12
+
+
+class SlotHistory:
+    """Values per slot, the newest last; slots without a value are None.
+
+    Args:
+        step: seconds a slot.
+        slots: how many are kept.
+    """
+
+    __slots__ = ("_values", "newest", "slots", "step")
+
+    def __init__(self, step: int, slots: int) -> None:
+        self.step = step
+        self.slots = slots
+        self.newest = -1
+        self._values: list[float | None] = [None] * slots
+
+    def put(self, slot: int, value: float) -> None:
+        """Set the value of a slot, counted in steps since the epoch. Slots that are too old are dropped."""
+        if slot > self.newest:
+            for skipped in range(max(self.newest + 1, slot - self.slots + 1), slot):
+                self._values[skipped % self.slots] = None
+            self.newest = slot
+        if slot > self.newest - self.slots:
+            self._values[slot % self.slots] = value
+
+    def get(self, slot: int) -> float | None:
+        """The value of a slot; None where there is none."""
+        if self.newest - self.slots < slot <= self.newest:
+            return self._values[slot % self.slots]
+        return None
+
+    def hour(self, now: float) -> list[float]:
+        """The values of the last hour of five-minute slots but the newest: what is beginning there is not usual."""
+        running = int(now // self.step)
+        return [value for value in map(self.get, range(running - HOUR_SLOTS - 1, running - 1)) if value is not None]
+
+    def between(self, start: float, end: float) -> list[float]:
+        """The values of all slots that overlap the time from `start` to `end`, seconds since the epoch."""
+        slots = range(int(start // self.step), math.ceil(end / self.step))
+        return [value for value in map(self.get, slots) if value is not None]
+
+    def dump(self) -> dict[str, Any]:
+        """As plain values for a file, the oldest first."""
+        first = self.newest - self.slots + 1
+        return {"newest": self.newest, "values": [_rounded(self.get(slot)) for slot in range(first, self.newest + 1)]}
+
+    def load(self, dumped: Mapping[str, Any]) -> None:
+        """Take over what `dump` gave.
+
+        Raises:
+            ValueError: it is no such thing.
+        """
+        newest, values = dumped["newest"], dumped["values"]
+        if not isinstance(newest, int) or not isinstance(values, list):
+            raise ValueError("no history")  # noqa: TRY004 - a damaged file, not a wrong argument
+        for slot, value in enumerate(values, start=newest - len(values) + 1):
+            if isinstance(value, int | float) and math.isfinite(value) and value >= 0:
+                self.put(slot, float(value))
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else float(f"{value:.6g}")
