@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from anthropic_exporter.bundle.detection import detection_numbers
+
 Identity = tuple[str, str, str, str]
 
 
@@ -11,8 +13,7 @@ class Condition(NamedTuple):
     """One kind of anomaly. Breakers name it by `key`; the other fields are those of the rule with the same alert name.
 
     `unit` formats value and threshold, as in `"{:.2f} USD a minute"`; `said` is the sentence around the value; `window`
-    is the time over which both are measured, in words; `resolve_seconds` is how long the condition must stay false
-    before its alert resolves, as the rule's `keep_firing_for`.
+    is the time over which both are measured, in words.
     """
 
     key: str
@@ -22,8 +23,12 @@ class Condition(NamedTuple):
     summary: str
     unit: str
     window: str
-    resolve_seconds: float = 120.0
     said: str = "{}"
+
+    @property
+    def resolve_seconds(self) -> float:
+        """How long the condition must stay false before its alert resolves: the rule's `keep_firing_for`."""
+        return _RESOLVE_SECONDS[self.alertname]
 
 
 class Measure(NamedTuple):
@@ -74,6 +79,7 @@ def subject(measure: Measure) -> str:
     return f"{feature} on {measure.model or 'an unnamed model'}" if measure.scope == "place" else feature
 
 
+_RESOLVE_SECONDS = detection_numbers().resolve_seconds
 _USD_A_MINUTE = "{:.2f} USD a minute"
 _EITHER_WINDOW = "over 30 s, or over 5 minutes if there are few requests"
 COST_RATE = Condition(
@@ -114,7 +120,6 @@ REQUEST_COST = Condition(
     "A single request was unusually expensive.",
     "{:.2f} USD",
     "one request of the last 60 s",
-    300.0,
 )
 REQUEST_TOKENS = REQUEST_COST._replace(unit="{:.0f} output tokens")
 CACHE_MISS_RATE = Condition(
@@ -167,7 +172,6 @@ STUCK = Condition(
     "A request hangs.",
     "{:.0f} s",
     "right now",
-    0.0,
     said="in flight for {}",
 )
 ERROR_RATE = Condition(
@@ -200,7 +204,6 @@ DAILY_TOKENS = Condition(
     "The day's budget of tokens is used up.",
     "{:.0f} tokens",
     "since 00:00 UTC",
-    0.0,
 )
 DAILY_COST = Condition(
     "daily_cost",
@@ -210,7 +213,6 @@ DAILY_COST = Condition(
     "The day's budget of dollars is used up.",
     "{:.2f} USD",
     "since 00:00 UTC",
-    0.0,
 )
 RUNAWAY = Condition(
     "runaway_loop",

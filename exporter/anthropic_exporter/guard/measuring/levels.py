@@ -1,6 +1,6 @@
-"""What is an anomaly: the questions of the Prometheus rules, asked of the windows of this process.
+"""Measures the conditions of the Prometheus rules on the windows of this process.
 
-Every function is pure: windows and thresholds in, measurements out. No measurement means "not enough requests to say".
+Every function is pure: windows and thresholds in, measurements out. No measurement means too few requests to judge.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Sequence
 
+from anthropic_exporter.bundle.detection import detection_numbers
 from anthropic_exporter.guard.anomalies import (
     CACHE_MISS_COST,
     CACHE_MISS_RATE,
@@ -32,14 +33,14 @@ from anthropic_exporter.metrics.quantiles import quantile
 from anthropic_exporter.recording.inflight import Started, by_place
 
 _PER_MINUTE = {FAST_SECONDS: 60 / FAST_SECONDS, SLOW_SECONDS: 60 / SLOW_SECONDS}
-P95, _P70 = 0.95, 0.7
-#: The part of the requests that a percentile of 5 minutes asks for which is enough for a lower one of 30 s.
-HALF = 0.5
+_NUMBERS = detection_numbers()
+#: The fast window needs this share of the requests that the slow one needs.
+FAST_SHARE = _NUMBERS.fast_window_share
 _NOTHING = Spread([], [])
 
 
 class Sums:
-    """What one place did within the two windows that end now."""
+    """The sums of one feature on one model over the two windows that end now."""
 
     def __init__(self, place: PlaceWindows, now: float) -> None:
         self.place = place
@@ -49,11 +50,11 @@ class Sums:
         self._spread: dict[int, Spread] = {}
 
     def per_minute(self, field: int, seconds: int) -> float:
-        """One of the sums of a window, a minute, as if what is over of the running step were no time."""
+        """One of the sums of a window, per minute, ignoring the current partial step."""
         return (self.fast if seconds == FAST_SECONDS else self.slow)[field] * _PER_MINUTE[seconds]
 
     def spread(self, seconds: int, least: float) -> Spread:
-        """How the requests of a window are spread over buckets; nothing where there were fewer than `least`."""
+        """The requests of a window, by bucket; nothing if there were fewer than `least`."""
         requests = (self.fast if seconds == FAST_SECONDS else self.slow)[w.REQUESTS]
         if requests < least:
             return _NOTHING
@@ -63,7 +64,7 @@ class Sums:
 
 
 def of_place(sums: Sums, usual_read_share: float | None) -> Iterator[Measure]:
-    """Everything that is asked of one feature on one model."""
+    """Every condition of one feature on one model."""
     yield from urgent(sums)
     yield from _cache(sums, usual_read_share)
     yield from _latency(sums)
@@ -71,7 +72,7 @@ def of_place(sums: Sums, usual_read_share: float | None) -> Iterator[Measure]:
 
 
 def urgent(sums: Sums) -> Iterator[Measure]:
-    """What is asked after every call that crossed a trip line: dollars."""
+    """The conditions that are measured after every call that crossed a trip line: dollars."""
     place = sums.place
     limits, where = place.limits, ("place", place.feature, place.model)
     enough = sums.fast[w.REQUESTS] >= limits.cost_min_requests
@@ -88,10 +89,10 @@ def urgent(sums: Sums) -> Iterator[Measure]:
 
 
 def _missed_usd(sums: Sums) -> float:
-    """Dollars of misses a minute; over 30 s where most requests missed, half as many as a ratio asks for."""
+    """Dollars of misses a minute; over the fast window if most requests missed, and enough of them."""
     limits, misses = sums.place.limits, sums.fast[w.MISSES]
     asked = misses + sums.fast[w.HITS]
-    most = misses > limits.cache_miss_ratio * asked and misses >= HALF * limits.cache_min_requests
+    most = misses > limits.cache_miss_ratio * asked and misses >= FAST_SHARE * limits.cache_min_requests
     return sums.per_minute(w.MISS_COST, FAST_SECONDS if most else SLOW_SECONDS)
 
 
@@ -111,7 +112,7 @@ def _cache(sums: Sums, usual: float | None) -> Iterator[Measure]:
 
 
 def _missed_share(sums: Sums, least: float) -> float | None:
-    """Of the requests that asked for caching and were long enough for it."""
+    """The share of misses among the requests that asked for caching and were long enough for it."""
     for values in (sums.fast, sums.slow):
         asked = values[w.HITS] + values[w.MISSES]
         if asked >= max(1.0, least):
@@ -120,8 +121,8 @@ def _missed_share(sums: Sums, least: float) -> float | None:
 
 
 def _read_share(sums: Sums, usual: float, least: float) -> float | None:
-    """Of all prompt tokens. Over 30 s only where it is less than half of the usual: a cold cache is no lost one."""
-    for values, most in ((sums.fast, 0.5 * usual), (sums.slow, math.inf)):
+    """The share of prompt tokens read; over the fast window only if far below the usual: a cold cache is not lost."""
+    for values, most in ((sums.fast, _NUMBERS.cold_cache_share * usual), (sums.slow, math.inf)):
         if values[w.HITS] + values[w.MISSES] + values[w.UNASKED] >= least and values[w.PROMPT] > 0:
             share = values[w.CACHE_READ] / values[w.PROMPT]
             if share < most:
@@ -133,24 +134,26 @@ def _latency(sums: Sums) -> Iterator[Measure]:
     place = sums.place
     limits, where = place.limits, ("place", place.feature, place.model)
     least = max(1.0, limits.latency_min_requests)
-    if sums.slow[w.REQUESTS] < HALF * least:
+    if sums.slow[w.REQUESTS] < FAST_SHARE * least:
         return
-    slow, fast = sums.spread(SLOW_SECONDS, least).durations, sums.spread(FAST_SECONDS, HALF * least).durations
+    slow, fast = sums.spread(SLOW_SECONDS, least).durations, sums.spread(FAST_SECONDS, FAST_SHARE * least).durations
     yield from nearest(
         Measure(condition, *where, quantile(rank, counts, f.DURATION.buckets), limits.latency_p95_seconds)
         for condition, rank, counts, enough in (
-            (LATENCY, P95, slow, least),
-            (SLOW_REQUESTS, _P70, fast, HALF * least),
+            (LATENCY, _NUMBERS.latency_quantile, slow, least),
+            (SLOW_REQUESTS, _NUMBERS.slow_requests_quantile, fast, FAST_SHARE * least),
         )
         if sum(counts) >= enough
     )
     first_tokens = place.first_tokens(sums.second) if slow else []
     if sum(first_tokens) >= least:
-        yield Measure(TTFT, *where, quantile(P95, first_tokens, f.TTFT.buckets), limits.ttft_p95_seconds)
+        yield Measure(
+            TTFT, *where, quantile(_NUMBERS.latency_quantile, first_tokens, f.TTFT.buckets), limits.ttft_p95_seconds
+        )
 
 
 def nearest(measures: Iterable[Measure]) -> Iterator[Measure]:
-    """Of several readings of one condition the one that holds, or else is nearest to it: an alert shows one value."""
+    """Of several measurements of one condition the one that holds, else the nearest: an alert shows one value."""
     best = max(measures, key=lambda one: (one.holds, one.value / one.threshold if one.threshold else 0.0), default=None)
     if best is not None:
         yield best
@@ -166,7 +169,7 @@ def _errors(sums: Sums) -> Iterator[Measure]:
 
 
 def of_models(all_sums: Iterable[Sums], limits: Limits) -> Iterator[Measure]:
-    """What the API refused, by model."""
+    """The share of attempts that the API refused with 429 and 529, by model."""
     by_model: dict[str, list[Sums]] = {}
     for sums in all_sums:
         by_model.setdefault(sums.place.model, []).append(sums)
@@ -184,12 +187,12 @@ def of_models(all_sums: Iterable[Sums], limits: Limits) -> Iterator[Measure]:
 
 
 def _requests_enough(windows: Iterable[list[float]], least: float) -> list[float] | None:
-    """The sums of the first window in which there were enough requests."""
+    """The sums of the first window with enough requests."""
     return next((values for values in windows if values[w.REQUESTS] >= least), None)
 
 
 def _failed_share(values: list[float], field: int, least: float) -> float:
-    """Of the attempts; fewer failures than `least` are bad luck."""
+    """The share of failures among the attempts; 0 for fewer failures than `least`, which may be chance."""
     return values[field] / values[w.REQUESTS] if values[field] >= least else 0.0
 
 
@@ -199,7 +202,7 @@ def added(parts: Iterable[list[float]]) -> list[float]:
 
 
 def of_total(all_sums: Sequence[Sums], limits: Limits) -> Iterator[Measure]:
-    """The cost rate of everything together, where no single feature explains it."""
+    """The cost rate of everything together."""
     if not all_sums:
         return
     enough = sum(one.fast[w.REQUESTS] for one in all_sums) >= limits.of("cost_min_requests")

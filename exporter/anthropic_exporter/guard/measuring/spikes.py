@@ -1,7 +1,4 @@
-"""What is more than usual: a feature's dollars, tokens and answers against its own baseline, as the rules ask for them.
-
-Pure, as `conditions` is.
-"""
+"""Measures spikes: a feature's dollars, tokens and answers against its own baseline, as the rules do. Pure."""
 
 from __future__ import annotations
 
@@ -9,25 +6,26 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
+from anthropic_exporter.bundle.detection import detection_numbers
 from anthropic_exporter.guard.anomalies import COST_SPIKE, LONG_ANSWERS, TOKEN_SPIKE, Measure
 from anthropic_exporter.guard.measuring import windows as w
-from anthropic_exporter.guard.measuring.levels import HALF, Sums, added, nearest
+from anthropic_exporter.guard.measuring.levels import FAST_SHARE, Sums, added, nearest
 from anthropic_exporter.guard.measuring.windows import FAST_SECONDS, REQUEST_SECONDS, SLOW_SECONDS
 from anthropic_exporter.guard.thresholds import Limits
 from anthropic_exporter.metrics import families as f
 from anthropic_exporter.metrics.quantiles import quantile
 
-_P80 = 0.8
-#: The part of `spike_min_requests` that comes by chance above the usual number of requests.
-CHANCE = 0.25
-#: None in any bucket of their length.
+_NUMBERS = detection_numbers()
+#: This share of `spike_min_requests`, above the usual number of requests, may be chance and does not count.
+CHANCE = _NUMBERS.chance_share
+#: No answers in any bucket.
 NO_ANSWERS = [0.0] * (len(f.REQUEST_OUTPUT_TOKENS.buckets) + 1)
 
 
 class Usual(NamedTuple):
-    """What a feature usually does: dollars, tokens and requests a minute, and the length of its answers.
+    """The baseline of a feature: dollars, tokens and requests a minute; `answer_tokens` exceeds nineteen answers in 20.
 
-    Of the length, in tokens, what nineteen answers in twenty stay below. Nothing exceeds what nobody knows: infinity.
+    Unknown baselines are infinite, so that nothing exceeds them.
     """
 
     cost_usd: float = math.inf
@@ -37,7 +35,7 @@ class Usual(NamedTuple):
 
 
 class _Pace(NamedTuple):
-    """Dollars, tokens and requests of a feature within a window of so many seconds, and how many minutes that is."""
+    """Dollars, tokens and requests of a feature within a window of `seconds`, which covers `minutes`."""
 
     seconds: int
     minutes: float
@@ -47,7 +45,7 @@ class _Pace(NamedTuple):
 
 
 def of_feature(feature: str, places: Sequence[Sums], usual: Usual, limits: Limits) -> Iterator[Measure]:
-    """What a feature spends now against what it usually does, and how long its answers are."""
+    """Spikes of dollars and tokens, and of the length of answers."""
     least = max(1.0, limits.of("spike_min_requests"))
     fast = _pace(places, FAST_SECONDS)
     pace = fast if fast.requests >= least else _pace(places, SLOW_SECONDS)
@@ -66,16 +64,16 @@ def _pace(places: Sequence[Sums], seconds: int) -> _Pace:
 
 
 def _beyond_chance(pace: _Pace, usual: Usual, limits: Limits) -> float:
-    """The share of the requests that did not come by chance, of which there is none below the usual number."""
+    """The share of the requests that count: those above the usual number may in part be chance."""
     certain = pace.requests - CHANCE * limits.of("spike_min_requests")
     return min(1.0, max(certain, usual.requests * pace.minutes) / pace.requests)
 
 
 def _cost_spike(feature: str, places: Sequence[Sums], pace: _Pace, usual: float, limits: Limits) -> Measure:
-    """The largest single request is left out: one giant is no spike, and has an alert of its own."""
+    """Ignores the largest single request: one giant is not a spike, and has an alert of its own."""
     threshold = max(usual * limits.of("cost_spike_ratio", feature), limits.of("cost_spike_min_usd_per_minute"))
     cost = pace.cost_usd / pace.minutes
-    if cost > threshold * 0.5:
+    if cost > threshold * 0.5:  # else it cannot exceed it, and the largest need not be found
         largest = max(one.place.largest_usd(max(REQUEST_SECONDS, pace.seconds), one.second) for one in places)
         cost -= largest / pace.minutes
     return Measure(COST_SPIKE, "feature", feature, "", cost, threshold)
@@ -87,12 +85,12 @@ def _token_spike(feature: str, pace: _Pace, usual: float, limits: Limits) -> Mea
 
 
 def _long_answers(feature: str, places: Sequence[Sums], fast: _Pace, usual: Usual, limits: Limits) -> Iterator[Measure]:
-    """One answer in five of 30 s, of half as many as a pace asks for: known before enough have ended to be a pace."""
-    least = HALF * max(1.0, limits.of("spike_min_requests"))
+    """One answer in five of 30 s; needs half as many requests as a pace, so that it is known earlier."""
+    least = FAST_SHARE * max(1.0, limits.of("spike_min_requests"))
     if fast.requests < least or fast.tokens / fast.minutes <= limits.of("token_spike_min_tokens_per_minute"):
         return
     answers = added(one.spread(FAST_SECONDS, 1).answers or NO_ANSWERS for one in places)
     if sum(answers) >= least:
-        longer = quantile(_P80, answers, f.REQUEST_OUTPUT_TOKENS.buckets)
+        longer = quantile(_NUMBERS.long_answers_quantile, answers, f.REQUEST_OUTPUT_TOKENS.buckets)
         threshold = usual.answer_tokens * limits.of("token_spike_ratio", feature)
         yield Measure(LONG_ANSWERS, "feature", feature, "", longer, threshold)

@@ -10,12 +10,16 @@ import math
 from bisect import bisect_left
 from typing import NamedTuple, Protocol
 
+from anthropic_exporter.bundle.detection import detection_numbers
 from anthropic_exporter.call import NO_FAILURE, SUCCESS, Bill
 from anthropic_exporter.guard.measuring.rings import Peaks, Ring
 from anthropic_exporter.guard.thresholds import Limits, PlaceThresholds
 from anthropic_exporter.metrics import families as f
 
-FAST_SECONDS, SLOW_SECONDS, REQUEST_SECONDS = 30, 300, 60
+_NUMBERS = detection_numbers()
+FAST_SECONDS = _NUMBERS.fast_window_seconds
+SLOW_SECONDS = _NUMBERS.slow_window_seconds
+REQUEST_SECONDS = _NUMBERS.request_window_seconds
 
 # Fields of the totals. UNASKED: neither hit nor miss, requests too short for a cache included.
 COST, OUTPUT, REQUESTS, PROMPT, CACHE_READ, HITS, MISSES, UNASKED, MISS_COST, FAILED, RATE_LIMITED, OVERLOADED = range(

@@ -12,7 +12,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from anthropic_exporter.guard.measuring.levels import P95
+from anthropic_exporter.bundle.detection import detection_numbers
 from anthropic_exporter.guard.measuring.spikes import Usual
 from anthropic_exporter.guard.usual.history import HOUR_SLOTS, SlotHistory
 from anthropic_exporter.metrics import families as f
@@ -22,6 +22,7 @@ SLOT_SECONDS = 300
 _DAY, _WEEK = 86_400, 604_800
 _LONG_SECONDS = 1800
 _LONG_SLOTS = (_WEEK + _DAY) // _LONG_SECONDS
+_USUAL_ANSWERS = detection_numbers().usual_answers_quantile
 _LENGTHS = f.REQUEST_OUTPUT_TOKENS.buckets
 
 
@@ -165,7 +166,7 @@ class Answers:
 
     def _p95(self, now: float) -> float | None:
         counts = [sum(history.hour(now)) for history in self._counts]
-        return quantile(P95, counts, _LENGTHS) if sum(counts) >= max(1.0, self._least) else None
+        return quantile(_USUAL_ANSWERS, counts, _LENGTHS) if sum(counts) >= max(1.0, self._least) else None
 
     def dump(self) -> dict[str, Any]:
         """As plain values for a file."""

@@ -1,0 +1,85 @@
+"""The numbers that the rules and the Guard share are the same in both."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+import yaml
+
+from anthropic_exporter import bundle
+from anthropic_exporter.bundle.detection import detection_numbers
+from anthropic_exporter.call import NO_FAILURE
+from anthropic_exporter.errors import ConfigurationError
+from anthropic_exporter.guard import CONDITIONS
+
+NUMBERS = detection_numbers()
+RULES = [
+    rule
+    for path in sorted((bundle.path("prometheus") / "rules").glob("*.yml"))
+    for group in yaml.safe_load(path.read_text(encoding="utf-8"))["groups"]
+    for rule in group["rules"]
+]
+EXPRESSIONS = {rule["record"]: str(rule["expr"]) for rule in RULES if "record" in rule}
+SECONDS = {"s": 1, "m": 60}
+
+
+def keep_firing_seconds(rule):
+    number, unit = re.fullmatch(r"(\d+)([sm])", rule.get("keep_firing_for", "0s")).groups()
+    return int(number) * SECONDS[unit]
+
+
+def test_every_alert_resolves_after_the_same_time_in_rules_and_guard():
+    by_rule = {rule["alert"]: keep_firing_seconds(rule) for rule in RULES if "alert" in rule}
+    shared = {name: seconds for name, seconds in NUMBERS.resolve_seconds.items() if name != "AnthropicRunawayLoop"}
+    assert shared == {name: by_rule[name] for name in shared}
+    assert {one.alertname: one.resolve_seconds for one in CONDITIONS.values()} == dict(NUMBERS.resolve_seconds)
+
+
+@pytest.mark.parametrize(
+    ("record", "numbers"),
+    [
+        ("feature_model:anthropic_request_duration_seconds:p95_rate5m", [NUMBERS.latency_quantile]),
+        ("feature_model:anthropic_request_duration_seconds:p70_rate30s", [NUMBERS.slow_requests_quantile]),
+        ("feature_model:anthropic_time_to_first_token_seconds:p95_rate5m", [NUMBERS.latency_quantile]),
+        ("feature:anthropic_request_output_tokens:p80_rate30s", [NUMBERS.long_answers_quantile]),
+        ("feature:anthropic_request_output_tokens:p95_rate1h", [NUMBERS.usual_answers_quantile]),
+        ("feature_model:anthropic_cache_read_share:ratio", [NUMBERS.cold_cache_share]),
+        ("feature:anthropic_cost_usd_per_minute:beyond_chance", [NUMBERS.chance_share]),
+        ("feature:anthropic_requests_beyond_chance:ratio", [NUMBERS.chance_share]),
+    ],
+)
+def test_the_rules_use_the_shared_share(record, numbers):
+    found = {float(number) for number in re.findall(r"(?<![\w.])0\.\d+(?![\w.])", EXPRESSIONS[record])}
+    assert set(numbers) <= found
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        "feature_model:anthropic_request_duration_seconds:p70_rate30s",
+        "feature:anthropic_request_output_tokens:p80_rate30s",
+        "feature_model:anthropic_cache_misses:most30s",
+    ],
+)
+def test_the_fast_window_needs_the_shared_share_of_the_requests(record):
+    assert f"{1 / NUMBERS.fast_window_share:g} *" in EXPRESSIONS[record]
+
+
+def test_the_rules_have_the_shared_windows():
+    assert {name for name in EXPRESSIONS if name.endswith(f":rate{NUMBERS.fast_window_seconds}s")}
+    assert {name for name in EXPRESSIONS if name.endswith(f":rate{NUMBERS.slow_window_seconds // 60}m")}
+
+
+def test_the_rules_ignore_the_same_outcomes():
+    ignored = re.findall(r'outcome!~"([^"]+)"', str(RULES))
+    assert ignored
+    assert {frozenset(one.split("|")) - {"rate_limit_error", "overloaded_error"} for one in ignored} == {NO_FAILURE}
+
+
+def test_a_damaged_file_is_one_line(tmp_path, monkeypatch):
+    path = tmp_path / "detection.yml"
+    path.write_text("fast_window_seconds: 30\n")
+    monkeypatch.setattr("anthropic_exporter.bundle.detection.PATH", path)
+    with pytest.raises(ConfigurationError, match=r"detection\.yml: keys are missing or unknown"):
+        detection_numbers.__wrapped__()
