@@ -1,10 +1,6 @@
-"""A Guard that looks only when a test says so, what it told, calls that cost what a test says, a receiver of alerts."""
+"""A Guard that evaluates only when a test says so, what it sent, calls that cost what a test says."""
 
 from __future__ import annotations
-
-import json
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
@@ -71,33 +67,3 @@ def live(clock, guard):
             clock.now += 1
 
     return pass_by
-
-
-class Service(BaseHTTPRequestHandler):
-    """Keeps every POST, answers with the status of its server."""
-
-    def do_POST(self):
-        body = self.rfile.read(int(self.headers["content-length"]))
-        self.server.received.append((self.path, dict(self.headers), json.loads(body)))
-        self.send_response(self.server.status)
-        if self.server.status == 302:
-            self.send_header("location", "/elsewhere")
-        self.send_header("content-length", "2")
-        self.end_headers()
-        self.wfile.write(b"ok")
-
-    def log_message(self, *_):
-        pass
-
-
-@pytest.fixture
-def service():
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Service)
-    server.received, server.status = [], 200
-    server.url = f"http://127.0.0.1:{server.server_address[1]}"
-    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-    thread.start()
-    yield server
-    server.shutdown()
-    server.server_close()
-    thread.join()

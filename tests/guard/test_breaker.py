@@ -16,7 +16,7 @@ from anthropic_exporter import SpendLimitExceeded, attribution
 from anthropic_exporter.attribution import Attribution
 from anthropic_exporter.call import Task
 from anthropic_exporter.errors import ConfigurationError
-from anthropic_exporter.guard.breaker import Circuit
+from anthropic_exporter.guard.breaker import Circuit, Labels
 from bodies import ASK, MODEL, answer, refused
 
 pytest_plugins = ("fixtures_fake_api",)
@@ -282,7 +282,9 @@ def test_a_probe_that_never_comes_back_is_sent_again(guard, recorder, live, over
 
     def stopped():
         return (
-            guard._judge.breakers[0].stops("chat", MODEL, guard._clock.moment(), guard._judge.alerts.holding)
+            guard._judge.breakers[0].stops(
+                Labels("chat", MODEL, "chat"), guard._clock.moment(), guard._judge.alerts.holding
+            )
             is not None
         )
 
@@ -343,6 +345,41 @@ def test_by_hand_it_opens_and_closes_whatever_holds(guard, ask, overrun, live):
     live(3)
     ask()
     assert state(guard) == [("feature", "", "closed")]
+
+
+@pytest.fixture
+def crowd(recorder):
+    """Features up to the limit of labels: the next ones are shown as `other`."""
+    for number in range(100):
+        recorder.place_of(MODEL, f"feature-{number}")
+
+
+def test_one_overspending_feature_beyond_the_limit_stops_no_other_one(guard, ask, overrun, crowd):
+    guard.breaker(action="block")
+    overrun("late-1")
+    assert [(alert.name, alert.feature) for alert in guard.alerts()] == [("AnthropicCostRateHigh", "other")]
+    ask("late-1")
+    ask("late-2")
+    assert state(guard) == [("feature", "", "closed")]
+
+
+def test_a_breaker_that_says_so_stops_every_feature_beyond_the_limit(guard, ask, overrun, crowd):
+    guard.breaker(action="block", include_other=True, exempt=["late-3"])
+    overrun("late-1")
+    with pytest.raises(SpendLimitExceeded, match=r"feature 'other' is blocked"):
+        ask("late-2")
+    ask("feature-1")
+    ask("late-3")
+
+
+def test_by_hand_a_feature_beyond_the_limit_is_stopped_by_its_own_name(guard, ask, crowd):
+    guard.breaker(action="block")
+    guard.open_breaker("late-1", reason="deploy 17")
+    with pytest.raises(SpendLimitExceeded, match=r"feature 'late-1' is blocked"):
+        ask("late-1")
+    ask("late-2")
+    with pytest.raises(ConfigurationError, match="make the breaker with include_other=True"):
+        guard.open_breaker("other", reason="deploy 17")
 
 
 def test_without_a_breaker_nothing_can_be_opened(guard):

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
+from urllib.error import HTTPError
 
 import pytest
 
+from anthropic_exporter.errors import ConfigurationError
 from anthropic_exporter.guard.telling.alerts import Alert
-from anthropic_exporter.guard.telling.callbacks import Callbacks
+from anthropic_exporter.guard.telling.callbacks import Callbacks, _attempt, _retry_after
 
 
 def alert(number=1):
@@ -111,6 +113,61 @@ def test_a_full_queue_drops_and_counts(start, results, hang):
     callbacks = start(hang, most_waiting=5, timeout_seconds=60)
     callbacks.send([alert(number) for number in range(20)])
     assert 14 <= results["hang", "dropped"] <= 15
+
+
+def test_what_fails_for_now_is_tried_again_and_counted(start, results, monkeypatch):
+    monkeypatch.setattr("anthropic_exporter.guard.telling.callbacks._FIRST_RETRY_SECONDS", 0.01)
+    tried, delivered = [], threading.Event()
+
+    def down(one):
+        tried.append(one.value)
+        if len(tried) < 4:
+            raise OSError
+        delivered.set()
+
+    callbacks = start(down)
+    callbacks.send([alert(7)])
+    assert delivered.wait(5.0)
+    assert callbacks.flush(5.0)
+    assert tried == [7, 7, 7, 7]
+    assert results == {("down", "failed"): 3, ("down", "ok"): 1}
+
+
+@pytest.mark.parametrize(
+    ("error", "again"),
+    [
+        (OSError(), True),
+        (TimeoutError(), True),
+        (RuntimeError(), True),
+        (HTTPError("http://x", 500, "", None, None), True),
+        (HTTPError("http://x", 429, "", None, None), True),
+        (HTTPError("http://x", 404, "", None, None), False),
+        (HTTPError("http://x", 302, "", None, None), False),
+        (TypeError(), False),
+        (ConfigurationError(), False),
+        (SystemExit(), False),
+    ],
+    ids=lambda value: f"{type(value).__name__} {getattr(value, 'code', '')}",
+)
+def test_only_what_may_end_is_tried_again(error, again):
+    assert _retry_after(error, 1) == (1.0 if again else None)
+
+
+def test_retries_come_later_and_later_and_end():
+    assert [_retry_after(OSError(), attempt) for attempt in (1, 2, 3, 4, 7, 2_000)] == [1, 2, 4, 8, 60, 60]
+
+    def down(_):
+        raise OSError
+
+    assert _attempt(down, alert(), 20, 800.0) == ("failed", 60.0)
+    assert _attempt(down, alert(), 20, 880.0) == ("dropped", None)
+
+
+def test_one_that_hangs_delays_no_other(start, results, hang):
+    found = threading.Event()
+    callbacks = start(hang, lambda _: found.set(), timeout_seconds=60)
+    callbacks.send([alert()])
+    assert found.wait(5.0)
 
 
 def test_telling_never_waits_for_a_callback(start, hang):

@@ -205,7 +205,8 @@ def test_a_log_handler_that_scrapes_is_never_called_while_calls_are_taken(guard,
     logger.addHandler(handler)
     try:
         guard.on_alert(lambda _: None)
-        guard._callbacks._most_waiting = 0
+        for _, lane in guard._callbacks._lanes:
+            lane.most_waiting = 0
         spending = threading.Thread(target=lambda: [spend(0.6) for _ in range(4)], daemon=True)
         spending.start()
         spending.join(5.0)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-pytest_plugins = ("fixtures_fake_api",)
+pytest_plugins = ("fixtures_fake_api", "fixtures_service")
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 OVERRUN = """

@@ -13,6 +13,8 @@ from anthropic_exporter.guard.telling.alerts import Alert
 from anthropic_exporter.stack.receiver import Receiver
 from anthropic_exporter.wire.alertmanager import fingerprint
 
+pytest_plugins = ("fixtures_service",)
+
 FIRING = Alert(
     "AnthropicCostRateHigh",
     "critical",
@@ -141,7 +143,7 @@ def test_the_log_gets_one_line_a_change(caplog):
             lambda path: pagerduty(routing_key_file=path / "empty"),
             "empty: is empty; put the routing_key into this file",
         ),
-        (lambda _: webhook("file:///etc/passwd"), "http:// or https:// address; the one given is none"),
+        (lambda _: webhook("file:///etc/passwd"), "webhook: give an http:// or https:// address"),
     ],
 )
 def test_a_wrong_setting_is_one_line_at_the_start(tmp_path, make, said):

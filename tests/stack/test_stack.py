@@ -12,7 +12,7 @@ import yaml
 from anthropic_exporter.errors import ConfigurationError
 from anthropic_exporter.stack import Receiver, Threshold, config
 from anthropic_exporter.stack.process import Process
-from anthropic_exporter.stack.receiver import seconds
+from anthropic_exporter.wire.alertmanager import parse_time
 
 ADDRESSES = config.Addresses("127.0.0.1:1", "127.0.0.1:2", "127.0.0.1:3", ("127.0.0.1:4",))
 PROMETHEUS = """
@@ -157,7 +157,7 @@ class TestReceiver:
         ],
     )
     def test_times_as_go_writes_them(self, written, expected):
-        assert seconds(written) == pytest.approx(expected, abs=1e-6)
+        assert parse_time(written) == pytest.approx(expected, abs=1e-6)
 
 
 class TestProcess:

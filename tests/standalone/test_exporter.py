@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 import re
 import urllib.error
@@ -30,12 +31,16 @@ def register(remedies):
 """
 
 
+#: An alert that began a day ago or more is refused.
+STARTED = dt.datetime.now(dt.timezone.utc).isoformat()
+
+
 def alert(name="AnthropicCostRateHigh", status="firing", finger="8f1c", **labels):
     return {
         "status": status,
         "labels": {"alertname": name, "severity": "critical", "feature": "chat", **labels},
         "annotations": {},
-        "startsAt": "2026-11-21T12:00:00Z",
+        "startsAt": STARTED,
         "fingerprint": finger,
     }
 

@@ -22,7 +22,8 @@ def post(recorder, clock):
 
 
 def alert(status="firing", **labels):
-    return {"status": status, "labels": {"alertname": "AnthropicCostRateHigh", "severity": "critical", **labels}}
+    labels = {"alertname": "AnthropicCostRateHigh", "severity": "critical", **labels}
+    return {"status": status, "labels": labels, "startsAt": "2026-11-21T12:00:00Z", "fingerprint": "8f1c"}
 
 
 def test_each_alert_of_a_notification_is_counted(post, samples):

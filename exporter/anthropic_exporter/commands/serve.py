@@ -72,7 +72,7 @@ def serve(host: str, port: int, web_config: Path | None, allowed_hosts: tuple[st
     log_to_stdout()
     recorder = Recorder(registry=None)
     with noticed() as told, contextlib.ExitStack() as owned:
-        routes = (*exporter.routes(recorder, exporter.Settings(**options), owned), *manual.routes())
+        routes = (*exporter.routes(recorder, exporter.ExporterOptions(**options), owned), *manual.routes())
         server = serving.serve(
             recorder, host=host, port=port, routes=routes, web_config=web_config, allowed_hosts=allowed_hosts
         )

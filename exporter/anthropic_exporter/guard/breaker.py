@@ -21,12 +21,15 @@ from anthropic_exporter.guard.anomalies import (
     against,
 )
 from anthropic_exporter.guard.clock import Moment
+from anthropic_exporter.metrics.bounded_labels import OTHER
 
 CLOSED, OPEN, HALF_OPEN = "closed", "open", "half_open"
 BLOCK, DEGRADE, OBSERVE = "block", "degrade", "observe"
 SCOPES = ("feature", "model", "total")
 MANUAL = "manual"
 _DAY = 86_400
+#: Names that one breaker may stop by hand at a time.
+_MOST_CIRCUITS = 1_000
 _DAILY = frozenset({DAILY_COST.key, DAILY_TOKENS.key})
 #: What a condition is measured by, where that is less than feature and model.
 _MEASURED_BY = {
@@ -37,6 +40,21 @@ _MEASURED_BY = {
 }
 _FAILURES = frozenset({ERROR_RATE.key, RATE_LIMITED.key, OVERLOADED.key})
 _DATE = re.compile(r"-\d{8}$")
+
+
+class Labels(NamedTuple):
+    """Whose request it is: the feature and the model as they are shown, and the feature as the code named it."""
+
+    feature: str
+    model: str
+    named_feature: str
+
+    @property
+    def features(self) -> tuple[str, ...]:
+        """Every name of the feature, each once."""
+        if self.named_feature == self.feature:
+            return (self.feature,)
+        return (self.feature, self.named_feature)
 
 
 class BreakerState(NamedTuple):
@@ -183,11 +201,12 @@ class Breaker:
         action: "block", "degrade" or "observe".
         degrade: for "degrade": gets the request of the SDK, returns the one to send instead.
         exempt: features that are never stopped.
-        open_seconds: how long it stays open at least, and how long a probe may take.
-        probes: calls that are let through when half-open; it closes when they ended and nothing holds.
+        open_seconds: the shortest time it stays open, and the longest time a probe may take.
+        probes: calls that pass when half-open; it closes when they succeeded and no condition holds.
+        include_other: whether it stops `other` as a whole: the names beyond the limit of labels.
 
     Raises:
-        ConfigurationError: an argument that makes no sense, named in one line.
+        ConfigurationError: an argument makes no sense.
     """
 
     def __init__(
@@ -200,6 +219,7 @@ class Breaker:
         exempt: Iterable[str],
         open_seconds: float,
         probes: int,
+        include_other: bool = False,
     ) -> None:
         self.scope = scope
         self.when = frozenset((when,) if isinstance(when, str) else when)
@@ -208,6 +228,7 @@ class Breaker:
         self.exempt = frozenset((exempt,) if isinstance(exempt, str) else exempt)
         self.open_seconds = open_seconds
         self.probes = probes
+        self.include_other = include_other
         self._circuits: dict[tuple[str, str], Circuit] = {}
         self._check()
 
@@ -240,7 +261,7 @@ class Breaker:
         """Take a measurement whose condition holds."""
         if measure.condition.key in self.when and measure.scope != "task":
             name = self._name(measure)
-            if name is not None:
+            if name is not None and (self.include_other or name[1] != OTHER):
                 self._circuit(*name).trip(measure, at, self.open_seconds)
 
     def advance(self, at: Moment, holds: Callable[[Identity], bool]) -> None:
@@ -251,22 +272,36 @@ class Breaker:
     def ended(self, call: Call, at: Moment) -> None:
         """A call of these labels came back."""
         if call.feature not in self.exempt:
-            for circuit in self._of(call.feature, call.model):
+            for circuit in self._of((call.feature,), call.model):
                 circuit.ended(call, at, self.open_seconds, self.probes)
 
-    def stops(self, feature: str, model: str, at: Moment, holds: Callable[[Identity], bool]) -> Circuit | None:
-        """The circuit that a request may not pass; None where it may. Counts it."""
-        if feature in self.exempt:
+    def stops(self, labels: Labels, at: Moment, holds: Callable[[Identity], bool]) -> Circuit | None:
+        """The circuit that a request may not pass; None if it may pass. Counts it."""
+        if self.exempts(labels):
             return None
-        for circuit in self._of(feature, model):
+        for circuit in self._of(labels.features, labels.model):
             circuit.advance(at, holds, self.open_seconds, self.probes)
             if not circuit.admits(at):
                 circuit.blocked += 1
                 return circuit
         return None
 
+    def exempts(self, labels: Labels) -> bool:
+        """Whether a request of this feature is never stopped."""
+        return not self.exempt.isdisjoint(labels.features)
+
     def open(self, scope: str, name: str, why: str, at: Moment, seconds: float | None) -> None:
-        """Open by hand."""
+        """Open by hand.
+
+        Raises:
+            ConfigurationError: the name is `other`, which this breaker does not stop, or too many names are open.
+        """
+        if name == OTHER and not self.include_other:
+            raise ConfigurationError(
+                f"{scope} {OTHER!r} stands for every name beyond the limit of labels; "
+                "to stop them together, make the breaker with include_other=True"
+            )
+        self._make_room()
         self._circuit(scope, name).open_by_hand(why, at, seconds)
 
     def close(self, scope: str, name: str) -> None:
@@ -295,10 +330,22 @@ class Breaker:
             circuit = self._circuits[key] = Circuit(*key)
         return circuit
 
-    def _of(self, feature: str, model: str) -> list[Circuit]:
-        own = (self.scope, {"feature": feature, "model": self._bare(model)}.get(self.scope, ""))
-        found = (self._circuits.get(key) for key in dict.fromkeys((own, ("total", ""))))
-        return [circuit for circuit in found if circuit is not None]
+    def _make_room(self) -> None:
+        """Forget names that are not stopped. Those of conditions are bounded as labels are; those by hand are not."""
+        if len(self._circuits) < _MOST_CIRCUITS:
+            return
+        for key, circuit in list(self._circuits.items()):
+            if circuit.state == CLOSED:
+                del self._circuits[key]
+        if len(self._circuits) >= _MOST_CIRCUITS:
+            raise ConfigurationError(f"{_MOST_CIRCUITS} names are stopped already; close some, or use scope='total'")
+
+    def _of(self, features: Iterable[str], model: str) -> list[Circuit]:
+        if not self._circuits:
+            return []
+        names = {"feature": features, "model": (self._bare(model),)}.get(self.scope, ())
+        keys = dict.fromkeys((*((self.scope, name) for name in names), ("total", "")))
+        return [circuit for key in keys if (circuit := self._circuits.get(key)) is not None]
 
     def _name(self, measure: Measure) -> tuple[str, str] | None:
         """Whom a measurement stops; a budget of one feature stops no model."""

@@ -9,7 +9,7 @@ from anthropic_exporter.attribution import Attribution
 from anthropic_exporter.call import Task
 from anthropic_exporter.errors import SpendLimitExceeded
 from anthropic_exporter.guard.anomalies import against
-from anthropic_exporter.guard.breaker import BLOCK, DEGRADE, OBSERVE, Breaker
+from anthropic_exporter.guard.breaker import BLOCK, DEGRADE, OBSERVE, Breaker, Labels
 from anthropic_exporter.guard.clock import GuardClock
 from anthropic_exporter.guard.judge import Judge
 from anthropic_exporter.guard.measuring.tasks import Tasks
@@ -53,36 +53,40 @@ class Gate:
             request = self._admit_by_breakers(request, where.feature)
         return request
 
-    def _admit_by_breakers(self, request: Any, asked_feature: str) -> Any:
-        model, feature = self._recorder.place_of(model_of(request), asked_feature)
+    def _admit_by_breakers(self, request: Any, named_feature: str) -> Any:
+        labels = self._labels(model_of(request), named_feature)
         at = self._clock.moment()
         for breaker in self._judge.breakers:
             with self._judge.lock:
-                error = self._judge.stops(breaker, feature, model, at)
+                error = self._judge.stops(breaker, labels, at)
             if error is not None:
-                request = self._stop(breaker, request, feature, error)
+                request = self._stop(breaker, request, labels.feature, error)
         return request
 
-    def _admit_task(self, request: Any, asked_feature: str, task: Task) -> Any:
-        _, feature = self._recorder.place_of("", asked_feature)
+    def _labels(self, model: str, named_feature: str) -> Labels:
+        shown_model, feature = self._recorder.place_of(model, named_feature)
+        return Labels(feature, shown_model, named_feature)
+
+    def _admit_task(self, request: Any, named_feature: str, task: Task) -> Any:
+        labels = self._labels("", named_feature)
         at = self._clock.moment()
         with self._judge.lock:
-            beyond = self._tasks.asks(task, feature, at.now, again=request.retries_taken > 0)
+            beyond = self._tasks.asks(task, labels.feature, at.now, again=request.retries_taken > 0)
             if beyond is None:
                 return request
             self._judge.take(beyond, at)
             news = self._judge.news(at)
         self._judge.send(news)
         reason = (beyond.condition.key, against(beyond), beyond.condition.window)
-        return self._stop_task(request, feature, SpendLimitExceeded("task", task.name, *reason, None))
+        return self._stop_task(request, labels, SpendLimitExceeded("task", task.name, *reason, None))
 
-    def _stop_task(self, request: Any, feature: str, error: SpendLimitExceeded) -> Any:
+    def _stop_task(self, request: Any, labels: Labels, error: SpendLimitExceeded) -> Any:
         breakers = [one for one in self._judge.breakers if one.for_tasks]
         if not breakers:
-            self._recorder.count(f.GUARD_BLOCKED, feature, error.reason, OBSERVE)
+            self._recorder.count(f.GUARD_BLOCKED, labels.feature, error.reason, OBSERVE)
         for breaker in breakers:
-            if feature not in breaker.exempt:
-                request = self._stop(breaker, request, feature, error)
+            if not breaker.exempts(labels):
+                request = self._stop(breaker, request, labels.feature, error)
         return request
 
     def _stop(self, breaker: Breaker, request: Any, feature: str, error: SpendLimitExceeded) -> Any:

@@ -148,6 +148,7 @@ class Guard:
         exempt: Iterable[str] = (),
         open_seconds: float = 60.0,
         probes: int = 1,
+        include_other: bool = False,
     ) -> None:
         """Stop requests before they are sent, while one of the conditions `when` holds.
 
@@ -161,6 +162,8 @@ class Guard:
             exempt: features that are never stopped.
             open_seconds: the shortest time a breaker stays open, and the longest time a probe may take.
             probes: how many calls must succeed before all requests pass again.
+            include_other: whether `other` is stopped as a whole. It stands for every feature (or model) beyond the
+                limit of labels: one that overspends would stop them all.
 
         Raises:
             ConfigurationError: an argument makes no sense.
@@ -173,6 +176,7 @@ class Guard:
             exempt=exempt,
             open_seconds=open_seconds,
             probes=probes,
+            include_other=include_other,
         )
         with self._judge.lock:
             self._judge.add(made)

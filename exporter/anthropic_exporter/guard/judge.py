@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from anthropic_exporter.call import BLOCKED, Call
 from anthropic_exporter.errors import ConfigurationError, SpendLimitExceeded
 from anthropic_exporter.guard.anomalies import Measure
-from anthropic_exporter.guard.breaker import Breaker, exceeded
+from anthropic_exporter.guard.breaker import Breaker, Labels, exceeded
 from anthropic_exporter.guard.clock import Moment
 from anthropic_exporter.guard.telling.alerts import Alert, Alerts
 from anthropic_exporter.guard.telling.callbacks import Callbacks
@@ -83,9 +83,9 @@ class Judge:
                 breaker.ended(call, at)
         self.update_shut()
 
-    def stops(self, breaker: Breaker, feature: str, model: str, at: Moment) -> SpendLimitExceeded | None:
+    def stops(self, breaker: Breaker, labels: Labels, at: Moment) -> SpendLimitExceeded | None:
         """Why a breaker stops a request; None if it lets it pass."""
-        circuit = breaker.stops(feature, model, at, self.alerts.holding)
+        circuit = breaker.stops(labels, at, self.alerts.holding)
         self.update_shut()
         return None if circuit is None else exceeded(circuit, at.ahead)
 

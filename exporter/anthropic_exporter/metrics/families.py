@@ -238,13 +238,13 @@ GUARD_CALLBACKS = Family(
     "anthropic_guard_callbacks_total",
     COUNTER,
     ("callback", "result"),
-    "Alerts handed to callbacks of the Guard, by result: ok, failed, timeout, or dropped because the queue was full.",
+    "Attempts to send an alert to a callback of the Guard, by result: ok, failed, timeout; dropped: given up.",
 )
 REMEDY_ACTIONS = Family(
     "anthropic_remedy_actions_total",
     COUNTER,
     ("remedy", "outcome"),
-    "What remedies did about alerts: applied, undone, skipped (nothing to do or too soon), dry_run, failed, dropped.",
+    "What remedies did: applied, undone, skipped (nothing to do), dry_run, failed, timeout, refused, dropped.",
 )
 PUBLISH_MESSAGES = Family(
     "anthropic_publish_messages_total",

@@ -1,44 +1,81 @@
-"""What was already taken in: so that a repeated or replayed alert does nothing twice. Bounded. Pure."""
+"""Which firings were seen, so that a repeated, replayed or old alert does nothing. Bounded. Pure."""
 
 from __future__ import annotations
 
+from collections import OrderedDict
+
 from anthropic_exporter.wire.alertmanager import FIRING, RESOLVED, IncomingAlert
 
+#: What `Firings.take` says of an alert.
+NEWS, KNOWN, REFUSED = "news", "known", "refused"
+#: Gone from Alertmanager's API without an end, as in a silence: it may come back with the same start.
+_GONE = "gone"
 _MOST = 10_000
+_MOST_REFUSED = 1_000
+#: Firings whose start is further from now than this are refused: replays, and clocks that are wrong.
+MAX_AGE_SECONDS = 86_400.0
 _Key = tuple[str, str]
 
 
-class Ledger:
-    """Firings by fingerprint and start time; the oldest are forgotten when there are too many.
+class Firings:
+    """Firings by fingerprint and start time.
+
+    Beyond `most` firings those that began first are forgotten. From then on, an unknown firing that began as early is
+    refused: it may be one of them.
 
     Args:
         most: firings to remember.
+        max_age_seconds: a firing that began longer ago, or that long ahead of now, is refused.
     """
 
-    def __init__(self, most: int = _MOST) -> None:
+    def __init__(self, most: int = _MOST, max_age_seconds: float = MAX_AGE_SECONDS) -> None:
         self._most = most
-        self._known: dict[_Key, str] = {}
+        self._max_age_seconds = max_age_seconds
+        self._known: dict[_Key, tuple[float, str]] = {}
+        self._refused: OrderedDict[_Key, None] = OrderedDict()
         self._polled: dict[_Key, IncomingAlert] = {}
+        self._forgotten_until = float("-inf")
 
-    def is_news(self, alert: IncomingAlert) -> bool:
-        """Whether this firing begins now, or ends now after it was seen to begin. From now on it is no news."""
-        before = self._known.get(alert.key)
-        if before != (None if alert.status == FIRING else FIRING):
-            return False
-        self._known[alert.key] = alert.status
-        while len(self._known) > self._most:
-            self._known.pop(next(iter(self._known)))
-        return True
+    def take(self, alert: IncomingAlert, now: float) -> str:
+        """Whether this firing begins now, or ends now after it began: `NEWS`, and from then on `KNOWN`.
 
-    def forget(self, alert: IncomingAlert) -> None:
-        """Take an alert for news again: nothing could be done about it."""
-        self._known.pop(alert.key, None)
+        `REFUSED` is said once, then the alert is known too.
+
+        Args:
+            alert: the alert.
+            now: seconds since the epoch.
+        """
+        started, status = self._known.get(alert.key, (0.0, ""))
         if alert.status == RESOLVED:
-            self._known[alert.key] = FIRING
-            self._polled[alert.key] = alert
+            if status == FIRING:
+                self._known[alert.key] = started, RESOLVED
+            return NEWS if status == FIRING else KNOWN
+        return KNOWN if status else self._begins(alert, now)
+
+    def _begins(self, alert: IncomingAlert, now: float) -> str:
+        started = alert.started_seconds
+        if started is None or abs(now - started) > self._max_age_seconds or started <= self._forgotten_until:
+            return self._refuse(alert.key)
+        self._known[alert.key] = started, FIRING
+        if len(self._known) > self._most:
+            self._forget_oldest()
+        return NEWS
+
+    def _refuse(self, key: _Key) -> str:
+        said = key in self._refused
+        self._refused[key] = None
+        if len(self._refused) > _MOST_REFUSED:
+            self._refused.popitem(last=False)
+        return KNOWN if said else REFUSED
+
+    def _forget_oldest(self) -> None:
+        """Forget a tenth at once, so that sorting costs little a firing."""
+        by_start = sorted(self._known, key=lambda key: self._known[key][0])
+        for key in by_start[: max(1, self._most // 10)]:
+            self._forgotten_until = max(self._forgotten_until, self._known.pop(key)[0])
 
     def polled(self, active: list[IncomingAlert], *, complete: bool = True) -> list[IncomingAlert]:
-        """What a look at all active alerts changes: those that begin, and as resolved those that are gone.
+        """The alerts to take after a look at all active ones: those, and as resolved the ones that are gone.
 
         An alert that comes back with the same start, as after a silence, begins anew.
 
@@ -47,12 +84,15 @@ class Ledger:
             complete: whether one that is missing is over.
         """
         now = {alert.key: alert for alert in active}
-        news = [alert for alert in active if self.is_news(alert)]
         gone = [alert for key, alert in self._polled.items() if key not in now] if complete else []
+        for key in now:
+            if self._known.get(key, (0.0, ""))[1] == _GONE:
+                del self._known[key]
         self._polled = now if complete else self._polled | now
-        for alert in gone:
-            ended = alert._replace(status=RESOLVED)
-            if self.is_news(ended):
-                self._known.pop(alert.key)
-                news.append(ended)
-        return news
+        return active + [alert._replace(status=RESOLVED) for alert in gone]
+
+    def gone(self, alert: IncomingAlert) -> None:
+        """Let this firing begin anew if a later poll finds it; a replayed webhook does not begin it."""
+        started, status = self._known.get(alert.key, (0.0, ""))
+        if status == RESOLVED:
+            self._known[alert.key] = started, _GONE

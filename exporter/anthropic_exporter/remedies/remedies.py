@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import queue
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -13,15 +12,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from anthropic_exporter.errors import ConfigurationError
+from anthropic_exporter.escaping import for_log
+from anthropic_exporter.lanes import DROPPED, FAILED, Lane, Lanes, Outcome
 from anthropic_exporter.metrics import families as f
-from anthropic_exporter.remedies.breakers import OPEN_BREAKER, Breakers
-from anthropic_exporter.remedies.firings import Ledger
-from anthropic_exporter.remedies.polling import Look, Poller, Source
+from anthropic_exporter.remedies.breakers import OPEN_BREAKER, AlertBreakers
+from anthropic_exporter.remedies.firings import MAX_AGE_SECONDS, NEWS, REFUSED, Firings
+from anthropic_exporter.remedies.polling import Credentials, Look, Poller, Source
 from anthropic_exporter.remedies.prewarm import REFRESH_CACHE, Prompt
 from anthropic_exporter.remedies.token import Token
 from anthropic_exporter.web.routes import TEXT, Answer, Request, Route, refusal
 from anthropic_exporter.wire import alertmanager
-from anthropic_exporter.wire.alertmanager import FIRING, IncomingAlert
+from anthropic_exporter.wire.alertmanager import FIRING, RESOLVED, IncomingAlert
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -32,6 +33,12 @@ if TYPE_CHECKING:
 _log = logging.getLogger("anthropic_exporter.remedies")
 MOST_BYTES = 1_048_576
 _MOST_WAITING = 1_000
+_LONGEST_WORD = 80
+#: Writing all prompts of a feature into the cache.
+_REFRESH_SECONDS = 120.0
+_LAST_ACTIONS_SECONDS = 2.0
+#: Outcomes beside those that an action has.
+_REFUSED = "refused"
 _CACHE_ALERTS = ("AnthropicCacheMissRateHigh", "AnthropicCacheMissWaste")
 
 #: Does or undoes something about an alert; False says that there was nothing to do.
@@ -40,23 +47,32 @@ _A = TypeVar("_A", bound=Action)
 
 
 class _Remedy(NamedTuple):
+    """What is done about which alerts. Without a lane it is done at once, on the thread that brings the alert."""
+
     name: str
     wants: Callable[[IncomingAlert], bool]
     apply: Action
     undo: Action | None
+    trusts: Callable[[IncomingAlert], bool]
+    lane: Lane[IncomingAlert] | None
+
+    def acts_on(self, alert: IncomingAlert) -> bool:
+        return self.wants(alert) and (alert.status == FIRING or self.undo is not None)
 
 
 class Remedies:
-    """What this process does about alerts from outside. Does nothing until it is told what.
+    """What this process does about alerts from outside. Does nothing until a remedy is registered.
 
     Alerts come by Alertmanager's webhook (`serve(recorder, remedies=remedies)`, which needs `token_file`), by asking
-    Alertmanager (`watch`), or both; the same firing acts once.
+    Alertmanager (`watch`), or both; the same firing acts once. Breakers open at once; each other remedy has a thread of
+    its own while it has something to do, so that one that hangs delays no other.
 
     Args:
         recorder: where actions are counted.
         guard: whose breakers `open_breaker` opens.
         token_file: holds the bearer token of the webhook; read with each request, so that it can be changed.
         dry_run: log and count what would have been done, and do nothing.
+        max_age_seconds: alerts that began longer ago are refused.
         clock: seconds that never go back.
 
     Attributes:
@@ -73,6 +89,7 @@ class Remedies:
         guard: Guard | None = None,
         token_file: str | Path | None = None,
         dry_run: bool = False,
+        max_age_seconds: float = MAX_AGE_SECONDS,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.recorder = recorder
@@ -82,10 +99,10 @@ class Remedies:
         self._clock = clock
         self._remedies: tuple[_Remedy, ...] = ()
         self._prompts: dict[str, list[Prompt]] = {}
-        self._ledger = Ledger()
-        self._lock = threading.Lock()
-        self._waiting: queue.Queue[tuple[_Remedy, IncomingAlert] | None] = queue.Queue(_MOST_WAITING)
-        self._worker: threading.Thread | None = None
+        self._firings = Firings(max_age_seconds=max_age_seconds)
+        self._owed: dict[tuple[str, ...], tuple[IncomingAlert, tuple[_Remedy, ...]]] = {}
+        self._lock = threading.RLock()
+        self._lanes = Lanes("anthropic-remedies")
         self._owned = contextlib.ExitStack()
         self._watching = False
 
@@ -103,53 +120,85 @@ class Remedies:
         Raises:
             ConfigurationError: the client is async, or the request asks for no caching.
         """
+        made = Prompt(feature, client, request, self.recorder, self._clock)
         if not self._prompts:
-            self._add(REFRESH_CACHE, self._wants_refresh, self._refresh, None)
-        self._prompts.setdefault(feature, []).append(Prompt(feature, client, request, self.recorder, self._clock))
+            self._add(REFRESH_CACHE, self._wants_refresh, self._refresh, None, _REFRESH_SECONDS)
+        self._prompts.setdefault(feature, []).append(made)
 
-    def open_breaker(self, *alertnames: str, seconds: float = 3600.0) -> None:
+    def open_breaker(self, *alertnames: str, features: Iterable[str] | None = None, seconds: float = 3600.0) -> None:
         """Open the Guard's breaker of an alert's feature, and close it when the alert is over.
+
+        Whoever can send an alert can stop a feature. So name the `features` that may be stopped; without the list, an
+        alert opens nothing unless it came with the webhook's token, or from an Alertmanager that asks for credentials.
 
         Args:
             alertnames: alerts that do it; with none, those that are labelled `remedy="open_breaker"` do.
-            seconds: after which it closes although nobody said that the alert is over.
+            features: the only features that are stopped.
+            seconds: after which it closes even if its alert still fires.
 
         Raises:
             ConfigurationError: there is no Guard, or it has no breaker of scope "feature".
         """
-        breakers = Breakers(self._guard, seconds)
+        only = None if features is None else frozenset((features,) if isinstance(features, str) else features)
+        breakers = AlertBreakers(self._guard, seconds, only)
 
         def wants(alert: IncomingAlert) -> bool:
-            return bool(alert.feature) and (alert.name in alertnames if alertnames else alert.remedy == OPEN_BREAKER)
+            named = alert.name in alertnames if alertnames else alert.remedy == OPEN_BREAKER
+            return named and breakers.concerns(alert)
 
-        self._add(OPEN_BREAKER, wants, breakers.open, breakers.close)
+        self._add(OPEN_BREAKER, wants, breakers.open, breakers.close, None, breakers.trusts)
 
-    def on(self, *alertnames: str, remedy: str = "", undo: Action | None = None) -> Callable[[_A], _A]:
+    def on(
+        self, *alertnames: str, remedy: str = "", undo: Action | None = None, timeout_seconds: float = 30.0
+    ) -> Callable[[_A], _A]:
         """Decorate a function of yours: it is called when one of these alerts fires, `undo` when it is over.
 
         Args:
             alertnames: such as "AnthropicCacheMissWaste".
             remedy: alerts with this label `remedy` too.
             undo: gets the resolved alert.
+            timeout_seconds: how long one call may take. After that it is counted as `timeout`, and the next one begins.
 
         Raises:
-            ConfigurationError: neither an alert nor a label is named.
+            ConfigurationError: neither an alert nor a label is named, or the timeout is not above 0.
         """
         if not (alertnames or remedy):
             raise ConfigurationError("remedies.on: name an alert, or a remedy=")
+        if not timeout_seconds > 0:
+            raise ConfigurationError("remedies.on: timeout_seconds must be above 0")
 
         def wants(alert: IncomingAlert) -> bool:
             return alert.name in alertnames or bool(remedy and alert.remedy == remedy)
 
         def register(action: _A) -> _A:
-            self._add(getattr(action, "__name__", type(action).__name__), wants, action, undo)
+            self._add(getattr(action, "__name__", type(action).__name__), wants, action, undo, timeout_seconds)
             return action
 
         return register
 
-    def _add(self, name: str, wants: Callable[[IncomingAlert], bool], apply: Action, undo: Action | None) -> None:
+    def _add(
+        self,
+        name: str,
+        wants: Callable[[IncomingAlert], bool],
+        apply: Action,
+        undo: Action | None,
+        timeout_seconds: float | None,
+        trusts: Callable[[IncomingAlert], bool] = lambda _: True,
+    ) -> None:
+        remedy = _Remedy(name, wants, apply, undo, trusts, None)
+        if timeout_seconds is not None:
+            lane: Lane[IncomingAlert] = Lane(
+                "anthropic-remedy",
+                lambda alert, *_: Outcome(self._do(remedy, alert)),
+                lambda alert, outcome: self._report(remedy, alert, outcome),
+                timeout_seconds=timeout_seconds,
+                most_waiting=_MOST_WAITING,
+            )
+            self._lanes.add(lane)
+            remedy = remedy._replace(lane=lane)
         with self._lock:
-            self._remedies = (*self._remedies, _Remedy(name, wants, apply, undo))
+            # Breakers first: nothing that a remedy does may delay one.
+            self._remedies = tuple(sorted((*self._remedies, remedy), key=lambda one: one.lane is not None))
 
     # -- how alerts come in
 
@@ -163,41 +212,66 @@ class Remedies:
             raise ConfigurationError("remedies take a webhook only with a token: give Remedies(token_file=...)")
         return (Route("/alerts", self._webhook, method="POST", max_body_bytes=MOST_BYTES, admit=self._token.admit),)
 
-    def watch(self, *urls: str, every_seconds: float = 5.0) -> None:
+    def watch(
+        self,
+        *urls: str,
+        every_seconds: float = 5.0,
+        username: str = "",
+        password_file: str | Path | None = None,
+        token_file: str | Path | None = None,
+    ) -> None:
         """Ask Alertmanager every few seconds for alerts with the label `remedy`. Call it after a fork.
 
         An alert that is gone is over, unless Alertmanager was restarted in the last two minutes, or does not answer.
 
         Args:
-            urls: such as "http://alertmanager:9093"; several are one cluster, where what one of them knows is so.
-            every_seconds: between two looks.
+            urls: such as "http://alertmanager:9093"; several are one cluster, whose alerts are put together.
+            every_seconds: between two requests.
+            username: for basic authentication, as Alertmanager's `--web.config.file` asks for it.
+            password_file: holds the password.
+            token_file: holds a bearer token, for a proxy that asks for one.
 
         Raises:
-            ConfigurationError: there is no address, one is no http address, or it was called before.
+            ConfigurationError: there is no address, one is not an http address, the credentials do not fit together or
+                cannot be read, or it was called before.
         """
         if not urls:
             raise ConfigurationError("remedies.watch: give the address of Alertmanager")
         if self._watching:
             raise ConfigurationError("remedies.watch: call it once, with all addresses")
-        sources = [Source(url) for url in urls]
+        credentials = Credentials(username, password_file, token_file)
+        sources = [Source(url, credentials) for url in urls]
         self._watching = True
         poller = Poller(sources, every_seconds, self._polled, lambda error: self._failed("remedies_poll", error))
         self._owned.callback(poller.close)
 
-    def take(self, alerts: Iterable[IncomingAlert]) -> bool:
-        """Act on alerts, each firing once. False where there was no room for some: send those again."""
+    def take(self, alerts: Iterable[IncomingAlert], *, authenticated: bool = True) -> bool:
+        """Act on alerts, each firing once. False if there was no room for some: send those again.
+
+        Args:
+            alerts: the alerts.
+            authenticated: whether their sender is known, as your own code is.
+        """
+        now = self.recorder.clock()
         with self._lock:
-            queued = [self._queue(alert) for alert in alerts if self._ledger.is_news(alert)]
-        return all(queued)
+            self._settle_debts()
+            done = [self._take(alert._replace(authenticated=authenticated), now) for alert in alerts]
+        self._lanes.watch()
+        return all(done)
 
     def _polled(self, look: Look) -> None:
+        now = self.recorder.clock()
         with self._lock:
-            for alert in self._ledger.polled(look.active, complete=look.complete):
-                self._queue(alert)
+            self._settle_debts()
+            for alert in self._firings.polled(look.active, complete=look.complete):
+                self._take(alert, now)
+                if alert.status == RESOLVED:
+                    self._firings.gone(alert)
+        self._lanes.watch()
 
     def _webhook(self, request: Request) -> Answer:
         try:
-            alerts = alertmanager.of_webhook(request.body)
+            alerts = _datable(alertmanager.parse_webhook(request.body))
         except ValueError:
             return refusal(HTTPStatus.BAD_REQUEST, "the body is not what Alertmanager's webhook sends")
         if not self.take(alerts):
@@ -206,49 +280,63 @@ class Remedies:
 
     # -- how actions are done
 
-    def _queue(self, alert: IncomingAlert) -> bool:
-        """Have every remedy that wants it done on the remedies' own thread; none where there is no room for all."""
-        wanting = [one for one in self._remedies if one.wants(alert) and (alert.status == FIRING or one.undo)]
-        room = len(wanting) <= self._waiting.maxsize - self._waiting.qsize()  # the lock is held: nobody else adds
+    def _take(self, alert: IncomingAlert, now: float) -> bool:
+        """Act on an alert, if it is news. False if an action waits for room."""
+        verdict = self._firings.take(alert, now)
+        wanting = [one for one in self._remedies if verdict in (NEWS, REFUSED) and one.acts_on(alert)]
+        trusting = [one for one in wanting if verdict == NEWS and (alert.status != FIRING or one.trusts(alert))]
         for remedy in wanting:
-            if room:
-                self._start()
-                self._waiting.put_nowait((remedy, alert))
+            if remedy not in trusting:
+                self._report(remedy, alert, _REFUSED)
+        debt = tuple(one for one in trusting if not self._act(one, alert))
+        if debt:
+            self._owe(alert, debt)
+        return not debt and _debt_of(alert) not in self._owed
+
+    def _act(self, remedy: _Remedy, alert: IncomingAlert) -> bool:
+        """Do it now or queue it. False if there is no room."""
+        if remedy.lane is None:
+            self._report(remedy, alert, self._do(remedy, alert))
+            return True
+        return remedy.lane.put(alert)
+
+    def _owe(self, alert: IncomingAlert, debt: tuple[_Remedy, ...]) -> None:
+        """Remember what there was no room for; it is done with the next alerts, or when this one is sent again."""
+        for remedy in debt:
+            self._report(remedy, alert, DROPPED)
+        self._owed[_debt_of(alert)] = alert, debt
+        while len(self._owed) > _MOST_WAITING:
+            del self._owed[next(iter(self._owed))]
+
+    def _settle_debts(self) -> None:
+        for key, (alert, debt) in list(self._owed.items()):
+            left = tuple(one for one in debt if not self._act(one, alert))
+            if left:
+                self._owed[key] = alert, left
             else:
-                self._tell(remedy, alert, "dropped")
-        if not room:
-            self._ledger.forget(alert)
-        return room
-
-    def _start(self) -> None:
-        if self._worker is None:
-            self._worker = threading.Thread(target=self._work, name="anthropic-remedies", daemon=True)
-            self._worker.start()
-
-    def _work(self) -> None:
-        while (item := self._waiting.get()) is not None:
-            remedy, alert = item
-            try:
-                outcome = self._do(remedy, alert)
-            except Exception as error:  # noqa: BLE001 - the error boundary
-                self._failed("remedies", error)
-                outcome = "failed"
-            self._tell(remedy, alert, outcome)
+                del self._owed[key]
 
     def _do(self, remedy: _Remedy, alert: IncomingAlert) -> str:
+        try:
+            return self._done(remedy, alert)
+        except BaseException as error:  # noqa: BLE001 - the error boundary; SystemExit of a remedy ends nothing
+            self._failed("remedies", error)
+            return FAILED
+
+    def _done(self, remedy: _Remedy, alert: IncomingAlert) -> str:
         if self._dry_run:
             return "dry_run"
         if alert.status == FIRING:
             return "skipped" if remedy.apply(alert) is False else "applied"
         return "skipped" if remedy.undo is None or remedy.undo(alert) is False else "undone"
 
-    def _tell(self, remedy: _Remedy, alert: IncomingAlert, outcome: str) -> None:
+    def _report(self, remedy: _Remedy, alert: IncomingAlert, outcome: str) -> None:
         with contextlib.suppress(Exception):  # a strict recorder raises; this thread goes on
             self.recorder.count(f.REMEDY_ACTIONS, remedy.name, outcome)
         words = (remedy.name, outcome, alert.status, alert.name, alert.feature)
-        _log.warning("remedy %s %s: %s %s feature=%s", *(ascii(word)[1:-1][:80] for word in words))
+        _log.warning("remedy %s %s: %s %s feature=%s", *(for_log(word, _LONGEST_WORD) for word in words))
 
-    def _failed(self, stage: str, error: Exception) -> None:
+    def _failed(self, stage: str, error: BaseException) -> None:
         with contextlib.suppress(Exception):  # a strict recorder raises; this thread goes on
             self.recorder.failed(stage, error)
 
@@ -264,17 +352,27 @@ class Remedies:
 
     # -- its end
 
+    def flush(self, timeout: float) -> bool:
+        """Wait until everything that is queued was done; False if `timeout` seconds are not enough."""
+        return self._lanes.flush(timeout)
+
     def close(self) -> None:
         """Stop asking and acting; what waits is still done, for two seconds. Idempotent."""
         self._owned.close()
-        worker = self._worker
-        if worker is not None and worker.is_alive():
-            with contextlib.suppress(queue.Full):
-                self._waiting.put(None, timeout=2.0)
-            worker.join(2.0)
+        self._lanes.close(_LAST_ACTIONS_SECONDS)
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def _debt_of(alert: IncomingAlert) -> tuple[str, ...]:
+    return (*alert.key, alert.status)
+
+
+def _datable(alerts: list[IncomingAlert]) -> list[IncomingAlert]:
+    if not all(alert.started_at for alert in alerts):
+        raise ValueError("an alert without its start cannot be told from a replay")
+    return alerts

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import datetime as dt
-import json
-import re
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
+
+from anthropic_exporter.wire.alertmanager import FIRING, IncomingAlert, parse_webhook
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -28,8 +27,8 @@ class Notification(NamedTuple):
 
     @property
     def firing(self) -> bool:
-        """Whether the alert fires; False if it is resolved."""
-        return self.status == "firing"
+        """Whether the alert fires; else it is resolved."""
+        return self.status == FIRING
 
 
 class Receiver:
@@ -71,13 +70,17 @@ class Receiver:
         with self._changed:
             return self._changed.wait_for(lambda: self._heartbeats > 0, timeout)
 
-    def take(self, path: str, payload: Mapping[str, Any], now: float) -> None:
-        """Keep what Alertmanager sent to `path`."""
+    def take(self, path: str, body: bytes, now: float) -> None:
+        """Keep what Alertmanager sent to `path`.
+
+        Raises:
+            ValueError: the body is not what Alertmanager sends.
+        """
         with self._changed:
             if path == "/heartbeat":
                 self._heartbeats += 1
             else:
-                self._notifications += [_notification(alert, now) for alert in payload["alerts"]]
+                self._notifications += [_notification(alert, now) for alert in parse_webhook(body)]
             self._changed.notify_all()
 
     def close(self) -> None:
@@ -93,18 +96,9 @@ class Receiver:
         self.close()
 
 
-def seconds(rfc3339: str) -> float:
-    """Parse an RFC 3339 time with up to nine fractional digits, as Go writes it, to seconds since the epoch."""
-    trimmed = re.sub(r"(\.\d{6})\d+", r"\1", rfc3339.replace("Z", "+00:00"))
-    padded = re.sub(r"\.(\d+)", lambda match: f".{match[1]:0<6}", trimmed)
-    return dt.datetime.fromisoformat(padded).timestamp()
-
-
-def _notification(alert: Mapping[str, Any], now: float) -> Notification:
-    labels = alert["labels"]
-    return Notification(
-        labels.get("alertname", ""), alert["status"], labels, alert["annotations"], seconds(alert["startsAt"]), now
-    )
+def _notification(alert: IncomingAlert, now: float) -> Notification:
+    fired_at = alert.started_seconds or 0.0
+    return Notification(alert.name, alert.status, alert.labels, alert.annotations, fired_at, now)
 
 
 class _Http(ThreadingHTTPServer):
@@ -117,8 +111,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         now = time.time()
-        payload = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        self.server.receiver.take(self.path, payload, now)
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        self.server.receiver.take(self.path, body, now)
         self.send_response(200)
         self.end_headers()
 

@@ -30,7 +30,7 @@ _FUNCTION = "register"
 _MOST_CODE_BYTES = 1_048_576
 
 
-class Settings(NamedTuple):
+class ExporterOptions(NamedTuple):
     """The options, as they were given.
 
     Attributes:
@@ -50,7 +50,7 @@ class Settings(NamedTuple):
     heartbeat_within: float = SILENT_AFTER_SECONDS
 
 
-def routes(recorder: Recorder, settings: Settings, owned: contextlib.ExitStack) -> tuple[Route, ...]:
+def routes(recorder: Recorder, settings: ExporterOptions, owned: contextlib.ExitStack) -> tuple[Route, ...]:
     """`/alerts` and `/heartbeat`, with remedies behind them where there are some; `owned` ends those.
 
     Raises:
@@ -70,7 +70,7 @@ def routes(recorder: Recorder, settings: Settings, owned: contextlib.ExitStack) 
     )
 
 
-def _check(settings: Settings) -> None:
+def _check(settings: ExporterOptions) -> None:
     wanted = bool(settings.refresh_cache or settings.remedies)
     if wanted and settings.token_file is None and not settings.alertmanagers:
         raise ConfigurationError("serve: remedies get no alert: give --token-file, or --alertmanager, or both")
@@ -79,7 +79,7 @@ def _check(settings: Settings) -> None:
             raise ConfigurationError(f"serve: {option} without a remedy: give --refresh-cache, or --remedies, or both")
 
 
-def _remedies(recorder: Recorder, settings: Settings, owned: contextlib.ExitStack) -> Remedies | None:
+def _remedies(recorder: Recorder, settings: ExporterOptions, owned: contextlib.ExitStack) -> Remedies | None:
     if not (settings.refresh_cache or settings.remedies):
         return None
     remedies = Remedies(recorder, token_file=settings.token_file, dry_run=settings.dry_run)
@@ -97,7 +97,7 @@ def _remedies(recorder: Recorder, settings: Settings, owned: contextlib.ExitStac
 
 
 def _heartbeat(
-    recorder: Recorder, settings: Settings, remedies: Remedies | None, owned: contextlib.ExitStack
+    recorder: Recorder, settings: ExporterOptions, remedies: Remedies | None, owned: contextlib.ExitStack
 ) -> Heartbeat:
     """Looks after the heartbeat: logs, counts and tells the remedies when it stops."""
 
@@ -117,7 +117,7 @@ def _heartbeat(
 
 
 def _then(first: Handler, second: Callable[[Request], Answer | None] | None) -> Handler:
-    """The first; what it takes in is given to the second as well, whose answer it is then, where that has one."""
+    """Call `first`; if it accepts, `second` may replace the answer."""
     if second is None:
         return first
 

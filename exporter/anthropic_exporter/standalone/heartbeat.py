@@ -1,4 +1,4 @@
-"""The heartbeat that stays away: no rule can tell of it, because its absence means that no rule reaches anybody."""
+"""Notices that the heartbeat stopped. No rule can: without the heartbeat, no alert of a rule reaches anybody."""
 
 from __future__ import annotations
 
@@ -7,20 +7,22 @@ import threading
 import time
 from collections.abc import Callable
 
+from anthropic_exporter import threads
 from anthropic_exporter.wire.alertmanager import FIRING, RESOLVED, IncomingAlert
 
 HEARTBEAT_LOST = "AnthropicHeartbeatLost"
 #: The shipped routing beats every 60 s: two beats may be lost.
 SILENT_AFTER_SECONDS = 180.0
 _LOOKS_PER_SILENCE = 60
+_LAST_LOOK_SECONDS = 1.0
 
 
 class Heartbeat:
-    """Tells when the heartbeat stops, and when it is back. One that never came is not missed.
+    """Reports when the heartbeat stops, and when it is back. One that never came is not missed.
 
     Args:
         silent_after_seconds: after the last beat.
-        tell: gets an alert `AnthropicHeartbeatLost` that fires or is over; on a thread of its own.
+        tell: gets an alert `AnthropicHeartbeatLost` that fires or is resolved; on a thread of its own.
         clock: seconds that never go back.
     """
 
@@ -36,18 +38,19 @@ class Heartbeat:
         self._last: float | None = None
         self._lost: IncomingAlert | None = None
         self._stopped = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="anthropic-heartbeat", daemon=True)
+        self._ended = threading.Event()
 
     def start(self) -> None:
-        """Look from now on, until closed."""
-        self._thread.start()
+        """Watch from now on, until closed."""
+        threads.start_eventually(self._run, name="anthropic-heartbeat")
 
     def beat(self) -> None:
         """The heartbeat came."""
+        threads.retry()
         self._last = self._clock()
 
     def look(self) -> None:
-        """Tell, where the heartbeat stopped or is back."""
+        """Report the heartbeat if it stopped, or is back."""
         last = self._last
         if last is None:
             return
@@ -62,12 +65,12 @@ class Heartbeat:
     def _run(self) -> None:
         while not self._stopped.wait(self._silent_after_seconds / _LOOKS_PER_SILENCE):
             self.look()
+        self._ended.set()
 
     def close(self) -> None:
-        """Stop looking. Idempotent."""
+        """Stop watching. Idempotent."""
         self._stopped.set()
-        if self._thread.is_alive():
-            self._thread.join()
+        self._ended.wait(_LAST_LOOK_SECONDS)
 
 
 def _alert() -> IncomingAlert:

@@ -1,4 +1,4 @@
-"""Alerts as Alertmanager tells of them: by webhook, and by its API. Pure.
+"""Alerts as Alertmanager sends them: by webhook, and by its API. Pure.
 
 Formats: prometheus.io/docs/alerting/latest/configuration, webhook_config, and Alertmanager's openapi.yaml of API v2,
 read 2026-11-23.
@@ -6,16 +6,26 @@ read 2026-11-23.
 
 from __future__ import annotations
 
+import datetime as dt
 import json
+import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 FIRING, RESOLVED = "firing", "resolved"
+#: Severities of the shipped rules; any other one is "other".
+SEVERITIES = ("critical", "warning", "info", "none")
 _FNV_OFFSET, _FNV_PRIME, _SEPARATOR = 14_695_981_039_346_656_037, 1_099_511_628_211, 255
+#: Alertmanager's fingerprints have 16 characters, its times 35 at most; both are remembered, so both are bounded.
+_LONGEST_IDENTITY = 64
 
 
 class IncomingAlert(NamedTuple):
-    """One alert. `started_at` is Alertmanager's own text; with the fingerprint it tells one firing from another."""
+    """One alert.
+
+    `started_at` is Alertmanager's own text, empty if it is missing; with the fingerprint it distinguishes one firing
+    from another. `authenticated` says whether the sender proved who it is.
+    """
 
     name: str
     status: str
@@ -23,24 +33,36 @@ class IncomingAlert(NamedTuple):
     annotations: Mapping[str, str]
     fingerprint: str
     started_at: str
+    authenticated: bool = False
 
     @property
     def feature(self) -> str:
-        """The feature that it is about; empty where it is about none, or about unattributed calls."""
+        """The alert's feature; empty if it has none, or if it is about unattributed calls."""
         return self.labels.get("feature", "")
 
     @property
     def remedy(self) -> str:
-        """The remedy that its label asks for; empty where it asks for none."""
+        """The remedy that the alert's label asks for; empty if it asks for none."""
         return self.labels.get("remedy", "")
 
     @property
+    def severity(self) -> str:
+        """One of `SEVERITIES`, or "other"; "none" if the alert has no severity."""
+        severity = self.labels.get("severity", "none")
+        return severity if severity in SEVERITIES else "other"
+
+    @property
     def key(self) -> tuple[str, str]:
-        """What is the same each time Alertmanager repeats itself."""
+        """The same each time Alertmanager repeats the alert."""
         return self.fingerprint, self.started_at
 
+    @property
+    def started_seconds(self) -> float | None:
+        """When it began to fire, in seconds since the epoch; None if unknown."""
+        return parse_time(self.started_at) if self.started_at else None
 
-def of_webhook(body: bytes) -> list[IncomingAlert]:
+
+def parse_webhook(body: bytes) -> list[IncomingAlert]:
     """The alerts of one notification.
 
     Raises:
@@ -52,7 +74,7 @@ def of_webhook(body: bytes) -> list[IncomingAlert]:
         raise ValueError("not what Alertmanager sends") from error
 
 
-def of_api(body: bytes) -> list[IncomingAlert]:
+def parse_api(body: bytes) -> list[IncomingAlert]:
     """The active alerts of `/api/v2/alerts`.
 
     Raises:
@@ -64,24 +86,43 @@ def of_api(body: bytes) -> list[IncomingAlert]:
         raise ValueError("not what Alertmanager sends") from error
 
 
-def _alert(one: Mapping[str, Any], status: str) -> IncomingAlert:
-    if status not in (FIRING, RESOLVED):
-        raise ValueError("status")
-    labels, annotations = _texts(one["labels"]), _texts(one.get("annotations") or {})
-    fingerprint, started_at = one["fingerprint"], one["startsAt"]
-    if not (isinstance(fingerprint, str) and fingerprint and isinstance(started_at, str) and started_at):
-        raise ValueError("fingerprint")
-    return IncomingAlert(labels["alertname"], status, labels, annotations, fingerprint, started_at)
+def parse_time(text: str) -> float:
+    """Seconds since the epoch of a time as Go writes it, with up to nine digits of a second.
 
-
-def _texts(mapping: Mapping[Any, Any]) -> dict[str, str]:
-    return {str(name): str(value) for name, value in mapping.items()}
+    Raises:
+        ValueError: not a time with its offset.
+    """
+    trimmed = re.sub(r"\.(\d{1,9})(?=[+-]|$)", lambda digits: f".{digits[1][:6]:0<6}", re.sub("[zZ]$", "+00:00", text))
+    found = dt.datetime.fromisoformat(trimmed)
+    if found.tzinfo is None:
+        raise ValueError("no offset from UTC")
+    return found.timestamp()
 
 
 def fingerprint(labels: Mapping[str, str]) -> str:
     """Alertmanager's fingerprint of a label set: 64-bit FNV-1a over names and values, sorted by name."""
     value = _FNV_OFFSET
     for name in sorted(labels):
-        for byte in (*name.encode(), _SEPARATOR, *labels[name].encode(), _SEPARATOR):
+        for byte in (*_bytes(name), _SEPARATOR, *_bytes(labels[name]), _SEPARATOR):
             value = (value ^ byte) * _FNV_PRIME % 2**64
     return f"{value:016x}"
+
+
+def _bytes(text: str) -> bytes:
+    return text.encode(errors="replace")  # JSON may hold half a surrogate pair
+
+
+def _alert(one: Mapping[str, Any], status: str) -> IncomingAlert:
+    if status not in (FIRING, RESOLVED):
+        raise ValueError("status")
+    labels, annotations = _texts(one["labels"]), _texts(one.get("annotations") or {})
+    identity = one.get("fingerprint", fingerprint(labels)), one.get("startsAt", "")
+    if not all(isinstance(text, str) and len(text) <= _LONGEST_IDENTITY for text in identity) or not identity[0]:
+        raise ValueError("fingerprint or startsAt")
+    alert = IncomingAlert(labels["alertname"], status, labels, annotations, *identity)
+    _ = alert.started_seconds  # raises if it is not a time
+    return alert
+
+
+def _texts(mapping: Mapping[Any, Any]) -> dict[str, str]:
+    return {str(name): str(value) for name, value in mapping.items()}

@@ -1,22 +1,30 @@
-"""Alerts to callbacks: one worker, away from the application's threads, with a time limit and a bounded queue."""
+"""Alerts to callbacks, each on a lane of its own with a time limit and retries."""
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import threading
-import time
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable, Iterable
+from http import HTTPStatus
 from typing import Any
+from urllib.error import HTTPError
 
+from anthropic_exporter.errors import ConfigurationError
 from anthropic_exporter.guard.telling.alerts import Alert
+from anthropic_exporter.lanes import DROPPED, FAILED, OK, Lane, Outcome, close_all
 
 _log = logging.getLogger("anthropic_exporter.guard")
 
-OK, FAILED, TIMEOUT, DROPPED = "ok", "failed", "timeout", "dropped"
-#: A callback that hangs keeps its thread; with so many of them it gets no further alert until one returns.
-_MOST_HANGING = 3
+#: Seconds before the second attempt, doubled with each one, and seconds after which the alert is dropped.
+_FIRST_RETRY_SECONDS, _LONGEST_RETRY_SECONDS, _GIVE_UP_SECONDS = 1.0, 60.0, 900.0
+#: Answers with these statuses may be another answer later; other 4xx answers stay what they are.
+_TRANSIENT = frozenset({HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_EARLY, HTTPStatus.TOO_MANY_REQUESTS})
+#: Mistakes in a callback or its settings: another attempt would fail the same way.
+_MISTAKES = (
+    *(ArithmeticError, AssertionError, AttributeError, ImportError, LookupError, NameError, TypeError, ValueError),
+    *(NotImplementedError, ConfigurationError),
+)
 _LINE = "an alert to callback %s: %s"
 
 Callback = Callable[[Alert], Any]
@@ -28,154 +36,101 @@ def name_of(callback: Callback) -> str:
     return str(getattr(callback, "__name__", type(callback).__name__))
 
 
-class _Worker:
-    """A thread at work; `busy_since` is when it handed out what it is handing out, by the monotonic clock."""
-
-    __slots__ = ("busy_since", "callback", "stale")
-
-    def __init__(self) -> None:
-        self.busy_since: float | None = None
-        self.callback: Callback | None = None
-        self.stale = False
-
-
 class Callbacks:
-    """Hands each alert to each callback, in order. What cannot be handed out is counted and logged, never just gone.
+    """Sends each alert to each callback, in order. What cannot be delivered is counted and logged, never silently lost.
+
+    A callback that raises is called again with the same alert: after 1, 2, 4 ... 60 seconds, for a quarter of an hour.
+    One that raises because of a mistake, or because of a 4xx status that does not change, is not. Nor is one that
+    exceeds its time limit: it may have delivered the alert.
 
     Args:
-        count: told the callback's name and `ok`, `failed`, `timeout` or `dropped`, once for each alert handed out.
-        timeout_seconds: how long a callback may take before the next one gets its turn; it goes on in its own thread.
-        most_waiting: alerts times callbacks that may wait.
+        count: called with the callback's name and `ok`, `failed`, `timeout` or `dropped`: once an attempt, and once for
+            each alert that is given up.
+        timeout_seconds: how long a callback may take.
+        most_waiting: alerts that may wait for one callback.
     """
 
     def __init__(self, count: Count, *, timeout_seconds: float = 10.0, most_waiting: int = 1000) -> None:
         self._count = count
         self._timeout_seconds = timeout_seconds
-        self._most_waiting = most_waiting
-        self._callbacks: tuple[Callback, ...] = ()
-        self.reset()
+        self.most_waiting = most_waiting
+        self._lanes: tuple[tuple[Callback, Lane[Alert]], ...] = ()
+        self._unsaid: deque[Callback] = deque(maxlen=most_waiting)
+        self._lock = threading.Lock()
 
     def reset(self) -> None:
-        """Start from nothing, as a forked child has to: threads stay in the parent."""
-        self._changed = threading.Condition(threading.Lock())
-        self._waiting: deque[tuple[Callback, Alert]] = deque()
-        self._worker: _Worker | None = None
-        self._hanging: Counter[int] = Counter()
-        self._unsaid: deque[Callback] = deque(maxlen=self._most_waiting)
-        self._closed = False
+        """Start from nothing, as a forked child must: threads stay in the parent."""
+        self._lock = threading.Lock()
+        self._unsaid.clear()
+        for _, lane in self._lanes:
+            lane.reset()
 
     def add(self, callbacks: Iterable[Callback]) -> None:
         """Call these too from now on."""
-        self._callbacks = (*self._callbacks, *callbacks)
+        with self._lock:
+            self._lanes = (*self._lanes, *((callback, self._lane(callback)) for callback in callbacks))
+
+    def _lane(self, callback: Callback) -> Lane[Alert]:
+        def ended(_: Alert, result: str) -> None:
+            if result not in (OK, FAILED):
+                _log.warning(_LINE, name_of(callback), result)
+            self._count(name_of(callback), result)
+
+        return Lane(
+            "anthropic-guard-callback",
+            lambda alert, attempt, age: _attempt(callback, alert, attempt, age),
+            ended,
+            timeout_seconds=self._timeout_seconds,
+            most_waiting=self.most_waiting,
+        )
 
     def send(self, alerts: Iterable[Alert]) -> None:
         """Queue alerts for every callback. Never waits, and never logs: the caller may hold somebody's lock."""
-        dropped = [self._queue(callback, alert) for alert in alerts for callback in self._callbacks]
-        for callback in filter(None, dropped):
-            self._count(name_of(callback), DROPPED)
-            self._unsaid.append(callback)
+        for alert in alerts:
+            for callback, lane in self._lanes:
+                if not lane.put(alert, (alert.condition, alert.name, alert.feature, alert.model)):
+                    self._count(name_of(callback), DROPPED)
+                    self._unsaid.append(callback)
 
     def watch(self) -> None:
-        """Leave a callback that takes too long to its thread, and go on with the next one in another."""
-        self._say()
-        with self._changed:
-            if self._waiting and self._worker is None:
-                self._start()
-            worker = self._worker
-            if worker is None or worker.busy_since is None or worker.callback is None:
-                return
-            if time.monotonic() - worker.busy_since < self._timeout_seconds:
-                return
-            callback, worker.stale = worker.callback, True
-            self._hanging[id(callback)] += 1
-            self._worker = None
-            if self._waiting:
-                self._start()
-        self._ended(callback, TIMEOUT)
+        """Keep to the time limits, and start threads that could not be started. Called with each evaluation."""
+        self._say_dropped()
+        for _, lane in self._lanes:
+            lane.watch()
 
     def flush(self, timeout: float) -> bool:
-        """Wait until everything was handed out; False where the time was not enough."""
-        deadline = time.monotonic() + timeout
-        while not self._idle(min(0.05, max(0.0, deadline - time.monotonic()))):
-            self.watch()
-            if time.monotonic() >= deadline:
-                return False
-        return True
+        """Wait until nothing is due; False if `timeout` seconds are not enough. Later retries may still wait."""
+        return all(lane.flush(timeout) for _, lane in self._lanes)
 
     def close(self, timeout: float) -> None:
-        """Hand out what waits, for so many seconds at most; the rest is counted as dropped. Idempotent."""
-        self.flush(timeout)
-        with self._changed:
-            self._closed = True
-            left, self._waiting = list(self._waiting), deque()
-            self._changed.notify_all()
-        for callback, _ in left:
-            self._ended(callback, DROPPED)
-        self._say()
+        """Attempt what waits once more, within `timeout` seconds; the rest is dropped. Idempotent."""
+        close_all((lane for _, lane in self._lanes), timeout)
+        self._say_dropped()
 
-    def _queue(self, callback: Callback, alert: Alert) -> Callback | None:
-        """The callback where there was no room for it."""
-        with self._changed:
-            if self._closed or len(self._waiting) >= self._most_waiting or self._hanging[id(callback)] >= _MOST_HANGING:
-                return callback
-            self._waiting.append((callback, alert))
-            if self._worker is None:
-                self._start()
-            self._changed.notify_all()
-            return None
-
-    def _idle(self, timeout: float) -> bool:
-        with self._changed:
-            return self._changed.wait_for(
-                lambda: not self._waiting and (self._worker is None or self._worker.busy_since is None), timeout
-            )
-
-    def _start(self) -> None:
-        worker = _Worker()
-        thread = threading.Thread(target=self._work, args=(worker,), name="anthropic-guard-callbacks", daemon=True)
-        with contextlib.suppress(RuntimeError):  # the system has no thread left; what waits is tried with the next look
-            thread.start()
-            self._worker = worker
-
-    def _work(self, worker: _Worker) -> None:
-        while (item := self._next(worker)) is not None:
-            callback, alert = item
-            result = _call(callback, alert)
-            with self._changed:
-                worker.callback = None
-                if worker.stale:  # its time-out was counted; another thread does its work now
-                    self._hanging[id(callback)] -= 1
-                    return
-            self._ended(callback, result)
-            with self._changed:
-                worker.busy_since = None
-                self._changed.notify_all()
-
-    def _next(self, worker: _Worker) -> tuple[Callback, Alert] | None:
-        with self._changed:
-            self._changed.wait_for(lambda: self._waiting or self._closed)
-            if not self._waiting:
-                return None
-            worker.callback, alert = self._waiting.popleft()
-            worker.busy_since = time.monotonic()
-            return worker.callback, alert
-
-    def _say(self) -> None:
-        """Log what was dropped while nobody could be kept waiting."""
+    def _say_dropped(self) -> None:
         while self._unsaid:
-            with contextlib.suppress(IndexError):  # another thread says it
-                _log.warning(_LINE, name_of(self._unsaid.popleft()), DROPPED)
-
-    def _ended(self, callback: Callback, result: str) -> None:
-        if result in (TIMEOUT, DROPPED):
-            _log.warning(_LINE, name_of(callback), result)
-        self._count(name_of(callback), result)
+            try:
+                callback = self._unsaid.popleft()
+            except IndexError:  # another thread says it
+                return
+            _log.warning(_LINE, name_of(callback), DROPPED)
 
 
-def _call(callback: Callback, alert: Alert) -> str:
+def _attempt(callback: Callback, alert: Alert, attempt: int, age: float) -> Outcome:
     try:
         callback(alert)
-    except BaseException as error:  # noqa: BLE001 - a callback is not ours; only the type is logged
+    except BaseException as error:  # noqa: BLE001 - not our code; only the type is logged
         _log.warning(_LINE, name_of(callback), type(error).__name__)
-        return FAILED
-    return OK
+        pause = _retry_after(error, attempt)
+        given_up = pause is not None and age + pause > _GIVE_UP_SECONDS
+        return Outcome(DROPPED if given_up else FAILED, None if given_up else pause)
+    return Outcome(OK)
+
+
+def _retry_after(error: BaseException, attempt: int) -> float | None:
+    """Seconds until the next attempt; None if it would fail the same way."""
+    if isinstance(error, HTTPError) and error.code < HTTPStatus.INTERNAL_SERVER_ERROR and error.code not in _TRANSIENT:
+        return None
+    if not isinstance(error, Exception) or isinstance(error, _MISTAKES):
+        return None
+    return min(_FIRST_RETRY_SECONDS * 2.0 ** min(attempt - 1, 10), _LONGEST_RETRY_SECONDS)

@@ -1,24 +1,31 @@
-"""Ready callbacks: Slack, PagerDuty, a webhook in Alertmanager's format, the log. Standard library only."""
+"""Ready callbacks: Slack, PagerDuty, a webhook in Alertmanager's format, the log. Standard library only.
+
+Text of others is escaped for where it goes. A request takes at most `timeout` seconds, whatever the service does.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import json
 import logging
 import socket
-import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from anthropic_exporter import bounded_files
+from anthropic_exporter.bounded_http import AnswerTooLongError, checked, fetch
 from anthropic_exporter.errors import ConfigurationError
+from anthropic_exporter.escaping import for_log, for_slack
 from anthropic_exporter.guard.telling.alerts import FIRING, Alert
 from anthropic_exporter.wire.alertmanager import fingerprint
 
 _TIMEOUT_SECONDS = 5.0
+_MOST_ANSWER_BYTES = 65_536
 _COLOURS = {"critical": "#d00000", "warning": "#e8a317", "info": "#439fe0"}
+#: Slack makes no mentions and links of its own (api.slack.com/methods/chat.postMessage, read 2026-11-30).
+_AS_WRITTEN = {"parse": "none", "link_names": False, "unfurl_links": False, "unfurl_media": False}
 _PAGERDUTY_EVENTS = "https://events.pagerduty.com/v2/enqueue"
 _PAGERDUTY_SUMMARY_CHARS = 1024
 
@@ -41,7 +48,7 @@ def slack_webhook(
     address = _secret("slack_webhook", "url", url, url_file)
 
     def slack(alert: Alert) -> None:
-        _post(_http(address()), slack_message(alert), timeout)
+        _post(checked(address(), "slack_webhook"), slack_message(alert), timeout)
 
     return slack
 
@@ -68,7 +75,7 @@ def pagerduty(
     source = socket.gethostname()
 
     def pagerduty(alert: Alert) -> None:
-        _post(_http(url), pagerduty_event(alert, key(), source), timeout)
+        _post(checked(url, "pagerduty"), pagerduty_event(alert, key(), source), timeout)
 
     return pagerduty
 
@@ -84,7 +91,7 @@ def webhook(url: str, *, token_file: str | Path | None = None, timeout: float = 
     Raises:
         ConfigurationError: no http(s) address, or the file cannot be read.
     """
-    _http(url)
+    checked(url, "webhook")
     token = None if token_file is None else _secret("webhook", "token", None, token_file)
 
     def webhook(alert: Alert) -> None:
@@ -101,7 +108,7 @@ def log(logger: logging.Logger | None = None) -> Callback:
 
     def log(alert: Alert) -> None:
         level = levels.get(alert.severity, logging.INFO) if alert.status == FIRING else logging.INFO
-        target.log(level, "%s %s: %s", alert.name, alert.status, alert.description)
+        target.log(level, "%s %s: %s", alert.name, alert.status, for_log(alert.description))
 
     return log
 
@@ -112,20 +119,16 @@ def log(logger: logging.Logger | None = None) -> Callback:
 def slack_message(alert: Alert) -> dict[str, Any]:
     """The body of an incoming webhook (api.slack.com/messaging/webhooks and /reference/messaging/attachments)."""
     title = f"[{alert.status.upper()}] {alert.name}"
-    fields = [{"title": key, "value": _slack(value), "short": True} for key, value in alert.labels.items()]
+    fields = [{"title": key, "value": for_slack(value), "short": True} for key, value in alert.labels.items()]
     attachment = {
         "color": _COLOURS.get(alert.severity, "#808080") if alert.status == FIRING else "#2eb886",
-        "fallback": f"{title}: {_slack(alert.summary)}",
+        "fallback": f"{title}: {for_slack(alert.summary)}",
         "title": title,
-        "text": f"{_slack(alert.summary)}\n{_slack(alert.description)}",
+        "text": f"{for_slack(alert.summary)}\n{for_slack(alert.description)}",
         "fields": [one for one in fields if one["title"] != "alertname"],
         "ts": int(alert.started_at if alert.ended_at is None else alert.ended_at),
     }
-    return {"text": f"{title}: {_slack(alert.summary)}", "attachments": [attachment]}
-
-
-def _slack(text: str) -> str:
-    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return {"text": f"{title}: {for_slack(alert.summary)}", "attachments": [attachment], **_AS_WRITTEN}
 
 
 def pagerduty_event(alert: Alert, routing_key: str, source: str) -> dict[str, Any]:
@@ -135,14 +138,18 @@ def pagerduty_event(alert: Alert, routing_key: str, source: str) -> dict[str, An
     if alert.status == FIRING:
         severity = alert.severity if alert.severity in ("critical", "error", "warning", "info") else "warning"
         event["payload"] = {
-            "summary": f"{alert.name}: {alert.description}"[:_PAGERDUTY_SUMMARY_CHARS],
+            "summary": for_log(f"{alert.name}: {alert.description}", _PAGERDUTY_SUMMARY_CHARS),
             "source": source,
             "severity": severity,
             "timestamp": _rfc3339(alert.started_at),
-            "component": alert.feature or "anthropic",
+            "component": for_log(alert.feature) or "anthropic",
             "group": alert.category,
             "class": alert.name,
-            "custom_details": {**alert.labels, "value": alert.value, "threshold": alert.threshold},
+            "custom_details": {
+                **{key: for_log(value) for key, value in alert.labels.items()},
+                "value": alert.value,
+                "threshold": alert.threshold,
+            },
         }
     return event
 
@@ -183,29 +190,12 @@ def _rfc3339(seconds: float) -> str:
 # -- sending
 
 
-class _NoRedirect(urllib.request.HTTPRedirectHandler):
-    """A redirected POST would become a GET without its body, and look delivered."""
-
-    def redirect_request(self, *_: Any) -> None:
-        return None
-
-
-_opener = urllib.request.build_opener(_NoRedirect)
-
-
 def _post(url: str, body: dict[str, Any], timeout: float, headers: dict[str, str] | None = None) -> None:
+    """Post JSON. What is answered matters only by its status."""
     data = json.dumps(body).encode()
     sent = {"Content-Type": "application/json", "User-Agent": "anthropic-exporter", **(headers or {})}
-    request = urllib.request.Request(url, data, sent, method="POST")  # noqa: S310 - `_http` looked at the scheme
-    with _opener.open(request, timeout=timeout) as response:
-        response.read()
-
-
-def _http(url: str) -> str:
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ConfigurationError("an alert is sent to an http:// or https:// address; the one given is none")
-    return url
+    with contextlib.suppress(AnswerTooLongError):  # with a status of 2xx: delivered
+        fetch(url, body=data, headers=sent, timeout=timeout, most_bytes=_MOST_ANSWER_BYTES)
 
 
 def _secret(what: str, name: str, value: str | None, path: str | Path | None) -> Callable[[], str]:

@@ -1,0 +1,279 @@
+"""Work for other people's functions: one after the other on a thread of its own, with a time limit and retries."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Hashable, Iterable
+from typing import Any, Generic, NamedTuple, TypeVar
+
+from anthropic_exporter import threads
+
+OK, FAILED, TIMEOUT, DROPPED = "ok", "failed", "timeout", "dropped"
+#: A function that hangs keeps its thread. With this many of them, its lane takes nothing more until one returns.
+MOST_HANGING = 3
+
+_Item = TypeVar("_Item")
+
+
+class Outcome(NamedTuple):
+    """What became of one attempt; `retry_after` is in seconds, None if it is the last one."""
+
+    result: str
+    retry_after: float | None = None
+
+
+class _Job(Generic[_Item]):
+    """One item in a lane; `due` is when its next attempt may begin, `attempts` counts those that have begun."""
+
+    __slots__ = ("attempts", "due", "item", "key", "put_at")
+
+    def __init__(self, item: _Item, key: Hashable, now: float) -> None:
+        self.item = item
+        self.key = key
+        self.put_at = self.due = now
+        self.attempts = 0
+
+
+class _Worker(Generic[_Item]):
+    """A thread and what it works on; `stale` if it took too long, so that another thread does its work."""
+
+    __slots__ = ("began_at", "job", "stale")
+
+    def __init__(self) -> None:
+        self.job: _Job[_Item] | None = None
+        self.began_at = 0.0
+        self.stale = False
+
+
+class Lane(Generic[_Item]):
+    """Hands items to one function in their order, and never waits for it. Its thread ends when nothing is left to do.
+
+    An item that is to be tried again lets others pass, but not those with the same key. Each attempt and each dropped
+    item is reported once, on a thread that holds no lock.
+
+    Args:
+        name: of the thread.
+        do: gets an item, how many attempts have begun, and the seconds since it was put in. Never raises.
+        ended: gets an item and the result of an attempt: what `do` returned, `timeout` or `dropped`.
+        timeout_seconds: how long `do` may take. After that `ended` is called, and the lane goes on in another thread.
+        most_waiting: items that may wait.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        do: Callable[[_Item, int, float], Outcome],
+        ended: Callable[[_Item, str], None],
+        *,
+        timeout_seconds: float,
+        most_waiting: int,
+    ) -> None:
+        self._name = name
+        self._do = do
+        self._ended = ended
+        self.timeout_seconds = timeout_seconds
+        self.most_waiting = most_waiting
+        self.reset()
+
+    def reset(self) -> None:
+        """Start from nothing, as a forked child must: threads stay in the parent."""
+        self._changed = threading.Condition(threading.Lock())
+        self._waiting: deque[_Job[_Item]] = deque()
+        self._worker: _Worker[_Item] | None = None
+        self._hanging = 0
+        self._closed = False
+
+    @property
+    def room(self) -> int:
+        """How many items it takes now."""
+        if self._closed or self._hanging >= MOST_HANGING:
+            return 0
+        return max(0, self.most_waiting - len(self._waiting))
+
+    @property
+    def busy(self) -> bool:
+        """Whether an item waits or is worked on."""
+        return bool(self._waiting) or self._worker is not None
+
+    def put(self, item: _Item, key: Hashable = None) -> bool:
+        """Queue an item. False if there is no room."""
+        with self._changed:
+            if not self.room:
+                return False
+            self._waiting.append(_Job(item, key, time.monotonic()))
+            self._start()
+            self._changed.notify_all()
+            return True
+
+    def watch(self) -> None:
+        """Leave a thread that takes too long behind, and start one that could not be started. Call it regularly."""
+        with self._changed:
+            worker, late = self._worker, None
+            if worker is not None and worker.job is not None and self._is_late(worker):
+                late, worker.stale, self._worker = worker.job, True, None
+                self._hanging += 1
+            self._start()
+            self._changed.notify_all()
+        if late is not None:
+            self._ended(late.item, TIMEOUT)
+
+    def flush(self, timeout: float) -> bool:
+        """Wait until no attempt is due or under way; False if `timeout` seconds are not enough."""
+        deadline = time.monotonic() + timeout
+        while not self._idle(min(0.05, max(0.0, deadline - time.monotonic()))):
+            self.watch()
+            if time.monotonic() >= deadline:
+                return False
+        return True
+
+    def hurry(self) -> None:
+        """Attempt now what waits for another attempt."""
+        with self._changed:
+            for job in self._waiting:
+                job.due = 0.0
+            self._start()
+            self._changed.notify_all()
+
+    def close(self, timeout: float) -> None:
+        """Attempt everything that waits once more, for `timeout` seconds; the rest is dropped. Idempotent."""
+        self.hurry()
+        self.flush(timeout)
+        with self._changed:
+            self._closed = True
+            left, self._waiting = self._waiting, deque()
+            self._changed.notify_all()
+        for job in left:
+            self._ended(job.item, DROPPED)
+
+    def _idle(self, timeout: float) -> bool:
+        def idle() -> bool:
+            worker = self._worker
+            return (worker is None or worker.job is None) and self._next_due() is None
+
+        with self._changed:
+            return self._changed.wait_for(idle, timeout)
+
+    def _is_late(self, worker: _Worker[_Item]) -> bool:
+        return time.monotonic() - worker.began_at >= self.timeout_seconds
+
+    def _start(self) -> None:
+        """Have a thread for what waits. If the system has none, the next call tries again."""
+        if self._waiting and self._worker is None:
+            worker: _Worker[_Item] = _Worker()
+            if threads.start(self._work, worker, name=self._name):
+                self._worker = worker
+
+    def _work(self, worker: _Worker[_Item]) -> None:
+        while (job := self._next(worker)) is not None:
+            outcome = self._do(job.item, job.attempts, time.monotonic() - job.put_at)
+            if self._left_behind(worker):  # the timeout was reported
+                return
+            kept = outcome.retry_after is not None and self._put_back(job, outcome.retry_after)
+            self._ended(job.item, outcome.result)
+            if outcome.retry_after is not None and not kept:
+                self._ended(job.item, DROPPED)
+            with self._changed:
+                worker.job = None
+                self._changed.notify_all()
+            if self._left_behind(worker):  # while it reported
+                return
+
+    def _left_behind(self, worker: _Worker[_Item]) -> bool:
+        """Whether another thread works here by now."""
+        with self._changed:
+            self._hanging -= worker.stale
+            return worker.stale
+
+    def _put_back(self, job: _Job[_Item], retry_after: float) -> bool:
+        with self._changed:
+            if not self._closed:
+                job.due = time.monotonic() + retry_after
+                self._waiting.appendleft(job)
+            return not self._closed
+
+    def _next(self, worker: _Worker[_Item]) -> _Job[_Item] | None:
+        """Wait for the next item that is due; None if nothing is left to do."""
+        with self._changed:
+            while self._waiting:
+                job = self._next_due()
+                if job is not None:
+                    self._waiting.remove(job)
+                    job.attempts += 1
+                    worker.job, worker.began_at = job, time.monotonic()
+                    return job
+                self._changed.wait(max(0.0, min(job.due for job in self._waiting) - time.monotonic()))
+            if self._worker is worker:
+                self._worker = None
+            return None
+
+    def _next_due(self) -> _Job[_Item] | None:
+        """The first item that may be attempted now: none with its key waits before it."""
+        now, held = time.monotonic(), set()
+        for job in self._waiting:
+            if job.key in held:
+                continue
+            if job.due <= now:
+                return job
+            if job.key is not None:
+                held.add(job.key)
+        return None
+
+
+class Lanes:
+    """Several lanes, watched by a thread that runs while they have something to do.
+
+    Args:
+        name: of the thread.
+        every_seconds: how often it watches.
+    """
+
+    def __init__(self, name: str, every_seconds: float = 0.25) -> None:
+        self._name = name
+        self._every_seconds = every_seconds
+        self._lanes: tuple[Lane[Any], ...] = ()
+        self._lock = threading.Lock()
+        self._closed = threading.Event()
+        self._watching = False
+
+    def add(self, lane: Lane[Any]) -> None:
+        """Watch this lane too."""
+        with self._lock:
+            self._lanes = (*self._lanes, lane)
+
+    def watch(self) -> None:
+        """Watch now, and start the thread if it is needed; after each item that was put into a lane."""
+        for lane in self._lanes:
+            lane.watch()
+        with self._lock:
+            if not self._watching and any(lane.busy for lane in self._lanes):
+                self._watching = threads.start(self._run, name=self._name) is not None
+
+    def flush(self, timeout: float) -> bool:
+        """Wait until no attempt is due or under way; False if `timeout` seconds are not enough."""
+        deadline = time.monotonic() + timeout
+        return all(lane.flush(max(0.0, deadline - time.monotonic())) for lane in self._lanes)
+
+    def close(self, timeout: float) -> None:
+        """Close every lane, within `timeout` seconds in all. Idempotent."""
+        close_all(self._lanes, timeout)
+        self._closed.set()
+
+    def _run(self) -> None:
+        while not self._closed.wait(self._every_seconds):
+            for lane in self._lanes:
+                lane.watch()
+            with self._lock:
+                if not any(lane.busy for lane in self._lanes):
+                    self._watching = False
+                    return
+
+
+def close_all(lanes: Iterable[Lane[Any]], timeout: float) -> None:
+    """Close lanes at the same time, within `timeout` seconds in all."""
+    lanes, deadline = tuple(lanes), time.monotonic() + timeout
+    for lane in lanes:
+        lane.hurry()
+    for lane in lanes:
+        lane.close(max(0.0, deadline - time.monotonic()))
