@@ -228,3 +228,148 @@ async def test_a_block_left_open_in_an_abandoned_async_generator_raises_nothing(
         await asyncio.sleep(0)
     assert failures == []
     assert here() == ("", "")
+
+
+# -- a generator that holds a block, closed where nobody expects it
+
+
+def holding(feature="a"):
+    with attribution(feature=feature):
+        yield here()
+        yield here()
+
+
+async def holding_async(feature="a"):
+    with attribution(feature=feature):
+        yield here()
+        yield here()
+
+
+def test_a_generator_that_is_closed_inside_another_block_leaves_that_block_alone():
+    generator = holding()
+    next(generator)
+    with attribution(feature="b"):
+        generator.close()
+        assert here() == ("b", "")
+    assert here() == ("", "")
+
+
+def test_a_generator_that_is_closed_between_two_blocks_takes_its_own_away():
+    with attribution(feature="outer"):
+        first, second = holding("first"), holding("second")
+        next(first)
+        next(second)
+        first.close()
+        assert here() == ("second", "")
+        second.close()
+        assert here() == ("outer", "")
+    assert here() == ("", "")
+
+
+def test_a_generator_that_is_collected_inside_another_block_leaves_that_block_alone():
+    generator = holding()
+    next(generator)
+    with attribution(feature="b"):
+        del generator
+        gc.collect()
+        assert here() == ("b", "")
+    assert here() == ("", "")
+
+
+def test_a_generator_that_is_closed_by_another_thread_frees_the_one_that_opened_it():
+    generator = holding()
+    next(generator)
+    assert here() == ("a", "")
+    with ThreadPoolExecutor(1) as executor:
+        executor.submit(generator.close).result()
+        assert here() == ("", "")
+        with attribution(user="u"):
+            assert here() == ("", "u")
+
+
+async def test_an_async_generator_that_another_task_closes_frees_the_one_that_opened_it():
+    generator = holding_async()
+    await generator.__anext__()
+    with attribution(feature="b"):
+        await asyncio.create_task(generator.aclose())
+        assert here() == ("b", "")
+    assert here() == ("", "")
+
+
+async def test_an_async_generator_that_is_left_to_the_collector_frees_the_task_that_opened_it():
+    generator = holding_async()
+    async for _ in generator:
+        break
+    del generator
+    gc.collect()
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert here() == ("", "")
+
+
+async def test_a_task_that_outlives_its_block_stays_in_it():
+    go = asyncio.Event()
+
+    async def later():
+        await go.wait()
+        return here()
+
+    with attribution(feature="chat"):
+        task = asyncio.create_task(later())
+    go.set()
+    assert await task == ("chat", "")
+
+
+# -- work that is carried
+
+
+def test_a_bound_function_runs_in_the_block_in_which_it_was_bound():
+    with attribution(feature="chat", user="acme", task="nightly", max_calls=3):
+        bound, task = attribution.bind(current), current().task
+    assert bound() == ("chat", "acme", task)
+    with attribution(feature="other"):
+        assert bound()[:2] == ("chat", "acme")
+        assert here() == ("other", "")
+
+
+def test_a_bound_function_takes_its_block_into_a_thread():
+    with attribution(feature="chat"):
+        bound = attribution.bind(here)
+    with ThreadPoolExecutor(2) as executor:
+        assert [one.result() for one in [executor.submit(bound), executor.submit(here)]] == [("chat", ""), ("", "")]
+
+
+async def test_every_kind_of_function_can_be_bound():
+    async def coroutine():
+        await asyncio.sleep(0)
+        return here()
+
+    class Callable:
+        async def __call__(self):
+            await asyncio.sleep(0)
+            return here()
+
+    with attribution(feature="chat"):
+        bound = [attribution.bind(one) for one in (coroutine, Callable(), holding_nothing, holding_nothing_async)]
+    assert inspect.iscoroutinefunction(bound[0])
+    assert [await bound[0](), await bound[1](), next(bound[2]())] == [("chat", "")] * 3
+    assert [one async for one in bound[3]()] == [("chat", "")]
+    assert here() == ("", "")
+
+
+def holding_nothing():
+    yield here()
+
+
+async def holding_nothing_async():
+    yield here()
+
+
+async def test_one_bound_function_may_run_many_times_at_once():
+    async def ask():
+        await asyncio.sleep(0)
+        return here()
+
+    with attribution(feature="chat"):
+        bound = attribution.bind(ask)
+    assert await asyncio.gather(*[bound() for _ in range(20)]) == [("chat", "")] * 20

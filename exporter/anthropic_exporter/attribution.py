@@ -6,7 +6,7 @@ import functools
 import inspect
 import itertools
 from collections.abc import Callable
-from contextvars import ContextVar
+from contextvars import ContextVar, Token
 from typing import Any, NamedTuple, TypeVar
 
 from anthropic_exporter.call import Task
@@ -25,14 +25,33 @@ class Attribution(NamedTuple):
 
 _task_numbers = itertools.count(1)
 
-# The open blocks of a context, innermost last. A value rather than tokens: a block may be left in another context than
-# it was entered in, where a token would raise, as when the event loop finalizes an abandoned async generator.
-_blocks: ContextVar[tuple[Attribution, ...]] = ContextVar("anthropic_exporter_attribution", default=(Attribution(),))
+
+class _Block:
+    """One entered block. `is_open` turns False where it is left in another context than it was entered in."""
+
+    __slots__ = ("is_open", "owner", "token", "value")
+
+    def __init__(self, value: Attribution, owner: attribution | None = None) -> None:
+        self.value = value
+        self.owner = owner
+        self.is_open = True
+        self.token: Token[_Blocks] | None = None
+
+
+_Blocks = tuple[_Block, ...]
+# The blocks of a context, innermost last. A generator that holds a block may be closed anywhere: inside another block,
+# in another task, by the garbage collector in another thread. So a block is left by its identity, not by its place.
+_blocks: ContextVar[_Blocks] = ContextVar("anthropic_exporter_attribution", default=(_Block(Attribution()),))
 
 
 def current() -> Attribution:
     """The attribution of the running block."""
-    return _blocks.get()[-1]
+    block = _blocks.get()[-1]
+    return block.value if block.is_open else _open_blocks()[-1].value
+
+
+def _open_blocks() -> _Blocks:
+    return tuple(block for block in _blocks.get() if block.is_open)
 
 
 _NO_TASK = ("", None, None)
@@ -46,7 +65,9 @@ class attribution:  # noqa: N801 - reads as a statement: `with attribution(...)`
     was asked for. Values are short names of few features and users; see the README on bounded labels.
 
     A generator that is decorated is attributed while it runs and not while its consumer does. A block that is opened
-    inside of an undecorated generator and spans a `yield` is seen by the consumer too, as Python has it.
+    inside of an undecorated generator and spans a `yield` is seen by the consumer too, as Python has it, until the
+    generator ends, wherever that is. Work that runs later or elsewhere (a callback, a thread, a background task of a
+    web framework) takes the running block along by `attribution.bind(function)`.
 
     Args:
         feature: the part of the application that spends, such as "summarise".
@@ -74,26 +95,73 @@ class attribution:  # noqa: N801 - reads as a statement: `with attribution(...)`
         self._feature = feature
         self._user = user
         self._limits = (task or "", max_calls, max_usd)
+        self._entered: list[_Block] = []
 
     def __enter__(self) -> Attribution:
+        block = _Block(self._inner(current()), self)
+        self._entered.append(block)
+        block.token = _blocks.set((*_open_blocks(), block))
+        return block.value
+
+    def __exit__(self, *_: object) -> None:
         blocks = _blocks.get()
-        outer = blocks[-1]
-        inner = Attribution(
+        block = next((one for one in reversed(blocks) if one.owner is self), None)
+        if block is None:  # entered in another context, which sees from now on that it is left
+            if self._entered:
+                self._entered.pop().is_open = False
+            return
+        if block in self._entered:
+            self._entered.remove(block)
+        if not _was_entered_here(block):
+            block.is_open = False
+        _blocks.set(tuple(one for one in blocks if one is not block))
+
+    def _inner(self, outer: Attribution) -> Attribution:
+        return Attribution(
             outer.feature if self._feature is None else str(self._feature),
             outer.user if self._user is None else str(self._user),
             outer.task if self._limits == _NO_TASK else Task(next(_task_numbers), *self._limits),
         )
-        _blocks.set((*blocks, inner))
-        return inner
 
-    def __exit__(self, *_: object) -> None:
-        blocks = _blocks.get()
-        if len(blocks) > 1:
-            _blocks.set(blocks[:-1])
+    def _again(self) -> attribution:
+        """A block alike, for one run of a decorated function."""
+        task, max_calls, max_usd = self._limits
+        return attribution(feature=self._feature, user=self._user, task=task, max_calls=max_calls, max_usd=max_usd)
+
+    @staticmethod
+    def bind(function: _F) -> _F:
+        """`function`, to be run in the block that runs now: later, in another thread, as a callback or a task.
+
+        The running task of the block goes along too. Takes any kind of function: plain, async or a generator.
+        """
+        return functools.wraps(function)(_wrapper(function, _Carried(current())))  # type: ignore[return-value]
 
     def __call__(self, function: _F) -> _F:
         """Decorate a plain, async, generator or async generator function."""
         return functools.wraps(function)(_wrapper(function, self))  # type: ignore[return-value]
+
+
+class _Carried(attribution):
+    """A block with all that another one has."""
+
+    def __init__(self, carried: Attribution) -> None:
+        super().__init__()
+        self._carried = carried
+
+    def _inner(self, outer: Attribution) -> Attribution:  # noqa: ARG002 - nothing is inherited
+        return self._carried
+
+    def _again(self) -> attribution:
+        return _Carried(self._carried)
+
+
+def _was_entered_here(block: _Block) -> bool:
+    """Whether this context is the one in which the block was entered, and not a copy of it or another one."""
+    try:
+        _blocks.reset(block.token)  # type: ignore[arg-type]  # set by whoever entered it
+    except (ValueError, RuntimeError):
+        return False
+    return True
 
 
 def _wrapper(function: Callable[..., Any], block: attribution) -> Callable[..., Any]:
@@ -107,15 +175,22 @@ def _wrapper(function: Callable[..., Any], block: attribution) -> Callable[..., 
 
 def _plain(function: Callable[..., Any], block: attribution) -> Callable[..., Any]:
     def wrapper(*args: Any, **kwargs: Any) -> Any:
-        with block:
-            return function(*args, **kwargs)
+        with block._again():  # noqa: SLF001 - this module's own
+            result = function(*args, **kwargs)
+        return _awaited(result, block) if inspect.iscoroutine(result) else result
 
     return wrapper
 
 
+async def _awaited(coroutine: Any, block: attribution) -> Any:
+    """What a function returned that is no async function itself, such as an object with an async `__call__`."""
+    with block._again():  # noqa: SLF001 - this module's own
+        return await coroutine
+
+
 def _coroutine(function: Callable[..., Any], block: attribution) -> Callable[..., Any]:
     async def wrapper(*args: Any, **kwargs: Any) -> Any:
-        with block:
+        with block._again():  # noqa: SLF001 - this module's own
             return await function(*args, **kwargs)
 
     return wrapper
@@ -125,7 +200,7 @@ class _Step:
     """The blocks of a generator, in place while it runs and away while its consumer does."""
 
     def __init__(self, block: attribution) -> None:
-        with block:
+        with block._again():  # noqa: SLF001 - this module's own
             self._inside = _blocks.get()
         self._outside = _blocks.get()
 
