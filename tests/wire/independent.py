@@ -51,6 +51,7 @@ HAIKU_5_5_LONG = "0.50 0.625 1.00 0.05 2.50"
 FAST = {"claude-fable-5-2", "claude-mythos-5-2", "claude-opus-5-5", "claude-opus-5", "claude-opus-4-8"}
 #: US inference costs 1.1 x from Claude 4.6 on: not on these.
 NO_GEO = {"claude-opus-4-5", "claude-opus-4-1", "claude-opus-4", "claude-sonnet-4-5", "claude-haiku-4-5"}
+PRICED_TIERS = {"standard", "batch", "priority", "fast"}
 WEB_SEARCH_USD = Fraction("0.01")
 
 
@@ -77,7 +78,8 @@ def rates(billed: dict, at: dt.datetime) -> dict[str, Fraction] | None:
     """Dollars per token by part; None where there is no price."""
     model = billed.get("priced_as", billed["model"])
     removed = model == "claude-opus-4-8" and at.date() >= dt.date(2026, 11, 30)
-    if model not in LIST or (billed.get("tier") == "fast" and (model not in FAST or removed)):
+    tier = billed.get("tier", "standard")
+    if model not in LIST or tier not in PRICED_TIERS or (tier == "fast" and (model not in FAST or removed)):
         return None
     each = factor(model, billed) / 1_000_000
     return {part: Fraction(usd) * each for part, usd in zip(PARTS, row(model, billed, at).split(), strict=True)}
@@ -105,11 +107,20 @@ def lines(case: dict) -> Samples:
         usd = rates(billed, case["at"])
         if usd is None:
             add(found, "anthropic_exporter_unpriced_tokens_total", sum(tokens.values()), {"model": billed["model"]})
+        elif billed.get("uncertain"):
+            whole = sum(count * usd[part] for part, count in tokens.items())
+            labels = {"model": case["served"], "reason": "fallback_hop"}
+            add(found, "anthropic_exporter_estimated_cost_usd_total", whole, labels)
         elif not billed.get("free"):
             for part, count in tokens.items():
                 rewritten = billed.get("rewritten", 0) if part == "cache_write_5m" else 0
                 dollars = (count - rewritten) * usd[part] + rewritten * usd["cache_read"]
                 add(found, "anthropic_cost_usd_total", dollars, {"type": part, **spend})
+            rewritten = billed.get("rewritten", 0)
+            tokens["cache_read"], tokens["cache_write_5m"] = (
+                tokens["cache_read"] + rewritten,
+                tokens["cache_write_5m"] - rewritten,
+            )
             economics(found, case, tokens, usd)
     return dict(found)
 

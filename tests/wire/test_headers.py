@@ -8,6 +8,7 @@ import pytest
 from anthropic_exporter.wire import headers as headings
 from anthropic_exporter.wire.decompress import inflater
 from anthropic_exporter.wire.headers import heading
+from anthropic_exporter.wire.rate_limits import rate_limits
 
 
 def test_what_an_attempt_needs_is_picked_out_in_any_spelling():
@@ -46,3 +47,10 @@ def test_a_server_that_invents_names_fills_no_memory(monkeypatch, spelling):
     for number in range(3000):
         heading([(spelling % number, b"")])
     assert len(headings._wanted) == 1000
+
+
+@pytest.mark.parametrize("value", ["nan", "inf", "-inf", "1e999", "Infinity", "many", ""])
+def test_a_limit_that_is_no_finite_number_is_no_limit(value):
+    headers = {b"anthropic-ratelimit-tokens-limit": value.encode(), b"anthropic-ratelimit-tokens-remaining": b"7"}
+    (limit,) = rate_limits(headers)
+    assert (limit.limit, limit.remaining) == (None, 7.0)

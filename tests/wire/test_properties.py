@@ -321,3 +321,48 @@ def test_totals_are_conserved_when_labels_overflow(asked):
     assert len(shown - {"", "other"}) <= 2
     folded = len([1 for feature, _, _ in asked if feature not in shown])
     assert (samples("anthropic_exporter_label_overflow_total", label="feature") or 0) == folded
+
+
+# -- never less, never silent
+
+COUNTS = ("input_tokens", "output_tokens", "cache_read_input_tokens", "cache_creation_input_tokens")
+ANY_COUNTS = st.dictionaries(st.sampled_from(COUNTS), st.none() | st.integers(0, 10**6))
+SNAPSHOTS = st.lists(ANY_COUNTS, min_size=1, max_size=6)
+
+
+@same_every_time
+@given(snapshots=SNAPSHOTS)
+def test_a_stream_counts_the_largest_of_each_count_in_any_order(snapshots):
+    message = {}
+    for usage in snapshots:
+        fold_event(message, {"type": "message_delta", "usage": usage})
+    largest = {key: max([usage.get(key) or 0 for usage in snapshots]) for key in COUNTS}
+    tokens = read_usage(message["usage"], MODEL).inferences[0].tokens
+    assert (tokens.input, tokens.output) == (largest["input_tokens"], largest["output_tokens"])
+    assert (tokens.cache_read, tokens.cache_write_5m) == (
+        largest["cache_read_input_tokens"],
+        largest["cache_creation_input_tokens"],
+    )
+
+
+ANSWERS = (
+    st.binary(max_size=300)
+    | st.dictionaries(NAMES, JSON, max_size=6).map(lambda one: json.dumps(one).encode())
+    | st.fixed_dictionaries({"type": st.just("message"), "usage": OBJECTS | JSON}).map(
+        lambda one: json.dumps(one).encode()
+    )
+)
+
+
+@settings(same_every_time, max_examples=300)
+@given(body=ANSWERS, asked=st.booleans())
+def test_no_answer_is_a_silent_zero(body, asked):
+    """What ends well has tokens, or an outcome that says otherwise, or counts as unmetered."""
+    calls = []
+    recorder = Recorder(registry=None, clock=lambda: NOON)
+    recorder.subscribe(calls.append)
+    attempt = Attempt(recorder, ASK | {"stream": asked}, 0, None)
+    attempt.head(200, HTTPX.Headers({}), b"/v1/messages", buffered=True)
+    attempt.body(body)
+    (call,) = calls
+    assert call.total_tokens or call.unmetered or call.outcome not in ("success", "refusal")

@@ -146,7 +146,7 @@ class PriceBook:
             costs.append(cost)
             total += cost[0] + cost[1] + cost[2] + cost[3] + cost[4]
             if asked and billed:
-                saved, paid = _cache_economics(rates, tokens)
+                saved, paid = _cache_economics(rates, _as_billed(inference) if inference[4] else tokens)
                 savings += saved
                 premium += paid
                 if result == "miss":
@@ -201,14 +201,28 @@ def _factor_names(call: Call, model: ModelId) -> tuple[str, ...]:
 
 
 def _as_reads(cost: Cost, rates: Rates, inference: Inference) -> Cost:
-    """The cost with those writes that are billed as reads: 5m writes first."""
-    left, tokens = inference.rewritten, inference.tokens
-    short = min(left, tokens.cache_write_5m)
-    long = min(left - short, tokens.cache_write_1h)
+    """The cost with those writes that are billed as reads, under the type that the response counts them as."""
+    short, long = _rewritten(inference)
     return cost._replace(
         cache_write_5m=cost.cache_write_5m - short * (rates.cache_write_5m - rates.cache_read),
         cache_write_1h=cost.cache_write_1h - long * (rates.cache_write_1h - rates.cache_read),
     )
+
+
+def _as_billed(inference: Inference) -> Tokens:
+    """The tokens with those writes that are billed as reads counted as reads."""
+    (short, long), tokens = _rewritten(inference), inference.tokens
+    return tokens._replace(
+        cache_read=tokens.cache_read + short + long,
+        cache_write_5m=tokens.cache_write_5m - short,
+        cache_write_1h=tokens.cache_write_1h - long,
+    )
+
+
+def _rewritten(inference: Inference) -> tuple[int, int]:
+    """The writes that are billed as reads: 5m writes first, then 1h writes."""
+    short = min(inference.rewritten, inference.tokens.cache_write_5m)
+    return short, min(inference.rewritten - short, inference.tokens.cache_write_1h)
 
 
 def _uncertain(reason: str, inference: Inference, cost: Cost, card: Card, call: Call) -> float:
