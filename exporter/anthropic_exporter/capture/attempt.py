@@ -24,6 +24,7 @@ from anthropic_exporter.call import (
     Call,
 )
 from anthropic_exporter.recording.calls import call_of
+from anthropic_exporter.recording.inflight import Heard
 from anthropic_exporter.recording.intake import Intake
 from anthropic_exporter.recording.retries import PATIENCE_SECONDS, Failed, may_be_retried
 from anthropic_exporter.wire.decompress import inflater
@@ -57,6 +58,7 @@ class Attempt:
         "_done",
         "_fold",
         "_heading",
+        "_heard_at",
         "_inflight",
         "_key",
         "_recorder",
@@ -82,13 +84,14 @@ class Attempt:
         before = recorder.retries.before(key) if retries_taken else None
         self._retry_reason = ("unknown" if before is None else before.outcome) if retries_taken else ""
         self._status = 0
+        self._heard_at = 0.0
         self._regional = False
         self._heading = NO_HEADING
         self._fold: BodyFold = _NO_BODY
         self._ttft: float | None = None
         self._done = False
         self._inflight = recorder.inflight
-        self._at = recorder.begin(id(self), self.model, self._where)
+        self._at = recorder.begin(id(self), self.model, self._where, self.heard)
         self._started = time.perf_counter()
         self._began = self._started if before is None else before.began
 
@@ -96,7 +99,7 @@ class Attempt:
 
     def head(self, status: int, headers: Any, path: bytes, *, buffered: bool) -> None:
         """The response's status and headers came. `buffered`: its body was already read and decompressed."""
-        self._status = status
+        self._status, self._heard_at = status, self._recorder.clock()
         self._regional = is_regional(path)
         self._heading = head = heading(headers.raw)
         try:
@@ -115,6 +118,7 @@ class Attempt:
 
     def feed(self, chunk: bytes) -> bool:
         """A chunk came. True once nothing has to be looked at any more: append the next ones to `tail`."""
+        self._heard_at = self._recorder.clock()
         try:
             if not self._fold.feed(chunk):
                 return False
@@ -141,6 +145,12 @@ class Attempt:
     def label(self) -> str:
         """The model label of this attempt while no response has named the model that served."""
         return self._recorder.served.label(self.model)
+
+    def heard(self) -> Heard:
+        """What came of the response so far."""
+        fold = self._fold
+        kept = len(fold.tail)
+        return Heard(bool(self._status) + fold.received + kept, None if kept else self._heard_at)
 
     # -- how it ends
 

@@ -173,6 +173,12 @@ OLDEST_INFLIGHT = Family(
     _WHERE,
     "Seconds since the oldest attempt in flight was sent; 0 where none is.",
 )
+LONGEST_SILENCE = Family(
+    "anthropic_longest_inflight_silence_seconds",
+    GAUGE,
+    _WHERE,
+    "Seconds since the last byte of the quietest attempt in flight, to within a scrape; 0 where none is.",
+)
 RATELIMIT_LIMIT = Family(
     "anthropic_ratelimit_limit",
     GAUGE,

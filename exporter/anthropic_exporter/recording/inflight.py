@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 
+class Heard(NamedTuple):
+    """What came of a response so far: `received` grows with every byte.
+
+    `at` is when the last of it came, in seconds since the epoch; None where that is not known, because a long stream is
+    not looked at as it passes.
+    """
+
+    received: int
+    at: float | None
+
+
 class Started(NamedTuple):
-    """One attempt in flight; `at` is seconds since the epoch."""
+    """One attempt in flight; `at` is seconds since the epoch. `heard` says what came of its response so far."""
 
     model: str
     feature: str
     at: float
+    heard: Callable[[], Heard] | None = None
 
 
 class Inflight:
@@ -19,6 +31,7 @@ class Inflight:
 
     def __init__(self) -> None:
         self._started: dict[int, Started] = {}
+        self._noticed: dict[int, Heard] = {}
 
     def begin(self, key: int, started: Started) -> None:
         """Note an attempt."""
@@ -27,6 +40,7 @@ class Inflight:
     def end(self, key: int) -> None:
         """Forget an attempt; unknown keys are ignored."""
         self._started.pop(key, None)
+        self._noticed.pop(key, None)
 
     def snapshot(self) -> list[Started]:
         """All attempts in flight."""
@@ -36,13 +50,38 @@ class Inflight:
             except RuntimeError:  # a finalizer took an entry out while the list was being made
                 continue
 
+    def quiet_since(self, now: float) -> list[Started]:
+        """All attempts in flight, `at` being when the last byte came of each; when it was sent where none came.
+
+        Bytes that came in the middle of a long stream are noticed here and count as of `now`: they may be as old as the
+        last time somebody asked, which is a scrape or a step of the Guard.
+        """
+        found = [self._quiet(key, one, now) for key, one in self._items()]
+        for key in self._noticed.keys() - self._started.keys():  # ended while it was asked
+            self._noticed.pop(key, None)
+        return found
+
+    def _quiet(self, key: int, started: Started, now: float) -> Started:
+        heard = started.heard() if started.heard is not None else Heard(0, None)
+        noticed = self._noticed.get(key) or Heard(0, started.at)
+        if heard.received != noticed.received:
+            noticed = self._noticed[key] = Heard(heard.received, now if heard.at is None else heard.at)
+        return started._replace(at=noticed.at or started.at)
+
+    def _items(self) -> list[tuple[int, Started]]:
+        while True:
+            try:
+                return list(self._started.items())
+            except RuntimeError:  # as in `snapshot`
+                continue
+
 
 def by_place(
     started: Iterable[Started], now: float, places: Iterable[tuple[str, str]]
 ) -> dict[tuple[str, str], tuple[int, float]]:
     """Number in flight and age of the oldest in seconds, per (model, feature); 0 for `places` that have none."""
     found = dict.fromkeys(places, (0, 0.0))
-    for model, feature, at in started:
+    for model, feature, at, *_ in started:
         count, oldest = found.get((model, feature), (0, 0.0))
         found[model, feature] = (count + 1, max(oldest, now - at))
     return found

@@ -18,7 +18,7 @@ from anthropic_exporter.pricing.book import PriceBook
 from anthropic_exporter.pricing.reload import LivePrices
 from anthropic_exporter.recording.batch_memory import SeenResults
 from anthropic_exporter.recording.faults import Faults
-from anthropic_exporter.recording.inflight import Inflight, Started
+from anthropic_exporter.recording.inflight import Heard, Inflight, Started
 from anthropic_exporter.recording.process_gauges import process_gauges
 from anthropic_exporter.recording.retries import Retries
 from anthropic_exporter.recording.served_models import CachedThreads, ServedModels
@@ -107,14 +107,14 @@ class Intake:
         """Count one call from a finalizer: only appends, because somebody's lock may be held right now."""
         self._pending.append(call)
 
-    def begin(self, key: int, model: str, where: Attribution) -> float:
+    def begin(self, key: int, model: str, where: Attribution, heard: Callable[[], Heard] | None = None) -> float:
         """Note that an attempt was sent; its label set exists from now on. Returns seconds since the epoch."""
         labels = (self.served.label(model), where.feature, where.user)
         if labels not in self._seen and len(self._seen) < _MOST_SEEN_LABEL_SETS:
             self._seen.add(labels)
             self._expected.append(labels)
         now = self._clock()
-        self.inflight.begin(key, Started(model, where.feature, now))
+        self.inflight.begin(key, Started(model, where.feature, now, heard))
         return now
 
     def blocked(self, model: str, where: Attribution) -> None:

@@ -23,10 +23,13 @@ def process_gauges(
     """Attempts in flight, versions and prices, by family name. `now` is seconds since the epoch."""
     started = [Started(*place_of(one.model, one.feature), one.at) for one in inflight.snapshot()]
     places = by_place(started, now, metrics.places)
+    quiet = [Started(*place_of(one.model, one.feature), one.at) for one in inflight.quiet_since(now)]
+    silences = by_place(quiet, now, metrics.places)
     checked = dt.datetime.combine(prices.checked, dt.time(), dt.timezone.utc).timestamp()
     return {
         f.INFLIGHT.name: [Reading(place, [float(count)], 0.0) for place, (count, _) in places.items()],
         f.OLDEST_INFLIGHT.name: [Reading(place, [age], 0.0) for place, (_, age) in places.items()],
+        f.LONGEST_SILENCE.name: [Reading(place, [silence], 0.0) for place, (_, silence) in silences.items()],
         f.BUILD_INFO.name: [Reading((__version__, installed("anthropic")), [1.0], 0.0)],
         f.PRICE_SOURCE.name: [Reading((model, prices.source(model)), [1.0], 0.0) for model in metrics.models],
         f.PRICES_CHECKED.name: [Reading((), [checked], 0.0)],
