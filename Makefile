@@ -3,9 +3,11 @@ PYTHON ?= python3
 BIN := .venv/bin
 VERSION := $(shell $(PYTHON) -c 'import sys; print("3.10" if sys.version_info < (3, 11) else "3.11")' 2>/dev/null)
 CONSTRAINTS := constraints/python$(VERSION).txt
+SUPPLY := .venv-supply/bin
+HASHED := -c constraints/python3.11.txt --python-version 3.13 --universal --generate-hashes --no-annotate --custom-compile-command 'make lock-image' --quiet
 .DEFAULT_GOAL := help
 
-.PHONY: help setup tools browser test test-fast coverage test-lowest test-newest matrix lint format types check generate drift mutants bench demo lock dist clean
+.PHONY: help setup tools browser test test-fast coverage test-lowest test-newest matrix lint format types check generate drift mutants bench demo lock lock-image audit sbom dist clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -83,5 +85,20 @@ dist: setup ## build the wheel and the source archive into dist/, and test the w
 	$(BIN)/python -m hatchling build
 	$(BIN)/python -m pytest tests/test_wheel.py
 
+lock-image: .venv-supply/ready ## write the versions and hashes of what the image installs again, from the constraints of this Python
+	$(SUPPLY)/uv pip compile pyproject.toml --extra cli --extra web $(HASHED) -o constraints/image.txt
+	echo 'hatchling>=1.27' | $(SUPPLY)/uv pip compile - $(HASHED) -o constraints/image-build.txt
+
+audit: .venv-supply/ready ## ask for known vulnerabilities of every pinned version (needs the network)
+	for list in constraints/python*.txt; do $(SUPPLY)/pip-audit --strict --no-deps --disable-pip -r $$list || exit 1; done
+
+sbom: .venv-supply/ready ## write sbom.json, a CycloneDX list of what the image installs
+	$(SUPPLY)/cyclonedx-py requirements --output-reproducible --of JSON -o sbom.json constraints/image.txt
+
+.venv-supply/ready:
+	@$(PYTHON) -m venv .venv-supply
+	$(SUPPLY)/python -m pip install --quiet --disable-pip-version-check 'uv>=0.9,<1' 'pip-audit>=2.9,<3' 'cyclonedx-bom>=7,<8'
+	@touch $@
+
 clean: ## remove what setup and tools made
-	rm -rf .venv .venv-matrix .tools .tools-newest .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage
+	rm -rf .venv .venv-matrix .venv-supply sbom.json .tools .tools-newest .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage
