@@ -46,3 +46,11 @@ def _clean_environment(monkeypatch):
     """No key and no address of the person who runs the tests is ever used."""
     for name in ("ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN", "ANTHROPIC_BASE_URL"):
         monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _own_runtime_folder(tmp_path_factory):
+    """Processes of tests meet in a folder of this run, not in that of services of this machine."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ANTHROPIC_EXPORTER_RUNTIME_DIR", str(tmp_path_factory.mktemp("runtime")))
+        yield

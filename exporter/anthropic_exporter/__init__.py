@@ -8,6 +8,7 @@ from anthropic_exporter.__about__ import __version__
 from anthropic_exporter.attribution import attribution
 from anthropic_exporter.call import Bill, Call, Cost, Inference, Tokens
 from anthropic_exporter.errors import AnthropicExporterError, ConfigurationError, SpendLimitExceeded
+from anthropic_exporter.host.port import ServiceHandle
 from anthropic_exporter.recorder import Recorder
 from anthropic_exporter.serving import serve
 from anthropic_exporter.web.server import Server
@@ -25,6 +26,7 @@ __all__ = [
     "Inference",
     "Recorder",
     "Server",
+    "ServiceHandle",
     "SpendLimitExceeded",
     "Tokens",
     "__version__",

@@ -1,4 +1,4 @@
-"""One hook for `os.fork()`: objects that hold locks, threads or counters start anew in the child."""
+"""Hooks for `os.fork()`: objects that hold locks, threads or counters start anew in the child."""
 
 from __future__ import annotations
 
@@ -6,7 +6,10 @@ import os
 import weakref
 from collections.abc import Callable
 
-_in_child: list[weakref.WeakMethod[Callable[[], None]]] = []
+_Hooks = list[weakref.WeakMethod[Callable[[], None]]]
+_before: _Hooks = []
+_in_parent: _Hooks = []
+_in_child: _Hooks = []
 
 
 def in_child(method: Callable[[], None]) -> None:
@@ -15,12 +18,22 @@ def in_child(method: Callable[[], None]) -> None:
     _in_child.append(weakref.WeakMethod(method))
 
 
-def _run() -> None:
-    for kept in _in_child:
+def around(before: Callable[[], None], in_parent: Callable[[], None]) -> None:
+    """Call bound methods in the parent before and after every fork, for as long as their objects live."""
+    _before[:] = [kept for kept in _before if kept() is not None]
+    _in_parent[:] = [kept for kept in _in_parent if kept() is not None]
+    _before.append(weakref.WeakMethod(before))
+    _in_parent.append(weakref.WeakMethod(in_parent))
+
+
+def _run(hooks: _Hooks) -> None:
+    for kept in tuple(hooks):
         method = kept()
         if method is not None:
             method()
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_run)
+    os.register_at_fork(
+        before=lambda: _run(_before), after_in_parent=lambda: _run(_in_parent), after_in_child=lambda: _run(_in_child)
+    )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import os
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -10,7 +12,10 @@ from typing import TYPE_CHECKING, Any
 from prometheus_client.registry import REGISTRY, CollectorRegistry
 
 from anthropic_exporter.attribution import current
-from anthropic_exporter.metrics.cells import Reading
+from anthropic_exporter.forking import around
+from anthropic_exporter.host.identity import is_copy
+from anthropic_exporter.host.joining import join_family
+from anthropic_exporter.metrics.cells import Snapshot
 from anthropic_exporter.metrics.registry import ReadingsCollector, register
 from anthropic_exporter.metrics.text import Renderer
 from anthropic_exporter.pricing.book import PriceBook
@@ -19,6 +24,9 @@ from anthropic_exporter.recording.intake import Intake
 
 if TYPE_CHECKING:
     from anthropic_exporter.capture.middleware import Capture
+    from anthropic_exporter.host.membership import Membership
+
+_ordinals = itertools.count()
 
 
 class Recorder(Intake):
@@ -50,10 +58,35 @@ class Recorder(Intake):
         strict: bool = False,
         clock: Callable[[], float] = time.time,
     ) -> None:
+        #: The service whose processes count together; None for a process alone.
+        self.membership: Membership | None = None
+        self._ordinal = next(_ordinals)
+        self._must_share = False
         super().__init__(prices, features, models, strict=strict, clock=clock)
         self._collector = ReadingsCollector(self.read)
         if registry is not None:
             register(self._collector, registry)
+        around(self._about_to_fork, self._has_forked)
+        if "PROMETHEUS_MULTIPROC_DIR" in os.environ or is_copy():
+            self._join()
+
+    def _join(self) -> None:
+        """Count together with the processes that this one is a copy of."""
+        self._about_to_fork()
+
+    def _about_to_fork(self) -> None:
+        """Move the numbers to where the child finds them. Never waits: the lock may be held by this very thread."""
+        if self.membership is None:
+            self.membership = join_family(self, self._ordinal)
+        self._has_forked()
+
+    def _has_forked(self) -> None:
+        if self.membership is not None:
+            self._must_share = not self.membership.share(wait=False)
+
+    def _forked(self) -> None:
+        self.sharing = self.membership
+        super()._forked()
 
     def _reset(self) -> None:
         super()._reset()
@@ -97,9 +130,11 @@ class Recorder(Intake):
         except Exception as error:  # noqa: BLE001 - the error boundary
             self.failed("usage", error)
 
-    def read(self) -> dict[str, list[Reading]]:
-        """Every series, by family name, as of now."""
-        return self.snapshot().readings()
+    def snapshot(self) -> Snapshot:
+        """Every series of all processes that count together, as of now."""
+        if self._must_share and self.membership is not None:
+            self._must_share = not self.membership.share()
+        return super().snapshot()
 
     def render(self, *, openmetrics: bool = False) -> bytes:
         """The whole exposition, as /metrics serves it."""

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from anthropic_exporter.host.joining import join_port
+from anthropic_exporter.host.port import ServiceHandle
 from anthropic_exporter.recorder import Recorder
 from anthropic_exporter.web.routes import Route
 from anthropic_exporter.web.server import Server
@@ -27,8 +30,14 @@ def serve(  # noqa: PLR0913 - one keyword for each thing to serve
     remedies: Remedies | None = None,
     web_config: str | Path | None = None,
     allowed_hosts: Iterable[str] = (),
-) -> Server:
+    required: bool = False,
+    runtime_dir: str | os.PathLike[str] | None = None,
+) -> ServiceHandle:
     """Serve the recorder's metrics in a daemon thread.
+
+    Every worker of a service may call this, before or after a fork: one of them holds the port and shows the counts of
+    all; when it ends, another one takes the port within a second. A service that starts again continues its counters.
+    If another program has the port, that is logged as an error, and the port is taken once it is free.
 
     `/metrics` answers in Prometheus text or OpenMetrics by `Accept`, gzipped where accepted; `/-/healthy` says that the
     process lives; `/` is a landing page.
@@ -46,19 +55,68 @@ def serve(  # noqa: PLR0913 - one keyword for each thing to serve
         allowed_hosts: names by which clients reach this server, without ports, beside localhost, 127.0.0.1, [::1] and
             the address it is bound to. Bound to an address that others reach, it answers to any name unless some are
             given.
+        required: raise if another program has the port.
+        runtime_dir: where the processes of the service keep their counts, in a folder of their own; without it
+            `ANTHROPIC_EXPORTER_RUNTIME_DIR`, else shared memory or the folder for temporary files.
 
     Raises:
-        ConfigurationError: the port is taken or not allowed, the address is not one of this machine, two routes
-            want the same path, or the web configuration file holds a mistake.
+        ConfigurationError: the port is not allowed, or taken with `required`; the address is not one of this machine;
+            two routes want the same path; or the web configuration file holds a mistake.
     """
     owned = contextlib.ExitStack()
     try:
-        mounted = [*routes, *(_live(recorder, guard, owned) if live else ())]
-        mounted += remedies.routes() if remedies is not None else ()
+        mounted = _mounted(recorder, routes, owned, live=live, guard=guard, remedies=remedies)
+        member = recorder.membership
+        if port:
+            member = recorder.membership = join_port(recorder, member, port, runtime_dir)
+
+        def make_server(chosen: int) -> Server:
+            return Server(recorder, host, chosen, mounted, owned, web_config=web_config, allowed_hosts=allowed_hosts)
+
+        handle = ServiceHandle(make_server, host, port, member, owned.close)
+        handle.start(required=required)
+    except BaseException:
+        owned.close()
+        raise
+    return handle
+
+
+def serve_alone(
+    recorder: Recorder,
+    *,
+    port: int,
+    host: str = "127.0.0.1",
+    routes: Iterable[Route] = (),
+    live: bool = False,
+    web_config: str | Path | None = None,
+    allowed_hosts: Iterable[str] = (),
+) -> Server:
+    """Serve the metrics of this process and of no other: for programs that are no workers of a service.
+
+    Raises:
+        ConfigurationError: as `serve`, and if the port is taken.
+    """
+    owned = contextlib.ExitStack()
+    try:
+        mounted = _mounted(recorder, routes, owned, live=live)
         return Server(recorder, host, port, mounted, owned, web_config=web_config, allowed_hosts=allowed_hosts)
     except BaseException:
         owned.close()
         raise
+
+
+def _mounted(
+    recorder: Recorder,
+    routes: Iterable[Route],
+    owned: contextlib.ExitStack,
+    *,
+    live: bool,
+    guard: Guard | None = None,
+    remedies: Remedies | None = None,
+) -> list[Route]:
+    """All routes beside those of every server."""
+    page = _live(recorder, guard, owned) if live else ()
+    return [*routes, *page, *(remedies.routes() if remedies is not None else ())]
 
 
 def _live(recorder: Recorder, guard: Guard | None, owned: contextlib.ExitStack) -> tuple[Route, ...]:

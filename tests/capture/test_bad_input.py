@@ -151,7 +151,7 @@ def test_a_port_in_use_is_one_line_and_calls_go_on(recorder, alike, samples):
         with pytest.raises(
             ConfigurationError, match=rf"cannot listen on 127\.0\.0\.1:{port}: the port is in use"
         ) as caught:
-            serve(recorder, port=port)
+            serve(recorder, port=port, required=True)
     assert "\n" not in str(caught.value)
     alike(answer())
     assert samples("anthropic_tokens_total", type="output") == 50

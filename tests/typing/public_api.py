@@ -7,14 +7,14 @@ from collections.abc import Callable
 from anthropic import Anthropic, AsyncAnthropic
 from typing_extensions import assert_type
 
-from anthropic_exporter import Call, ConfigurationError, Recorder, Server, attribution, instrument, serve
+from anthropic_exporter import Call, ConfigurationError, Recorder, ServiceHandle, attribution, instrument, serve
 from anthropic_exporter.guard import Alert, Guard
 
 recorder = Recorder(features=["chat"], models=["claude-sonnet-4-6"], strict=True)
 client = Anthropic(middleware=[recorder.middleware()])
 async_client = AsyncAnthropic(middleware=[recorder.middleware()])
 
-assert_type(serve(recorder, port=0), Server)
+assert_type(serve(recorder, port=0), ServiceHandle)
 assert_type(recorder.render(openmetrics=True), bytes)
 assert_type(recorder.subscribe(lambda call: None), Callable[[], None])
 assert_type(instrument(recorder), Callable[[], None])

@@ -80,6 +80,6 @@ def _opener(address: Address, shard: int) -> Callable[[str], Transport]:
 
 def _collect(collector: Collector, settings: Settings, stopped: threading.Event) -> None:
     collector.catch_up(CATCH_UP_SECONDS)
-    with serving.serve(cast("Recorder", collector), host=settings.host, port=settings.port) as server:
+    with serving.serve_alone(cast("Recorder", collector), host=settings.host, port=settings.port) as server:
         _log.info("serving %s/metrics", server.url)
         collector.run(stopped)

@@ -73,7 +73,7 @@ def serve(host: str, port: int, web_config: Path | None, allowed_hosts: tuple[st
     recorder = Recorder(registry=None)
     with noticed() as told, contextlib.ExitStack() as owned:
         routes = (*exporter.routes(recorder, exporter.ExporterOptions(**options), owned), *manual.routes())
-        server = serving.serve(
+        server = serving.serve_alone(
             recorder, host=host, port=port, routes=routes, web_config=web_config, allowed_hosts=allowed_hosts
         )
         running = owned.enter_context(server)

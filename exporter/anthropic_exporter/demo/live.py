@@ -15,7 +15,7 @@ from anthropic_exporter.attribution import attribution
 from anthropic_exporter.call import SUCCESS, Call
 from anthropic_exporter.errors import ConfigurationError, SpendLimitExceeded
 from anthropic_exporter.recorder import Recorder
-from anthropic_exporter.serving import serve
+from anthropic_exporter.serving import serve_alone
 from anthropic_exporter.simulator.prompts import SEARCH, Prompts, results
 from anthropic_exporter.simulator.workload import WORKLOAD
 
@@ -109,7 +109,7 @@ def run(settings: Settings, console: Console) -> int:
         "max_retries": 0,
         "middleware": [recorder.middleware()],
     }
-    with serve(recorder, port=settings.port) as server:
+    with serve_alone(recorder, port=settings.port) as server:
         console.print(f"Real calls on {MODEL}, at most {settings.cap_usd:g} USD; {server.url}/metrics", soft_wrap=True)
         for work in (_chat, _chat, _summarise, _agent):
             if not _done(work, options, console):

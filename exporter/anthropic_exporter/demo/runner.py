@@ -16,7 +16,7 @@ from anthropic_exporter.demo.play import Play, Scene
 from anthropic_exporter.demo.view import SMALLEST, Screen
 from anthropic_exporter.errors import ConfigurationError
 from anthropic_exporter.recorder import Recorder
-from anthropic_exporter.serving import serve
+from anthropic_exporter.serving import serve_alone
 from anthropic_exporter.simulator import fake_api
 from anthropic_exporter.simulator.traffic import Application
 from anthropic_exporter.simulator.workload import CACHE_LOST, WORKLOAD, busy
@@ -57,7 +57,7 @@ def run(settings: Settings, console: Console) -> int:
     workload = busy(WORKLOAD, _CHAT_PER_MINUTE)
     recorder = Recorder(registry=None, features=[feature.name for feature in workload.features])
     with contextlib.ExitStack() as owned:
-        server = owned.enter_context(serve(recorder, port=settings.port, live=True))
+        server = owned.enter_context(serve_alone(recorder, port=settings.port, live=True))
         api = owned.enter_context(fake_api.start(_behaviour(settings)))
         running, left_out = _stack(server, console, owned)
         began = time.monotonic()

@@ -9,9 +9,23 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, MutableSequence, Sequence
 from typing import NamedTuple
 
+from anthropic_exporter.metrics import exact_sum
 from anthropic_exporter.metrics.families import HISTOGRAM, Family
 
 Block = MutableSequence[float]
+
+
+class ExactSums(NamedTuple):
+    """Where a block keeps `number` sums that stay exact (`exact_sum`), each of the three side by side.
+
+    `totals` is the place of the first shown sum, `added` that of what was added since it was settled, `rests` that of
+    what was rounded off.
+    """
+
+    totals: int
+    added: int
+    rests: int
+    number: int
 
 
 class Series(NamedTuple):
@@ -25,6 +39,14 @@ class Series(NamedTuple):
     start: int
     end: int
     created: float
+
+
+class Meaning(NamedTuple):
+    """What the floats of a block are: its series in order, the Unix time since when they count, and its exact sums."""
+
+    series: tuple[tuple[Family, tuple[str, ...]], ...]
+    created: float
+    sums: ExactSums | None
 
 
 class Reading(NamedTuple):
@@ -78,24 +100,41 @@ class Cells:
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
-        self._blocks: list[Block] = []
+        self.blocks: list[Block] = []
+        self.meanings: list[Meaning] = []
         #: The series of each family, oldest first. They only ever grow.
         self.series: dict[str, list[Series]] = {}
 
-    def block(self, series: Sequence[tuple[Family, tuple[str, ...]]], spare: int = 0) -> Block:
+    def block(
+        self, series: Sequence[tuple[Family, tuple[str, ...]]], spare: int = 0, sums: ExactSums | None = None
+    ) -> Block:
         """Make one block for several new series, laid out one after the other in the order given.
 
-        `spare` floats more stand behind them; no series shows those.
+        `spare` floats more stand behind them; no series shows those. `sums` are the sums of the block that `settle`
+        brings up to date.
         """
-        block: Block = [0.0] * (sum(width(family) for family, _ in series) + spare)
-        created, number, start = self._clock(), len(self._blocks), 0
-        self._blocks.append(block)
+        meaning = Meaning(tuple(series), self._clock(), sums)
+        block = self._make(meaning, sum(width(family) for family, _ in series) + spare)
+        self._note(meaning, block)
+        return block
+
+    def _make(self, meaning: Meaning, floats: int) -> Block:  # noqa: ARG002 - a store that others read writes it down
+        return [0.0] * floats
+
+    def _note(self, meaning: Meaning, block: Block) -> None:
+        number, start = len(self.blocks), 0
+        self.blocks.append(block)
+        self.meanings.append(meaning)
+        series, created, _ = meaning
         for family, labels in series:
             end = start + width(family)
             self.series.setdefault(family.name, []).append(Series(labels, number, start, end, created))
             start = end
-        return block
+
+    def settle(self, block: Block, sums: ExactSums) -> None:
+        """Bring the shown sums of a block up to date."""
+        exact_sum.settle(block, *sums)
 
     def copy(self) -> list[list[float]]:
         """Copy every block. Nothing is formatted here: the lock is held only for the copy."""
-        return [list(block) for block in self._blocks]
+        return [list(block) for block in self.blocks]

@@ -29,3 +29,9 @@ def settle(block: MutableSequence[float], totals: int, added: int, rests: int, n
         if amount:
             add(block, totals + index, rests + index, amount)
             block[added + index] = 0.0
+
+
+def settled(floats: list[float], number: int) -> list[float]:
+    """What `settle` makes of `number` totals, the same number of additions and of rests, one after the other."""
+    settle(floats, 0, number, 2 * number, number)
+    return floats

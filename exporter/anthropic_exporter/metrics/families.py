@@ -326,5 +326,17 @@ RECONCILE_TIMESTAMP = Family(
     (),
     "Unix time of the newest comparison with the bill; before the first, that of the start of `reconcile --watch`.",
 )
+WORKERS = Family(
+    "anthropic_exporter_workers",
+    GAUGE,
+    ("state",),
+    "Processes that this /metrics counts: alive now, exited in order and lost (killed, crashed) since the first start.",
+)
+MERGE_SECONDS = Family(
+    "anthropic_exporter_merge_seconds",
+    GAUGE,
+    (),
+    "Seconds that merging the counts of all processes took at this scrape; absent where one process is alone.",
+)
 
 FAMILIES: tuple[Family, ...] = tuple(value for value in globals().copy().values() if isinstance(value, Family))

@@ -81,6 +81,10 @@ class _FamilyLines:
         return prefix
 
 
+def _no_lines(families: Iterable[Family]) -> list[_FamilyLines]:
+    return [_FamilyLines(family) for family in families]
+
+
 class Renderer:
     """Formats snapshots. A series whose numbers are those of the scrape before is not formatted again.
 
@@ -90,8 +94,10 @@ class Renderer:
 
     def __init__(self, families: Iterable[Family] = FAMILIES) -> None:
         self._lock = threading.Lock()
-        self._families = [_FamilyLines(family) for family in families]
+        self._shown = tuple(families)
+        self._families = _no_lines(self._shown)
         self._blocks: list[list[float]] = []
+        self._series: object = None
 
     def text(self, snapshot: Snapshot) -> bytes:
         """Prometheus text format 0.0.4."""
@@ -124,6 +130,8 @@ class Renderer:
 
     def _changed(self, snapshot: Snapshot) -> list[bool]:
         """Which blocks hold other numbers than at the scrape before; a block that it did not have does."""
+        if snapshot.series is not self._series:  # other cells: from here on those of several processes
+            self._families, self._blocks, self._series = _no_lines(self._shown), [], snapshot.series
         changed = [old != new for old, new in zip(self._blocks, snapshot.blocks, strict=False)]
         return changed + [True] * (len(snapshot.blocks) - len(changed))
 

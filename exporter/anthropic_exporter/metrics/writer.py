@@ -6,7 +6,7 @@ All labels are bounded here: the first 100 features, 200 users, 50 models and 50
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple
 
 from anthropic_exporter.call import (
@@ -25,7 +25,7 @@ from anthropic_exporter.call import (
 from anthropic_exporter.metrics import exact_sum
 from anthropic_exporter.metrics import families as f
 from anthropic_exporter.metrics.bounded_labels import Bounded
-from anthropic_exporter.metrics.cells import Block, Cells, Reading, width
+from anthropic_exporter.metrics.cells import Block, Cells, ExactSums, Reading, width
 from anthropic_exporter.metrics.families import Family
 from anthropic_exporter.metrics.sliding_max import SlidingMax
 from anthropic_exporter.wire.rate_limits import RateLimit, RateLimitHeaders, rate_limits
@@ -65,6 +65,7 @@ _OUTPUT_TOKENS_SUM, _COST_SUM = _COST - 1, _COST + width(f.REQUEST_COST) - 1
 # dollars since those shown were last settled, and what was rounded off of those shown.
 _KINDS = len(TOKEN_TYPES)
 _USD, _USD_SINCE, _USD_REST = _KINDS, 2 * _KINDS, 3 * _KINDS
+_SUMS = ExactSums(_USD, _USD_SINCE, _USD_REST, _KINDS)
 _INPUT, _CACHE_READ, _CACHE_WRITE_5M, _CACHE_WRITE_1H, _OUTPUT = range(_KINDS)
 _INPUT_USD, _CACHE_READ_USD, _CACHE_WRITE_5M_USD, _CACHE_WRITE_1H_USD, _OUTPUT_USD = range(_USD_SINCE, _USD_REST)
 _PLACE_FAMILIES = (
@@ -98,25 +99,34 @@ class Slot(NamedTuple):
     stop_reasons: dict[str, Block]
 
 
+def label_bounds(features: Iterable[str] | None = None) -> dict[str, Bounded]:
+    """The bounds of all bounded labels, with nothing let in yet. `features` are the only feature names let in."""
+    bounds = {label: Bounded(limit) for label, limit in _LIMITS.items()}
+    for label, words in _RESERVED.items():
+        bounds[label] = Bounded(_LIMITS[label] + len(words))
+        for word in words:
+            bounds[label].fold(word)
+    bounds["outcome"] = Bounded(0, OUTCOMES)
+    if features is not None:
+        bounds["feature"] = Bounded(0, features)
+    return bounds
+
+
 class Metrics:
     """Writes calls into cells and reads the gauges that are computed at a scrape.
 
     Args:
         clock: seconds since the epoch.
         features: the only feature names let in; None for the first 100.
+        cells: where to write; plain lists if None.
     """
 
-    def __init__(self, clock: Callable[[], float], features: Iterable[str] | None = None) -> None:
-        self.cells = Cells(clock)
+    def __init__(
+        self, clock: Callable[[], float], features: Iterable[str] | None = None, cells: Cells | None = None
+    ) -> None:
+        self.cells = Cells(clock) if cells is None else cells
         self._clock = clock
-        self._bounds = {label: Bounded(limit) for label, limit in _LIMITS.items()}
-        for label, words in _RESERVED.items():
-            self._bounds[label] = Bounded(_LIMITS[label] + len(words))
-            for word in words:
-                self._bounds[label].fold(word)
-        self._bounds["outcome"] = Bounded(0, OUTCOMES)
-        if features is not None:
-            self._bounds["feature"] = Bounded(0, features)
+        self._bounds = label_bounds(features)
         self._slots: dict[tuple[str, str, str, str, str], Slot] = {}
         self._spend: dict[tuple[str, str, str, str], Block] = {}
         self._places: dict[tuple[str, str], Place] = {}
@@ -189,7 +199,7 @@ class Metrics:
         block = self._spend.get((model, feature, user, tier))
         if block is None:
             series = [(family, (*key, kind)) for family in (f.TOKENS, f.COST) for kind in TOKEN_TYPES]
-            block = self._spend[model, feature, user, tier] = self.cells.block(series, spare=2 * _KINDS)
+            block = self._spend[model, feature, user, tier] = self.cells.block(series, 2 * _KINDS, _SUMS)
         return block
 
     def _speed_block(self, model: str) -> Block:
@@ -350,9 +360,22 @@ class Metrics:
         """Bring the dollars that are shown up to date."""
         self._unsettled = 0
         for block in self._spend.values():
-            exact_sum.settle(block, _USD, _USD_SINCE, _USD_REST, _KINDS)
+            self.cells.settle(block, _SUMS)
+
+    def move_to(self, cells: Cells, moved: Mapping[int, Block]) -> None:
+        """Write to `cells` from now on; `moved` are its blocks by the `id` of those that they replace."""
+        self.cells = cells
+        self._slots.clear()  # each is made again from what follows
+        self._spend = {key: moved[id(block)] for key, block in self._spend.items()}
+        self._speed = {key: moved[id(block)] for key, block in self._speed.items()}
+        self._counters = {key: moved[id(block)] for key, block in self._counters.items()}
+        self._places = {key: place._replace(block=moved[id(place.block)]) for key, place in self._places.items()}
 
     # -- reading
+
+    def rate_limits_at(self, model: str) -> float:
+        """The Unix time of the request whose rate-limit headers are kept for a model; 0 if there are none."""
+        return self._rate_limit_headers.get(model, (0.0,))[0]
 
     def gauges(self) -> dict[str, list[Reading]]:
         """The gauges that are computed at a scrape, by family name."""

@@ -12,8 +12,9 @@ from anthropic_exporter.attribution import Attribution
 from anthropic_exporter.call import BLOCKED, Call
 from anthropic_exporter.forking import in_child
 from anthropic_exporter.metrics import families as f
-from anthropic_exporter.metrics.cells import Snapshot
-from anthropic_exporter.metrics.writer import Metrics
+from anthropic_exporter.metrics.bounded_labels import Bounded
+from anthropic_exporter.metrics.cells import Reading, Snapshot
+from anthropic_exporter.metrics.writer import Metrics, label_bounds
 from anthropic_exporter.pricing.book import PriceBook
 from anthropic_exporter.pricing.reload import LivePrices
 from anthropic_exporter.recording.batch_memory import SeenResults
@@ -23,6 +24,7 @@ from anthropic_exporter.recording.process_gauges import process_gauges
 from anthropic_exporter.recording.retries import Retries
 from anthropic_exporter.recording.served_models import CachedThreads, ServedModels
 from anthropic_exporter.recording.session_memory import SessionMemory
+from anthropic_exporter.recording.sharing import Sharing
 
 _MOST_SEEN_LABEL_SETS = 20_000
 
@@ -66,6 +68,7 @@ class Intake:
         self._models = tuple(models)
         self._sinks: tuple[Sink, ...] = ()
         self.gates: tuple[Gate, ...] = ()
+        self.sharing: Sharing | None = None
         self._reset()
         self._live = LivePrices(prices, clock, self._resume, self._prices_broken)
         in_child(self._forked)
@@ -76,7 +79,8 @@ class Intake:
         self._pending: deque[Call] = deque()
         self._events: deque[tuple[f.Family, tuple[str, ...]]] = deque()
         self._faults = Faults(self._count_failure, self._clock, strict=self._strict)
-        self._metrics = Metrics(self._clock, self._features)
+        cells = None if self.sharing is None else self.sharing.child_cells()
+        self._metrics = Metrics(self._clock, self._features, cells)
         self.inflight = Inflight()
         self.retries = Retries()
         self.seen = SeenResults()
@@ -165,20 +169,62 @@ class Intake:
         """The labels (model, feature) under which requests for `model` are shown."""
         return self._metrics.place_of(self.served.label(model), feature)
 
+    def read(self) -> dict[str, list[Reading]]:
+        """Every series, by family name, as of now."""
+        return self.snapshot().readings()
+
     def snapshot(self) -> Snapshot:
-        """Every series, as of now."""
+        """Every series of all processes that count together, as of now."""
+        own, sharing = self.own_snapshot(), self.sharing
+        return own if sharing is None else sharing.snapshot()
+
+    def own_snapshot(self) -> Snapshot:
+        """Every series of this process alone, as of now."""
         self._live.refresh()
         with self._lock:
             self._give_up()
             self._drain_locked()
             self._metrics.settle()
-            gauges = {
-                **self._metrics.gauges(),
-                **process_gauges(self._metrics, self.place_of, self.inflight, self.prices, self._clock()),
-            }
-            blocks = self._metrics.cells.copy()
+            gauges, cells = self._gauges(), self._metrics.cells
+            if self.sharing is not None:
+                self.sharing.publish(gauges)
+            blocks = cells.copy()
         self._faults.log()
-        return Snapshot(blocks, self._metrics.cells.series, gauges)
+        return Snapshot(blocks, cells.series, gauges)
+
+    def _gauges(self) -> dict[str, list[Reading]]:
+        process = process_gauges(self._metrics, self.place_of, self.inflight, self.prices, self._clock())
+        return {**self._metrics.gauges(), **process}
+
+    # -- shared with other processes
+
+    def share(self, sharing: Sharing, *, wait: bool) -> bool:
+        """Write into cells that other processes read, and show theirs. Returns False if that would have to wait."""
+        if not self._lock.acquire(blocking=wait):
+            return False
+        try:
+            cells, moved = sharing.adopt(self._metrics.cells)
+            self._metrics.move_to(cells, moved)
+            self.sharing = sharing
+        finally:
+            self._lock.release()
+        return True
+
+    def publish(self) -> None:
+        """Write what is pending, and show the gauges of this process to the others."""
+        with self._lock:
+            self._give_up()
+            self._drain_locked()
+            if self.sharing is not None:
+                self.sharing.publish(self._gauges())
+
+    def rate_limits_at(self, model: str) -> float:
+        """The Unix time of the request whose rate-limit headers are shown for a model; 0 if there are none."""
+        return self._metrics.rate_limits_at(model)
+
+    def label_bounds(self) -> dict[str, Bounded]:
+        """The bounds of this recorder's labels, with nothing let in yet."""
+        return label_bounds(self._features)
 
     # -- inside
 

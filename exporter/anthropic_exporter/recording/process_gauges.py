@@ -33,4 +33,5 @@ def process_gauges(
         f.BUILD_INFO.name: [Reading((__version__, installed("anthropic")), [1.0], 0.0)],
         f.PRICE_SOURCE.name: [Reading((model, prices.source(model)), [1.0], 0.0) for model in metrics.models],
         f.PRICES_CHECKED.name: [Reading((), [checked], 0.0)],
+        f.WORKERS.name: [Reading(("alive",), [1.0], 0.0)],
     }

@@ -8,7 +8,7 @@ import random
 from typing import TYPE_CHECKING, NamedTuple
 
 from anthropic_exporter.recorder import Recorder
-from anthropic_exporter.serving import serve
+from anthropic_exporter.serving import serve_alone
 from anthropic_exporter.simulator import fake_api
 from anthropic_exporter.simulator.traffic import Application
 from anthropic_exporter.simulator.workload import INCIDENTS, WORKLOAD
@@ -47,7 +47,7 @@ def simulate(host: str, port: int, seed: int, every: float, stop: threading.Even
     """
     recorder = Recorder(registry=None, features=[feature.name for feature in WORKLOAD.features])
     with contextlib.ExitStack() as owned:
-        server = owned.enter_context(serve(recorder, host=host, port=port))
+        server = owned.enter_context(serve_alone(recorder, host=host, port=port))
         api = owned.enter_context(fake_api.start(fake_api.Behaviour(seed=seed, remembered=0)))
         application = Application(recorder, api.base_url, seed=seed).start()
         owned.callback(application.close, _PATIENCE_SECONDS)

@@ -1,0 +1,324 @@
+"""The cell files of a service: this process's own, those of others, and that of all that have ended."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import re
+import sys
+import threading
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from anthropic_exporter.forking import in_child
+from anthropic_exporter.host import folding, locks
+from anthropic_exporter.host.identity import boot_id, family_root, process_name
+from anthropic_exporter.metrics.bounded_labels import Bounded
+from anthropic_exporter.metrics.stores.cell_file import CellFile
+from anthropic_exporter.metrics.stores.cell_reader import CellReader
+from anthropic_exporter.metrics.stores.file_format import Header, Record
+from anthropic_exporter.metrics.stores.mapped_cells import MappedCells
+
+_log = logging.getLogger("anthropic_exporter")
+_LOCKS = "locks"
+#: Bytes of the lock file: who holds the port, and who folds the files of ended processes.
+_PORT, _CARETAKER = range(2)
+_HOLDER_AT = 16
+_UNFINISHED_SECONDS = 60.0
+_POLL_SECONDS = 0.01
+
+
+class Workers(NamedTuple):
+    """The processes of a service: running, ended with and without a goodbye."""
+
+    alive: int
+    exited: int
+    lost: int
+
+
+class CellSource(NamedTuple):
+    """The cells of one process, for a merge."""
+
+    key: str
+    alive: bool
+    records: Sequence[Record]
+
+
+class CellFolder:
+    """The folder of a service; one object a process and folder, by `at()`."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._lock = threading.Lock()
+        self._own: dict[str, MappedCells] = {}
+        self._readers: dict[int, CellReader] = {}
+        self._ended: CellReader | None = None
+        self._ended_inode = 0
+        self._refused: set[tuple[int, str]] = set()
+        self._lock_fd = -1
+        self._holds_port = False
+
+    @staticmethod
+    def at(path: Path) -> CellFolder:
+        """The folder at a path. Its locks hold as long as the process runs."""
+        return _folders.at(path)
+
+    # -- this process's own file
+
+    def make_file(self, owner: MappedCells, token: str) -> CellFile:
+        """Make the file of `owner`, not yet seen by other processes. `token` tells it from others of this process.
+
+        Raises:
+            OSError: the folder is gone, or the disk full.
+        """
+        self._make_folder()
+        identity = f"{boot_id()}-{process_name(os.getpid())}-{token}"
+        path = self.path / f"{identity}.new"
+        path.unlink(missing_ok=True)
+        file = CellFile(path, Header(identity, os.getpid(), _program()))
+        locks.take(file.fd)
+        with self._lock:
+            self._own[f"{identity}.cells"] = owner
+        return file
+
+    def show_file(self, file: CellFile) -> None:
+        """Let other processes see a file, with all that is in it.
+
+        Raises:
+            OSError: the folder is gone.
+        """
+        new = self.path / f"{file.header.identity}.new"
+        new.rename(new.with_suffix(".cells"))
+
+    def remove_file(self, file: CellFile) -> None:
+        """Remove a file of this process whose numbers are in another file now."""
+        name = f"{file.header.identity}.cells"
+        with self._lock:
+            self._own.pop(name, None)
+        with contextlib.suppress(OSError):
+            (self.path / name).unlink()
+
+    def bring_to(self, path: Path) -> None:
+        """Move what ended processes, and the first process of the family, left here into another folder."""
+        root = f"-{process_name(family_root())}-"
+        with self._lock:
+            for reader in self._open_readers():
+                name = f"{reader.header.identity}.cells"
+                if root in name or not locks.is_taken(reader.fd):
+                    with contextlib.suppress(OSError):
+                        (self.path / name).rename(path / name)
+
+    def _make_folder(self) -> None:
+        with contextlib.suppress(FileExistsError):
+            self.path.mkdir(mode=0o700)
+
+    # -- locks
+
+    def take_port(self) -> bool:
+        """Take the right to serve the port, unless another process, or another server of this one, has it."""
+        with self._lock:
+            if not self._holds_port:
+                fd = self._locks()
+                self._holds_port = fd is not None and locks.take(fd, _PORT)
+                return self._holds_port
+            return False
+
+    def give_up_port(self) -> None:
+        """Leave the port to others."""
+        with self._lock:
+            if self._holds_port:
+                self._holds_port = False
+                locks.give_up(self._lock_fd, _PORT)
+
+    def is_caretaker(self) -> bool:
+        """Whether this is the one process of the service that folds files; the first that asks becomes it."""
+        fd = self._locks()
+        return fd is not None and locks.take(fd, _CARETAKER)
+
+    def name_holder(self, *, holds: bool) -> None:
+        """Write down which process holds the port, for processes that it spawns."""
+        fd = self._locks()
+        if fd is not None:
+            os.pwrite(fd, f"{process_name(os.getpid()) if holds else '':<40}".encode(), _HOLDER_AT)
+
+    def holder(self) -> str:
+        """The process that holds the port, or held it last."""
+        fd = self._locks()
+        return "" if fd is None else os.pread(fd, 40, _HOLDER_AT).decode(errors="replace").strip()
+
+    def _locks(self) -> int | None:
+        """The lock file; another one if somebody deleted the one that was open."""
+        try:
+            if self._lock_fd < 0 or os.fstat(self._lock_fd).st_nlink == 0:
+                self._make_folder()
+                flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+                self._lock_fd = os.open(self.path / _LOCKS, flags, 0o600)
+        except OSError:
+            return None
+        return self._lock_fd
+
+    # -- everybody's files
+
+    def _names(self) -> list[str]:
+        return [path.name for path in self.path.iterdir()]
+
+    def has_company(self) -> bool:
+        """Whether any other process has, or left, a file here."""
+        try:
+            return any(name.endswith(".cells") and name not in self._own for name in self._names())
+        except OSError:
+            return False
+
+    def sources(self) -> tuple[list[CellSource], Workers]:
+        """The cells of all processes, this one included, and how many processes there are.
+
+        Files are opened before the file of ended processes is read: what is folded in between is found in one of them.
+        """
+        with self._lock:
+            readers = self._open_readers()
+            folded = [reader for reader in readers if reader.folded]
+            self._read_ended()
+            named = {} if self._ended is None else self._ended.header.folded
+            kept = [one for one in readers if one not in folded and one.header.identity not in named]
+            return self._sources_of(kept)
+
+    def _sources_of(self, readers: Iterable[CellReader]) -> tuple[list[CellSource], Workers]:
+        alive, exited, lost = len(self._own), 0, 0
+        sources = [CellSource(name, True, cells.records()) for name, cells in self._own.items()]
+        if self._ended is not None:
+            exited, lost = self._ended.header.exited, self._ended.header.lost
+            sources.append(CellSource(f"ended-{self._ended_inode}", False, self._ended.refresh()))
+        for reader in readers:
+            runs = locks.is_taken(reader.fd)
+            alive += runs
+            exited += not runs and reader.exited
+            lost += not runs and not reader.exited
+            sources.append(CellSource(reader.header.identity, runs, reader.refresh()))
+        return sources, Workers(alive, exited, lost)
+
+    def _open_readers(self) -> list[CellReader]:
+        """Readers of the files of all other processes. A file that somebody deleted stays open, and counted."""
+        listed: dict[int, str] = {}
+        with contextlib.suppress(OSError), os.scandir(self.path) as entries:
+            listed = {
+                entry.inode(): entry.name
+                for entry in entries
+                if entry.name.endswith(".cells") and entry.name != folding.NAME and entry.name not in self._own
+            }
+        for inode, name in listed.items():
+            if inode not in self._readers and (inode, name) not in self._refused:
+                self._open(inode, name)
+        identities = {self._readers[inode].header.identity for inode in listed if inode in self._readers}
+        for inode, reader in list(self._readers.items()):
+            if inode not in listed and (reader.folded or reader.header.identity in identities):
+                self._readers.pop(inode).close()
+        return list(self._readers.values())
+
+    def _open(self, inode: int, name: str) -> None:
+        try:
+            self._readers[inode] = CellReader(self.path / name)
+        except FileNotFoundError:
+            return  # folded since it was listed
+        except (OSError, ValueError) as error:
+            self._refused.add((inode, name))
+            _log.warning("the cell file %s cannot be read, so its process is not counted: %s", name, error)
+
+    def _read_ended(self) -> None:
+        """Read the file of ended processes again if another one has taken its place."""
+        try:
+            inode = (self.path / folding.NAME).stat().st_ino
+            if inode != self._ended_inode:
+                self._ended, old = CellReader(self.path / folding.NAME), self._ended
+                self._ended_inode = os.fstat(self._ended.fd).st_ino
+                if old is not None:
+                    old.close()
+        except FileNotFoundError:
+            return
+        except (OSError, ValueError) as error:
+            _log.warning("the file of ended processes in %s cannot be read: %s", self.path, error)
+
+    # -- folding
+
+    def fold_ended(self, bounds: Mapping[str, Bounded]) -> None:
+        """Fold the files of ended processes, as the one process of the service that does so.
+
+        Raises:
+            OSError: the disk is full, or the folder is gone.
+        """
+        with self._lock:
+            readers = self._open_readers()
+            self._read_ended()
+            named = {} if self._ended is None else self._ended.header.folded
+            gone = [one for one in readers if not locks.is_taken(one.fd)]
+            for one in gone:
+                if one.header.identity in named:  # a crash came between the rename and this
+                    one.mark_folded()
+                    (self.path / f"{one.header.identity}.cells").unlink(missing_ok=True)
+            new = [one for one in gone if one.header.identity not in named and not one.folded]
+            self._remove_unfinished()
+            deleted = self._ended is not None and os.fstat(self._ended.fd).st_nlink == 0
+            if new or deleted:
+                self._make_folder()
+                folding.fold(self.path, self._ended, new, bounds, time.time())
+
+    def _remove_unfinished(self) -> None:
+        """Remove files whose process ended before it could show them."""
+        for path in self.path.glob("*.new"):
+            with contextlib.suppress(OSError):
+                if time.time() - path.stat().st_mtime > _UNFINISHED_SECONDS:
+                    path.unlink()
+
+    def remove_if_ended(self) -> None:
+        """Remove the folder if no process has a file in it."""
+        with self._lock:
+            if self._own or any(locks.is_taken(reader.fd) for reader in self._open_readers()):
+                return
+            for path in self.path.iterdir():
+                path.unlink()
+            self.path.rmdir()
+
+    def wait_for(self, process: str, seconds: float) -> None:
+        """Wait until a process has a file here: it has noticed that it is not alone."""
+        deadline = time.monotonic() + seconds
+        while process and time.monotonic() < deadline:
+            with contextlib.suppress(OSError):
+                if any(f"-{process}-" in name for name in self._names()):
+                    return
+            time.sleep(_POLL_SECONDS)
+
+    def forget(self) -> None:
+        """In a forked child: nothing here is its own."""
+        for reader in [*self._readers.values(), *([self._ended] if self._ended is not None else [])]:
+            reader.close()
+        for cells in self._own.values():
+            if cells.file is not None:
+                cells.file.close()
+        if self._lock_fd >= 0:
+            os.close(self._lock_fd)
+
+
+def _program() -> str:
+    """The name of the program, for people: nothing of its arguments, which may hold secrets."""
+    return re.sub(r"[^\w.-]", "_", Path(sys.argv[0] or "python").name)[:64]
+
+
+class _Folders:
+    """The folders of this process."""
+
+    def __init__(self) -> None:
+        self._by_path: dict[Path, CellFolder] = {}
+        in_child(self.forget)
+
+    def at(self, path: Path) -> CellFolder:
+        return self._by_path.setdefault(path, CellFolder(path))
+
+    def forget(self) -> None:
+        for folder in self._by_path.values():
+            folder.forget()
+        self._by_path.clear()
+
+
+_folders = _Folders()

@@ -1,0 +1,127 @@
+"""What ended processes counted, in one file: theirs are added to it and removed, safe against a crash at any moment.
+
+The new file is written beside the old one and takes its place by a rename. It names the processes whose numbers it
+has, and readers skip those. Only then are their files marked and removed.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+from anthropic_exporter.metrics import families as f
+from anthropic_exporter.metrics.bounded_labels import Bounded
+from anthropic_exporter.metrics.families import FAMILIES
+from anthropic_exporter.metrics.stores import file_format as fmt
+from anthropic_exporter.metrics.stores.cell_file import CellFile
+from anthropic_exporter.metrics.stores.cell_reader import CellReader
+from anthropic_exporter.metrics.stores.file_format import Header, Record, StoredSeries
+
+NAME = "ended.cells"
+#: So long the file names a process whose own file is gone: a reader may hold it open and be slow.
+_NAMED_SECONDS = 120.0
+_FAMILIES = {family.name: family for family in FAMILIES}
+#: Gauges that mean nothing once their process has ended.
+_OF_THE_LIVING = (f.INFLIGHT.name, f.OLDEST_INFLIGHT.name)
+
+Key = tuple[StoredSeries, ...]
+
+
+def fold(
+    folder: Path,
+    before: CellReader | None,
+    ended: Sequence[CellReader],
+    bounds: Mapping[str, Bounded],
+    now: float,
+) -> None:
+    """Add the files of ended processes to the file of all that have ended.
+
+    Args:
+        folder: where the files are.
+        before: the file of those that ended earlier; None for the first.
+        ended: the files to add; nobody writes to them any more.
+        bounds: of the labels, with nothing let in yet.
+        now: seconds since the epoch.
+
+    Raises:
+        OSError: the disk is full, or the folder is gone; everything is as before.
+    """
+    header = _header(before, ended, now)
+    path = folder / f"{NAME}.{os.getpid()}.new"
+    path.unlink(missing_ok=True)
+    file = CellFile(path, header)
+    try:
+        _write(file, [record for one in _oldest_first(before, ended) for record in one.refresh()], bounds)
+        os.fsync(file.fd)
+        path.replace(folder / NAME)
+    except OSError:
+        path.unlink(missing_ok=True)
+        raise
+    finally:
+        file.close()
+    for one in ended:
+        one.mark_folded()
+    for one in ended:
+        (folder / f"{one.header.identity}.cells").unlink(missing_ok=True)
+
+
+def _oldest_first(before: CellReader | None, ended: Sequence[CellReader]) -> list[CellReader]:
+    return [*([before] if before is not None else []), *ended]
+
+
+def _header(before: CellReader | None, ended: Sequence[CellReader], now: float) -> Header:
+    earlier = Header("ended") if before is None else before.header
+    recent = {identity: at for identity, at in earlier.folded.items() if now - at < _NAMED_SECONDS}
+    exited = sum(one.exited for one in ended)
+    return earlier._replace(
+        folded={**recent, **{one.header.identity: now for one in ended}},
+        exited=earlier.exited + exited,
+        lost=earlier.lost + len(ended) - exited,
+    )
+
+
+def _write(file: CellFile, records: Iterable[Record], bounds: Mapping[str, Bounded]) -> None:
+    sums: dict[Key, tuple[float, list[list[float]]]] = {}
+    gauges: dict[Key, list[float]] = {}
+    for record in sorted(records, key=lambda one: (one.created, one.series)):
+        key = tuple(_bounded(one, bounds) for one in record.series)
+        if fmt.gauge_of(record) is not None:
+            _keep_gauge(gauges, key, list(record.values))
+        else:
+            sums.setdefault(key, (record.created, []))[1].extend(_rows(record))
+    for key, (created, rows) in sums.items():
+        file.add_filled(key, created, _exact_sums(rows), low_parts=True)
+    for key, values in gauges.items():
+        file.add_filled(key, 0.0, values)
+
+
+def _bounded(stored: StoredSeries, bounds: Mapping[str, Bounded]) -> StoredSeries:
+    family = _FAMILIES.get(stored.family)
+    if family is None or len(family.labels) != len(stored.labels):
+        return stored
+    pairs = zip(family.labels, stored.labels, strict=True)
+    return stored._replace(labels=tuple(bounds[name].fold(value) if name in bounds else value for name, value in pairs))
+
+
+def _rows(record: Record) -> list[list[float]]:
+    shown = fmt.read_shown(record)
+    return [shown, fmt.read_low_parts(record)] if record.low_parts else [shown]
+
+
+def _exact_sums(rows: Sequence[Sequence[float]]) -> list[float]:
+    """The sums of columns, then what did not fit into them: together they are exact."""
+    columns = list(zip(*rows, strict=True))
+    sums = [math.fsum(column) for column in columns]
+    return [*sums, *(math.fsum((*column, -total)) for column, total in zip(columns, sums, strict=True))]
+
+
+def _keep_gauge(gauges: dict[Key, list[float]], key: Key, values: list[float]) -> None:
+    """Keep the largest of a minute, and the newest of everything else."""
+    name, kept = key[0].family, gauges.get(key)
+    if name in _OF_THE_LIVING:
+        return
+    by_size = name in (f.REQUEST_OUTPUT_TOKENS_MAX.name, f.REQUEST_COST_MAX.name)
+    if kept is None or (values > kept if by_size and abs(values[1] - kept[1]) < 60 else values[1] > kept[1]):  # noqa: PLR2004
+        gauges[key] = values

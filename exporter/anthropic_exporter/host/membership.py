@@ -1,0 +1,216 @@
+"""One recorder's place in a service: its own cells in the folder, and the view of everybody's."""
+
+from __future__ import annotations
+
+import atexit
+import logging
+import os
+import secrets
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from anthropic_exporter.forking import in_child
+from anthropic_exporter.host import multiproc_dir
+from anthropic_exporter.host.cell_folder import CellFolder, Workers
+from anthropic_exporter.host.multiproc_dir import MultiprocFiles
+from anthropic_exporter.host.ticking import TICKER
+from anthropic_exporter.metrics import families as f
+from anthropic_exporter.metrics.bounded_labels import Bounded
+from anthropic_exporter.metrics.cells import Block, Cells, Reading, Snapshot
+from anthropic_exporter.metrics.stores.cell_file import CellFile
+from anthropic_exporter.metrics.stores.mapped_cells import MappedCells
+from anthropic_exporter.metrics.stores.merge import Merge
+from anthropic_exporter.recording.intake import Intake
+
+_log = logging.getLogger("anthropic_exporter")
+_PUBLISH_SECONDS = 1.0
+#: The process that holds the port may have thought that it is alone; it notices within a tick.
+_WAIT_SECONDS = 1.0
+_FAMILIES = {family.name: family for family in f.FAMILIES}
+_AGES = (f.OLDEST_INFLIGHT.name,)
+_RATE_LIMITS = (f.RATELIMIT_LIMIT.name, f.RATELIMIT_REMAINING.name, f.RATELIMIT_RESET.name)
+_NOT_STORED = (f.WORKERS.name,)
+
+
+class Membership:
+    """Puts a recorder's cells where the other processes of its service find them.
+
+    Args:
+        recorder: whose cells.
+        path: the folder of the service.
+    """
+
+    def __init__(self, recorder: Intake, path: Path) -> None:
+        self._recorder = recorder
+        self.path = path
+        self._cells: MappedCells | None = None
+        self._was_logged = False
+        self._start_anew()
+        in_child(self._start_anew)
+
+    def _start_anew(self) -> None:
+        self._merge: Merge | None = None
+        self._multiproc = MultiprocFiles()
+        self._published = 0.0
+        self._token = secrets.token_hex(4)
+
+    @property
+    def folder(self) -> CellFolder:
+        """The folder of the service."""
+        return CellFolder.at(self.path)
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether the recorder writes into shared cells."""
+        return self._recorder.sharing is self
+
+    def open(self, *, alone: bool) -> None:
+        """Start with the service. While this process holds the port and is alone, its cells stay plain lists."""
+        if alone and not self.folder.has_company():
+            return
+        self.share()
+        if not alone:
+            self.folder.wait_for(self.folder.holder(), _WAIT_SECONDS)
+
+    # -- the recorder's store
+
+    def share(self, *, wait: bool = True) -> bool:
+        """Move the recorder's numbers into the folder. Without `wait`, returns False if another thread works."""
+        return self.is_shared or self._recorder.share(self, wait=wait)
+
+    def adopt(self, cells: Cells) -> tuple[Cells, Mapping[int, Block]]:
+        """Shared cells with the numbers of `cells`, seen by other processes at once and as a whole."""
+        mapped = self._mapped(self._make_hidden_file)
+        mapped.open_file()
+        moved = mapped.adopt(cells)
+        if mapped.file is not None:
+            self._show(mapped.file)
+        mapped.make_file_by(self._make_file)
+        return mapped, moved
+
+    def child_cells(self) -> Cells:
+        """Cells for a forked child, which has a file once it counts something."""
+        return self._mapped(self._make_file)
+
+    def _mapped(self, make_file: Callable[[], CellFile]) -> MappedCells:
+        self._cells = MappedCells(self._recorder.clock, make_file, self._failed)
+        return self._cells
+
+    def _make_hidden_file(self) -> CellFile:
+        assert self._cells is not None  # noqa: S101 - it asks
+        return self.folder.make_file(self._cells, self._token)
+
+    def _make_file(self) -> CellFile:
+        file = self._make_hidden_file()
+        self._show(file)
+        return file
+
+    def _show(self, file: CellFile) -> None:
+        self.folder.show_file(file)
+        _at_exit(file.say_goodbye)
+        TICKER.add(self.tick)
+
+    def _failed(self, error: OSError) -> None:
+        if not self._was_logged:
+            self._was_logged = True
+            _log.warning(
+                "%s: new label sets of this process are shown by itself alone, not by the other workers; free space "
+                "there, or choose another folder with ANTHROPIC_EXPORTER_RUNTIME_DIR (%s)",
+                self.path,
+                error.strerror or error,
+            )
+
+    def move(self, path: Path) -> None:
+        """Go to the folder of another service, with all that was counted."""
+        old, old_cells, was_shared = self.folder, self._cells, self.is_shared
+        if path == self.path:
+            return
+        self.path = path
+        self._start_anew()
+        if not was_shared or old_cells is None:
+            return
+        self._recorder.share(self, wait=True)
+        if old_cells.file is not None:
+            old.remove_file(old_cells.file)
+        old.bring_to(path)
+
+    # -- the view of all
+
+    def publish(self, gauges: Mapping[str, Sequence[Reading]]) -> None:
+        """Show the gauges of this process to the others."""
+        cells = self._cells
+        if cells is None or cells.file is None:
+            return
+        now = self._recorder.clock()
+        for name, readings in gauges.items():
+            if name not in _NOT_STORED:
+                for reading in readings:
+                    block = cells.gauge(_FAMILIES[name], reading.labels)
+                    block[0], block[1] = reading.values[0], self._time_of(name, reading, now)
+
+    def _time_of(self, name: str, reading: Reading, now: float) -> float:
+        """The time that decides about a gauge: since when, if it is an age; else as of when."""
+        if name in _AGES:
+            return now - reading.values[0] if reading.values[0] else 0.0
+        return self._recorder.rate_limits_at(reading.labels[0]) if name in _RATE_LIMITS else now
+
+    def snapshot(self) -> Snapshot:
+        """The numbers of all processes."""
+        began = time.perf_counter()
+        sources, workers = self.folder.sources()
+        merge = self._merge
+        if merge is None:
+            merge = self._merge = Merge(self.bounds())
+        snapshot = merge.snapshot(sources, self._recorder.clock())
+        return snapshot._replace(
+            gauges={**snapshot.gauges, **_about(workers), f.MERGE_SECONDS.name: _one(time.perf_counter() - began)}
+        )
+
+    def bounds(self) -> dict[str, Bounded]:
+        """The bounds of labels over all processes, with nothing let in yet."""
+        return self._recorder.label_bounds()
+
+    # -- a few times a second
+
+    def tick(self) -> None:
+        """Publish gauges, and fold the files of ended processes if that is this process's part."""
+        now = time.monotonic()
+        if self.is_shared and now - self._published >= _PUBLISH_SECONDS:
+            self._published = now
+            self._replace_deleted_file()
+            self._recorder.publish()
+            self._take_care()
+
+    def _replace_deleted_file(self) -> None:
+        """Write a new file if somebody deleted this process's."""
+        cells = self._cells
+        if cells is not None and cells.file is not None and os.fstat(cells.file.fd).st_nlink == 0:
+            self.folder.remove_file(cells.file)
+            self._recorder.share(self, wait=True)
+            cells.file.close()
+
+    def _take_care(self) -> None:
+        folder = self.folder
+        if folder.is_caretaker():
+            folder.fold_ended(self.bounds())
+            if multiproc_dir.is_wanted():
+                self._multiproc.write(self._recorder.read())
+
+
+def _about(workers: Workers) -> dict[str, list[Reading]]:
+    return {f.WORKERS.name: [Reading((state,), [float(number)], 0.0) for state, number in workers._asdict().items()]}
+
+
+def _one(value: float) -> list[Reading]:
+    return [Reading((), [value], 0.0)]
+
+
+def _at_exit(say_goodbye: Callable[[], None]) -> None:
+    """Say goodbye at an orderly end: of the interpreter, or of a process of `multiprocessing` or Celery's billiard."""
+    atexit.register(say_goodbye)
+    for name in ("multiprocessing.util", "billiard.util"):
+        module = sys.modules.get(name)
+        if module is not None:
+            module.Finalize(None, say_goodbye, exitpriority=0)

@@ -1,0 +1,151 @@
+"""Who of the processes of a service holds its port: the first; when it ends, another one within a second."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import threading
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Protocol
+
+from anthropic_exporter.errors import ConfigurationError
+from anthropic_exporter.forking import in_child
+from anthropic_exporter.host.membership import Membership
+from anthropic_exporter.host.ticking import TICKER
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+
+class Server(Protocol):
+    """What holds the port: a running server."""
+
+    port: int
+
+    @property
+    def url(self) -> str:
+        """The address of the landing page."""
+        ...
+
+    def close(self) -> None:
+        """Stop serving."""
+        ...
+
+
+_log = logging.getLogger("anthropic_exporter")
+_RETRY_SECONDS = 0.4
+
+
+class ServiceHandle:
+    """This process's part in serving a port; close it, or use it as a context manager.
+
+    Closing it gives the port up if this process holds it, so that another worker takes it, and never takes it again.
+
+    Args:
+        make_server: serves the port; raises ConfigurationError if that is not possible.
+        host: address to bind.
+        port: TCP port; 0 picks a free one.
+        membership: the service that shares the port; None if processes cannot share here.
+        release: called when the handle is closed, whether or not this process ever held the port.
+    """
+
+    def __init__(
+        self,
+        make_server: Callable[[int], Server],
+        host: str,
+        port: int,
+        membership: Membership | None,
+        release: Callable[[], None],
+    ) -> None:
+        self._make_server, self._membership, self._release = make_server, membership, release
+        self.host, self._port = host, port
+        self._server: Server | None = None
+        self._closed = False
+        self._next_try = 0.0
+        self._lock = threading.Lock()
+        in_child(self._forked)
+
+    def _forked(self) -> None:
+        self._server, self._lock = None, threading.Lock()
+
+    @property
+    def port(self) -> int:
+        """The port of the service; the real one where 0 was asked for."""
+        return self._port
+
+    @property
+    def url(self) -> str:
+        """The address of the landing page, without a trailing slash."""
+        if self._server is not None:
+            return self._server.url
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"http://{host}:{self._port}"
+
+    @property
+    def holds_port(self) -> bool:
+        """Whether this process answers on the port, and no other worker."""
+        return self._server is not None
+
+    def start(self, *, required: bool) -> None:
+        """Take the port, or leave it to the worker that has it.
+
+        Raises:
+            ConfigurationError: the port cannot be served; with `required` also if another program has it.
+        """
+        error = self._take()
+        if error is not None:
+            if required or not _is_in_use(error):
+                raise error
+            _log.error("%s; this process keeps trying, and the application runs on", error)
+        if self._membership is not None and self._port:
+            self._membership.open(alone=self.holds_port)
+        TICKER.add(self.tick)
+
+    def tick(self) -> None:
+        """Take the port if it is free; notice the first other process of the service."""
+        membership = self._membership
+        if membership is not None and not membership.is_shared and membership.folder.has_company():
+            membership.share()
+        if not self._closed and self._server is None and time.monotonic() >= self._next_try and self._take():
+            self._next_try = time.monotonic() + _RETRY_SECONDS
+
+    def _take(self) -> ConfigurationError | None:
+        """Serve the port unless another worker does. Returns why it cannot be served, if it is not for that."""
+        folder = None if self._membership is None or not self._port else self._membership.folder
+        if folder is not None and not folder.take_port():
+            return None
+        try:
+            with self._lock:
+                if self._server is None and not self._closed:
+                    self._server = self._make_server(self._port)
+                    self._port = self._server.port
+        except ConfigurationError as error:
+            if folder is not None:
+                folder.give_up_port()
+            return error
+        if folder is not None:
+            folder.name_holder(holds=True)
+        return None
+
+    def close(self) -> None:
+        """Stop serving and free the port; another worker takes it. Idempotent."""
+        TICKER.remove(self.tick)
+        with self._lock:
+            self._closed, server, self._server = True, self._server, None
+        if server is not None:
+            server.close()
+            if self._membership is not None and self._port:
+                self._membership.folder.name_holder(holds=False)
+                self._membership.folder.give_up_port()
+        self._release()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def _is_in_use(error: ConfigurationError) -> bool:
+    return isinstance(error.__cause__, OSError) and error.__cause__.errno == errno.EADDRINUSE

@@ -1,0 +1,66 @@
+"""One thread a process for what the processes of a service owe each other a few times a second."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import weakref
+from collections.abc import Callable
+
+from anthropic_exporter.forking import in_child
+
+_log = logging.getLogger("anthropic_exporter")
+#: How often a worker looks whether the port is free, and whether other processes share its service.
+TICK_SECONDS = 0.2
+
+
+class _Ticker:
+    """Calls bound methods every tick, for as long as their objects live."""
+
+    def __init__(self) -> None:
+        self._methods: list[weakref.WeakMethod[Callable[[], None]]] = []
+        self._forget_thread()
+        in_child(self._forget_thread)
+
+    def _forget_thread(self) -> None:
+        self._thread: threading.Thread | None = None
+        self._lock = threading.Lock()
+
+    def add(self, method: Callable[[], None]) -> None:
+        """Call a method from the next tick on; once, however often it is added."""
+        with self._lock:
+            if not any(kept() == method for kept in self._methods):
+                self._methods.append(weakref.WeakMethod(method))
+            self._start()
+
+    def remove(self, method: Callable[[], None]) -> None:
+        """Call a method no longer."""
+        with self._lock:
+            self._methods = [kept for kept in self._methods if kept() not in (None, method)]
+
+    def _start(self) -> None:
+        if self._thread is None:
+            thread = threading.Thread(target=self._run, name="anthropic-exporter-host", daemon=True)
+            try:
+                thread.start()
+            except RuntimeError:  # no thread is to be had, or the interpreter ends: scrapes still work
+                return
+            self._thread = thread
+
+    def _run(self) -> None:
+        pause = threading.Event()
+        while not pause.wait(TICK_SECONDS):
+            for kept in self._methods:
+                method = kept()
+                if method is not None:
+                    _call(method)
+
+
+def _call(method: Callable[[], None]) -> None:
+    try:
+        method()
+    except Exception as error:  # noqa: BLE001 - the error boundary of this thread
+        _log.warning("sharing counts between processes failed: %s", type(error).__name__)
+
+
+TICKER = _Ticker()

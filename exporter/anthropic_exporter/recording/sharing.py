@@ -1,0 +1,28 @@
+"""What a recorder needs to know of a store that several processes share."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+from anthropic_exporter.metrics.cells import Block, Cells, Reading, Snapshot
+
+
+class Sharing(Protocol):
+    """The cells of this process in a store that other processes read, and the view of all of them."""
+
+    def adopt(self, cells: Cells) -> tuple[Cells, Mapping[int, Block]]:
+        """Shared cells with the numbers of `cells`, and their blocks by the `id` of the old ones. The lock is held."""
+        ...
+
+    def child_cells(self) -> Cells:
+        """Empty shared cells for a forked child."""
+        ...
+
+    def publish(self, gauges: Mapping[str, Sequence[Reading]]) -> None:
+        """Show the gauges of this process to the others. The recorder's lock is held."""
+        ...
+
+    def snapshot(self) -> Snapshot:
+        """The numbers of all processes. The recorder's lock is not held."""
+        ...
