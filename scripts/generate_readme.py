@@ -1,48 +1,54 @@
-"""Writes the README's tables of metrics and alerts from the code and the rules. `--check` fails where they drifted."""
+"""Writes the tables of metrics and alerts from the code and the rules. `--check` fails where they drifted."""
 
 from __future__ import annotations
 
 import re
 import sys
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from anthropic_exporter.collector.families import COLLECTOR_FAMILIES
 from anthropic_exporter.metrics.families import FAMILIES, Family
 
 ROOT = Path(__file__).resolve().parents[1]
-README = ROOT / "README.md"
 SEVERITIES = ("critical", "warning", "info", "none")
 
 
 def main() -> int:
     """Write the tables, or with `--check` compare them."""
-    before = README.read_text(encoding="utf-8")
-    after = before
-    for name, table in (("metrics", metrics()), ("alerts", alerts())):
-        after = filled(after, name, table)
-    if sys.argv[1:] != ["--check"]:
-        README.write_text(after, encoding="utf-8")
-        return 0
-    if before == after:
-        return 0
-    print("README.md: the tables are not what scripts/generate_readme.py writes; run `make generate`", file=sys.stderr)
-    return 1
+    drifted = []
+    for page, tables in TABLES.items():
+        before = page.read_text(encoding="utf-8")
+        after = before
+        for name, table in tables.items():
+            after = filled(after, page.name, name, table())
+        if sys.argv[1:] != ["--check"]:
+            page.write_text(after, encoding="utf-8")
+        elif before != after:
+            drifted.append(page.name)
+    if drifted:
+        names = ", ".join(drifted)
+        print(
+            f"{names}: the tables are not what scripts/generate_readme.py writes; run `make generate`", file=sys.stderr
+        )
+    return 1 if drifted else 0
 
 
-def filled(text: str, name: str, table: list[str]) -> str:
+def filled(text: str, page: str, name: str, table: list[str]) -> str:
     """The text with the table between its two marks."""
     begin, end = f"<!-- begin generated: {name} -->\n", f"<!-- end generated: {name} -->"
     pattern = re.compile(f"{re.escape(begin)}.*?{re.escape(end)}", re.DOTALL)
     if not pattern.search(text):
-        sys.exit(f"README.md: the marks of the table {name} are missing: {begin.strip()} ... {end}")
+        sys.exit(f"{page}: the marks of the table {name} are missing: {begin.strip()} ... {end}")
     return pattern.sub(lambda _: begin + "\n".join(table) + "\n" + end, text)
 
 
-def metrics() -> list[str]:
+def metrics(families: Iterable[Family] = FAMILIES) -> list[str]:
     """One row a family."""
-    rows = [f"| `{one.name}` | {one.kind} | {', '.join(one.labels)} | {meaning(one)} |" for one in FAMILIES]
+    rows = [f"| `{one.name}` | {one.kind} | {', '.join(one.labels)} | {meaning(one)} |" for one in families]
     return ["| metric | kind | labels | meaning |", "|---|---|---|---|", *rows]
 
 
@@ -70,6 +76,11 @@ def rules() -> list[dict[str, Any]]:
     groups = [group for file in files for group in yaml.safe_load(file.read_text(encoding="utf-8"))["groups"]]
     return [rule for group in groups for rule in group["rules"] if "alert" in rule]
 
+
+TABLES: dict[Path, dict[str, Callable[[], list[str]]]] = {
+    ROOT / "README.md": {"metrics": metrics, "alerts": alerts},
+    ROOT / "docs" / "scale.md": {"collector": lambda: metrics(COLLECTOR_FAMILIES)},
+}
 
 if __name__ == "__main__":
     sys.exit(main())

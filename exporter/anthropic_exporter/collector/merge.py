@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import math
 from array import array
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 from anthropic_exporter.collector.members import IGNORED, Member
@@ -129,27 +129,26 @@ class Fleet:
         return first
 
     def _merge(self, member: Member, numbering: array[int], message: CellsMessage, *, late: bool, newest: bool) -> None:
-        cells, shown, add, defined = member.cells, member.shown, self.series.add, len(numbering)
+        """Raise the cells of a member, and the totals by as much."""
+        add: Callable[[int, float], None] = self._add_late if late else self.series.add
+        if member.rebase:
+            add = _add_nothing
+        cells, shown, defined = member.cells, member.shown, len(numbering)
         for number, value in zip(message.numbers, message.values, strict=True):
             own = numbering[number] if number < defined else IGNORED
             if own >= 0:
                 grown = value - cells[own]
                 if 0.0 < grown < _LARGEST:
                     cells[own] = value
-                    if not member.rebase:
-                        add(shown[own], grown)
-                        if late:
-                            self.late[shown[own]] = self.late.get(shown[own], 0.0) + grown
+                    add(shown[own], grown)
             elif own == IGNORED:
                 self._count("ignored_cells" if number < defined else "undefined_cells")
             elif newest:
-                self._set_gauge(member, -2 - own, value)
+                _set_gauge(member, -2 - own, value)
 
-    def _set_gauge(self, member: Member, number: int, value: float) -> None:
-        if math.isfinite(value):
-            member.gauges[number] = value
-        else:
-            member.gauges.pop(number, None)
+    def _add_late(self, cell: int, grown: float) -> None:
+        self.series.add(cell, grown)
+        self.late[cell] = self.late.get(cell, 0.0) + grown
 
     def forget(self, now: float, after_seconds: float, finished_after_seconds: float) -> None:
         """Drop the cells of members that were not heard for long. Their share of the totals stays."""
@@ -180,3 +179,14 @@ def _is_late(member: Member, message: CellsMessage) -> bool:
     """
     since = member.sent_at or min((one.created for one in message.definitions if one.created), default=message.sent_at)
     return message.sent_at - since > LATE_SECONDS + message.period_seconds
+
+
+def _set_gauge(member: Member, number: int, value: float) -> None:
+    if math.isfinite(value):
+        member.gauges[number] = value
+    else:
+        member.gauges.pop(number, None)
+
+
+def _add_nothing(_cell: int, _grown: float) -> None:
+    """What a publisher that was forgotten counted before it came back is known already."""

@@ -34,7 +34,9 @@ class Settings(NamedTuple):
         state: the folder of this collector.
         host: address to listen on.
         port: 0 picks a free one.
-        shard: which of the streams to read, where the URL says that there are several.
+        shard: which of the streams to read, if the URL says that there are several.
+        web_config: TLS, passwords and tokens of /metrics, as `serve` has them.
+        allowed_hosts: names by which clients reach /metrics, as `serve` has them.
     """
 
     source: str
@@ -42,6 +44,8 @@ class Settings(NamedTuple):
     host: str = "127.0.0.1"
     port: int = 9465
     shard: int = 0
+    web_config: Path | None = None
+    allowed_hosts: tuple[str, ...] = ()
 
 
 def run(settings: Settings, stopped: threading.Event) -> None:
@@ -80,6 +84,13 @@ def _opener(address: Address, shard: int) -> Callable[[str], Transport]:
 
 def _collect(collector: Collector, settings: Settings, stopped: threading.Event) -> None:
     collector.catch_up(CATCH_UP_SECONDS)
-    with serving.serve_alone(cast("Recorder", collector), host=settings.host, port=settings.port) as server:
+    recorder = cast("Recorder", collector)  # it renders, and counts what fails
+    with serving.serve_alone(
+        recorder,
+        host=settings.host,
+        port=settings.port,
+        web_config=settings.web_config,
+        allowed_hosts=settings.allowed_hosts,
+    ) as server:
         _log.info("serving %s/metrics", server.url)
         collector.run(stopped)

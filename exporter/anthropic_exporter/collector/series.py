@@ -116,14 +116,15 @@ class ShownSeries:
 
     def add(self, cell: int, grown: float) -> None:
         """Add to one of the totals; what is rounded off is kept and added later. A total never falls."""
-        total = self.totals[cell]
-        amount = grown + self.rests[cell]
+        totals, rests = self.totals, self.rests
+        total = totals[cell]
+        amount = grown + rests[cell]
         after = total + amount
         if after > total:
-            self.totals[cell] = after
-            self.rests[cell] = amount - (after - total)
+            totals[cell] = after
+            rests[cell] = amount - (after - total)
         else:
-            self.rests[cell] = amount
+            rests[cell] = amount
 
     def labels_of(self, number: int) -> tuple[str, ...]:
         """The label values of a series."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -29,7 +30,9 @@ from anthropic_exporter.commands.signals import noticed
 @host_option
 @click.option("--port", default=9465, show_default=True, type=click.IntRange(0, 65535), help="0 is a free one.")
 @click.option("--shard", default=0, show_default=True, help="Which stream to read, if the URL says shards=N.")
-def collect(source: str, state: Path, host: str, port: int, shard: int) -> int:
+@click.option("--web-config", type=click.Path(path_type=Path), help="As of `serve`: TLS, passwords and tokens.")
+@click.option("--allow-host", "allowed_hosts", multiple=True, metavar="NAME", help="As of `serve`.")
+def collect(source: str, state: Path, **options: Any) -> int:
     """Merge what the processes of many hosts publish, and serve it as one /metrics.
 
     SIGTERM saves and ends. After a crash it goes on where the saved state ends; no counter falls.
@@ -38,5 +41,5 @@ def collect(source: str, state: Path, host: str, port: int, shard: int) -> int:
 
     log_to_stdout()
     with noticed() as told:
-        run(Settings(source, state, host, port, shard), told)
+        run(Settings(source, state, **options), told)
     return 0

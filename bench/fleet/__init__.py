@@ -1,0 +1,1 @@
+"""What many hosts cost: processes, the queue between them, and the collector."""

@@ -1,0 +1,34 @@
+"""Workers, queue and collector are killed under traffic, 30 times: what is lost, counted twice, or falls.
+
+`python -m bench.fleet.kills [--quick]`. Needs the extra `redis`.
+"""
+
+from __future__ import annotations
+
+import random
+import sys
+import tempfile
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tests"))  # these parts import each other as in the tests
+
+from fleet_under_fire import Fire
+
+KILLS = 6 if "--quick" in sys.argv else 30
+
+
+def main():
+    with tempfile.TemporaryDirectory() as folder, Fire(Path(folder)) as fire:
+        kinds = [fire.kill_worker, fire.kill_collector, fire.kill_queue]
+        for _ in range(KILLS):
+            fire.traffic(600)
+            random.choice(kinds)()
+        fire.traffic(600)
+        outcome = fire.end()
+    print(f"{outcome.kills} kills, {outcome.recorded} calls recorded, {outcome.shown} shown:")
+    print(f"  lost beyond the last period of a killed worker {outcome.lost_beyond_the_last_period},")
+    print(f"  counted twice {outcome.counted_twice}, counters that fell {outcome.falls}")
+
+
+if __name__ == "__main__":
+    main()
