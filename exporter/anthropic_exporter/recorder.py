@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import logging
 import os
 import time
 from collections.abc import Callable, Iterable
@@ -16,17 +17,21 @@ from anthropic_exporter.forking import around
 from anthropic_exporter.host.identity import is_copy
 from anthropic_exporter.host.joining import join_family
 from anthropic_exporter.metrics.cells import Snapshot
-from anthropic_exporter.metrics.registry import ReadingsCollector, register
+from anthropic_exporter.metrics.registry import ReadingsCollector, owner_on, register
 from anthropic_exporter.metrics.text import Renderer
 from anthropic_exporter.pricing.book import PriceBook
 from anthropic_exporter.recording.calls import call_of, reading_of_usage
 from anthropic_exporter.recording.intake import Intake
 
 if TYPE_CHECKING:
+    from typing_extensions import Self
+
     from anthropic_exporter.capture.middleware import Capture
     from anthropic_exporter.host.membership import Membership
 
 _ordinals = itertools.count()
+
+_log = logging.getLogger("anthropic_exporter")
 
 
 class Recorder(Intake):
@@ -34,6 +39,10 @@ class Recorder(Intake):
 
     Recording never raises into the application and never waits: a failure of ours is counted in
     `anthropic_exporter_record_errors_total` and logged once a minute. One recorder serves all threads and loops.
+
+    A registry shows one recorder. `Recorder()` for a registry that shows one already, as a notebook cell that is run
+    again asks for it, is that recorder: it goes on counting, takes `prices` as given, and lets `features` and `models`
+    in as well.
 
     Args:
         registry: the prometheus_client registry to join; None for none at all.
@@ -45,8 +54,13 @@ class Recorder(Intake):
         clock: seconds since the epoch.
 
     Raises:
-        ConfigurationError: a mistake in the price file, or a registry that already holds these metrics.
+        ConfigurationError: a mistake in the price file, or a registry that holds metrics of these names from elsewhere.
     """
+
+    def __new__(cls, *, registry: CollectorRegistry | None = REGISTRY, **_: Any) -> Self:
+        """The recorder that the registry shows already, else a new one."""
+        shown = owner_on(registry)
+        return shown if type(shown) is cls else super().__new__(cls)
 
     def __init__(
         self,
@@ -58,12 +72,16 @@ class Recorder(Intake):
         strict: bool = False,
         clock: Callable[[], float] = time.time,
     ) -> None:
+        if hasattr(self, "_collector"):
+            _log.warning("this registry shows a Recorder already: it goes on counting, under the settings given now")
+            self._continue(prices, features, models)
+            return
         #: The service whose processes count together; None for a process alone.
         self.membership: Membership | None = None
         self._ordinal = next(_ordinals)
         self._must_share = False
         super().__init__(prices, features, models, strict=strict, clock=clock)
-        self._collector = ReadingsCollector(self.read)
+        self._collector = ReadingsCollector(self.read, self)
         if registry is not None:
             register(self._collector, registry)
         around(self._about_to_fork, self._has_forked)

@@ -15,10 +15,35 @@ from anthropic_exporter import Call, ConfigurationError, Recorder, attribution
 from support import Samples
 
 
-def test_a_second_recorder_on_one_registry_is_one_clear_error(registry, recorder):
-    with pytest.raises(ConfigurationError, match="already holds anthropic_") as caught:
-        Recorder(registry=registry)
-    assert "\n" not in str(caught.value)
+def test_a_second_recorder_on_one_registry_goes_on_where_the_first_stands(registry, call, samples, caplog):
+    first = Recorder(registry=registry, features=["chat"])
+    first.record(call(output=171, feature="chat"))
+    second = Recorder(registry=registry, features=["chat", "agent"], models=["claude-haiku-4-5"])
+    assert second is first
+    second.record(call(output=9, feature="chat"))
+    first.record(call(output=7, feature="agent"))
+    assert samples("anthropic_tokens_total", type="output", feature="chat") == 180
+    assert samples("anthropic_tokens_total", type="output", feature="agent") == 7
+    assert samples("anthropic_requests_total", model="claude-haiku-4-5", feature="agent") == 0
+    assert [line for line in caplog.messages if "shows a Recorder already" in line] == caplog.messages
+
+
+def test_a_second_recorder_takes_the_prices_that_it_is_given(registry, call, samples, tmp_path):
+    Recorder(registry=registry)
+    file = tmp_path / "prices.yml"
+    row = "{input: 1, output: 2, cache_read: 3, cache_write_5m: 4, cache_write_1h: 5}"
+    file.write_text(f"models:\n  claude-opus-5-5:\n    prices: [{row}]\n")
+    Recorder(registry=registry, prices=file).record(call(output=1_000_000))
+    assert samples("anthropic_cost_usd_total", type="output") == 2
+
+
+def test_a_recorder_of_another_copy_of_the_library_gives_way(registry, recorder, call, samples):
+    recorder.record(call(output=171))
+    registry._anthropic_exporter_collector.owner = "of a module that was reloaded"
+    second = Recorder(registry=registry)
+    second.record(call(output=9))
+    assert second is not recorder
+    assert samples("anthropic_tokens_total", type="output") == 9
 
 
 def test_a_registry_that_already_holds_our_names_is_one_clear_error():

@@ -35,6 +35,11 @@ class Bounded:
                 self._known[value] = readable
             return self._known.get(value, OTHER)
 
+    def let_in(self, values: Iterable[str]) -> None:
+        """Let these values in as well, however many there are already."""
+        with self._lock:
+            self._known.update((value, value) for value in values)
+
     @property
     def names(self) -> list[str]:
         """The values let in so far, without "" and `other`."""

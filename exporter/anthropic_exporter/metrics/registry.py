@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator
 
 from prometheus_client.metrics_core import Metric
@@ -12,12 +13,19 @@ from anthropic_exporter.metrics.cells import Reading
 from anthropic_exporter.metrics.families import COUNTER, FAMILIES, HISTOGRAM, Family
 from anthropic_exporter.metrics.text import format_value
 
+_HELD_UNDER = "_anthropic_exporter_collector"
+
 
 class ReadingsCollector(Collector):
-    """A prometheus_client collector over a function that reads all series."""
+    """A prometheus_client collector over a function that reads all series.
 
-    def __init__(self, read: Callable[[], dict[str, list[Reading]]]) -> None:
+    Attributes:
+        owner: whose series these are.
+    """
+
+    def __init__(self, read: Callable[[], dict[str, list[Reading]]], owner: object = None) -> None:
         self._read = read
+        self.owner = owner
 
     def describe(self) -> Iterator[Metric]:
         """The families without samples: lets a registry see name clashes without a scrape."""
@@ -33,19 +41,31 @@ class ReadingsCollector(Collector):
             yield metric
 
 
+def owner_on(registry: CollectorRegistry | None) -> object:
+    """The owner of the series of ours that a registry shows; None where it shows none."""
+    return getattr(getattr(registry, _HELD_UNDER, None), "owner", None)
+
+
 def register(collector: ReadingsCollector, registry: CollectorRegistry) -> None:
     """Register, or say in one line why that is not possible.
+
+    A collector that another copy of this library left behind, as a reload does, gives way.
 
     Raises:
         ConfigurationError: the registry already holds metrics of these names.
     """
+    left = getattr(registry, _HELD_UNDER, None)
+    if left is not None:
+        with contextlib.suppress(KeyError):
+            registry.unregister(left)
     try:
         registry.register(collector)
     except ValueError as error:
         raise ConfigurationError(
-            "this registry already holds anthropic_* metrics, probably of another Recorder: "
-            "use one Recorder per process, or give this one its own Recorder(registry=CollectorRegistry())"
+            "this registry already holds anthropic_* metrics that are not of a Recorder: "
+            "give this one its own Recorder(registry=CollectorRegistry())"
         ) from error
+    setattr(registry, _HELD_UNDER, collector)
 
 
 def _metric(family: Family) -> Metric:

@@ -147,6 +147,10 @@ class Metrics:
         for outcome in _EXPECTED_OUTCOMES:
             self._counter(f.REQUESTS, (model, feature, user, outcome))
 
+    def let_in(self, features: Iterable[str]) -> None:
+        """Let these feature names in as well."""
+        self._bounds["feature"].let_in(features)
+
     def place_of(self, model: str, feature: str) -> tuple[str, str]:
         """The labels under which a (model, feature) is shown."""
         return self._bounds["model"].fold(model), self._bounds["feature"].fold(feature)

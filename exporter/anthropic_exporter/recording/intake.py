@@ -73,6 +73,16 @@ class Intake:
         self._live = LivePrices(prices, clock, self._resume, self._prices_broken)
         in_child(self._forked)
 
+    def _continue(self, prices: Any, features: Iterable[str] | None, models: Iterable[str]) -> None:
+        """Go on with other settings: prices are replaced, features and models are let in as well."""
+        if prices is not None:
+            self._live = LivePrices(prices, self._clock, self._resume, self._prices_broken)
+        if features is not None:
+            self._features = tuple(dict.fromkeys((*(self._features or ()), *features)))
+            self._metrics.let_in(self._features)
+        self._models = tuple(dict.fromkeys((*self._models, *models)))
+        self._expected.extend((model, feature, "") for model in self._models for feature in self._features or ("",))
+
     def _reset(self) -> None:
         """Start from nothing: at construction, and in a forked child, whose counters are its own."""
         self._lock = threading.Lock()
