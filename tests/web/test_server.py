@@ -220,7 +220,7 @@ def test_a_body_of_unknown_length_is_refused(mounted, header, status):
 
 
 def test_a_slow_sender_is_cut_off_and_delays_no_scrape(mounted, monkeypatch):
-    monkeypatch.setattr(mounted._loop, "_limits", mounted._loop._limits._replace(body_seconds=0.5))
+    monkeypatch.setattr(mounted._server._loop, "_limits", mounted._server._loop._limits._replace(body_seconds=0.5))
     with socket.create_connection((mounted.host, mounted.port), timeout=10) as slow:
         slow.sendall(POST + b"Content-Length: 50\r\n\r\nhel")
         began = time.monotonic()

@@ -187,16 +187,16 @@ class CellFolder:
 
     def _sources_of(self, readers: Iterable[CellReader]) -> tuple[list[CellSource], Workers]:
         alive, exited, lost = len(self._own), 0, 0
-        sources = [CellSource(name, True, cells.records()) for name, cells in self._own.items()]
+        sources = [CellSource(f"own {cells.serial}", True, cells.records()) for name, cells in self._own.items()]
         if self._ended is not None:
             exited, lost = self._ended.header.exited, self._ended.header.lost
-            sources.append(CellSource(f"ended-{self._ended_inode}", False, self._ended.refresh()))
+            sources.append(CellSource(f"file {self._ended.serial}", False, self._ended.refresh()))
         for reader in readers:
             runs = locks.is_taken(reader.fd)
             alive += runs
             exited += not runs and reader.exited
             lost += not runs and not reader.exited
-            sources.append(CellSource(reader.header.identity, runs, reader.refresh()))
+            sources.append(CellSource(f"file {reader.serial}", runs, reader.refresh()))
         return sources, Workers(alive, exited, lost)
 
     def _open_readers(self) -> list[CellReader]:

@@ -213,8 +213,8 @@ def publishing(recorder: Recorder, url: str, *, service: str, host: str | None =
 
 
 def read(recorder: Recorder) -> Snapshot:
-    """What the recorder counted until now."""
-    return recorder.snapshot()
+    """What this process counted until now: each process of a host publishes its own."""
+    return recorder.own_snapshot()
 
 
 def _identity_of(recorder: Recorder) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import mmap
 import os
 import stat
@@ -13,11 +14,14 @@ from typing import Any
 from anthropic_exporter.metrics.stores import file_format as fmt
 from anthropic_exporter.metrics.stores.file_format import Header, Record
 
+_serials = itertools.count()
+
 
 class CellReader:
     """An open cell file. It stays readable after it was unlinked.
 
     Attributes:
+        serial: tells the reader from every other one of this process.
         fd: its descriptor, open as long as the reader is.
         header: the process that it belongs to.
         records: what was committed at the last `refresh()`, oldest first.
@@ -36,6 +40,7 @@ class CellReader:
         except (OSError, ValueError):
             self.close()
             raise
+        self.serial = next(_serials)
         self.records: list[Record] = []
         self._read_to = fmt.header_bytes(self._words[fmt.TEXT_LENGTH])
 

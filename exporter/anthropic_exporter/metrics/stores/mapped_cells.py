@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import array
+import itertools
 from collections.abc import Callable
 
 from anthropic_exporter.metrics import exact_sum
@@ -11,6 +12,8 @@ from anthropic_exporter.metrics.families import Family
 from anthropic_exporter.metrics.stores import file_format as fmt
 from anthropic_exporter.metrics.stores.cell_file import CellFile
 from anthropic_exporter.metrics.stores.file_format import Record, StoredSeries
+
+_serials = itertools.count()
 
 
 class MappedCells(Cells):
@@ -28,6 +31,8 @@ class MappedCells(Cells):
         super().__init__(clock)
         self._make_file, self._failed = make_file, failed
         self.file: CellFile | None = None
+        #: Tells these cells from all others of this process.
+        self.serial = next(_serials)
         self._unshared: list[Record] = []
         self._gauges: dict[tuple[str, tuple[str, ...]], Block] = {}
 

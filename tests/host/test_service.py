@@ -1,0 +1,151 @@
+"""Workers of one host: one port, the whole on it, and nothing lost by kill -9."""
+
+from __future__ import annotations
+
+import os
+import random
+import socket
+import stat
+
+import pytest
+from workers import cell_files, free_port, scrape, total, wait_for
+
+from anthropic_exporter import ConfigurationError, Recorder, serve
+
+pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="processes share counts on POSIX systems only")
+
+
+def test_the_first_worker_holds_the_port_and_every_answer_is_the_whole(start, port):
+    first, second, third = start(), start(), start()
+    assert (first.held_port, second.held_port, third.held_port) == (True, False, False)
+    for worker, times in ((first, 3), (second, 16), (third, 11)):
+        worker.record(times)
+    assert total(scrape(port)) == 30
+    assert [total(worker.own_text()) for worker in (first, second, third)] == [30, 30, 30]
+    assert round(total(scrape(port), "anthropic_cost_usd_total"), 9) == 0.1242
+
+
+def test_another_worker_takes_the_port_of_a_killed_one_and_nothing_is_lost(start, port):
+    workers = [start(), start(), start()]
+    for worker in workers:
+        worker.record(5)
+    workers[0].kill()
+    assert wait_for(lambda: total(scrape(port)), 5) == 15
+    assert 'anthropic_exporter_workers{state="alive"} 2.0' in scrape(port)
+    assert 'anthropic_exporter_workers{state="lost"} 1.0' in scrape(port)
+
+
+def test_a_service_that_starts_again_continues_what_nobody_had_scraped(start, port):
+    for worker in [start(), start()]:
+        worker.record(4)
+        worker.kill()
+    later = start()
+    assert later.held_port
+    later.record(1)
+    assert total(scrape(port)) == 9
+
+
+def test_another_port_is_another_service(start, port):
+    here, elsewhere = start(), start(free_port())
+    here.record(2)
+    elsewhere.record(5)
+    assert total(scrape(port)) == 2
+
+
+def test_a_worker_alone_makes_no_file(start, folder):
+    start().record(3)
+    assert cell_files(folder) == []
+
+
+def test_a_short_job_beside_a_service_counts_once_and_for_ever(start, port, folder):
+    service = start()
+    service.record(2)
+    for _ in range(3):
+        job = start()
+        job.record(1)
+        job.stop()
+    wait_for(lambda: len(cell_files(folder)) == 2)
+    assert [total(scrape(port)) for _ in range(3)] == [5, 5, 5]
+    assert 'anthropic_exporter_workers{state="exited"} 3.0' in scrape(port)
+
+
+def test_restarts_leave_no_more_files_than_living_workers_and_two(start, port, folder):
+    keeper = start()
+    for _ in range(12):
+        worker = start()
+        worker.record(1)
+        worker.kill()
+    wait_for(lambda: len(cell_files(folder)) <= 2)
+    keeper.record(1)
+    assert total(scrape(port)) == 13
+    assert total(scrape(port), "anthropic_exporter_workers", 'state="lost"') == 12
+
+
+def test_kill_9_under_traffic_loses_nothing_and_no_counter_falls(start, port):
+    """Workers and the one with the port; the long form is bench/host/kills.py."""
+    chance, workers, recorded, last = random.Random(7), [start(), start(), start()], 0, 0.0
+    for _ in range(8):
+        for worker in workers:
+            worker.record(20)
+            recorded += 20
+        victim = workers.pop(chance.randrange(len(workers)))
+        victim.kill()
+        workers.append(start())
+        shown = wait_for(lambda: total(scrape(port)), 10)
+        assert shown >= last
+        last = shown
+    assert wait_for(lambda: total(scrape(port)) == recorded)
+
+
+def test_files_are_for_this_user_alone(start, folder):
+    start().record(1)
+    start().record(1)
+    for path in folder.rglob("*"):
+        assert stat.S_IMODE(path.lstat().st_mode) == (0o700 if path.is_dir() else 0o600)
+
+
+def test_a_deleted_folder_is_made_again_and_nothing_falls(start, port, folder):
+    first, second = start(), start()
+    first.record(3)
+    second.record(4)
+    assert total(scrape(port)) == 7
+    for path in folder.rglob("*.cells"):
+        path.unlink()
+    assert total(scrape(port)) == 7
+    wait_for(lambda: len(cell_files(folder)) >= 2)
+    second.record(1)
+    assert total(scrape(port)) == 8
+
+
+def test_a_folder_that_is_a_link_is_not_used(tmp_path, monkeypatch, registry, caplog):
+    (tmp_path / "target").mkdir(mode=0o700)
+    (tmp_path / f"anthropic-exporter-{os.getuid()}").symlink_to(tmp_path / "target")
+    monkeypatch.setenv("ANTHROPIC_EXPORTER_RUNTIME_DIR", str(tmp_path))
+    with serve(Recorder(registry=registry), port=free_port()) as handle:
+        assert handle.holds_port
+    assert list((tmp_path / "target").iterdir()) == []
+    assert "this process counts alone" in caplog.text
+
+
+def test_a_port_of_another_program_is_one_error_line_and_is_taken_once_it_is_free(registry, caplog):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        handle = serve(Recorder(registry=registry), port=port)
+        assert not handle.holds_port
+        assert handle.port == port
+        assert [record.levelname for record in caplog.records] == ["ERROR"]
+        assert f"cannot listen on 127.0.0.1:{port}: the port is in use by another process" in caplog.text
+        with pytest.raises(ConfigurationError, match="the port is in use by another process"):
+            serve(Recorder(registry=None), port=port, required=True)
+    with handle:
+        wait_for(lambda: handle.holds_port)
+        assert total(scrape(port), "anthropic_exporter_workers", 'state="alive"') == 1
+
+
+def test_closing_gives_the_port_to_another_worker(start, port):
+    first, second = start(), start()
+    first.record(1)
+    second.record(2)
+    first.ask("handle.close()")
+    assert wait_for(lambda: second.ask("handle.holds_port") == "True")
+    assert total(scrape(port)) == 3

@@ -1,0 +1,103 @@
+"""Real processes that count together: a worker does what the tests ask for, over its standard input."""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+import subprocess
+import sys
+import textwrap
+import time
+import urllib.error
+import urllib.request
+
+WORKER = """
+    import os, signal, sys, time
+    from anthropic_exporter import Call, Inference, Recorder, Tokens, serve
+
+    def made(output, feature="chat"):
+        return Call("claude-opus-5-5", inferences=(Inference("claude-opus-5-5", Tokens(1000, 0, 0, 0, output)),),
+                    feature=feature, started_at=1_795_262_400.0, duration_seconds=1.5)
+
+    recorder = Recorder()
+    handle = serve(recorder, port=int(sys.argv[1])) if sys.argv[1] != "none" else None
+    print("ready", handle and handle.holds_port, flush=True)
+    for line in sys.stdin:
+        print(eval(line), flush=True)
+"""
+
+
+class Worker:
+    """A process that serves a port like every other worker, and evaluates expressions."""
+
+    def __init__(self, port, folder):
+        environment = {**os.environ, "ANTHROPIC_EXPORTER_RUNTIME_DIR": str(folder)}
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", textwrap.dedent(WORKER), str(port)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env=environment,
+        )
+        self.held_port = self.process.stdout.readline().split()[1] == "True"
+
+    def ask(self, expression):
+        self.process.stdin.write(expression + "\n")
+        self.process.stdin.flush()
+        return self.process.stdout.readline().strip()
+
+    def record(self, times, feature="chat"):
+        """Each call is 1,000 input and 7 output tokens: $0.00414."""
+        self.ask(f"[recorder.record(made(7, {feature!r})) for _ in range({times})] and None")
+
+    def own_text(self):
+        return eval(self.ask("recorder.render()")).decode()
+
+    def kill(self):
+        self.process.kill()
+        self._reap()
+
+    def stop(self):
+        self.process.stdin.close()
+        self._reap()
+
+    def _reap(self):
+        self.process.wait(20)
+        self.process.stdout.close()
+        if not self.process.stdin.closed:
+            self.process.stdin.close()
+
+
+def free_port():
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        return taken.getsockname()[1]
+
+
+def scrape(port):
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer:
+        return answer.read().decode()
+
+
+def total(text, family="anthropic_requests_total", *parts):
+    """The sum of a family's samples whose labels contain all `parts`."""
+    lines = re.findall(rf"^{family}(\{{[^}}]*\}})? (\S+)$", text, re.MULTILINE)
+    return sum(float(value) for labels, value in lines if all(part in labels for part in parts))
+
+
+def wait_for(condition, seconds=20.0):
+    """The first answer of `condition` that is true; a scrape that fails counts as false."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        try:
+            answer = condition()
+        except (OSError, urllib.error.URLError):
+            answer = None
+        if answer:
+            return answer
+        time.sleep(0.02)
+    raise AssertionError("did not come true in time")
+
+
+def cell_files(folder):
+    return sorted(path.name for path in folder.rglob("*.cells"))
