@@ -29,6 +29,7 @@ from bench.fuzz.fuzz_readings import ASYNC_READINGS, SYNC_READINGS
 HERE = "http://127.0.0.1:1"
 KEY = {"api_key": "sk-ant-test"}
 AWS = {"aws_access_key": "AKIATEST", "aws_secret_key": "secret", "aws_region": "us-east-1"}
+WRONG_TYPES = ("text/html", "application/json", "text/event-stream")
 #: client: its class, what it needs, what it is answered with.
 CLIENTS = {
     "sync": ("Anthropic", KEY, BODIES),
@@ -44,7 +45,7 @@ class Case:
     def __init__(self, chance, bodies, readings):
         self.name = chance.choice([*bodies])
         self.status, kind, body = bodies[self.name]
-        self.headers = {"content-type": chance.choice([kind, kind, kind, kind, kind, "text/html", "application/json"])}
+        self.headers = {"content-type": chance.choice([kind, kind, kind, kind, "", *WRONG_TYPES])}
         body = damaged(chance, body)
         if chance.random() < 0.2:
             self.headers["content-encoding"] = "gzip"
@@ -172,6 +173,8 @@ def main():
     print(f"  in flight at the end                  {fuzz.total('anthropic_inflight_requests'):,.0f}")
     print(f"  failures of ours, counted, not raised {dict(failures)}")
     outcomes = fuzz.by("anthropic_requests_total", "outcome")
+    unmetered = fuzz.by("anthropic_exporter_unmetered_responses_total", "reason")
+    print(f"  answers without usable usage          {dict(unmetered)}")
     print(f"  outcomes                              {dict(outcomes.most_common(12))}")
     for number, case, plain, recorded in different[:3]:
         print(f"case {number}, {case.name}, {case.read.__name__}, {case.headers}, {case.chunks}\n{plain}\n{recorded}")

@@ -46,6 +46,9 @@ EVENTS = [
     {"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": {"output_tokens": 50}},
     {"type": "message_stop"},
 ]
+#: The last event counts less than those before it, zeros and nulls included.
+SMALLER = {"input_tokens": 0, "cache_read_input_tokens": None, "cache_creation_input_tokens": 3, "output_tokens": 7}
+FEWER = [*EVENTS[:-1], {"type": "message_delta", "delta": {}, "usage": SMALLER}, EVENTS[-1]]
 WORDS = [b"null", b"-1", b"1e999", b"[]", b"{}", b'"x"', b"true", b"NaN", b"99999999999999999999", b"0.5"]
 LINES = [b"\n", b"\r\n", b"\r", b"\n\n", b"event: error\n", b"data: {}\n\n", b": comment\n", b"data: [DONE]\n\n"]
 
@@ -82,6 +85,10 @@ BODIES = {
     "json": _JSON,
     "sse": (200, "text/event-stream; charset=utf-8", sse(EVENTS)),
     "sse error": (200, "text/event-stream", sse([*EVENTS[:6], ERROR])),
+    "sse counting less": (200, "text/event-stream", sse(FEWER)),
+    "sse all named message": (200, "text/event-stream", sse(EVENTS).replace(b"event: ", b"event: message\n: ")),
+    "error in 200": (200, "application/json", json.dumps(ERROR).encode()),
+    "no usage": (200, "application/json", json.dumps(MESSAGE | {"usage": None}).encode()),
     "error": _ERROR,
 }
 BEDROCK_BODIES = {
