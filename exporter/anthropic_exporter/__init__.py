@@ -11,6 +11,7 @@ from anthropic_exporter.errors import AnthropicExporterError, ConfigurationError
 from anthropic_exporter.host.port import ServiceHandle
 from anthropic_exporter.recorder import Recorder
 from anthropic_exporter.serving import serve
+from anthropic_exporter.web.metrics_app import metrics_app
 from anthropic_exporter.web.server import Server
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ __all__ = [
     "__version__",
     "attribution",
     "instrument",
+    "metrics_app",
     "publish",
     "publishing",
     "serve",

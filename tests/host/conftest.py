@@ -20,7 +20,7 @@ def folder(tmp_path):
 
 @pytest.fixture
 def start(port, folder):
-    """Start a worker of the service: `start()`, or `start("none")` for one that serves no port."""
+    """Start a worker: `start()` for one of the service, `start(port)` for one of another."""
     with contextlib.ExitStack() as owned:
 
         def make(at=None):

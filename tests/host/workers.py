@@ -13,7 +13,7 @@ import urllib.error
 import urllib.request
 
 WORKER = """
-    import os, signal, sys, time
+    import sys, weakref
     from anthropic_exporter import Call, Inference, Recorder, Tokens, serve
 
     def made(output, feature="chat"):
@@ -21,8 +21,8 @@ WORKER = """
                     feature=feature, started_at=1_795_262_400.0, duration_seconds=1.5)
 
     recorder = Recorder()
-    handle = serve(recorder, port=int(sys.argv[1])) if sys.argv[1] != "none" else None
-    print("ready", handle and handle.holds_port, flush=True)
+    handle = weakref.proxy(serve(recorder, port=int(sys.argv[1])))  # most people do not keep it
+    print("ready", handle.holds_port, flush=True)
     for line in sys.stdin:
         print(eval(line), flush=True)
 """

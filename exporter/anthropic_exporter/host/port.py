@@ -37,6 +37,10 @@ _log = logging.getLogger("anthropic_exporter")
 _RETRY_SECONDS = 0.4
 
 
+#: Handles that are not closed: `serve(recorder)` works for as long as the process runs, whoever keeps its result.
+_open: set[ServiceHandle] = set()
+
+
 class ServiceHandle:
     """This process's part in serving a port; close it, or use it as a context manager.
 
@@ -100,6 +104,7 @@ class ServiceHandle:
             _log.error("%s; this process keeps trying, and the application runs on", error)
         if self._membership is not None and self._port:
             self._membership.open(alone=self.holds_port)
+        _open.add(self)
         TICKER.add(self.tick)
 
     def tick(self) -> None:
@@ -131,6 +136,7 @@ class ServiceHandle:
     def close(self) -> None:
         """Stop serving and free the port; another worker takes it. Idempotent."""
         TICKER.remove(self.tick)
+        _open.discard(self)
         with self._lock:
             self._closed, server, self._server = True, self._server, None
         if server is not None:

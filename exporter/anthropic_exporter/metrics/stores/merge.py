@@ -109,11 +109,13 @@ class Merge:
 
     def _place_new(self, records: Mapping[str, Sequence[Record]]) -> None:
         """Find places for new records, the oldest first, so that every process lets the same label values in."""
+        for key in records:
+            self._parts.setdefault(key, [])
         new = [
             (record.created, record.series, key, number)
             for key, of_source in records.items()
             for number, record in enumerate(of_source)
-            if number >= len(self._parts.setdefault(key, []))
+            if number >= len(self._parts[key])
         ]
         for _, _, key, number in sorted(new, key=lambda one: one[:2]):
             parts = self._parts[key]

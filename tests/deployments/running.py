@@ -1,0 +1,99 @@
+"""Servers with several workers, as people run them, and the scrape loop beside them."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import threading
+import urllib.request
+
+import pytest
+
+from host.workers import free_port, scrape, total, wait_for
+
+
+def needs(module):
+    return pytest.mark.skipif(importlib.util.find_spec(module) is None, reason=f"{module} is not installed")
+
+
+class Watch(threading.Thread):
+    """One scrape loop, as Prometheus has it: the newest total, and whether a counter ever fell."""
+
+    def __init__(self, port):
+        super().__init__(daemon=True)
+        self.port, self.newest, self.falls = port, 0.0, 0
+        self.ended = threading.Event()
+
+    def run(self):
+        while not self.ended.wait(0.03):
+            with contextlib.suppress(OSError):
+                shown = total(scrape(self.port))
+                self.falls += shown < self.newest
+                self.newest = shown
+
+
+class Deployment:
+    """A running server, its address, and the scrape loop beside it."""
+
+    def __init__(self, folder, source, command, environment):
+        (folder / "application.py").write_text(textwrap.dedent(source))
+        self.port, self.metrics_port = free_port(), int(environment.get("METRICS_PORT", free_port()))
+        self.environment = {
+            **os.environ,
+            "METRICS_PORT": str(self.metrics_port),
+            "ANTHROPIC_EXPORTER_RUNTIME_DIR": str(folder),
+            "PYTHONWARNINGS": "",
+            **environment,
+        }
+        self.folder, self.answered = folder, 0
+        command = [part.replace("PORT", str(self.port)) for part in command]
+        self.log = (folder / "log").open("wb")
+        self.process = subprocess.Popen(
+            [sys.executable, *command],
+            cwd=folder,
+            env=self.environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self.log,
+            start_new_session=True,
+        )
+        self.watch = Watch(self.metrics_port)
+        self.watch.start()
+
+    def get(self, path="/"):
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=10) as answer:
+            body = answer.read().decode()
+        self.answered += path == "/"
+        return body
+
+    def until_it_answers(self):
+        return wait_for(lambda: self.get("/metrics"), 30)
+
+    def ask(self, times):
+        """That many answered requests; the workers that answered."""
+        return {int(wait_for(self.get)) for _ in range(times)}
+
+    def settled(self, others=0):
+        """Wait until a scrape shows exactly the answered requests and `others`; fail if a counter ever fell."""
+        calls = self.answered + others
+        with contextlib.suppress(AssertionError):
+            wait_for(lambda: self.watch.newest == calls, 15)
+        assert self.watch.newest == calls
+        assert self.watch.falls == 0
+        assert wait_for(lambda: total(scrape(self.metrics_port))) == calls
+        return True
+
+    def close(self):
+        self.watch.ended.set()
+        self.watch.join(15)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait(20)
+        self.process.stdout.close()
+        self.process.stdin.close()
+        self.log.close()

@@ -1,0 +1,65 @@
+"""uvicorn, multiprocessing, Celery and Django, as people start them."""
+
+from __future__ import annotations
+
+import contextlib
+import subprocess
+import sys
+
+import pytest
+
+from anthropic_exporter import toolchain
+from deployments.applications import CELERY, DJANGO, MULTIPROCESSING, UVICORN
+from deployments.running import needs
+from host.workers import free_port, wait_for
+
+
+@needs("starlette")
+def test_uvicorn_workers_count_together(deploy):
+    server = deploy(UVICORN, "-m", "uvicorn", "application:app", "--workers", "3", "--port", "PORT")
+    wait_for(lambda: server.get("/metrics/"), 40)
+    server.ask(20)
+    server.settled()
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
+def test_a_pool_counts_with_its_parent(deploy, method):
+    server = deploy(MULTIPROCESSING, "application.py", method)
+    assert int(server.process.stdout.readline()) >= 1
+    server.settled(31)
+
+
+@needs("django")
+def test_a_management_command_beside_the_development_server_counts_and_disturbs_nothing(deploy):
+    server = deploy(DJANGO, "application.py", "runserver", "--noreload", "PORT")
+    wait_for(server.get, 30)
+    command = [sys.executable, "application.py", "nightly"]
+    for _ in range(2):
+        subprocess.run(command, cwd=server.folder, env=server.environment, check=True, timeout=60)
+    server.ask(3)
+    server.settled(2)
+
+
+@pytest.fixture
+def redis(tmp_path):
+    port = free_port()
+    server = toolchain.provide(["redis-server"])["redis-server"]
+    with contextlib.ExitStack() as owned:
+        command = [str(server), "--port", str(port), "--save", "", "--dir", str(tmp_path), "--bind", "127.0.0.1"]
+        process = owned.enter_context(subprocess.Popen(command, stdout=subprocess.DEVNULL))
+        owned.callback(process.kill)
+        yield f"redis://127.0.0.1:{port}/0"
+
+
+@needs("celery")
+@needs("redis")
+@pytest.mark.parametrize("options", [(), ("--max-tasks-per-child", "1")], ids=" ".join)
+def test_celery_tasks_count_though_their_processes_end(deploy, redis, options):
+    command = ("-m", "celery", "-A", "application", "worker", "-c", "2", "--without-gossip", "--without-mingle")
+    server = deploy(CELERY, *command, *options, REDIS=redis)
+    send = "from application import ask\nprint(len([r.get(timeout=60) for r in [ask.delay() for _ in range(8)]]))"
+    environment = {**server.environment, "REDIS": redis}
+    command = [sys.executable, "-c", send]
+    printed = subprocess.check_output(command, cwd=server.folder, env=environment, text=True, timeout=90)
+    assert printed.strip() == "8"
+    server.settled(8)
