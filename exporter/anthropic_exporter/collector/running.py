@@ -7,12 +7,15 @@ import logging
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from anthropic_exporter import serving
+from anthropic_exporter.collector.breakers import MOST_MESSAGES, BreakersPublisher
 from anthropic_exporter.collector.collector import Collector
 from anthropic_exporter.collector.state_file import StateFolder
+from anthropic_exporter.collector.watch import FleetWatch
 from anthropic_exporter.errors import ConfigurationError
+from anthropic_exporter.guard.thresholds import Limits
 from anthropic_exporter.transport.address import Address, parse
 from anthropic_exporter.transport.interface import Transport
 from anthropic_exporter.transport.opening import open_transport
@@ -35,6 +38,7 @@ class Settings(NamedTuple):
         host: address to listen on.
         port: 0 picks a free one.
         shard: which of the streams to read, if the URL says that there are several.
+        guard: thresholds of the fleet's Guard; None for no Guard.
         web_config: TLS, passwords and tokens of /metrics, as `serve` has them.
         allowed_hosts: names by which clients reach /metrics, as `serve` has them.
     """
@@ -44,6 +48,7 @@ class Settings(NamedTuple):
     host: str = "127.0.0.1"
     port: int = 9465
     shard: int = 0
+    guard: Path | None = None
     web_config: Path | None = None
     allowed_hosts: tuple[str, ...] = ()
 
@@ -59,11 +64,13 @@ def run(settings: Settings, stopped: threading.Event) -> None:
         raise ConfigurationError(
             f"collect: --shard {settings.shard}: the URL says shards={address.shards}; count from 0"
         )
+    limits = None if settings.guard is None else Limits.from_file(settings.guard)
     with contextlib.closing(StateFolder(settings.state)) as folder:
         if _became_active(folder, stopped):
             collector = Collector(folder, _opener(address, settings.shard))
-            with contextlib.closing(collector):
-                _collect(collector, settings, stopped)
+            with contextlib.closing(collector), contextlib.ExitStack() as owned:
+                tick = _do_nothing if limits is None else _guarded(collector, limits, address, owned)
+                _collect(collector, settings, stopped, tick)
 
 
 def _became_active(folder: StateFolder, stopped: threading.Event) -> bool:
@@ -82,7 +89,36 @@ def _opener(address: Address, shard: int) -> Callable[[str], Transport]:
     return lambda position: open_transport(address, address.stream_of(shard), position=position)
 
 
-def _collect(collector: Collector, settings: Settings, stopped: threading.Event) -> None:
+def _guarded(collector: Collector, limits: Limits, address: Address, owned: contextlib.ExitStack) -> Callable[[], None]:
+    """Give the collector a Guard; returns what to call between two reads."""
+    watch = FleetWatch(collector.fleet, limits)
+    try:
+        watch.load(collector.restored_guard)
+    except ValueError as error:
+        raise ConfigurationError("collect: the day's spend in the state is damaged; move the state away") from error
+    breakers = BreakersPublisher(
+        watch=watch,
+        lock=collector.lock,
+        transport=open_transport(address, address.breakers, most_messages=MOST_MESSAGES),
+        collector=collector.fleet.series.life,
+        progress=collector.progress,
+        failed=collector.failed,
+    )
+    owned.callback(breakers.close)
+
+    def guard_state() -> dict[str, Any]:
+        breakers.evaluate()  # what is saved as spent is what the saved totals say
+        return watch.dump()
+
+    collector.guard_state = guard_state
+    return breakers.tick
+
+
+def _do_nothing() -> None:
+    """No Guard was asked for."""
+
+
+def _collect(collector: Collector, settings: Settings, stopped: threading.Event, tick: Callable[[], None]) -> None:
     collector.catch_up(CATCH_UP_SECONDS)
     recorder = cast("Recorder", collector)  # it renders, and counts what fails
     with serving.serve_alone(
@@ -93,4 +129,4 @@ def _collect(collector: Collector, settings: Settings, stopped: threading.Event)
         allowed_hosts=settings.allowed_hosts,
     ) as server:
         _log.info("serving %s/metrics", server.url)
-        collector.run(stopped)
+        collector.run(stopped, tick)

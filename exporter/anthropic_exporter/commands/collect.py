@@ -30,6 +30,13 @@ from anthropic_exporter.commands.signals import noticed
 @host_option
 @click.option("--port", default=9465, show_default=True, type=click.IntRange(0, 65535), help="0 is a free one.")
 @click.option("--shard", default=0, show_default=True, help="Which stream to read, if the URL says shards=N.")
+@click.option(
+    "--guard",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="THRESHOLDS",
+    help="Watch paces and budgets of the whole fleet with the thresholds of this file, such as thresholds.yml of the "
+    "rules, and publish what holds to processes that call guard.follow().",
+)
 @click.option("--web-config", type=click.Path(path_type=Path), help="As of `serve`: TLS, passwords and tokens.")
 @click.option("--allow-host", "allowed_hosts", multiple=True, metavar="NAME", help="As of `serve`.")
 def collect(source: str, state: Path, **options: Any) -> int:

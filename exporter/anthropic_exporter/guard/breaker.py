@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Set as AbstractSet
 from typing import Any, NamedTuple
 
 from anthropic_exporter.call import NO_FAILURE, Call
@@ -40,6 +41,9 @@ _MEASURED_BY = {
 }
 _FAILURES = frozenset({ERROR_RATE.key, RATE_LIMITED.key, OVERLOADED.key})
 _DATE = re.compile(r"-\d{8}$")
+
+#: Conditions that hold for the whole fleet.
+Held = Mapping[Identity, Measure]
 
 
 class Labels(NamedTuple):
@@ -149,6 +153,13 @@ class Circuit:
                 self._half_open(at, probes)
         elif self.state == HALF_OPEN and not self._probes_left and at.now - self._probed_at >= seconds:
             self._half_open(at, probes)
+
+    def release(self, over: AbstractSet[Identity]) -> None:
+        """Close, if these conditions of the fleet were all that kept it open: nobody here can measure their end."""
+        if self._tripped & over:
+            self._tripped -= over
+            if not self._tripped and self.state != CLOSED and self.reason != MANUAL:
+                self.close(mute=False)
 
     def admits(self, at: Moment) -> bool:
         """Whether a request may pass: all when closed, none when open, the probes when half-open."""
@@ -268,6 +279,11 @@ class Breaker:
         """Go on with time."""
         for circuit in self._circuits.values():
             circuit.advance(at, holds, self.open_seconds, self.probes)
+
+    def release(self, over: AbstractSet[Identity]) -> None:
+        """These conditions of the fleet are over, or nobody says that they hold."""
+        for circuit in self._circuits.values():
+            circuit.release(over)
 
     def ended(self, call: Call, at: Moment) -> None:
         """A call of these labels came back."""

@@ -5,13 +5,14 @@ from __future__ import annotations
 import atexit
 import contextlib
 from collections.abc import Callable, Iterable
+from collections.abc import Set as AbstractSet
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from anthropic_exporter.errors import ConfigurationError
 from anthropic_exporter.forking import in_child
-from anthropic_exporter.guard.anomalies import COST_RATE
-from anthropic_exporter.guard.breaker import OBSERVE, Breaker, BreakerState
+from anthropic_exporter.guard.anomalies import COST_RATE, Identity
+from anthropic_exporter.guard.breaker import OBSERVE, Breaker, BreakerState, Held
 from anthropic_exporter.guard.clock import GuardClock
 from anthropic_exporter.guard.gate import Gate
 from anthropic_exporter.guard.judge import Judge
@@ -30,6 +31,8 @@ from anthropic_exporter.recorder import Recorder
 
 if TYPE_CHECKING:
     from typing_extensions import Self
+
+    from anthropic_exporter.guard.following import Following
 
 _LAST_CALLBACKS_SECONDS = 2.0
 
@@ -89,6 +92,7 @@ class Guard:
         self.recorder = recorder
         self.limits = limits or Limits.shipped()
         self.timing = timing or Timing()
+        self._following: Following | None = None
         self._budgets = Budgets(self.limits)
         self._learning = Learning(self.timing.calibration_seconds, self.limits.of("spike_min_requests"))
         self._memory = None if state_dir is None else Memory(state_dir, self._budgets, self._learning.baselines)
@@ -215,6 +219,27 @@ class Guard:
                 breaker.close(scope, name)
             judge.update_shut()
 
+    def follow(self, url: str) -> None:
+        """Obey what a collector sees for the whole fleet: `anthropic-exporter collect --guard thresholds.yml`.
+
+        A condition of the fleet opens the breakers whose `when` and scope it fits, as one of this process does. When
+        no collector was heard for 60 s, those breakers close: it is counted in `anthropic_guard_failed_open_total`.
+
+        Raises:
+            ConfigurationError: the URL is wrong, the extra of its engine is not installed, or one is followed already.
+        """
+        from anthropic_exporter.guard.following import Following  # noqa: PLC0415 - for those who have a queue
+        from anthropic_exporter.transport.address import parse  # noqa: PLC0415 - for those who have a queue
+
+        if self._following is not None:
+            raise ConfigurationError("follow: this Guard follows a collector already; call follow() once")
+        self._following = Following(parse(url), self.recorder, self._obey)
+
+    def _obey(self, held: Held, over: AbstractSet[Identity]) -> None:
+        at = self._clock.moment()
+        with self._judge.lock:
+            self._judge.obey(held, over, at)
+
     def set_baseline(
         self, feature: str, *, cost_usd_per_minute: float | None = None, tokens_per_minute: float | None = None
     ) -> None:
@@ -267,6 +292,8 @@ class Guard:
         if self._ticker.stopped:
             return
         self._ticker.stop()
+        if self._following is not None:
+            self._following.close()
         atexit.unregister(self.close)
         for undo in self._undo:
             undo()
@@ -294,3 +321,6 @@ class Guard:
         self._watch.reset(Windows(self.limits))
         self._clock.reset()
         self._ticker.reset()
+        self._judge.fleet = {}
+        if self._following is not None and not self._ticker.stopped:
+            self._following.start()

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable
+from collections.abc import Set as AbstractSet
 
 from anthropic_exporter.call import BLOCKED, Call
 from anthropic_exporter.errors import ConfigurationError, SpendLimitExceeded
-from anthropic_exporter.guard.anomalies import Measure
-from anthropic_exporter.guard.breaker import Breaker, Labels, exceeded
+from anthropic_exporter.guard.anomalies import Identity, Measure
+from anthropic_exporter.guard.breaker import Breaker, Held, Labels, exceeded
 from anthropic_exporter.guard.clock import Moment
 from anthropic_exporter.guard.telling.alerts import Alert, Alerts
 from anthropic_exporter.guard.telling.callbacks import Callbacks
@@ -31,6 +32,8 @@ class Judge:
     def __init__(self, alerts: Alerts, callbacks: Callbacks) -> None:
         self._callbacks = callbacks
         self.breakers: tuple[Breaker, ...] = ()
+        #: What a collector sees for the whole fleet.
+        self.fleet: Held = {}
         self.reset(alerts)
 
     def reset(self, alerts: Alerts) -> None:
@@ -68,7 +71,7 @@ class Judge:
             if measure.holds:
                 self._trip(measure, at)
         for breaker in self.breakers:
-            breaker.advance(at, self.alerts.holding)
+            breaker.advance(at, self._holds)
         self.update_shut()
         return self.news(at)
 
@@ -85,9 +88,22 @@ class Judge:
 
     def stops(self, breaker: Breaker, labels: Labels, at: Moment) -> SpendLimitExceeded | None:
         """Why a breaker stops a request; None if it lets it pass."""
-        circuit = breaker.stops(labels, at, self.alerts.holding)
+        circuit = breaker.stops(labels, at, self._holds)
         self.update_shut()
         return None if circuit is None else exceeded(circuit, at.ahead)
+
+    def obey(self, held: Held, over: AbstractSet[Identity], at: Moment) -> None:
+        """Take what holds for the whole fleet; breakers that only what is `over` keeps open are closed."""
+        self.fleet = held
+        for breaker in self.breakers:
+            for measure in held.values():
+                breaker.trip(measure, at)
+            breaker.release({identity for identity in over if not self.alerts.holding(identity)})
+        self.update_shut()
+
+    def _holds(self, identity: Identity) -> bool:
+        """Whether a condition holds in this process or in the fleet."""
+        return identity in self.fleet or self.alerts.holding(identity)
 
     def update_shut(self) -> None:
         """Note whether a breaker is not closed."""

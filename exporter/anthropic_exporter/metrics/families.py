@@ -252,6 +252,18 @@ REMEDY_ACTIONS = Family(
     ("remedy", "outcome"),
     "What remedies did: applied, undone, skipped (nothing to do), dry_run, failed, timeout, refused, dropped.",
 )
+GUARD_FLEET_FOLLOWED = Family(
+    "anthropic_guard_fleet_followed",
+    GAUGE,
+    (),
+    "1 while a collector is heard, 0 after 60 s of silence: its breakers are not obeyed then. Absent without follow().",
+)
+GUARD_FAILED_OPEN = Family(
+    "anthropic_guard_failed_open_total",
+    COUNTER,
+    (),
+    "Times that no collector was heard for 60 s, so that the fleet's breakers stopped nothing from then on.",
+)
 PUBLISH_MESSAGES = Family(
     "anthropic_publish_messages_total",
     COUNTER,

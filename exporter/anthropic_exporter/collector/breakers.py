@@ -1,0 +1,88 @@
+"""Publishes what the fleet's Guard sees to every process that follows: at once when it changes, and once a second."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+
+from anthropic_exporter.collector.own_metrics import Progress
+from anthropic_exporter.collector.watch import FleetWatch
+from anthropic_exporter.guard.telling.alerts import FIRING
+from anthropic_exporter.transport import breakers_message
+from anthropic_exporter.transport.breakers_message import BreakersMessage, Holding
+from anthropic_exporter.transport.interface import Transport, TransportError
+
+_log = logging.getLogger("anthropic_exporter.collect")
+_EVALUATE_EVERY_SECONDS = 0.25
+PERIOD_SECONDS = 1.0
+#: Followers read the newest message; the others are for those who look into the queue.
+MOST_MESSAGES = 100
+
+
+class BreakersPublisher:
+    """Evaluates the fleet and publishes.
+
+    Args:
+        watch: the fleet's Guard.
+        lock: of the collector's totals.
+        transport: the stream of breakers.
+        collector: names this collector in its messages.
+        progress: shows what holds.
+        failed: counts failures.
+        clock: seconds of a clock that never goes back.
+    """
+
+    def __init__(
+        self,
+        *,
+        watch: FleetWatch,
+        lock: threading.Lock,
+        transport: Transport,
+        collector: str,
+        progress: Progress,
+        failed: Callable[[str, BaseException], None],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._watch, self._lock, self._transport = watch, lock, transport
+        self._collector, self._progress, self._failed, self._clock = collector, progress, failed, clock
+        self._evaluate_at = self._publish_at = clock()
+        self._published: list[tuple[str, ...]] = []
+
+    def tick(self) -> None:
+        """Evaluate and publish where it is time. Never raises."""
+        now = self._clock()
+        if now < self._evaluate_at:
+            return
+        self._evaluate_at = now + _EVALUATE_EVERY_SECONDS
+        self.evaluate()
+        holding = self._watch.holding
+        what = sorted((one.condition, one.scope, one.feature, one.model) for one in holding)
+        if what != self._published or now >= self._publish_at:
+            self._publish_at = now + PERIOD_SECONDS
+            if self._publish(holding):
+                self._published = list(what)
+
+    def evaluate(self) -> None:
+        """Take what grew, and log what began or ended."""
+        with self._lock:
+            news = self._watch.evaluate()
+        for alert in news:
+            word = "holds" if alert.status == FIRING else "is over"
+            _log.warning("fleet: %s %s: %s", alert.condition, word, alert.description)
+        self._progress.holding = Counter(one.condition for one in self._watch.holding)
+
+    def _publish(self, holding: list[Holding]) -> bool:
+        message = BreakersMessage(self._collector, time.time(), tuple(holding))
+        try:
+            self._transport.send([breakers_message.encode(message)])
+        except TransportError as error:
+            self._failed("breakers", error)
+            return False
+        return True
+
+    def close(self) -> None:
+        """Hang up. Nothing is said: a collector that starts again goes on within what is valid."""
+        self._transport.close()

@@ -1,0 +1,79 @@
+"""What a collector says of the whole fleet: the conditions that hold now. JSON; `docs/wire-format.md`."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Any, NamedTuple
+
+_FORMAT = 1
+_MOST_BYTES = 1_000_000
+_MOST_HOLDING = 10_000
+_LONGEST_NAME = 128
+#: Processes treat conditions as over when nothing was said for this long.
+EXPIRES_SECONDS = 60.0
+
+
+class Holding(NamedTuple):
+    """One condition that holds. `condition` and `scope` are words of the Guard; the value and its threshold."""
+
+    condition: str
+    scope: str
+    feature: str
+    model: str
+    value: float
+    threshold: float
+
+
+class BreakersMessage(NamedTuple):
+    """Everything that holds, as one collector sees it. `sent_at` is seconds since the epoch."""
+
+    collector: str
+    sent_at: float
+    holding: tuple[Holding, ...] = ()
+    expires_seconds: float = EXPIRES_SECONDS
+
+
+def encode(message: BreakersMessage) -> bytes:
+    """The bytes of a message."""
+    return json.dumps(
+        {
+            "format": _FORMAT,
+            "collector": message.collector,
+            "sent_at": message.sent_at,
+            "expires_seconds": message.expires_seconds,
+            "holding": [one._asdict() for one in message.holding[:_MOST_HOLDING]],
+        }
+    ).encode()
+
+
+def decode(data: bytes) -> BreakersMessage | None:
+    """A message from its bytes; None if it is not one that this version reads. Unknown keys are ignored."""
+    if len(data) > _MOST_BYTES:
+        return None
+    try:
+        found = json.loads(data)
+        if found["format"] != _FORMAT:
+            return None
+        holding = tuple(_holding(one) for one in found["holding"][:_MOST_HOLDING])
+        expires = min(EXPIRES_SECONDS, max(1.0, _number(found.get("expires_seconds", EXPIRES_SECONDS))))
+        return BreakersMessage(_name(found["collector"]), _number(found["sent_at"]), holding, expires)
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return None
+
+
+def _holding(one: dict[str, Any]) -> Holding:
+    condition, scope, feature, model = (_name(one[key]) for key in ("condition", "scope", "feature", "model"))
+    return Holding(condition, scope, feature, model, _number(one["value"]), _number(one["threshold"]))
+
+
+def _name(value: Any) -> str:
+    if not isinstance(value, str) or len(value) > _LONGEST_NAME:
+        raise ValueError("not a name")
+    return value
+
+
+def _number(value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+        raise ValueError("not a number")
+    return float(value)
