@@ -7,13 +7,14 @@ import os
 import pytest
 from prometheus_client import CollectorRegistry
 
-from anthropic_exporter import Recorder, publish, publishing
+from anthropic_exporter import Recorder, publish, publishing, serve
 from collectors import Collecting, wait_until
 from queue_engines import Redis
 
 pytest.importorskip("redis")
 pytestmark = pytest.mark.stack
-REQUESTS = "anthropic_requests_total"
+#: What each process says of itself, or of this very moment.
+OWN = ("_max{", "inflight", "publish", "workers", "build_info", "source_info")
 
 
 @pytest.fixture(scope="module")
@@ -56,8 +57,8 @@ def test_what_the_collector_shows_is_what_the_process_shows(url, tmp_path, call)
     with Collecting(url, tmp_path) as collector:
         shown = {line for line in collector.text().splitlines() if not line.startswith("#")}
     own = [line for line in recorder.render().decode().splitlines() if line.startswith("anthropic_") and "{" in line]
-    counters = [line for line in own if "_max{" not in line and "inflight" not in line and "publish" not in line]
-    with_service = {_with_service(line) for line in counters if "build_info" not in line and "source_info" not in line}
+    counters = [line for line in own if not any(word in line for word in OWN)]
+    with_service = {_with_service(line) for line in counters}
     assert len(with_service) > 100
     assert {line.split(" ")[0] for line in with_service} <= {line.split(" ")[0] for line in shown}
     assert with_service <= shown
@@ -130,6 +131,24 @@ def test_a_standby_takes_over_when_the_active_one_is_killed(url, tmp_path, call)
         with_standby = standby
         with_standby.wait_for("anthropic_tokens_total", 200.0, type="output")
         assert standby.stop() == 0
+
+
+def test_workers_that_count_together_are_published_once_each(url, tmp_path, call, monkeypatch):
+    """Each process of a service shows the whole; what it publishes is its own."""
+    monkeypatch.setenv("ANTHROPIC_EXPORTER_RUNTIME_DIR", str(tmp_path / "runtime"))
+    recorder = recorder_of()
+    with serve(recorder, port=0), Collecting(url, tmp_path / "state") as collector:
+        publisher = publish(recorder, url, service="api", period_seconds=0.1)
+        recorder.record(call(output=171))
+        child = os.fork()
+        if child == 0:  # pragma: no cover - not this process
+            recorder.record(call(output=29))
+            os._exit(0 if publisher.close() else 1)
+        assert os.waitpid(child, 0)[1] == 0
+        collector.wait_for("anthropic_tokens_total", 200.0, type="output")
+        recorder.record(call(output=1))
+        collector.wait_for("anthropic_tokens_total", 201.0, type="output")
+        publisher.close()
 
 
 def test_the_process_counts_what_the_queue_took(url, call):
