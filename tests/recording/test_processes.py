@@ -110,7 +110,8 @@ def test_a_worker_records_though_another_thread_held_the_locks_when_it_was_forke
         held, release = threading.Event(), threading.Event()
 
         def hold():
-            with recorder._lock, recorder._live._lock:
+            assert recorder._lock.acquire(sys._getframe())
+            with recorder._live._lock:
                 held.set()
                 release.wait(30)
 

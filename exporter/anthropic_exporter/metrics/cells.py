@@ -102,33 +102,43 @@ class Cells:
         self._clock = clock
         self.blocks: list[Block] = []
         self.meanings: list[Meaning] = []
+        self._made: dict[tuple[str, tuple[str, ...]], tuple[Meaning, Block]] = {}
         #: The series of each family, oldest first. They only ever grow.
         self.series: dict[str, list[Series]] = {}
 
     def block(
         self, series: Sequence[tuple[Family, tuple[str, ...]]], spare: int = 0, sums: ExactSums | None = None
     ) -> Block:
-        """Make one block for several new series, laid out one after the other in the order given.
+        """The block of several series, made if it does not exist; laid out one after the other in the order given.
 
+        An exception may interrupt it at any instruction; doing it again completes what was begun.
         `spare` floats more stand behind them; no series shows those. `sums` are the sums of the block that `settle`
         brings up to date.
         """
-        meaning = Meaning(tuple(series), self._clock(), sums)
-        block = self._make(meaning, sum(width(family) for family, _ in series) + spare)
-        self._note(meaning, block)
-        return block
+        family, labels = series[0]
+        made = self._made.get((family.name, labels))
+        if made is None:
+            meaning = Meaning(tuple(series), self._clock(), sums)
+            block = self._make(meaning, sum(width(family) for family, _ in series) + spare)
+            made = self._made.setdefault((family.name, labels), (meaning, block))
+        self._note(*made)
+        return made[1]
 
     def _make(self, meaning: Meaning, floats: int) -> Block:  # noqa: ARG002 - a store that others read writes it down
         return [0.0] * floats
 
     def _note(self, meaning: Meaning, block: Block) -> None:
-        number, start = len(self.blocks), 0
-        self.blocks.append(block)
-        self.meanings.append(meaning)
+        if not self.blocks or self.blocks[-1] is not block:
+            self.blocks.append(block)
+        if len(self.meanings) < len(self.blocks):
+            self.meanings.append(meaning)
+        number, start = len(self.blocks) - 1, 0
         series, created, _ = meaning
         for family, labels in series:
             end = start + width(family)
-            self.series.setdefault(family.name, []).append(Series(labels, number, start, end, created))
+            shown = self.series.setdefault(family.name, [])
+            if not shown or (shown[-1].block, shown[-1].start) < (number, start):
+                shown.append(Series(labels, number, start, end, created))
             start = end
 
     def settle(self, block: Block, sums: ExactSums) -> None:

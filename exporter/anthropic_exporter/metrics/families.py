@@ -209,6 +209,18 @@ RECORD_ERRORS = Family(
     ("stage",),
     "Failures of this library by stage. They never reach the application; what they touched may be missing here.",
 )
+STALE_SCRAPES = Family(
+    "anthropic_exporter_stale_scrapes_total",
+    COUNTER,
+    (),
+    "Scrapes answered with the previous page, because the current numbers could not be read within a second.",
+)
+SINK_DROPPED = Family(
+    "anthropic_exporter_sink_dropped_calls_total",
+    COUNTER,
+    (),
+    "Calls that subscribers never received, because they were too slow and too many calls were waiting for them.",
+)
 UNMETERED_RESPONSES = Family(
     "anthropic_exporter_unmetered_responses_total",
     COUNTER,

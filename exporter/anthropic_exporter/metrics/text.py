@@ -9,16 +9,18 @@ from __future__ import annotations
 
 import functools
 import math
-import threading
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from itertools import accumulate
 
+from anthropic_exporter.locking import SafeLock, this_frame
 from anthropic_exporter.metrics.cells import Reading, Series, Snapshot
 from anthropic_exporter.metrics.families import COUNTER, FAMILIES, HISTOGRAM, Family
 
 TEXT_CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 OPENMETRICS_CONTENT_TYPE = "application/openmetrics-text; version=1.0.0; charset=utf-8"
 _GO_EXPONENT_FROM = 1e6
+#: How long a scrape waits for another one to be formatted.
+_PATIENCE_SECONDS = 1.0
 
 
 class _Lines:
@@ -58,7 +60,8 @@ class _FamilyLines:
             if changed[lines.block]:
                 values = snapshot.blocks[lines.block][lines.start : lines.end]
                 if values != lines.values:
-                    lines.values, lines.text = values, _formatted(self.family, lines, values)
+                    lines.text = _formatted(self.family, lines, values)
+                    lines.values = values  # last: where an exception interrupts, they are formatted again
         return written
 
     def created(self, written: list[_Lines]) -> str:
@@ -85,6 +88,10 @@ def _no_lines(families: Iterable[Family]) -> list[_FamilyLines]:
     return [_FamilyLines(family) for family in families]
 
 
+#: The parts of a page that are about one family.
+PartsOf = Callable[[_FamilyLines, list[_Lines], Snapshot], list[str]]
+
+
 class Renderer:
     """Formats snapshots. A series whose numbers are those of the scrape before is not formatted again.
 
@@ -93,40 +100,53 @@ class Renderer:
     """
 
     def __init__(self, families: Iterable[Family] = FAMILIES) -> None:
-        self._lock = threading.Lock()
+        self._lock = SafeLock()
+        self._pages: dict[bytes, bytes] = {}  # the newest of each format
         self._shown = tuple(families)
         self._families = _no_lines(self._shown)
         self._blocks: list[list[float]] = []
         self._series: object = None
 
     def text(self, snapshot: Snapshot) -> bytes:
-        """Prometheus text format 0.0.4."""
-        parts: list[str] = []
-        with self._lock:
-            changed = self._changed(snapshot)
-            for kept in self._families:
-                family, written = kept.family, kept.update(snapshot, changed)
-                parts.append(_head(family.name, family))
-                parts += [lines.text for lines in written]
-                parts += kept.gauges(snapshot.gauges.get(family.name, ()))
-                if written and _counts(family):
-                    parts += (_head(f"{_base(family)}_created", family, "gauge"), kept.created(written))
-            self._blocks = snapshot.blocks
-        return "".join(parts).encode()
+        """Prometheus text format 0.0.4; the page before where another one is being formatted and takes too long."""
+        return self._page(snapshot, self._text_of, b"")
 
     def openmetrics(self, snapshot: Snapshot) -> bytes:
-        """OpenMetrics 1.0.0."""
-        parts: list[str] = []
-        with self._lock:
+        """OpenMetrics 1.0.0; the page before where another one is being formatted and takes too long."""
+        return self._page(snapshot, self._openmetrics_of, b"# EOF\n")
+
+    def _page(self, snapshot: Snapshot, parts_of: PartsOf, end: bytes) -> bytes:
+        try:
+            if not self._lock.wait(this_frame(), _PATIENCE_SECONDS):
+                return self._pages.get(end, end)
+            parts: list[str] = []
             changed = self._changed(snapshot)
+            self._blocks = []  # where an exception interrupts, every block is compared again
             for kept in self._families:
-                family, written = kept.family, kept.update(snapshot, changed)
-                parts.append(_head(_base(family), family))
-                parts += [lines.text + lines.created if _counts(family) else lines.text for lines in written]
-                parts += kept.gauges(snapshot.gauges.get(family.name, ()))
+                parts += parts_of(kept, kept.update(snapshot, changed), snapshot)
             self._blocks = snapshot.blocks
-        parts.append("# EOF\n")
-        return "".join(parts).encode()
+        finally:
+            self._lock.release(this_frame())
+        self._pages[end] = page = "".join(parts).encode() + end
+        return page
+
+    @staticmethod
+    def _text_of(kept: _FamilyLines, written: list[_Lines], snapshot: Snapshot) -> list[str]:
+        family = kept.family
+        parts = [_head(family.name, family)]
+        parts += [lines.text for lines in written]
+        parts += kept.gauges(snapshot.gauges.get(family.name, ()))
+        if written and _counts(family):
+            parts += (_head(f"{_base(family)}_created", family, "gauge"), kept.created(written))
+        return parts
+
+    @staticmethod
+    def _openmetrics_of(kept: _FamilyLines, written: list[_Lines], snapshot: Snapshot) -> list[str]:
+        family = kept.family
+        parts = [_head(_base(family), family)]
+        parts += [lines.text + lines.created if _counts(family) else lines.text for lines in written]
+        parts += kept.gauges(snapshot.gauges.get(family.name, ()))
+        return parts
 
     def _changed(self, snapshot: Snapshot) -> list[bool]:
         """Which blocks hold other numbers than at the scrape before; a block that it did not have does."""

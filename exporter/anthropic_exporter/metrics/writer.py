@@ -75,6 +75,10 @@ _PLACE_FAMILIES = (
 )
 
 
+#: Blocks as they were before a batch was written, by identity.
+Before = dict[int, tuple[Block, list[float]]]
+
+
 class Place(NamedTuple):
     """What is kept per (model, feature): the block of its series and the largest responses of the last minute."""
 
@@ -135,6 +139,9 @@ class Metrics:
         self._rate_limit_headers: dict[str, tuple[float, RateLimitHeaders]] = {}
         self._last_record = 0.0
         self._unsettled = 0
+        self.before: Before = {}
+        for family in (f.STALE_SCRAPES, f.SINK_DROPPED):
+            self.count(family, (), 0.0)
 
     # -- label sets
 
@@ -229,13 +236,30 @@ class Metrics:
 
     # -- writing
 
+    def start_batch(self, before: Before) -> None:
+        """Keep in `before` how each block is before it is written to, until the next batch starts."""
+        self.before = before
+
+    def undo_batch(self) -> None:
+        """Bring every block back to how it was before the batch. Doing it twice changes nothing."""
+        for block, floats in self.before.values():
+            for index, value in enumerate(floats):
+                block[index] = value
+
+    def _touch(self, block: Block) -> Block:
+        """The block, to be written to."""
+        key = id(block)
+        if key not in self.before:
+            self.before[key] = (block, list(block))
+        return block
+
     def count(self, family: Family, labels: tuple[str, ...], value: float = 1.0) -> None:
         """Add to a counter of which there are few."""
-        self._counter(family, labels)[0] += value
+        self._touch(self._counter(family, labels))[0] += value
 
     def set(self, family: Family, labels: tuple[str, ...], value: float) -> None:
         """Set a gauge of which there are few."""
-        self._counter(family, labels)[0] = value
+        self._touch(self._counter(family, labels))[0] = value
 
     def count_event(self, family: Family, labels: tuple[str, ...]) -> None:
         """Add one to a counter whose label values come from outside: they are bounded here."""
@@ -244,13 +268,14 @@ class Metrics:
             labels = tuple(self._fold(name, value) if name in self._bounds else value for name, value in named)
         self.count(family, labels)
 
-    def write(self, call: Call, bill: Bill) -> Slot:
-        """Write one call and its bill. Returns where it was written, which names its bounded labels."""
-        self._last_record = now = self._clock()
+    def write(self, call: Call, bill: Bill, now: float | None = None) -> Slot:
+        """Write one call that ended at `now`, and its bill. Returns where it was written; that names its labels."""
+        now = self._clock() if now is None else now
+        self._last_record = now
         key = (call.model, call.feature, call.user, call.tier, call.outcome)
         slot = self._slots.get(key) or self._open(call, key)
         if call.requests:
-            slot.requests[0] += 1.0
+            self._touch(slot.requests)[0] += 1.0
             self._write_times(call, slot.place)
         if call.inferences:
             self._write_spend(call, bill, slot, int(now))
@@ -259,7 +284,7 @@ class Metrics:
                 self.settle()
         stop_reason = call.stop_reason
         if stop_reason:
-            (slot.stop_reasons.get(stop_reason) or self._stop_reason(slot, stop_reason))[0] += 1.0
+            self._touch(slot.stop_reasons.get(stop_reason) or self._stop_reason(slot, stop_reason))[0] += 1.0
         if call.rate_limit_headers:
             self._keep_rate_limits(slot.place.model, call)
         if call.retry_reason or call.cache_miss_reason or call.server_tools or call.estimated_output_tokens:
@@ -276,7 +301,7 @@ class Metrics:
 
     def _write_times(self, call: Call, place: Place) -> None:
         seconds, first, whole = call.duration_seconds, call.time_to_first_token_seconds, call.call_duration_seconds
-        block = place.block
+        block = self._touch(place.block)
         if seconds is not None:
             block[_DURATION + bisect_left(f.DURATION.buckets, seconds)] += 1.0
             block[_DURATION_SUM] += seconds
@@ -287,13 +312,13 @@ class Metrics:
             block[_TTFT + bisect_left(f.TTFT.buckets, first)] += 1.0
             block[_TTFT_SUM] += first
             if seconds is not None and seconds > first and call.outcome == SUCCESS:
-                speed, rate = self._speed_block(place.model), call.output_tokens / (seconds - first)
+                speed, rate = self._touch(self._speed_block(place.model)), call.output_tokens / (seconds - first)
                 speed[bisect_left(f.TOKENS_PER_SECOND.buckets, rate)] += 1.0
                 speed[-1] += rate
 
     def write_call_duration(self, model: str, feature: str, seconds: float) -> None:
         """Write the duration of a call whose end was only known later."""
-        block = self._place(*self.place_of(model, feature)).block
+        block = self._touch(self._place(*self.place_of(model, feature)).block)
         block[_CALL_DURATION + bisect_left(f.CALL_DURATION.buckets, seconds)] += 1.0
         block[_CALL_DURATION_SUM] += seconds
 
@@ -305,11 +330,11 @@ class Metrics:
 
     def _write_spend(self, call: Call, bill: Bill, slot: Slot, second: int) -> None:
         inferences, costs, place = call.inferences, bill.costs, slot.place
-        block = place.block
+        block = self._touch(place.block)
         if len(inferences) == 1 and inferences[0].model == call.model and costs[0] is not None:
             tokens = inferences[0].tokens
             output = tokens.output
-            _add(slot.spend, tokens, costs[0])
+            _add(self._touch(slot.spend), tokens, costs[0])
         else:
             output = call.output_tokens
             self._write_inferences(call, bill, slot)
@@ -335,13 +360,13 @@ class Metrics:
         for inference, cost in zip(call.inferences, bill.costs, strict=True):
             model = slot.place.model if inference.model == call.model else self._fold("model", inference.model)
             block = self._spend_block(model, slot.place.feature, slot.user, slot.tier)
-            _add(block, inference.tokens, cost or _NO_COST)
+            _add(self._touch(block), inference.tokens, cost or _NO_COST)
             if cost is None:
                 self.count(f.UNPRICED_TOKENS, (model,), sum(inference.tokens))
 
     def _write_rare(self, call: Call, slot: Slot) -> None:
         labels = (slot.place.model, slot.place.feature)
-        slot.place.block[_ESTIMATED] += call.estimated_output_tokens
+        self._touch(slot.place.block)[_ESTIMATED] += call.estimated_output_tokens
         if call.retry_reason:
             self.count(f.RETRIES, (*labels, call.retry_reason))
         if call.cache_miss_reason:
@@ -358,13 +383,15 @@ class Metrics:
             self.count(f.ESTIMATED_COST, (*labels, reason), usd)
         for tool, usd in bill.server_tools:
             if usd:
-                exact_sum.add(self._counter(f.COST, (*labels, slot.user, slot.tier, tool)), 0, 1, usd)
+                block = self._touch(self._counter(f.COST, (*labels, slot.user, slot.tier, tool)))
+                exact_sum.add(block, 0, 1, usd)
 
     def settle(self) -> None:
         """Bring the dollars that are shown up to date."""
         self._unsettled = 0
         for block in self._spend.values():
-            self.cells.settle(block, _SUMS)
+            if any(block[_USD_SINCE:_USD_REST]):
+                self.cells.settle(self._touch(block), _SUMS)
 
     def move_to(self, cells: Cells, moved: Mapping[int, Block]) -> None:
         """Write to `cells` from now on; `moved` are its blocks by the `id` of those that they replace."""

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from anthropic_exporter.call import Bill, Call
+from anthropic_exporter.recording.interruptions import is_interruption
 
 _log = logging.getLogger("anthropic_exporter")
 _LOG_EVERY_SECONDS = 60.0
@@ -36,11 +37,21 @@ class Faults:
     def failed(self, stage: str, error: BaseException) -> None:
         """Count a failure, and log it at most once a minute and stage; with `strict`, raise it.
 
+        An exception that a signal handler or another thread raised into our code is none of our failures: it is raised
+        again, and nothing is counted.
+        """
+        if is_interruption(error):
+            raise error
+        self.note(stage, error)
+        if self.strict:
+            raise error
+
+    def note(self, stage: str, error: BaseException) -> None:
+        """Count and log a failure; never raises it.
+
         The log line holds the error's type and place, never its text, which could carry a prompt.
         """
         self._count(stage)
-        if self.strict:
-            raise error
         now = self._clock()
         if now - self._logged.get(stage, float("-inf")) >= _LOG_EVERY_SECONDS:
             self._logged[stage] = now
@@ -76,11 +87,12 @@ class Faults:
 
     def log(self) -> None:
         """Write the waiting lines. Never under our lock: a log handler may be slow, or scrape."""
-        while self.lines:
+        for _ in range(len(self.lines)):
             try:
                 _log.warning(*self.lines.popleft())
-            except Exception:  # noqa: BLE001, S112 - another thread logged it, or a log filter failed: not ours
-                continue
+            except Exception as error:
+                if is_interruption(error):  # else another thread logged it, or a log filter failed: not ours
+                    raise
 
 
 def _place(error: BaseException) -> str:

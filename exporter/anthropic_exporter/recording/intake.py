@@ -1,25 +1,31 @@
-"""The one door: calls wait here until they are priced, written into cells and passed on to the sinks."""
+"""The one door: calls wait here until they are priced, written into cells and passed on to the sinks.
+
+Any thread may be interrupted by an exception at any instruction here. What waits is written in batches: a batch that
+was interrupted is undone and written again by the next one who drains, so that nothing is lost or counted twice.
+"""
 
 from __future__ import annotations
 
-import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
+from itertools import islice
 from typing import Any
 
 from anthropic_exporter.attribution import Attribution
 from anthropic_exporter.call import BLOCKED, Call
 from anthropic_exporter.forking import in_child
+from anthropic_exporter.locking import SafeLock, this_frame
 from anthropic_exporter.metrics import families as f
 from anthropic_exporter.metrics.bounded_labels import Bounded
 from anthropic_exporter.metrics.cells import Reading, Snapshot
-from anthropic_exporter.metrics.writer import Metrics, label_bounds
+from anthropic_exporter.metrics.writer import Before, Metrics, label_bounds
 from anthropic_exporter.pricing.book import PriceBook
 from anthropic_exporter.pricing.reload import LivePrices
 from anthropic_exporter.recording.batch_memory import SeenResults
 from anthropic_exporter.recording.faults import Faults
 from anthropic_exporter.recording.inflight import Heard, Inflight, Started
+from anthropic_exporter.recording.interruptions import is_interruption
 from anthropic_exporter.recording.process_gauges import process_gauges
 from anthropic_exporter.recording.retries import Retries
 from anthropic_exporter.recording.served_models import CachedThreads, ServedModels
@@ -27,10 +33,37 @@ from anthropic_exporter.recording.session_memory import SessionMemory
 from anthropic_exporter.recording.sharing import Sharing
 
 _MOST_SEEN_LABEL_SETS = 20_000
+#: A call writes at most this many entries that wait, its own among them; the rest is for the next call or scrape.
+_PORTION = 64
+_ROUNDS = 4
+#: How long a scrape waits for the cells before it shows the page before.
+_PATIENCE_SECONDS = 1.0
+#: How long one call or one scrape passes calls on to sinks; a slow sink does not hold up its caller for longer.
+_PASSING_SECONDS = 0.05
+_MOST_FOR_SINKS = 10_000
+#: How long moving to shared cells waits for another thread.
+_SHARING_SECONDS = 10.0
+#: Threads that record without a pause append faster than one thread writes: from here on they pause for the writer.
+_MOST_WAITING = 5_000
+_PAUSE_SECONDS = 0.001
 
+#: Something that waits to be written: a function of ours and its arguments.
+Entry = tuple[Any, ...]
 Sink = Callable[[Call], None]
 #: Asked before a request of the SDK is sent: returns it, or another one; raises `SpendLimitExceeded` to stop it.
 Gate = Callable[[Any, Attribution], Any]
+
+
+class Batch:
+    """Entries that are written together, and what is needed to start over."""
+
+    __slots__ = ("before", "entries", "for_sinks", "is_written")
+
+    def __init__(self) -> None:
+        self.entries: list[Entry] = []
+        self.before: Before = {}
+        self.for_sinks: deque[Call] = deque()
+        self.is_written = False
 
 
 class Intake:
@@ -81,13 +114,16 @@ class Intake:
             self._features = tuple(dict.fromkeys((*(self._features or ()), *features)))
             self._metrics.let_in(self._features)
         self._models = tuple(dict.fromkeys((*self._models, *models)))
-        self._expected.extend((model, feature, "") for model in self._models for feature in self._features or ("",))
+        self._expect_all()
 
     def _reset(self) -> None:
         """Start from nothing: at construction, and in a forked child, whose counters are its own."""
-        self._lock = threading.Lock()
-        self._pending: deque[Call] = deque()
-        self._events: deque[tuple[f.Family, tuple[str, ...]]] = deque()
+        self._lock = SafeLock()
+        self._pending: deque[Entry] = deque()
+        self._batch = Batch()
+        self._sinks_lock = SafeLock()
+        self._for_sinks: deque[Call] = deque(maxlen=_MOST_FOR_SINKS)
+        self._snapshot = Snapshot([], {}, {})
         self._faults = Faults(self._count_failure, self._clock, strict=self._strict)
         cells = None if self.sharing is None else self.sharing.child_cells()
         self._metrics = Metrics(self._clock, self._features, cells)
@@ -97,9 +133,13 @@ class Intake:
         self.sessions = SessionMemory()
         self.served = ServedModels()
         self.cached_threads = CachedThreads()
-        places = [(model, feature, "") for model in self._models for feature in self._features or ("",)]
-        self._expected: deque[tuple[str, str, str]] = deque(places)
         self._seen: set[tuple[str, str, str]] = set()
+        self._expect_all()
+
+    def _expect_all(self) -> None:
+        for model in self._models:
+            for feature in self._features or ("",):
+                self._expect(model, feature, "")
 
     def _forked(self) -> None:
         self._reset()
@@ -114,22 +154,25 @@ class Intake:
 
     def record(self, call: Call) -> None:
         """Count one call. Never raises and never waits; priced and visible before the next scrape at the latest."""
-        self._pending.append(call)
+        self._pending.append((self._write, call, self._clock()))
         self.drain()
 
     def record_later(self, call: Call) -> None:
         """Count one call from a finalizer: only appends, because somebody's lock may be held right now."""
-        self._pending.append(call)
+        self._pending.append((self._write, call, self._clock()))
 
     def begin(self, key: int, model: str, where: Attribution, heard: Callable[[], Heard] | None = None) -> float:
         """Note that an attempt was sent; its label set exists from now on. Returns seconds since the epoch."""
-        labels = (self.served.label(model), where.feature, where.user)
-        if labels not in self._seen and len(self._seen) < _MOST_SEEN_LABEL_SETS:
-            self._seen.add(labels)
-            self._expected.append(labels)
+        self._expect(self.served.label(model), where.feature, where.user)
         now = self._clock()
         self.inflight.begin(key, Started(model, where.feature, now, heard))
         return now
+
+    def _expect(self, model: str, feature: str, user: str) -> None:
+        labels = (model, feature, user)
+        if labels not in self._seen and len(self._seen) < _MOST_SEEN_LABEL_SETS:
+            self._pending.append((self._metrics.expect, *labels))
+            self._seen.add(labels)
 
     def blocked(self, model: str, where: Attribution) -> None:
         """Count a request that a gate stopped: it was not sent."""
@@ -139,13 +182,13 @@ class Intake:
 
     def count(self, family: f.Family, *labels: str) -> None:
         """Add one to a counter of ours. Never raises and never waits; feature, model and user are bounded."""
-        self._events.append((family, labels))
+        self._pending.append((self._write_event, family, labels))
         self.drain()
 
     def set(self, family: f.Family, value: float, *labels: str) -> None:
-        """Set a gauge of ours. May wait for a scrape to end; not for the application's own threads."""
-        with self._lock:
-            self._metrics.set(family, labels, value)
+        """Set a gauge of ours. Never raises and never waits."""
+        self._pending.append((self._metrics.set, family, labels, value))
+        self.drain()
 
     def failed(self, stage: str, error: BaseException) -> None:
         """Count a failure of ours, and log it once a minute. With `strict` it is raised instead."""
@@ -158,7 +201,10 @@ class Intake:
     # -- ways out
 
     def subscribe(self, sink: Sink) -> Callable[[], None]:
-        """Pass every priced call to `sink`, on the thread that records it. Returns a function that undoes it."""
+        """Pass every priced call to `sink`, one at a time, on a thread that records. Returns a function that undoes it.
+
+        No lock of ours is held meanwhile: a sink may call the client, render, or take its time.
+        """
         self._sinks = (*self._sinks, sink)
 
         def unsubscribe() -> None:
@@ -189,18 +235,28 @@ class Intake:
         return own if sharing is None else sharing.snapshot()
 
     def own_snapshot(self) -> Snapshot:
-        """Every series of this process alone, as of now."""
+        """Every series of this process alone, as of now; as of the scrape before if they cannot be read in a second."""
         self._live.refresh()
-        with self._lock:
+        if not self._read_cells():
+            self.count(f.STALE_SCRAPES)
+        self._pass_on()
+        self._faults.log()
+        return self._snapshot
+
+    def _read_cells(self) -> bool:
+        """Write all that waits now, and copy every number. False where that cannot be done in time."""
+        try:
+            if not self._lock.wait(this_frame(), _PATIENCE_SECONDS):
+                return False
             self._give_up()
-            self._drain_locked()
-            self._metrics.settle()
+            self._write_batch(len(self._pending), self._metrics.settle)
             gauges, cells = self._gauges(), self._metrics.cells
             if self.sharing is not None:
                 self.sharing.publish(gauges)
-            blocks = cells.copy()
-        self._faults.log()
-        return Snapshot(blocks, cells.series, gauges)
+            self._snapshot = Snapshot(cells.copy(), cells.series, gauges)
+            return True
+        finally:
+            self._lock.release(this_frame())
 
     def _gauges(self) -> dict[str, list[Reading]]:
         process = process_gauges(self._metrics, self.place_of, self.inflight, self.prices, self._clock())
@@ -210,23 +266,28 @@ class Intake:
 
     def share(self, sharing: Sharing, *, wait: bool) -> bool:
         """Write into cells that other processes read, and show theirs. Returns False if that would have to wait."""
-        if not self._lock.acquire(blocking=wait):
-            return False
         try:
+            if not self._lock.wait(this_frame(), _SHARING_SECONDS if wait else 0.0):
+                return False
+            self._write_batch(0)  # what was interrupted is written to the cells that it began in
             cells, moved = sharing.adopt(self._metrics.cells)
             self._metrics.move_to(cells, moved)
             self.sharing = sharing
+            return True
         finally:
-            self._lock.release()
-        return True
+            self._lock.release(this_frame())
 
     def publish(self) -> None:
         """Write what is pending, and show the gauges of this process to the others."""
-        with self._lock:
-            self._give_up()
-            self._drain_locked()
-            if self.sharing is not None:
-                self.sharing.publish(self._gauges())
+        try:
+            if self._lock.wait(this_frame(), _PATIENCE_SECONDS):
+                self._give_up()
+                self._write_batch(len(self._pending))
+                if self.sharing is not None:
+                    self.sharing.publish(self._gauges())
+        finally:
+            self._lock.release(this_frame())
+        self._pass_on()
 
     def rate_limits_at(self, model: str) -> float:
         """The Unix time of the request whose rate-limit headers are shown for a model; 0 if there are none."""
@@ -239,39 +300,69 @@ class Intake:
     # -- inside
 
     def drain(self) -> None:
-        """Write what is pending, unless another thread is at it; that one, the next call or a scrape does it then."""
-        while (self._pending or self._expected or self._events) and self._lock.acquire(blocking=False):
-            try:
-                self._drain_locked()
-            finally:
-                self._lock.release()
+        """Write what waits, unless another thread is at it; that one, the next call or a scrape does it then."""
+        rounds = 0
+        while self._pending and rounds < _ROUNDS and self._write_portion():
+            rounds += 1
+        if not rounds and len(self._pending) > _MOST_WAITING:
+            time.sleep(_PAUSE_SECONDS)
+        if self._for_sinks:
+            self._pass_on()
         if self._faults.lines:
             self._faults.log()
 
-    def _drain_locked(self) -> None:
-        metrics, pending, expected = self._metrics, self._pending, self._expected
-        while pending or expected:
+    def _write_portion(self) -> bool:
+        """Write at most `_PORTION` entries. False where somebody else is at it."""
+        try:
+            if not self._lock.acquire_unless_wanted(this_frame()):
+                return False
+            self._write_batch(_PORTION)
+            return True
+        finally:
+            self._lock.release(this_frame())
+
+    def _write_batch(self, most: int, *more: Callable[[], None]) -> None:
+        """Write at most `most` entries, and those of a batch that was interrupted. Called with the lock held."""
+        self._finish(self._batch)
+        batch = self._batch
+        self._metrics.start_batch(batch.before)
+        self._metrics.undo_batch()  # where it was interrupted: as if nothing of it had been written
+        batch.before.clear()
+        # One step takes them from the one and puts them into the other.
+        batch.entries.extend(islice(iter(self._pending.popleft, None), min(most, len(self._pending))))
+        batch.for_sinks.clear()
+        raised = None
+        for entry in [*batch.entries, *((one,) for one in more)]:
             try:
-                while expected:
-                    metrics.expect(*expected.popleft())
-                while pending:
-                    self._write(pending.popleft())
-            except Exception as error:  # noqa: BLE001 - the error boundary
-                self.failed("record", error)
-        while self._events:
-            family, labels = self._events.popleft()
-            try:
-                metrics.count_event(family, labels)
-            except Exception as error:  # noqa: BLE001 - the error boundary
-                if family is not f.RECORD_ERRORS:  # counting a failure is where failures end
-                    self.failed("record", error)
+                entry[0](*entry[1:])
+            except Exception as error:
+                if is_interruption(error):
+                    raise
+                raised = error
+                if entry[1:2] != (f.RECORD_ERRORS,):  # counting a failure is where failures end
+                    self._faults.note("record", error)
+        batch.is_written = True
+        self._finish(batch)
+        if raised is not None and self._faults.strict:
+            raise raised
+
+    def _finish(self, batch: Batch) -> None:
+        """Pass a written batch on to the sinks, and start the next. Doing it twice changes nothing."""
+        if batch.is_written:
+            for_sinks = batch.for_sinks
+            beyond = len(self._for_sinks) + len(for_sinks) - _MOST_FOR_SINKS
+            for _ in range(beyond):
+                self._pending.append((self._write_event, f.SINK_DROPPED, ()))
+            self._for_sinks.extend(islice(iter(for_sinks.popleft, None), len(for_sinks)))
+            self._batch = Batch()
 
     def _give_up(self) -> None:
         """Count the duration of calls whose last attempt failed and was not tried again in time."""
         for failed in self.retries.given_up(time.perf_counter()):
-            self._metrics.write_call_duration(failed.model, failed.feature, failed.ended - failed.began)
+            seconds = failed.ended - failed.began
+            self._pending.append((self._metrics.write_call_duration, failed.model, failed.feature, seconds))
 
-    def _write(self, call: Call) -> None:
+    def _write(self, call: Call, now: float) -> None:
         live = self._live
         if call.started_at >= live.due:
             live.refresh_soon()
@@ -282,11 +373,26 @@ class Intake:
             self._faults.unpriced(call, bill)
         if call.unmetered:
             self._faults.unmetered(call)
-        slot = self._metrics.write(call, bill)
+        slot = self._metrics.write(call, bill, now)
         if self._sinks:
-            self._pass_on(call.shown(slot.place.model, slot.place.feature, slot.user, bill))
+            self._batch.for_sinks.append(call.shown(slot.place.model, slot.place.feature, slot.user, bill))
 
-    def _pass_on(self, call: Call) -> None:
+    def _write_event(self, family: f.Family, labels: tuple[str, ...]) -> None:
+        self._metrics.count_event(family, labels)
+
+    def _pass_on(self) -> None:
+        """Pass written calls on to the sinks, unless another thread is at it, or this one further up."""
+        until = time.monotonic() + _PASSING_SECONDS
+        try:
+            if self._sinks_lock.acquire(this_frame()):
+                for _ in range(len(self._for_sinks)):
+                    self._pass_on_one(self._for_sinks.popleft())
+                    if time.monotonic() > until:
+                        break
+        finally:
+            self._sinks_lock.release(this_frame())
+
+    def _pass_on_one(self, call: Call) -> None:
         for sink in self._sinks:
             try:
                 sink(call)
@@ -295,11 +401,12 @@ class Intake:
 
     def _resume(self, calls: Iterable[Call]) -> None:
         """Write calls that waited for a price."""
-        self._pending.extend(calls)
+        now = self._clock()
+        self._pending.extend([(self._write, call, now) for call in calls])
         self.drain()
 
     def _prices_broken(self, line: str) -> None:
         self._faults.prices_broken(line)
 
     def _count_failure(self, stage: str) -> None:
-        self._events.append((f.RECORD_ERRORS, (stage,)))
+        self._pending.append((self._write_event, f.RECORD_ERRORS, (stage,)))

@@ -1,0 +1,229 @@
+"""Nothing waits without a limit: sinks and log handlers run outside of locks, drains and scrapes are bounded."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import sys
+import threading
+import time
+
+import anthropic
+import pytest
+
+from anthropic_exporter import Recorder
+from anthropic_exporter.locking import SafeLock, this_frame
+from anthropic_exporter.recording import intake
+from bodies import ASK, answer
+from support import Samples
+
+pytest_plugins = ("fixtures_fake_api", "fixtures_clients")
+
+
+def test_a_sink_may_call_the_client(fake_api, client_options, registry):
+    recorder, calls = Recorder(registry=registry), []
+    fake_api.push(*[answer({"input_tokens": 100, "output_tokens": 7})] * 20)
+
+    with anthropic.Anthropic(**client_options, middleware=[recorder.middleware()]) as client:
+
+        def sink(call):
+            calls.append(call)
+            if len(calls) < 10:
+                client.messages.create(**ASK)
+
+        recorder.subscribe(sink)
+        client.messages.create(**ASK)
+        assert len(calls) <= 3  # what a sink itself caused is for the next call or scrape
+        for _ in range(12):
+            recorder.drain()
+    assert len(calls) == 10
+    assert Samples(registry)("anthropic_requests_total", outcome="success") == 10
+
+
+def test_a_sink_may_render_and_record(recorder, samples, call):
+    pages = []
+
+    def sink(_):
+        pages.append(recorder.render())
+        if len(pages) == 1:
+            recorder.record(call(output=7))
+
+    recorder.subscribe(sink)
+    recorder.record(call(output=171))
+    recorder.drain()
+    assert [b'type="output",user=""} 171.0' in pages[0], b'type="output",user=""} 178.0' in pages[1]] == [True, True]
+    assert samples("anthropic_exporter_stale_scrapes_total") == 0
+
+
+def test_a_slow_sink_holds_up_no_scrape_and_no_other_thread(registry, call):
+    recorder, samples = Recorder(registry=registry), Samples(registry)
+    entered, release = threading.Event(), threading.Event()
+
+    def sink(_):
+        entered.set()
+        release.wait(30)
+
+    recorder.subscribe(sink)
+    one = call(output=171)
+    slow = threading.Thread(target=recorder.record, args=(one,))
+    slow.start()
+    assert entered.wait(30)
+    for _ in range(100):
+        recorder.record(one)
+    assert samples("anthropic_requests_total", outcome="success") == 101
+    release.set()
+    slow.join(30)
+    assert not slow.is_alive()
+
+
+def test_calls_beyond_what_a_slow_sink_can_take_are_dropped_and_counted(registry, call, monkeypatch):
+    monkeypatch.setattr(intake, "_MOST_FOR_SINKS", 10)
+    recorder, samples, seen = Recorder(registry=registry), Samples(registry), []
+
+    def sink(one):
+        seen.append(one)
+        if len(seen) == 1:
+            for _ in range(25):
+                recorder.record(call(output=171))
+
+    recorder.subscribe(sink)
+    recorder.record(call(output=171))
+    recorder.drain()
+    assert len(seen) == 11
+    assert samples("anthropic_exporter_sink_dropped_calls_total") == 15
+    assert samples("anthropic_requests_total", outcome="success") == 26
+
+
+def test_a_call_drains_only_a_portion_of_what_waits(recorder, call):
+    one = call(output=171)
+    for _ in range(5_000):
+        recorder.record_later(one)
+    recorder.record(one)
+    assert 0 < 5_001 - len(recorder._pending) <= 256
+    assert b'outcome="success",user=""} 5001.0' in recorder.render()
+
+
+def test_a_scrape_writes_only_what_waited_when_it_began(registry, call):
+    recorder, stop = Recorder(registry=registry), threading.Event()
+    one = call(output=171)
+
+    def flat_out():
+        while not stop.is_set():
+            recorder.record(one)
+
+    workers = [threading.Thread(target=flat_out) for _ in range(4)]
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-4)
+    try:
+        for worker in workers:
+            worker.start()
+        for _ in range(3):
+            recorder.render()
+    finally:
+        stop.set()
+        for worker in workers:
+            worker.join()
+        sys.setswitchinterval(before)
+    assert Samples(registry)("anthropic_exporter_stale_scrapes_total") == 0
+
+
+def test_a_scrape_that_cannot_read_the_cells_in_time_shows_the_page_before_and_is_counted(
+    recorder, samples, call, monkeypatch
+):
+    monkeypatch.setattr(intake, "_PATIENCE_SECONDS", 0.02)
+    recorder.record(call(output=171))
+    page = recorder.render()
+    held, release = threading.Event(), threading.Event()
+
+    def hold():
+        assert recorder._lock.acquire(this_frame())
+        held.set()
+        release.wait(30)
+        recorder._lock.release(this_frame())
+
+    holder = threading.Thread(target=hold)
+    holder.start()
+    assert held.wait(30)
+    recorder.record(call(output=171))
+    assert recorder.render() == page
+    release.set()
+    holder.join()
+    assert samples("anthropic_tokens_total", type="output") == 342
+    assert samples("anthropic_exporter_stale_scrapes_total") == 1
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="no interval timers here")
+def test_a_signal_handler_may_render(recorder, samples, call):
+    one, pages = call(output=171), []
+    before = signal.signal(signal.SIGALRM, lambda *_: pages.append(recorder.render()))
+    signal.setitimer(signal.ITIMER_REAL, 0.0005, 0.0005)
+    deadline, done = time.monotonic() + 30, 0
+    try:
+        while len(pages) < 50 and time.monotonic() < deadline:
+            recorder.record(one)
+            recorder.render()
+            done += 1
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    assert len(pages) >= 50
+    assert samples("anthropic_requests_total", outcome="success") == done
+
+
+def test_a_log_handler_may_record_and_render(registry, call):
+    recorder, samples = Recorder(registry=registry), Samples(registry)
+
+    class Handler(logging.Handler):
+        def emit(self, _):
+            recorder.record(call(output=171))
+            recorder.render()
+
+    handler = Handler()
+    logging.getLogger("anthropic_exporter").addHandler(handler)
+    try:
+        recorder.failed("begin", ValueError("x"))
+        recorder.record(call(output=171))
+    finally:
+        logging.getLogger("anthropic_exporter").removeHandler(handler)
+    assert samples("anthropic_requests_total", outcome="success") == 2
+
+
+def test_a_lock_whose_holder_ended_without_releasing_it_is_taken_over_by_one():
+    lock, winners = SafeLock(), []
+
+    def abandon():
+        assert lock.acquire(this_frame())
+
+    def contend():
+        if lock.acquire(this_frame()):
+            winners.append(threading.get_ident())
+            release.wait(30)
+            lock.release(this_frame())
+
+    for _ in range(20):
+        release = threading.Event()
+        abandon()
+        contenders = [threading.Thread(target=contend) for _ in range(8)]
+        for contender in contenders:
+            contender.start()
+        release.set() if winners else release.wait(0.01)
+        release.set()
+        for contender in contenders:
+            contender.join()
+    assert len(winners) >= 20
+    assert lock.acquire(this_frame())
+    lock.release(this_frame())
+
+
+def test_a_lock_is_not_waited_for_by_a_function_that_its_holder_calls():
+    lock = SafeLock()
+    began = time.monotonic()
+
+    def inner():
+        return lock.wait(this_frame(), 30.0)
+
+    assert lock.acquire(this_frame())
+    assert not inner()
+    assert time.monotonic() - began < 10
+    lock.release(this_frame())
+    assert lock.acquire(this_frame())
