@@ -54,9 +54,9 @@ def test_items_of_one_key_stay_in_order_while_others_pass(lane, results):
 
 
 def test_what_still_fails_at_the_end_is_counted_as_dropped(lane, results):
-    one = lane(lambda *_: Outcome("failed", 0.0))
+    one = lane(lambda *_: Outcome("failed", 3600.0))
     one.put("page")
-    one.close(0.05)
+    one.close(5.0)
     assert results["page", "dropped"] == 1
     assert not one.put("late")
 

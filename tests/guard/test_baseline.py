@@ -185,7 +185,7 @@ def test_a_file_without_requests_and_answers_teaches_the_rest():
 
 @pytest.mark.parametrize("dumped", [{"chat": {}}, {"chat": {"cost_usd": 1, "tokens": 2, "shares": {}}}])
 def test_a_file_of_something_else_is_no_baseline(dumped):
-    with pytest.raises(ValueError, match="no baselines"):
+    with pytest.raises(ValueError, match="not baselines"):
         Baselines().load(dumped)
 
 

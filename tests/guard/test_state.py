@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
+import stat
 
 import pytest
 
+from anthropic_exporter.errors import ConfigurationError
 from anthropic_exporter.guard.persistence import StateFolder
 
 WHOLE = {"20000": {"chat": [125_000, 0.5]}, "20001": {"chat": [1, 0.25], "search": [2, 0.125]}}
@@ -66,3 +69,123 @@ def test_a_file_that_cannot_be_put_aside_stops_nobody(start_guard, tmp_path, cap
     assert guard.today() == ()
     (said,) = caplog.messages
     assert said.endswith("budgets.json is damaged and starts from nothing; it cannot be put aside: Permission denied")
+
+
+def mode(path):
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+def test_files_are_readable_for_this_user_alone(start_guard, spend, tmp_path):
+    folder = tmp_path / "state"
+    guard = start_guard(state_dir=folder)
+    spend(0.5)
+    guard.close()
+    assert mode(folder) == 0o700
+    found = sorted(folder.iterdir())
+    assert {path.name: mode(path) for path in found} == {"baselines.json": 0o600, "budgets.json": 0o600, "lock": 0o600}
+
+
+def test_a_folder_of_an_older_version_is_made_private_and_somebody_elses_stays(state, tmp_path):
+    state.write("budgets", WHOLE)
+    state.close()
+    tmp_path.chmod(0o755)
+    StateFolder(tmp_path).close()
+    assert mode(tmp_path) == 0o700
+    (tmp_path / "notes.txt").touch()
+    tmp_path.chmod(0o755)
+    StateFolder(tmp_path).close()
+    assert mode(tmp_path) == 0o755
+    tmp_path.chmod(0o777)
+    with pytest.raises(ConfigurationError, match="every user can write there; give a folder of its own"):
+        StateFolder(tmp_path)
+    tmp_path.chmod(0o700)
+
+
+@pytest.mark.parametrize("name", ["lock", ".budgets.json.new", "budgets.json"])
+def test_no_link_is_followed(start_guard, spend, tmp_path, name):
+    victim, folder = tmp_path / "victim", tmp_path / "state"
+    victim.write_text("precious")
+    folder.mkdir(mode=0o700)
+    (folder / name).symlink_to(victim)
+    if name == "lock":
+        with pytest.raises(ConfigurationError, match="cannot be written"):
+            start_guard(state_dir=folder)
+    else:
+        guard = start_guard(state_dir=folder)
+        spend(0.5)
+        guard.tick()
+        assert json.loads((folder / "budgets.json").read_text()).popitem()[1] == {"chat": [125_000, 0.5]}
+    assert victim.read_text() == "precious"
+
+
+def test_a_fifo_a_folder_and_a_huge_file_are_set_aside_in_one_line(start_guard, tmp_path, caplog):
+    os.mkfifo(tmp_path / "budgets.json")
+    (tmp_path / "baselines.json").mkdir()
+    start_guard(state_dir=tmp_path).close()
+    assert stat.S_ISFIFO((tmp_path / "budgets.json.damaged").stat().st_mode)
+    assert (tmp_path / "baselines.json.damaged").is_dir()
+    assert len(caplog.messages) == 2
+    with (tmp_path / "budgets.json").open("wb") as huge:
+        huge.truncate(10**9)
+    (tmp_path / "budgets.json.damaged").unlink()
+    start_guard(state_dir=tmp_path)
+    assert (tmp_path / "budgets.json.damaged").stat().st_size == 10**9
+
+
+def test_a_fifo_in_place_of_the_lock_is_one_line(tmp_path):
+    os.mkfifo(tmp_path / "lock")
+    with pytest.raises(ConfigurationError, match="cannot be written"):
+        StateFolder(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "spent",
+    [
+        *(
+            "[-1, 0.5]",
+            "[1, -0.5]",
+            "[1, NaN]",
+            "[1, Infinity]",
+            "[true, 0.5]",
+            '["1", 0.5]',
+            "[1.5, 0.5]",
+            "[1, null]",
+        ),
+        *("[1]", "[1, 2, 3]", "7", "[1, 1e300]", "[1" + "0" * 400 + ", 1]"),
+    ],
+)
+def test_spend_that_cannot_be_is_refused(start_guard, tmp_path, caplog, spent):
+    (tmp_path / "budgets.json").write_text(f'{{"20778": {{"chat": {spent}}}}}')
+    guard = start_guard(state_dir=tmp_path)
+    assert guard.today() == ()
+    assert len(caplog.messages) == 1
+    assert (tmp_path / "budgets.json.damaged").exists()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"fixed": -1},
+        {"fixed": float("nan")},
+        {"fixed": "2"},
+        {"recent": {"newest": 10**18, "values": [1]}},
+        {"recent": {"newest": True, "values": [1]}},
+        {"recent": {"newest": 5_000_000, "values": [-1]}},
+        {"recent": {"newest": 5_000_000, "values": ["1"]}},
+        {"recent": {"newest": 5_000_000, "values": [1] * 100_000}},
+        {"recent": 7},
+    ],
+    ids=str,
+)
+def test_baselines_that_cannot_be_are_refused_as_a_whole(start_guard, tmp_path, caplog, change):
+    first = start_guard(state_dir=tmp_path)
+    first.set_baseline("chat", cost_usd_per_minute=0.5)
+    first.set_baseline("agent", cost_usd_per_minute=0.5)
+    first.close()
+    path = tmp_path / "baselines.json"
+    kept = json.loads(path.read_text())
+    kept["chat"]["cost_usd"] |= change
+    path.write_text(json.dumps(kept))
+    second = start_guard(state_dir=tmp_path)
+    assert list(second._learning.baselines.features) == []
+    assert len(caplog.messages) == 1

@@ -5,12 +5,18 @@ A file is replaced as a whole, and a damaged file never stops the application.
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import json
 import logging
+import os
+import re
+import stat
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from anthropic_exporter import bounded_files
 from anthropic_exporter.errors import ConfigurationError
 from anthropic_exporter.guard.measuring.budgets import Budgets
 from anthropic_exporter.guard.usual.baseline import Baselines
@@ -22,28 +28,45 @@ except ImportError:  # Windows has no flock; two processes on one folder are not
     fcntl = None
 
 _log = logging.getLogger("anthropic_exporter.guard")
+#: A hundred features on three models take about 3 MB.
+_MOST_BYTES = 33_554_432
+_OURS = re.compile(r"lock|\.?\w+\.json(\.new|\.damaged)?")
 
 
 class StateFolder:
     """A folder with the state of one Guard, held by one process at a time.
 
+    Files are 0600 below a folder of 0700, and no symbolic link is followed in it: whoever may write there could lead
+    this process to another file.
+
     Args:
-        folder: made where it does not exist.
+        folder: created if it does not exist.
 
     Raises:
-        ConfigurationError: the folder cannot be written, or another process holds it.
+        ConfigurationError: the folder cannot be written, every user can write there, or another process holds it.
     """
 
     def __init__(self, folder: str | Path) -> None:
         self._folder = Path(folder)
         try:
-            self._folder.mkdir(parents=True, exist_ok=True)
-            self._lock = (self._folder / "lock").open("w", encoding="ascii")
+            self._prepare()
+            self._lock = os.fdopen(_opened(self._folder / "lock", os.O_RDWR | os.O_CREAT), "r+b")
         except OSError as error:
             raise ConfigurationError(
                 f"{self._folder}: cannot be written: {error.strerror}; give another state_dir"
             ) from error
         self._take()
+
+    def _prepare(self) -> None:
+        """Create the folder, or make one that holds nothing but our files private."""
+        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        mode = stat.S_IMODE(self._folder.stat().st_mode)
+        if mode & (stat.S_IRWXG | stat.S_IRWXO) and all(_OURS.fullmatch(one.name) for one in self._folder.iterdir()):
+            with contextlib.suppress(OSError):  # another user's folder, such as a mounted volume
+                self._folder.chmod(0o700)
+                mode = 0o700
+        if mode & stat.S_IWOTH and os.name == "posix":
+            raise ConfigurationError(f"{self._folder}: every user can write there; give a folder of its own")
 
     def _take(self) -> None:
         if fcntl is None:
@@ -57,13 +80,13 @@ class StateFolder:
             ) from error
 
     def read(self, name: str) -> dict[str, Any]:
-        """What was written under this name; empty where nothing was, or where it is damaged, which is logged."""
+        """What was written under this name; empty if nothing was, or if it is damaged, which is logged."""
         path = self._folder / f"{name}.json"
-        try:
-            found = json.loads(path.read_text(encoding="utf-8"))
-        except FileNotFoundError:
+        if not os.path.lexists(path):
             return {}
-        except (OSError, ValueError, RecursionError):
+        try:
+            found = json.loads(bounded_files.read_text(path, _MOST_BYTES, follow_links=False))
+        except (ConfigurationError, ValueError, RecursionError):
             found = None
         if isinstance(found, dict):
             return found
@@ -71,7 +94,7 @@ class StateFolder:
         return {}
 
     def damaged(self, name: str) -> None:
-        """Put a file aside that cannot be used."""
+        """Set a file aside that cannot be used."""
         path = self._folder / f"{name}.json"
         try:
             path.replace(path.with_name(f"{path.name}.damaged"))
@@ -81,24 +104,51 @@ class StateFolder:
             _log.warning("%s is damaged and starts from nothing; it was kept as %s.damaged", path, path.name)
 
     def write(self, name: str, value: dict[str, Any]) -> None:
-        """Replace the file at once: a reader, or a process killed meanwhile, has the old one or the new one.
+        """Replace the file at once: a reader, or a process that is killed, has the old one or the new one.
 
-        Nothing waits for the disk, which can take longer than the Guard may: a power cut can leave an empty file where
-        the file system does not flush at a renaming. That is read as a damaged one.
+        Does not wait for the disk, which may take longer than the Guard may: after a power cut a file may be empty on
+        file systems that do not flush when renaming. It is then read as a damaged one.
 
         Raises:
             OSError: the disk does not take it.
         """
         path = self._folder / f"{name}.json"
         fresh = path.with_name(f".{path.name}.new")
-        # One part after the other, so that other threads run in between.
-        parts = (f"{json.dumps(key)}: {json.dumps(part)}" for key, part in value.items())
-        fresh.write_text("{" + ",\n".join(parts) + "}\n", encoding="utf-8")
+        fresh.unlink(missing_ok=True)  # of a process that was killed, or somebody's link
+        with os.fdopen(_opened(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL), "w", encoding="utf-8") as file:
+            # One part after the other, so that other threads run in between.
+            parts = (f"{json.dumps(key)}: {json.dumps(part)}" for key, part in value.items())
+            file.write("{" + ",\n".join(parts) + "}\n")
         fresh.replace(path)
 
     def close(self) -> None:
         """Let another process have the folder. Idempotent."""
         self._lock.close()
+
+
+def _opened(path: Path, flags: int) -> int:
+    """Open one of our files: a regular file of ours alone, never by a link, never waiting for a reader.
+
+    Raises:
+        OSError: it cannot be opened, or is not a regular file.
+    """
+    for extra in ("O_NOFOLLOW", "O_NONBLOCK", "O_CLOEXEC"):
+        flags |= getattr(os, extra, 0)
+    descriptor = os.open(path, flags, 0o600)
+    try:
+        _make_private(descriptor, path.name)
+    except OSError:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def _make_private(descriptor: int, name: str) -> None:
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        raise OSError(errno.EINVAL, f"{name} is not a regular file")
+    if hasattr(os, "fchmod"):
+        with contextlib.suppress(PermissionError):  # another user's file, which we may write
+            os.fchmod(descriptor, 0o600)
 
 
 class Memory:

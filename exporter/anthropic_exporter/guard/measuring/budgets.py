@@ -11,6 +11,8 @@ from anthropic_exporter.guard.thresholds import Limits
 
 _DAY = 86_400
 _KEPT_DAYS = 2
+#: Beyond what one process can spend in a day: numbers above are damage. Labels are bounded by the recorder.
+_MOST_TOKENS, _MOST_USD, _MOST_FEATURES = 10**15, 1e12, 10_000
 
 
 class SpendTotal:
@@ -134,17 +136,21 @@ class Budgets(BudgetStore):
         """Take over what `dump` gave.
 
         Raises:
-            ValueError: it is no such thing.
+            ValueError: it is not what `dump` gives.
         """
         try:
             days = {int(number): _Day(dict(map(_spent, features.items()))) for number, features in dumped.items()}
         except (TypeError, AttributeError, OverflowError) as error:
-            raise ValueError("no budgets") from error
-        if any(not math.isfinite(day.total.usd) for day in days.values()):
-            raise ValueError("no budgets")
+            raise ValueError("not budgets") from error
+        if len(days) > _KEPT_DAYS or any(len(day.features) > _MOST_FEATURES for day in days.values()):
+            raise ValueError("not budgets")
         self._days, self._day = days, -1
 
 
 def _spent(item: tuple[Any, Any]) -> tuple[str, SpendTotal]:
     feature, (tokens, usd) = item
-    return str(feature), SpendTotal(int(tokens), float(usd))
+    if type(tokens) is not int or type(usd) not in (int, float):
+        raise TypeError("not numbers")
+    if not (0 <= tokens <= _MOST_TOKENS and 0 <= usd <= _MOST_USD):  # NaN is neither
+        raise ValueError("no spend")
+    return str(feature), SpendTotal(tokens, float(usd))

@@ -63,7 +63,10 @@ class RateHistory:
 
     def load(self, dumped: Mapping[str, Any]) -> None:
         """Take over what `dump` gave."""
-        self.fixed = None if dumped["fixed"] is None else float(dumped["fixed"])
+        fixed = dumped["fixed"]
+        if fixed is not None and not (type(fixed) in (int, float) and 0 <= fixed < math.inf):
+            raise ValueError("not a baseline")
+        self.fixed = fixed
         self.recent.load(dumped["recent"])
         self.long.load(dumped["long"])
 
@@ -290,10 +293,12 @@ class Baselines:
         Raises:
             ValueError: it is no such thing.
         """
+        fresh = Baselines(self._calibration_seconds, self._least_answers)
         try:
             for feature, parts in dumped.items():
-                self._of(feature).load(parts)
+                fresh._of(feature).load(parts)
                 for model, share in parts["shares"].items():
-                    self._shares.setdefault((feature, model), Shares()).load(share)
+                    fresh._shares.setdefault((feature, model), Shares()).load(share)
         except (KeyError, TypeError, AttributeError) as error:
-            raise ValueError("no baselines") from error
+            raise ValueError("not baselines") from error
+        self._features, self._shares = fresh._features, fresh._shares

@@ -8,6 +8,8 @@ from typing import Any
 
 #: Slots of five minutes in an hour.
 HOUR_SLOTS = 12
+#: The end of the year 9999: a later slot is damage.
+_LATEST_SECOND = 253_402_300_799
 
 
 class SlotHistory:
@@ -60,14 +62,20 @@ class SlotHistory:
         """Take over what `dump` gave.
 
         Raises:
-            ValueError: it is no such thing.
+            ValueError: it is not what `dump` gives.
         """
         newest, values = dumped["newest"], dumped["values"]
-        if not isinstance(newest, int) or not isinstance(values, list):
-            raise ValueError("no history")  # noqa: TRY004 - a damaged file, not a wrong argument
+        if type(newest) is not int or not isinstance(values, list) or len(values) > self.slots:
+            raise ValueError("not a history")
+        if not -1 <= newest <= _LATEST_SECOND // self.step or not all(map(_is_value, values)):
+            raise ValueError("not a history")
         for slot, value in enumerate(values, start=newest - len(values) + 1):
-            if isinstance(value, int | float) and math.isfinite(value) and value >= 0:
+            if value is not None:
                 self.put(slot, float(value))
+
+
+def _is_value(value: Any) -> bool:
+    return value is None or (type(value) in (int, float) and 0 <= value < math.inf)
 
 
 def _rounded(value: float | None) -> float | None:
