@@ -279,15 +279,15 @@ class Intake:
 
     def publish(self) -> None:
         """Write what is pending, and show the gauges of this process to the others."""
+        self.drain()
         try:
             if self._lock.wait(this_frame(), _PATIENCE_SECONDS):
                 self._give_up()
-                self._write_batch(len(self._pending))
                 if self.sharing is not None:
                     self.sharing.publish(self._gauges())
         finally:
             self._lock.release(this_frame())
-        self._pass_on()
+        self.drain()
 
     def rate_limits_at(self, model: str) -> float:
         """The Unix time of the request whose rate-limit headers are shown for a model; 0 if there are none."""

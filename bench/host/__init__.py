@@ -1,0 +1,1 @@
+"""Measures and breaks processes that count together."""
