@@ -131,6 +131,7 @@ def test_what_is_remembered_is_bounded():
     assert len(threads._ids) == 4096
 
 
+@pytest.mark.skipif(not hasattr(anthropic.resources.beta.messages.Messages, "thread"), reason="an SDK without threads")
 def test_later_turns_of_a_thread_are_asked_for_as_its_first_one_was(fake_api, client, samples):
     def turn(number, **usage):
         fake_api.push(answer({"input_tokens": 20_000, "output_tokens": 5} | usage, id=f"msg_{number}"))
