@@ -14,7 +14,9 @@ import pytest
 from anthropic_exporter import Recorder, SpendLimitExceeded, attribution
 from anthropic_exporter.attribution import Attribution
 from anthropic_exporter.guard import Guard, Timing
+from anthropic_exporter.recording.inflight import Heard, Started
 from bodies import ASK
+from support import Samples
 
 pytest_plugins = ("fixtures_fake_api",)
 
@@ -262,3 +264,59 @@ def test_nothing_is_known_of_features_that_were_silent_for_five_minutes(guard, s
     assert len(guard._watch.windows.places()) == 50
     live(320)
     assert guard._watch.windows.places() == []
+
+
+def refuse(_):
+    raise RuntimeError("can't start new thread")
+
+
+def test_a_thread_that_cannot_start_is_counted_and_started_later(registry, clock, call, monkeypatch):
+    recorder = Recorder(registry=registry, clock=clock)
+    told = threading.Event()
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", refuse)
+        guard = Guard(recorder, timing=Timing(evaluate_every_seconds=0.02))
+        guard.on_alert(lambda _: told.set())
+        recorder.record(call(feature="chat", output=100_000))
+        assert [(alert.name, alert.feature) for alert in guard.alerts()] == [
+            ("AnthropicRequestUnusuallyExpensive", "chat")
+        ]
+    assert guard._ticker.thread is None
+    samples = Samples(registry)
+    assert samples("anthropic_exporter_record_errors_total", stage="guard_thread") >= 1
+    clock.now += 1
+    recorder.record(call(feature="chat", output=1))
+    assert guard._ticker.thread.is_alive()
+    assert told.wait(5.0)  # what waited for a thread is sent
+    guard.close()
+    assert samples("anthropic_requests_total", feature="chat") == 2
+
+
+def test_no_call_is_lost_for_want_of_a_thread_that_reads_prices(registry, clock, call, tmp_path, monkeypatch):
+    prices = tmp_path / "prices.yml"
+    prices.write_text("models: {}\n")
+    recorder = Recorder(registry=registry, clock=clock, prices=prices)
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    for _ in range(3):
+        clock.now += 31
+        recorder.record(call(feature="chat", output=10)._replace(started_at=clock.now))
+    samples = Samples(registry)
+    assert samples("anthropic_requests_total", feature="chat") == 3
+    assert samples("anthropic_exporter_record_errors_total") is None
+
+
+def test_a_long_stream_that_delivers_is_not_stuck_and_a_silent_one_is(guard, recorder, clock):
+    received = []
+    started = Started("claude-opus-5-5", "chat", clock.now, lambda: Heard(len(received), None))
+    recorder.inflight.begin(1, started)
+    for _ in range(10):
+        clock.now += 100
+        received.append(b"delta")
+        guard.tick()
+    assert names(guard) == []
+    clock.now += 301
+    guard.tick()
+    (alert,) = guard.alerts()
+    assert alert.name == "AnthropicRequestStuck"
+    assert "no byte for 301 s; the threshold is 300 s" in alert.description
+    recorder.inflight.end(1)

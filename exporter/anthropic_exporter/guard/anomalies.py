@@ -172,7 +172,7 @@ STUCK = Condition(
     "A request hangs.",
     "{:.0f} s",
     "right now",
-    said="in flight for {}",
+    said="no byte for {}",
 )
 ERROR_RATE = Condition(
     "error_rate",

@@ -9,6 +9,7 @@ from collections.abc import Set as AbstractSet
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from anthropic_exporter import threads
 from anthropic_exporter.errors import ConfigurationError
 from anthropic_exporter.forking import in_child
 from anthropic_exporter.guard.anomalies import COST_RATE, Identity
@@ -105,7 +106,7 @@ class Guard:
         """Make the parts and give each what it needs."""
         self._tasks = Tasks()
         self._callbacks = Callbacks(self._count_callback, timeout_seconds=self.timing.callback_timeout_seconds)
-        self._ticker = Ticker(self.tick, self.timing.evaluate_every_seconds, lambda error: self._failed("guard", error))
+        self._ticker = Ticker(self.tick, self.timing.evaluate_every_seconds, self._failed)
         self._clock = GuardClock(clock, self._on_second)
         self._judge = Judge(self._no_alerts(), self._callbacks)
         self._gate = Gate(self.recorder, self._judge, self._clock, self._tasks, self._ticker)
@@ -132,6 +133,7 @@ class Guard:
         self._budgets.turn(wall)
         if self._ticker.waiting:
             self._ticker.start()
+        threads.retry()
 
     # -- what the application asks for
 

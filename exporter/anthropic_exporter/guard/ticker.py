@@ -6,8 +6,12 @@ import threading
 import time
 from collections.abc import Callable
 
+from anthropic_exporter import threads
+
 #: Evaluate less often if evaluation is expensive: it takes at most this share of a core.
 _MOST_OF_A_CORE = 0.1
+#: The stage under which a thread that cannot start is counted.
+_NO_THREAD = "guard_thread"
 
 
 class Ticker:
@@ -18,14 +22,14 @@ class Ticker:
     Args:
         tick: what to call.
         every_seconds: the interval; None for no thread.
-        failed: gets what `tick` raised.
+        failed: gets the stage and the error: what `tick` raised, or that no thread could be started.
 
     Attributes:
         waiting: whether the thread has yet to be started.
     """
 
     def __init__(
-        self, tick: Callable[[], None], every_seconds: float | None, failed: Callable[[Exception], None]
+        self, tick: Callable[[], None], every_seconds: float | None, failed: Callable[[str, Exception], None]
     ) -> None:
         self._tick = tick
         self._every_seconds = every_seconds
@@ -40,18 +44,18 @@ class Ticker:
         self.waiting = self._every_seconds is not None
 
     def start(self) -> None:
-        """Start the thread, unless it runs."""
+        """Start the thread, unless it runs. If the system has none, that is counted, and the next call tries again."""
         if self._every_seconds is None or not self._lock.acquire(blocking=False):
             return
         try:
-            if self.waiting:
-                self.waiting = False
-                thread = threading.Thread(target=self.run, args=(self._every_seconds,), name="anthropic-guard")
-                thread.daemon = True
-                thread.start()
-                self.thread = thread
+            if not self.waiting:
+                return
+            self.thread = threads.start(self.run, self._every_seconds, name="anthropic-guard")
+            self.waiting = self.thread is None
         finally:
             self._lock.release()
+        if self.waiting:
+            self._failed(_NO_THREAD, RuntimeError("the system has no thread left"))
 
     def run(self, every_seconds: float) -> None:
         """Call `tick` until stopped."""
@@ -61,7 +65,7 @@ class Ticker:
             try:
                 self._tick()
             except Exception as error:  # noqa: BLE001 - the error boundary
-                self._failed(error)
+                self._failed("guard", error)
             pause = max(every_seconds, (time.thread_time() - began) / _MOST_OF_A_CORE)
 
     @property

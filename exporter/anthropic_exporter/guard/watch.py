@@ -149,7 +149,7 @@ class Watch:
             yield from levels.of_total(all_sums, self._limits)
         yield from levels.of_models(all_sums, self._limits)
         yield from self._spikes(by_feature, at.wall)
-        yield from levels.of_inflight(self._inflight(), at.wall, self._limits)
+        yield from levels.of_inflight(self._inflight(at.wall), at.wall, self._limits)
         with self._judge.lock:
             yield from list(self._tasks.measures(at.now))
 
@@ -162,9 +162,10 @@ class Watch:
     def _sums(self, place: PlaceWindows, at: Moment) -> Sums:
         return Sums(place, self._clock.reached(at))
 
-    def _inflight(self) -> Iterator[Started]:
+    def _inflight(self, wall: float) -> Iterator[Started]:
+        """The attempts in flight, each `at` its last byte: a long stream that delivers is not stuck."""
         place_of = self._recorder.place_of
-        for one in self._recorder.inflight.snapshot():
+        for one in self._recorder.inflight.quiet_since(wall):
             yield Started(*place_of(one.model, one.feature), one.at)
 
 

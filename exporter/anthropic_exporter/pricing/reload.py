@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+from anthropic_exporter import threads
 from anthropic_exporter.call import Call
 from anthropic_exporter.errors import ConfigurationError
 from anthropic_exporter.pricing import genai_lookup
@@ -71,8 +72,9 @@ class LivePrices:
     def refresh_soon(self) -> None:
         """Do the same on a short thread."""
         if not self._working:
-            self._working = True
-            threading.Thread(target=self._work, name="anthropic-exporter-prices", daemon=True).start()
+            self._working = True  # before the thread runs, which says False
+            if threads.start(self._work, name="anthropic-exporter-prices") is None:
+                self._working = False  # no thread to be had: the next call or scrape tries again
 
     def holds(self, call: Call) -> bool:
         """Whether a call without a price waits for an answer; it comes back by `resume`."""

@@ -11,6 +11,7 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
+from anthropic_exporter import threads
 from anthropic_exporter.errors import ConfigurationError
 from anthropic_exporter.escaping import for_log
 from anthropic_exporter.lanes import DROPPED, FAILED, Lane, Lanes, Outcome
@@ -252,6 +253,7 @@ class Remedies:
             alerts: the alerts.
             authenticated: whether their sender is known, as your own code is.
         """
+        threads.retry()
         now = self.recorder.clock()
         with self._lock:
             self._settle_debts()
