@@ -162,9 +162,10 @@ def test_only_info_is_muted_out_of_hours(name):
 DASHBOARD = "http://localhost:3000/d/anthropic-cost/claude-cost?viewPanel=10&var-feature=chat"
 
 
-def render(amtool, folder, template, alerts):
+def render(amtool, folder, template, alerts, labels=None, annotations=None):
     """What Alertmanager would send for a group of alerts that fire."""
-    labels, annotations = {"alertname": "AnthropicCostRateHigh", "severity": "critical"}, {"dashboard_url": DASHBOARD}
+    labels = {"alertname": "AnthropicCostRateHigh", "severity": "critical", **(labels or {})}
+    annotations = {"dashboard_url": DASHBOARD, **(annotations or {})}
     data = {
         "receiver": "chat",
         "status": "firing",
@@ -214,6 +215,35 @@ def test_the_address_of_grafana_is_changed_in_one_place(amtool, templates):
         found = render(amtool, templates, name, [firing()])
         assert wanted in found
         assert "localhost" not in found
+
+
+HOSTILE = "<!channel> & <https://evil.example|your bank>"
+ESCAPED = "&lt;!channel&gt; &amp; &lt;https://evil.example|your bank&gt;"
+
+
+def test_slack_gets_no_mention_and_no_link_from_a_label(amtool, templates):
+    one = firing(annotations={"description": f"{HOSTILE} spends 5.20 USD a minute."})
+    labels = {"severity": "critical", "feature": HOSTILE, "model": HOSTILE, "instance": HOSTILE}
+    title = render(amtool, templates, "anthropic.slack.title", [one], labels=labels)
+    assert title == f"CRITICAL Cost Rate High · {ESCAPED} · {ESCAPED} · {ESCAPED}"
+    text = render(amtool, templates, "anthropic.slack.text", [one], annotations={"summary": HOSTILE})
+    assert text.splitlines()[:4] == [ESCAPED, "", f"{ESCAPED} spends 5.20 USD a minute.", "Since 12:00 UTC, Sat 21 Nov"]
+
+
+def test_slack_says_what_the_other_channels_say(amtool, templates):
+    over = firing(status="resolved", endsAt="2026-11-21T12:07:00Z")
+    for alerts in ([firing()], [firing(), over], [firing(), firing()]):
+        for name in ("title", "text"):
+            plain = render(amtool, templates, f"anthropic.{name}", alerts)
+            assert render(amtool, templates, f"anthropic.slack.{name}", alerts) == plain
+
+
+def test_slack_is_sent_its_own_templates():
+    for receiver in read("alertmanager.full.yml")["receivers"]:
+        for slack in receiver.get("slack_configs", ()):
+            assert [slack[key] for key in ("title", "text", "fallback")] == [
+                f'{{{{ template "anthropic.slack.{name}" . }}}}' for name in ("title", "text", "title")
+            ]
 
 
 def test_only_alerts_that_still_fire_are_counted_in_the_title(amtool, templates):
