@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from anthropic_exporter.call import Task
 from anthropic_exporter.errors import ConfigurationError
+from anthropic_exporter.kept_text import kept
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 
@@ -92,8 +93,8 @@ class attribution:  # noqa: N801 - reads as a statement: `with attribution(...)`
         for name, limit in (("max_calls", max_calls), ("max_usd", max_usd)):
             if limit is not None and not limit > 0:
                 raise ConfigurationError(f"attribution({name}={limit!r}): give a number above 0")
-        self._feature = feature
-        self._user = user
+        self._feature = None if feature is None else kept(str(feature))
+        self._user = None if user is None else kept(str(user))
         self._limits = (task or "", max_calls, max_usd)
         self._entered: list[_Block] = []
 

@@ -18,6 +18,7 @@ from anthropic_exporter.host.identity import is_copy
 from anthropic_exporter.host.joining import join_family
 from anthropic_exporter.metrics.cells import Snapshot
 from anthropic_exporter.metrics.registry import ReadingsCollector, owner_on, register
+from anthropic_exporter.metrics.series_budget import DEFAULT_SERIES
 from anthropic_exporter.metrics.text import Renderer
 from anthropic_exporter.pricing.book import PriceBook
 from anthropic_exporter.recording.calls import call_of, reading_of_usage
@@ -49,12 +50,17 @@ class Recorder(Intake):
         prices: a price file laid over the shipped prices, read again when it changes; or a ready `PriceBook`.
         features: the only feature names that become label values; without it the first 100 are let in. Every other
             name is counted under `other`.
+        users: the only user names that become label values; without it the first 200 are let in, first come, first
+            served: name your largest customers, so that no others take their places.
         models: models that the application will use: their series exist at 0 from the start, for each of `features`.
+        max_series: series of this recorder, `_created` not counted. When they run out, new label sets fold into
+            `other`, users first, then features; totals stay exact.
         strict: raise our own failures, for tests.
         clock: seconds since the epoch.
 
     Raises:
-        ConfigurationError: a mistake in the price file, or a registry that holds metrics of these names from elsewhere.
+        ConfigurationError: fewer than 3,000 series, a mistake in the price file, or a registry that holds metrics of
+            these names from elsewhere.
     """
 
     def __new__(cls, *, registry: CollectorRegistry | None = REGISTRY, **_: Any) -> Self:
@@ -68,19 +74,21 @@ class Recorder(Intake):
         registry: CollectorRegistry | None = REGISTRY,
         prices: str | Path | PriceBook | None = None,
         features: Iterable[str] | None = None,
+        users: Iterable[str] | None = None,
         models: Iterable[str] = (),
+        max_series: int = DEFAULT_SERIES,
         strict: bool = False,
         clock: Callable[[], float] = time.time,
     ) -> None:
         if hasattr(self, "_collector"):
             _log.warning("this registry shows a Recorder already: it goes on counting, under the settings given now")
-            self._continue(prices, features, models)
+            self._continue(prices, features, models, users)
             return
         #: The service whose processes count together; None for a process alone.
         self.membership: Membership | None = None
         self._ordinal = next(_ordinals)
         self._must_share = False
-        super().__init__(prices, features, models, strict=strict, clock=clock)
+        super().__init__(prices, features, models, users=users, max_series=max_series, strict=strict, clock=clock)
         self._collector = ReadingsCollector(self.read, self)
         if registry is not None:
             register(self._collector, registry)

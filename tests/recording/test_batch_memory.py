@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import threading
+import tracemalloc
 
+from anthropic_exporter.recording import batch_memory
 from anthropic_exporter.recording.batch_memory import SeenResults
 
 
@@ -10,24 +12,28 @@ def test_a_result_is_new_once():
     assert [seen.first_time("b", "1"), seen.first_time("b", "1"), seen.first_time("b", "2")] == [True, False, True]
 
 
-def test_the_oldest_batch_is_forgotten_when_there_are_too_many_results():
-    seen = SeenResults(most=3)
-    for custom_id in "12":
-        seen.first_time("old", custom_id)
-    for custom_id in "12":
-        seen.first_time("new", custom_id)
-    assert not seen.first_time("new", "1")
-    assert seen.first_time("old", "1")
-
-
-def test_one_batch_larger_than_the_limit_is_kept_whole():
+def test_the_last_results_are_remembered_and_the_oldest_forgotten():
     seen = SeenResults(most=3)
     assert all(seen.first_time("b", str(number)) for number in range(10))
-    assert not any(seen.first_time("b", str(number)) for number in range(10))
+    assert not any(seen.first_time("b", str(number)) for number in range(7, 10))
+    assert seen.first_time("b", "0")
 
 
-def test_when_a_batch_was_made_is_remembered():
-    seen = SeenResults(most=2)
+def test_memory_is_bounded_whatever_the_batches_are_like():
+    seen = SeenResults(most=1000)
+    tracemalloc.start()
+    for number in range(20_000):
+        seen.first_time(f"batch {number}" + "x" * 1000, "x" * 1000)
+        seen.created(f"batch {number}" + "x" * 1000, 1.0)
+    held = tracemalloc.get_traced_memory()[0]
+    tracemalloc.stop()
+    assert len(seen._young) + len(seen._old) <= 2000
+    assert held < 4_000_000
+
+
+def test_when_a_batch_was_made_is_remembered(monkeypatch):
+    monkeypatch.setattr(batch_memory, "_MOST_BATCHES", 2)
+    seen = SeenResults()
     for number in range(3):
         seen.created(f"b{number}", 100.0 + number)
     assert (seen.created_at("b0", 7.0), seen.created_at("b2", 7.0)) == (7.0, 102.0)

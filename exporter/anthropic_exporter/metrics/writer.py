@@ -1,6 +1,7 @@
 """A priced `Call` into cells. Every write happens under the recorder's lock and allocates only for a new label set.
 
-All labels are bounded here: the first 100 features, 200 users, 50 models and 50 of each of the server's words.
+All labels are bounded here: the first 100 features, 200 users, 50 models and 50 of each of the server's words, and all
+label sets together by one budget of series.
 """
 
 from __future__ import annotations
@@ -24,9 +25,10 @@ from anthropic_exporter.call import (
 )
 from anthropic_exporter.metrics import exact_sum
 from anthropic_exporter.metrics import families as f
-from anthropic_exporter.metrics.bounded_labels import Bounded
+from anthropic_exporter.metrics.bounded_labels import OTHER, Bounded
 from anthropic_exporter.metrics.cells import Block, Cells, ExactSums, Reading, width
 from anthropic_exporter.metrics.families import Family
+from anthropic_exporter.metrics.series_budget import DEFAULT_SERIES, SeriesBudget
 from anthropic_exporter.metrics.sliding_max import SlidingMax
 from anthropic_exporter.wire.rate_limits import RateLimit, RateLimitHeaders, rate_limits
 from anthropic_exporter.wire.usage import CACHE_MISS_REASONS
@@ -73,6 +75,13 @@ _PLACE_FAMILIES = (
     *(f.CACHE_REQUESTS for _ in _CACHE_RESULTS),
     *(f.DURATION, f.CALL_DURATION, f.TTFT, f.REQUEST_OUTPUT_TOKENS, f.REQUEST_COST),
 )
+#: Computed at each scrape for each (model, feature).
+_PLACE_GAUGES = (f.REQUEST_OUTPUT_TOKENS_MAX, f.REQUEST_COST_MAX, f.INFLIGHT, f.OLDEST_INFLIGHT, f.OLDEST_INFLIGHT)
+_SPEND_FAMILIES = tuple(family for family in (f.TOKENS, f.COST) for _ in TOKEN_TYPES)
+_USER_FAMILIES = (*_SPEND_FAMILIES, *(f.REQUESTS for _ in _EXPECTED_OUTCOMES))
+#: Eight resources have a limit, a remainder and a reset.
+_RATE_LIMIT_FAMILIES = (f.RATELIMIT_LIMIT, f.RATELIMIT_REMAINING, f.RATELIMIT_RESET) * 8
+_PLACED = ("model", "feature", "user")
 
 
 #: Blocks as they were before a batch was written, by identity.
@@ -103,16 +112,17 @@ class Slot(NamedTuple):
     stop_reasons: dict[str, Block]
 
 
-def label_bounds(features: Iterable[str] | None = None) -> dict[str, Bounded]:
-    """The bounds of all bounded labels, with nothing let in yet. `features` are the only feature names let in."""
+def label_bounds(features: Iterable[str] | None = None, users: Iterable[str] | None = None) -> dict[str, Bounded]:
+    """The bounds of all bounded labels, with nothing let in yet. `features` and `users` are the only names let in."""
     bounds = {label: Bounded(limit) for label, limit in _LIMITS.items()}
     for label, words in _RESERVED.items():
         bounds[label] = Bounded(_LIMITS[label] + len(words))
         for word in words:
             bounds[label].fold(word)
     bounds["outcome"] = Bounded(0, OUTCOMES)
-    if features is not None:
-        bounds["feature"] = Bounded(0, features)
+    for label, allowed in (("feature", features), ("user", users)):
+        if allowed is not None:
+            bounds[label] = Bounded(0, allowed)
     return bounds
 
 
@@ -122,15 +132,23 @@ class Metrics:
     Args:
         clock: seconds since the epoch.
         features: the only feature names let in; None for the first 100.
+        users: the only user names let in; None for the first 200.
+        max_series: series of all label sets together; see `SeriesBudget`.
         cells: where to write; plain lists if None.
     """
 
     def __init__(
-        self, clock: Callable[[], float], features: Iterable[str] | None = None, cells: Cells | None = None
+        self,
+        clock: Callable[[], float],
+        features: Iterable[str] | None = None,
+        cells: Cells | None = None,
+        users: Iterable[str] | None = None,
+        max_series: int = DEFAULT_SERIES,
     ) -> None:
+        self._budget = SeriesBudget(max_series)
         self.cells = Cells(clock) if cells is None else cells
         self._clock = clock
-        self._bounds = label_bounds(features)
+        self._bounds = label_bounds(features, users)
         self._slots: dict[tuple[str, str, str, str, str], Slot] = {}
         self._spend: dict[tuple[str, str, str, str], Block] = {}
         self._places: dict[tuple[str, str], Place] = {}
@@ -147,20 +165,41 @@ class Metrics:
 
     def expect(self, model: str, feature: str, user: str) -> None:
         """Make the label set exist at 0, so that `rate()` sees its first burst. No record, so no overflow either."""
-        model, feature = self.place_of(model, feature)
+        model, feature = self._bounds["model"].fold(model), self._bounds["feature"].fold(feature)
         user = self._bounds["user"].fold(user)
-        self._spend_block(model, feature, user, "standard")
-        self._place(model, feature)
-        for outcome in _EXPECTED_OUTCOMES:
-            self._counter(f.REQUESTS, (model, feature, user, outcome))
+        self._open_expected(*self._admitted(model, feature, user, "standard"))
 
-    def let_in(self, features: Iterable[str]) -> None:
-        """Let these feature names in as well."""
+    def _open_expected(self, model: str, feature: str, user: str) -> None:
+        self._place(model, feature)
+        self._spend_block(model, feature, user, "standard")
+        for outcome in _EXPECTED_OUTCOMES:
+            labels = (model, feature, user, outcome)
+            if (f.REQUESTS.name, labels) not in self._counters:
+                self._new_counter(f.REQUESTS, labels)
+
+    def let_in(self, features: Iterable[str], users: Iterable[str] = ()) -> None:
+        """Let these names in as well."""
         self._bounds["feature"].let_in(features)
+        self._bounds["user"].let_in(users)
 
     def place_of(self, model: str, feature: str) -> tuple[str, str]:
         """The labels under which a (model, feature) is shown."""
-        return self._bounds["model"].fold(model), self._bounds["feature"].fold(feature)
+        model, feature = self._bounds["model"].fold(model), self._bounds["feature"].fold(feature)
+        if (model, feature) in self._places:
+            return model, feature
+        return self._with_room("model", model), self._with_room("feature", feature)
+
+    def _admitted(self, model: str, feature: str, user: str, tier: str) -> tuple[str, str, str]:
+        """The label set itself where it exists or the budget has room for it; else folded, users first."""
+        if (model, feature, user, tier) in self._spend:
+            return model, feature, user
+        user = self._with_room("user", user)
+        if (model, feature) not in self._places:
+            feature, model = self._with_room("feature", feature), self._with_room("model", model)
+        return model, feature, user
+
+    def _with_room(self, label: str, value: str) -> str:
+        return value if value in ("", OTHER) or self._budget.has_room(label) else OTHER
 
     @property
     def places(self) -> list[tuple[str, str]]:
@@ -180,16 +219,20 @@ class Metrics:
 
     def _open(self, call: Call, key: tuple[str, str, str, str, str]) -> Slot:
         """Make the slot of a call. One whose labels were folded is not kept: each of its records is an overflow."""
-        model, feature, user, tier, outcome = key
-        model, feature, user = self._fold("model", model), self._fold("feature", feature), self._fold("user", user)
+        asked, tier, outcome = key[:3], key[3], key[4]
+        bounded = [self._bounds[label].fold(value) for label, value in zip(_PLACED, asked, strict=True)]
+        model, feature, user = labels = self._admitted(bounded[0], bounded[1], bounded[2], tier)
+        for label, value, folded in zip(_PLACED, asked, labels, strict=True):
+            if folded != value:
+                self.count(f.LABEL_OVERFLOW, (label,))
         if call.requests:
-            self.expect(model, feature, user)
+            self._open_expected(model, feature, user)
             requests = self._counter(f.REQUESTS, (model, feature, user, outcome))
         else:
             requests = [0.0]
         place, spend = self._place(model, feature), self._spend_block(model, feature, user, tier)
         slot = Slot(place, user, tier, requests, spend, {})
-        if call.requests and key == (model, feature, user, tier, outcome):
+        if call.requests and labels == asked and (f.REQUESTS.name, (*labels, outcome)) in self._counters:
             self._slots[key] = slot
         return slot
 
@@ -202,6 +245,7 @@ class Metrics:
                 (family, (*labels, next(results)) if family is f.CACHE_REQUESTS else labels)
                 for family in _PLACE_FAMILIES
             ]
+            self._budget.take((*_PLACE_FAMILIES, *_PLACE_GAUGES, *_USER_FAMILIES))  # the last for its user `other`
             place = self._places[labels] = Place(*labels, self.cells.block(series), SlidingMax(), SlidingMax())
         return place
 
@@ -210,12 +254,15 @@ class Metrics:
         block = self._spend.get((model, feature, user, tier))
         if block is None:
             series = [(family, (*key, kind)) for family in (f.TOKENS, f.COST) for kind in TOKEN_TYPES]
+            if (user, tier) != (OTHER, "standard") or (model, feature) not in self._places:  # else counted with it
+                self._budget.take(_SPEND_FAMILIES)
             block = self._spend[model, feature, user, tier] = self.cells.block(series, 2 * _KINDS, _SUMS)
         return block
 
     def _speed_block(self, model: str) -> Block:
         block = self._speed.get(model)
         if block is None:
+            self._budget.take((f.TOKENS_PER_SECOND,))
             block = self._speed[model] = self.cells.block([(f.TOKENS_PER_SECOND, (model,))])
         return block
 
@@ -230,7 +277,17 @@ class Metrics:
             folded = self._fold(word, labels[-1])
             if folded != labels[-1]:
                 return self._counter(family, (*labels[:-1], folded))
+        named = zip(family.labels, labels, strict=True)
+        admitted = tuple(self._with_room(name, value) if name in _PLACED else value for name, value in named)
+        if admitted != labels:
+            for name in (name for name, old, new in zip(family.labels, labels, admitted, strict=True) if old != new):
+                self.count(f.LABEL_OVERFLOW, (name,))
+            return self._counter(family, admitted)
+        return self._new_counter(family, labels)
+
+    def _new_counter(self, family: Family, labels: tuple[str, ...]) -> Block:
         spare = 1 if family is f.COST else 0  # what was rounded off
+        self._budget.take((family,))
         block = self._counters[family.name, labels] = self.cells.block([(family, labels)], spare)
         return block
 
@@ -325,6 +382,8 @@ class Metrics:
     def _keep_rate_limits(self, model: str, call: Call) -> None:
         """Keep the newest: a long stream ends with headers that are as old as its beginning."""
         kept = self._rate_limit_headers.get(model)
+        if kept is None:
+            self._budget.take(_RATE_LIMIT_FAMILIES)
         if kept is None or call.started_at >= kept[0]:
             self._rate_limit_headers[model] = (call.started_at, call.rate_limit_headers)
 
@@ -358,8 +417,9 @@ class Metrics:
     def _write_inferences(self, call: Call, bill: Bill, slot: Slot) -> None:
         """Inferences each on its own model, or without a price."""
         for inference, cost in zip(call.inferences, bill.costs, strict=True):
+            feature, user = slot.place.feature, slot.user
             model = slot.place.model if inference.model == call.model else self._fold("model", inference.model)
-            block = self._spend_block(model, slot.place.feature, slot.user, slot.tier)
+            block = self._spend_block(*self._admitted(model, feature, user, slot.tier), slot.tier)
             _add(self._touch(block), inference.tokens, cost or _NO_COST)
             if cost is None:
                 self.count(f.UNPRICED_TOKENS, (model,), sum(inference.tokens))

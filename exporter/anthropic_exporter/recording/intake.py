@@ -15,10 +15,12 @@ from typing import Any
 from anthropic_exporter.attribution import Attribution
 from anthropic_exporter.call import BLOCKED, Call
 from anthropic_exporter.forking import in_child
+from anthropic_exporter.kept_text import kept
 from anthropic_exporter.locking import SafeLock, this_frame
 from anthropic_exporter.metrics import families as f
 from anthropic_exporter.metrics.bounded_labels import Bounded
 from anthropic_exporter.metrics.cells import Reading, Snapshot
+from anthropic_exporter.metrics.series_budget import DEFAULT_SERIES
 from anthropic_exporter.metrics.writer import Before, Metrics, label_bounds
 from anthropic_exporter.pricing.book import PriceBook
 from anthropic_exporter.pricing.reload import LivePrices
@@ -73,6 +75,8 @@ class Intake:
         prices: the price book, a price file over it, or None for the shipped prices; see `LivePrices`.
         features: the only feature names that become label values; None for the first 100.
         models: models whose series exist at 0 from the start, for each of `features`.
+        users: the only user names that become label values; None for the first 200.
+        max_series: series of all label sets together.
         strict: raise our own failures, for tests.
         clock: seconds since the epoch.
 
@@ -92,12 +96,16 @@ class Intake:
         features: Iterable[str] | None = None,
         models: Iterable[str] = (),
         *,
+        users: Iterable[str] | None = None,
+        max_series: int = DEFAULT_SERIES,
         strict: bool = False,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._clock = self.clock = clock
         self._strict = strict
         self._features = None if features is None else tuple(features)
+        self._users = None if users is None else tuple(users)
+        self._max_series = max_series
         self._models = tuple(models)
         self._sinks: tuple[Sink, ...] = ()
         self.gates: tuple[Gate, ...] = ()
@@ -106,13 +114,18 @@ class Intake:
         self._live = LivePrices(prices, clock, self._resume, self._prices_broken)
         in_child(self._forked)
 
-    def _continue(self, prices: Any, features: Iterable[str] | None, models: Iterable[str]) -> None:
-        """Go on with other settings: prices are replaced, features and models are let in as well."""
+    def _continue(
+        self, prices: Any, features: Iterable[str] | None, models: Iterable[str], users: Iterable[str] | None
+    ) -> None:
+        """Go on with other settings: prices are replaced; features, users and models are let in as well."""
         if prices is not None:
             self._live = LivePrices(prices, self._clock, self._resume, self._prices_broken)
         if features is not None:
             self._features = tuple(dict.fromkeys((*(self._features or ()), *features)))
             self._metrics.let_in(self._features)
+        if users is not None:
+            self._users = tuple(dict.fromkeys((*(self._users or ()), *users)))
+            self._metrics.let_in((), self._users)
         self._models = tuple(dict.fromkeys((*self._models, *models)))
         self._expect_all()
 
@@ -126,7 +139,7 @@ class Intake:
         self._snapshot = Snapshot([], {}, {})
         self._faults = Faults(self._count_failure, self._clock, strict=self._strict)
         cells = None if self.sharing is None else self.sharing.child_cells()
-        self._metrics = Metrics(self._clock, self._features, cells)
+        self._metrics = Metrics(self._clock, self._features, cells, self._users, self._max_series)
         self.inflight = Inflight()
         self.retries = Retries()
         self.seen = SeenResults()
@@ -163,6 +176,7 @@ class Intake:
 
     def begin(self, key: int, model: str, where: Attribution, heard: Callable[[], Heard] | None = None) -> float:
         """Note that an attempt was sent; its label set exists from now on. Returns seconds since the epoch."""
+        model = kept(model)
         self._expect(self.served.label(model), where.feature, where.user)
         now = self._clock()
         self.inflight.begin(key, Started(model, where.feature, now, heard))
@@ -295,7 +309,7 @@ class Intake:
 
     def label_bounds(self) -> dict[str, Bounded]:
         """The bounds of this recorder's labels, with nothing let in yet."""
-        return label_bounds(self._features)
+        return label_bounds(self._features, self._users)
 
     # -- inside
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from anthropic_exporter.call import CONNECTION_ERROR, TIMEOUT
+from anthropic_exporter.kept_text import kept
 
 _MOST = 4096
 _FIRST_ERROR_STATUS = 400
@@ -57,13 +58,13 @@ class Retries:
     def failed(self, key: str | None, failed: Failed) -> None:
         """Remember that an attempt ended so."""
         if key is not None:
-            self._failed[key] = failed
+            self._failed[kept(key)] = failed._replace(model=kept(failed.model), feature=kept(failed.feature))
             if len(self._failed) > _MOST:
                 self._failed.pop(next(iter(self._failed)), None)
 
     def before(self, key: str | None) -> Failed | None:
         """The attempt before this one, once; None where it was not seen."""
-        return self._failed.pop(key or "", None)
+        return self._failed.pop(kept(key or ""), None)
 
     def given_up(self, now: float) -> list[Failed]:
         """Take out the calls whose last attempt failed and that nobody will try again."""

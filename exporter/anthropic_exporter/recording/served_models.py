@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from anthropic_exporter.kept_text import kept
 from anthropic_exporter.wire.model_ids import model_label
 
 _MOST_IDS = 1_000
@@ -16,7 +17,7 @@ class ServedModels:
 
     def learn(self, asked: str, label: str) -> None:
         """Remember that a request for `asked` was served by the model of this label."""
-        labels = self._labels
+        labels, asked = self._labels, kept(asked)
         if labels.get(asked) != label:
             labels[asked] = label
             if len(labels) > _MOST_IDS:
@@ -24,7 +25,7 @@ class ServedModels:
 
     def label(self, asked: str) -> str:
         """The label of an attempt that has no answer: of the model that last served the id, else the id's bare name."""
-        return self._labels.get(asked) or model_label(asked)
+        return self._labels.get(kept(asked)) or model_label(kept(asked))
 
 
 class CachedThreads:
@@ -39,9 +40,10 @@ class CachedThreads:
     def add(self, message_id: object) -> None:
         """Remember a message; the oldest ones are forgotten."""
         if isinstance(message_id, str):
+            message_id = kept(message_id)
             self._ids[message_id] = None
             if len(self._ids) > _MOST_MESSAGES:
                 self._ids.pop(next(iter(self._ids)), None)
 
     def __contains__(self, message_id: object) -> bool:
-        return isinstance(message_id, str) and message_id in self._ids
+        return isinstance(message_id, str) and kept(message_id) in self._ids
