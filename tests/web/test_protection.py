@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives import serialization
 
 from anthropic_exporter import ConfigurationError, Recorder, serve
 from anthropic_exporter.remedies import Remedies
+from anthropic_exporter.serving import serve_alone
 from anthropic_exporter.web import passwords
 from anthropic_exporter.web.passwords import Passwords, TooManyLogins
 from anthropic_exporter.web.protection import Protection
@@ -142,7 +143,7 @@ def test_headers_are_added_to_every_answer(certificates):
 
 def test_a_slow_handshake_holds_no_thread_and_ends(certificates, monkeypatch):
     path = certificates.config("web.yml")
-    with serve(Recorder(registry=None), port=0, web_config=path) as server:
+    with serve_alone(Recorder(registry=None), port=0, web_config=path) as server:
         usual = server._loop._limits
         server._loop._limits = usual._replace(handshake_seconds=0.3)
         before = threading.active_count()

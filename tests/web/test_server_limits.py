@@ -16,7 +16,8 @@ from http import HTTPStatus
 
 import pytest
 
-from anthropic_exporter import Recorder, serve
+from anthropic_exporter import Recorder
+from anthropic_exporter.serving import serve_alone
 from anthropic_exporter.web import limits
 from anthropic_exporter.web.handler_threads import HandlerThreads
 from anthropic_exporter.web.limits import CpuBudget, Limits
@@ -33,7 +34,7 @@ class Site:
     def __init__(self, monkeypatch, routes=(), **changed):
         monkeypatch.setattr(limits, "of_this_process", lambda: Limits()._replace(**changed))
         self.recorder = Recorder(registry=None)
-        self.server = serve(self.recorder, port=0, routes=routes)
+        self.server = serve_alone(self.recorder, port=0, routes=routes)
         self.opened = contextlib.ExitStack()
         self.opened.callback(self.server.close)
 
@@ -360,7 +361,7 @@ def test_a_forked_child_holds_no_socket_and_disturbs_no_connection(site):
     attacked.server.close()
     with pytest.raises(ConnectionRefusedError):
         attacked.get()
-    with serve(attacked.recorder, port=port) as again:
+    with serve_alone(attacked.recorder, port=port) as again:
         assert again.port == port
     os.close(write)
     assert os.waitpid(child, 0)[1] == 0
