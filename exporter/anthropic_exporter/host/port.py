@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Protocol
 
 from anthropic_exporter.errors import ConfigurationError
 from anthropic_exporter.forking import in_child
-from anthropic_exporter.host.membership import Membership
 from anthropic_exporter.host.ticking import TICKER
 
 if TYPE_CHECKING:
     from typing_extensions import Self
+
+    from anthropic_exporter.host.membership import Membership
 
 
 class Server(Protocol):
