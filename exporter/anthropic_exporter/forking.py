@@ -12,10 +12,13 @@ _in_parent: _Hooks = []
 _in_child: _Hooks = []
 
 
-def in_child(method: Callable[[], None]) -> None:
-    """Call a bound method in every forked child, for as long as its object lives; in the order of registration."""
+def in_child(method: Callable[[], None], *, first: bool = False) -> None:
+    """Call a bound method in every forked child, for as long as its object lives; in the order of registration.
+
+    With `first`, before all others: for what those others use, such as locks that another thread of the parent held.
+    """
     _in_child[:] = [kept for kept in _in_child if kept() is not None]
-    _in_child.append(weakref.WeakMethod(method))
+    _in_child.insert(0 if first else len(_in_child), weakref.WeakMethod(method))
 
 
 def around(before: Callable[[], None], in_parent: Callable[[], None]) -> None:

@@ -67,11 +67,24 @@ class SafeLock:
             del self._holder[""]
 
     def _inherit(self, holder: FrameType, frame: FrameType) -> bool:
-        """Take over from a holder that has ended. Of several that notice it at once, one wins: `setdefault` decides."""
+        """Take over from a holder that ended without a release. Of several that notice it, `setdefault` chooses one.
+
+        A holder that has ended may have released the lock before, and somebody else may have it now: only while the
+        lock still names one that has ended is it theirs to take. An heir may have ended too, before it took the lock.
+        """
+        ended: list[FrameType] = []
         while holder is not frame:
             if not _has_ended(holder):
                 return False
-            holder = self._heirs.setdefault(holder, frame)
+            ended.append(holder)
+            current = self._holder.setdefault("", frame)
+            if current is frame:
+                return True
+            if any(current is one for one in ended):
+                holder = self._heirs.setdefault(holder, frame)
+            else:
+                holder = current
+                ended.clear()
         self._holder[""] = frame
         return True
 

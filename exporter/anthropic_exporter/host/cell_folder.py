@@ -310,7 +310,7 @@ class _Folders:
 
     def __init__(self) -> None:
         self._by_path: dict[Path, CellFolder] = {}
-        in_child(self.forget)
+        in_child(self.forget, first=True)
 
     def at(self, path: Path) -> CellFolder:
         return self._by_path.setdefault(path, CellFolder(path))

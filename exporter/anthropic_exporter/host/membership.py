@@ -48,7 +48,7 @@ class Membership:
         self._cells: MappedCells | None = None
         self._was_logged = False
         self._start_anew()
-        in_child(self._start_anew)
+        in_child(self._start_anew, first=True)
 
     def _start_anew(self) -> None:
         self._merge: Merge | None = None

@@ -20,7 +20,7 @@ class _Ticker:
     def __init__(self) -> None:
         self._methods: list[weakref.WeakMethod[Callable[[], None]]] = []
         self._forget_thread()
-        in_child(self._forget_thread)
+        in_child(self._forget_thread, first=True)
 
     def _forget_thread(self) -> None:
         self._thread: threading.Thread | None = None

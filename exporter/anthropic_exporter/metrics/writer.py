@@ -158,8 +158,6 @@ class Metrics:
         self._last_record = 0.0
         self._unsettled = 0
         self.before: Before = {}
-        for family in (f.STALE_SCRAPES, f.SINK_DROPPED):
-            self.count(family, (), 0.0)
 
     # -- label sets
 
@@ -445,6 +443,12 @@ class Metrics:
             if usd:
                 block = self._touch(self._counter(f.COST, (*labels, slot.user, slot.tier, tool)))
                 exact_sum.add(block, 0, 1, usd)
+
+    def prepare_page(self) -> None:
+        """Make what a page shows up to date: counters that exist at 0 from the first scrape on, and the dollars."""
+        for family in (f.STALE_SCRAPES, f.SINK_DROPPED):
+            self.count(family, (), 0.0)
+        self.settle()
 
     def settle(self) -> None:
         """Bring the dollars that are shown up to date."""

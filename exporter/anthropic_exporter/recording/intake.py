@@ -263,7 +263,7 @@ class Intake:
             if not self._lock.wait(this_frame(), _PATIENCE_SECONDS):
                 return False
             self._give_up()
-            self._write_batch(len(self._pending), self._metrics.settle)
+            self._write_batch(len(self._pending), self._metrics.prepare_page)
             gauges, cells = self._gauges(), self._metrics.cells
             if self.sharing is not None:
                 self.sharing.publish(gauges)
