@@ -209,8 +209,8 @@ def paces(played: list[Play], recorder: Recorder, now: float) -> dict[str, float
         labels = f'feature="{play.feature}"'
         for name, amount in amounts.items():
             for level, where in (("feature", labels), ("feature_model", f'{labels},model="{kind.model}"')):
-                found[f"{level}:{name}_per_minute:rate5m{{{where}}}"] += amount * kind.per_minute
-        found[f"feature:anthropic_requests:increase5m{{{labels}}}"] += 5 * kind.per_minute
+                found[f"{level}:{name}_per_minute:rate_slow{{{where}}}"] += amount * kind.per_minute
+        found[f"feature:anthropic_requests:increase_slow{{{labels}}}"] += 5 * kind.per_minute
     return found
 
 

@@ -16,7 +16,8 @@ from anthropic_exporter.attribution import current
 from anthropic_exporter.forking import around
 from anthropic_exporter.host.identity import is_copy
 from anthropic_exporter.host.joining import join_family
-from anthropic_exporter.metrics.cells import Snapshot
+from anthropic_exporter.metrics.cells import Reading, Snapshot
+from anthropic_exporter.metrics.ledger import Ledger, new_life
 from anthropic_exporter.metrics.registry import ReadingsCollector, owner_on, register
 from anthropic_exporter.metrics.series_budget import DEFAULT_SERIES
 from anthropic_exporter.metrics.text import Renderer
@@ -117,6 +118,8 @@ class Recorder(Intake):
     def _reset(self) -> None:
         super()._reset()
         self._renderer = Renderer()
+        self._ledger = Ledger()
+        self.life = new_life(self._clock())
 
     def middleware(self) -> Capture:
         """The middleware for `Anthropic(middleware=[...])`; give it last, so that it sees every HTTP attempt."""
@@ -162,7 +165,17 @@ class Recorder(Intake):
             self._must_share = not self.membership.share()
         return super().snapshot()
 
+    def read(self) -> dict[str, list[Reading]]:
+        """Every series, by family name, as of now."""
+        return self._shown().readings()
+
     def render(self, *, openmetrics: bool = False) -> bytes:
         """The whole exposition, as /metrics serves it."""
-        snapshot = self.snapshot()
+        snapshot = self._shown()
         return self._renderer.openmetrics(snapshot) if openmetrics else self._renderer.text(snapshot)
+
+    def _shown(self) -> Snapshot:
+        snapshot = self.snapshot()
+        life = self.life if self.membership is None else self.membership.life(self.life)
+        ledger = self._ledger.readings(snapshot, life, self._clock())
+        return snapshot._replace(gauges={**snapshot.gauges, **ledger})

@@ -1,7 +1,7 @@
 """One scenario for every generated rule of a kind, so that none of them is tested less than the others.
 
-An increase is asked at step 21 of a series that has a sample every sixth of its window, or every window; a threshold is
-asked for each combination of a feature and a model that have overrides and that have none.
+A growth is asked of a ledger that counts everything at once; a threshold is asked for each combination of a feature and
+a model that have overrides and that have none.
 """
 
 from __future__ import annotations
@@ -11,170 +11,71 @@ from typing import Any
 
 from anthropic_exporter.rules import questions, shapes
 
-OLD = -1_000_000
-ASKED_AT_STEP = 21
 NAME = re.compile(r"[a-z_:]\w*:\w[\w:]*|anthropic_\w+")
 
 
 def cases(file: str) -> list[tuple[str, dict[str, Any]]]:
     """Name and test of each scenario for a rules file."""
     rules = [rule for name, rules in questions.BLOCKS.items() if name.split("-")[0] == file for rule in rules]
-    increases = [rule for rule in rules if isinstance(rule, shapes.Increase)]
-    found = [
-        (f"increases over {window} are exact", increase_case([rule for rule in increases if rule.window == window]))
-        for window in sorted({rule.window for rule in increases})
-    ]
-    carried = [rule for rule in increases if rule.carried_over]
-    found += [
-        (f"increases over {window} begin with it", inside_case([rule for rule in carried if rule.window == window]))
-        for window in sorted({rule.window for rule in carried})
-    ]
+    found = []
+    if growths := [rule for rule in rules if isinstance(rule, shapes.Growth)]:
+        found.append(("what the ledger grew by is summed over its own counters", growth_case(growths)))
     if file == "meter":
         found.append(("each default that is missing is named, whatever its overrides", missing_case()))
     resolved = [rule for rule in rules if isinstance(rule, shapes.Resolved)]
     return found + ([("the most specific threshold wins", resolved_case(resolved))] if resolved else [])
 
 
-def increase_case(rules: list[Any]) -> dict[str, Any]:
-    step = step_of(rules[0])
-    asked = f"{step * ASKED_AT_STEP:g}s"
-    series: dict[str, str] = {}
-    for rule in rules:
-        for add in (scenario(rule, step), excluded(rule)):
-            series |= add
+# --- growth of the ledger
+
+COUNTERS = {  # dollars, tokens and so on in each step of 5 s, by what is counted; two tiers, and a batch beside them
+    **{("cost_usd", tier): value for tier, value in (("standard", 2), ("priority", 1), ("batch", 64))},
+    **{
+        (f"tokens_{kind}", "standard"): 4.0 * number for number, kind in enumerate(("input", "cache_read", "output"), 1)
+    },
+    ("tokens_cache_write_5m", "priority"): 16,
+    ("tokens_input", "batch"): 1000,
+    **{(of, ""): value for of, value in (("requests", 8), ("requests_timeout", 1), ("cache_requests_hit", 5))},
+    **{(of, ""): value for of, value in (("cache_requests_miss", 3), ("cache_miss_cost_usd", 6))},
+    **{(of, ""): value for of, value in (("cache_savings_usd", 7), ("cache_write_premium_usd", 9))},
+    **{(of, ""): value for of, value in (("unpriced_tokens", 11), ("record_errors_usage", 12))},
+    **{(of, ""): value for of, value in (("label_overflow_user", 13), ("unmetered_no_usage", 14))},
+}
+STEPS = {"fast": 6, "slow": 60, "recent": 60, "step": 1, "minute": 12, "hour": 720}
+
+
+def growth_case(rules: list[Any]) -> dict[str, Any]:
+    """A process that counts all of it steadily, and one that begins in the last step with ten times as much."""
+    asked = 5 * (max(STEPS[rule.window] for rule in rules) + 40)
+    labels = 'life="a", feature="f", model="m"'
+    series = {
+        f'anthropic_ledger_total{{{labels}, of="{of}", tier="{tier}"}}': f"0+{value:g}x900"
+        for (of, tier), value in COUNTERS.items()
+    }
+    series['anthropic_exporter_start_timestamp_seconds{life="a"}'] = "0x900"
+    series['anthropic_exporter_age_seconds{life="a"}'] = "0+5x900"
     return {
-        "interval": f"{step:g}s",
-        "evaluation_interval": f"{step:g}s",
         "input_series": [{"series": name, "values": values} for name, values in series.items()],
         "promql_expr_test": [
-            {"eval_time": asked, "expr": f"round({rule.record}, 1e-6)", "exp_samples": grown(rule)} for rule in rules
-        ],
-    }
-
-
-def inside_case(rules: list[Any]) -> dict[str, Any]:
-    """Counters that are scraped five times in a window; one restarts in the first half of it."""
-    window = shapes.SECONDS[rules[0].window]
-    values = {"steady": "0+1x120", "reset": "0+10x100 7x20"}
-    series = {labelled(rule, rule_name(rule, "now"), who): value for rule in rules for who, value in values.items()}
-    expected = {"steady": 5, "reset": 7}
-    return {
-        "interval": f"{window / 5:g}s",
-        "evaluation_interval": f"{window}s",
-        "input_series": [{"series": name, "values": value} for name, value in series.items()],
-        "promql_expr_test": [
-            {
-                "eval_time": f"{window * ASKED_AT_STEP}s",
-                "expr": f"round({rule.record}, 1e-6)",
-                "exp_samples": [
-                    {"labels": "{" + text(dict(zip(rule.by, (who, "m", "z"), strict=False))) + "}", "value": value}
-                    for who, value in expected.items()
-                ],
-            }
+            {"eval_time": f"{asked}s", "expr": f"round({rule.record}, 1e-6)", "exp_samples": grown(rule)}
             for rule in rules
         ],
     }
 
 
-def step_of(rule: Any) -> float:
-    """Seconds between samples: the window itself, where increases are carried over gaps, else a sixth of it."""
-    return shapes.SECONDS[rule.window] / (1 if rule.carried_over else 6)
-
-
-def scenario(rule: Any, step: float) -> dict[str, str]:
-    """Two instances that count, one that rests, ones that restart, and ones that are seen for the first time."""
-    now = step * ASKED_AT_STEP
-    limit = now - shapes.SECONDS[rule.carried_over or rule.window] - 30
-    values = {
-        ("steady", "a"): "0+4x40",
-        ("steady", "b"): "0+1x40",
-        ("idle", "a"): "9x40",
-        ("inside", "a"): "_x17 70x20",
-        ("limit", "a"): "_x17 90x20",
-        **(gaps(rule, step) if rule.carried_over else windows(rule, step)),
-    }
-    born = {"newborn": now - 4 * step - 1, "inside": limit + 1, "limit": limit}
-    if rule.carried_over:
-        born["newborn"] = now - 1
-        values[("inside", "a")], values[("limit", "a")] = "_x21 70x20", "_x21 90x20"
-    counted = {labelled(rule, rule_name(rule, "now"), *key): text for key, text in values.items()}
-    return counted | {labelled(rule, rule_name(rule, "created"), who): f"_x17 {at:g}x20" for who, at in born.items()}
-
-
-def windows(rule: Any, step: float) -> dict[tuple[str, str], str]:
-    """Where the window begins in a gap, the last sample before it is just young enough, or just too old."""
-    reach = int(shapes.SECONDS[shapes.REACH[rule.window]] / step)
-    begin = ASKED_AT_STEP - 6
-    young, old = max(1, reach - 1), reach + 1
-    return {
-        ("reset", "a"): "0+10x16 7x24",
-        ("young_reset", "a"): "_x10 100x7 3x30",
-        ("newborn", "a"): "_x17 50x20",
-        ("gap", "a"): f"0+10x{begin - young} _x{young} {10 * (begin - young) + 150}x24",
-        ("lost", "a"): f"0+10x{begin - old} _x{old} 5000x24",
-        ("reset_in_gap", "a"): f"0+10x{begin - young} _x{young} 8x24",
-        ("reset_lost", "a"): f"0+10x{begin - old} _x{old} 8x24",
-    }
-
-
-def gaps(rule: Any, step: float) -> dict[tuple[str, str], str]:
-    """The last sample before the gap is just inside of what is carried over, or just outside."""
-    reach = int(shapes.SECONDS[rule.carried_over] / step)
-    short, long = reach - 2, reach
-    return {
-        ("reset", "a"): "0+10x20 7x24",
-        ("reset_in_gap", "a"): f"0+10x{20 - short} _x{short} 8x24",
-        ("gap", "a"): f"0+10x{20 - short} _x{short} {10 * (20 - short) + 150}x24",
-        ("lost", "a"): f"0+10x{20 - long - 1} _x{long + 1} 5000x24",
-        ("reset_lost", "a"): f"0+10x{20 - long - 1} _x{long + 1} 8x24",
-        ("up_and_reset", "a"): "0x19 100 7x24",
-        ("newborn", "a"): "_x21 50x20",
-    }
-
-
-def excluded(rule: Any) -> dict[str, str]:
-    """What the rule's matchers leave out, in each of its branches."""
-    others = {"tier": {"tier": "batch"}, "type": {"type": "output"}}
-    found: dict[str, str] = {}
-    for labels in (label for matcher, label in others.items() if matcher in rule.matchers):
-        for who, values in (("steady", "0+1000x40"), ("reset", "9000x20 500x24"), ("newborn", "_x21 5000x20")):
-            found[labelled(rule, rule_name(rule, "now"), who, "x", **labels)] = values
-        found[labelled(rule, rule_name(rule, "created"), "newborn", "x", **labels)] = f"_x21 {10**5}x20"
-    return found
-
-
 def grown(rule: Any) -> list[dict[str, Any]]:
-    growth = {
-        "steady": 30,
-        "idle": 0,
-        "reset": 7,
-        "young_reset": 3,
-        "newborn": 50,
-        "inside": 70,
-        "gap": 150,
-        "reset_in_gap": 8,
-    }
-    if rule.carried_over:
-        growth = {"steady": 5, "idle": 0, "reset": 7, "reset_in_gap": 8, "gap": 150, "newborn": 50, "inside": 70}
-        growth["up_and_reset"] = 7
-    minutes = shapes.SECONDS[rule.window] / 60 if "per_minute" in rule.record else 1
+    sums: dict[tuple[str, ...], float] = {}
+    for (of, tier), value in COUNTERS.items():
+        match = re.fullmatch(rule.of, of)
+        if match and not (tier == "batch" and "batch" in rule.matchers):
+            own = {"feature": "f", "model": "m"}
+            key = tuple(own.get(label, match[1] if match.groups() else "") for label in rule.by)
+            sums[key] = sums.get(key, 0) + value
+    factor = 12 if rule.per_minute else STEPS[rule.window]
     return [
-        {"labels": "{" + text(dict(zip(rule.by, (who, "m", "z"), strict=False))) + "}", "value": value / minutes}
-        for who, value in growth.items()
+        {"labels": "{" + text(dict(zip(rule.by, key, strict=True))) + "}", "value": value * factor}
+        for key, value in sums.items()
     ]
-
-
-def rule_name(rule: Any, kind: str) -> str:
-    if kind == "now":
-        return rule.counter if rule.counter.endswith("_count") else f"{rule.counter}_total"
-    return rule.counter.removesuffix("_count") + "_created"
-
-
-def labelled(rule: Any, name: str, who: str, instance: str = "a", **others: str) -> str:
-    labels = dict(zip(rule.by, (who, "m", "z"), strict=False))
-    if "type" in rule.matchers or "tier" in rule.matchers:
-        labels |= {"tier": "standard", "type": "cache_read"}
-    return f"{name}{{{text(labels | others | {'instance': instance})}}}"
 
 
 def text(labels: dict[str, str]) -> str:

@@ -3,7 +3,11 @@
 `${...}` in a string is arithmetic on the thresholds of the shipped file, so that no test repeats one. `exp_labels` need
 not name the severity and category, which the alert's rule says. Annotations are compared only where a test gives them.
 `thresholds` and `without` of a test add thresholds to the shipped ones and take defaults away; `overridden_guards` adds
-overrides to those that have none. `shows` of an expectation says what it proves; kinds.py checks it.
+overrides to those that have none; `begins` is how old the ledger is when the test starts. `shows` of an expectation
+says what it proves; kinds.py checks it.
+
+The rules read the ledger, which stands before those of each question; a test gives the counters of processes, and
+lives.py adds what the ledger reads. A test that evaluates less often than Prometheus does gets a ledger of that pace.
 """
 
 from __future__ import annotations
@@ -16,12 +20,15 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import generated_cases
+import lives
 import yaml
 
-from anthropic_exporter.rules import questions
+from anthropic_exporter.rules import questions, settings
 
 HERE = Path(__file__).resolve().parent
 RULES = HERE.parent.parent / "prometheus" / "rules"
+STEP = 5
+UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 EXPRESSION = re.compile(r"\$\{([^}]+)\}")
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 DUMPER = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
@@ -79,8 +86,11 @@ def prepare(folder: Path, case: Case, rules: Path = RULES) -> None:
     test = filled_in(copy.deepcopy(case.test), defaults())
     folder.mkdir(parents=True, exist_ok=True)
     compared = compared_annotations(test)
-    for name in case.rules:
+    start_later(test, seconds(test.pop("begins", "0s")))
+    test["input_series"] = lives.with_lives(test.get("input_series", []), seconds(test.get("interval", "5s")))
+    for name in with_ledger(case.rules):
         write(folder / f"{name}.yml", with_annotations(load(name, rules), compared))
+    write(folder / "ledger.yml", at_the_pace_of(test, load("ledger", rules)))
     write(folder / "thresholds.yml", thresholds(test))
     write(folder / "test.yml", as_promtool_reads(case.rules, test))
 
@@ -139,6 +149,50 @@ def overridden_guards() -> list[Yaml]:
     return [{"record": "anthropic_threshold", "labels": one} for one in labels]
 
 
+def start_later(test: Yaml, after: float) -> None:
+    """Let everything happen later, so that the ledger knows its windows when it does."""
+    steps = int(after / seconds(test.get("interval", "5s")))
+    for one in test.get("input_series", []) if steps else ():
+        if re.match(r"\w+_created\b", one["series"]):
+            values = [None if value is None else value + after for value in lives.values_of(one["values"])]
+            one["values"] = " ".join("_" if value is None else f"{value:g}" for value in values)
+        one["values"] = f"_x{steps} {one['values']}"
+    for item in [*test.get("alert_rule_test", []), *test.get("promql_expr_test", [])]:
+        item["eval_time"] = f"{seconds(item['eval_time']) + after:.0f}s"
+
+
+def with_ledger(names: tuple[str, ...]) -> tuple[str, ...]:
+    return ("ledger", *(name for name in names if name != "ledger"))
+
+
+def at_the_pace_of(test: Yaml, document: Yaml) -> Yaml:
+    """The ledger with the durations that follow from a test's samples and evaluations."""
+    step = int(seconds(test.get("evaluation_interval", "5s")))
+    scrape = max(step, int(seconds(test.get("interval", "5s"))))
+    if scrape == STEP:
+        return document
+    own = settings.windows(scrape, step)
+    memory = settings.duration(max(4200, 2 * scrape))
+    text = yaml.dump(document, Dumper=DUMPER, sort_keys=False, width=10**6)
+    for before, after in (
+        ("[20s]", f"[{own['alive']}]"),
+        ("[6m]", f"[{own['leave']}]"),
+        ("age < 60", f"age < {own['young']}"),
+        ("3600 >= 60", f"{3600 + scrape} >= {own['young']}"),
+        ("tick[22s]) >= 4", f"tick[{own['pause']}]) >= {own['pause_ticks']}"),
+        ("tick[70m] offset 30s", f"tick[{memory}] offset {own['settled']}"),
+        ("[70m]", f"[{memory}]"),
+    ):
+        assert before in text, before
+        text = text.replace(before, after)
+    found: Yaml = yaml.load(text, LOADER)
+    return found
+
+
+def seconds(duration: str) -> float:
+    return sum(int(number) * UNITS[unit] for number, unit in re.findall(r"(\d+)([smhd])", str(duration)))
+
+
 def compared_annotations(test: Yaml) -> set[str]:
     expected = [alert for item in test.get("alert_rule_test", []) for alert in item["exp_alerts"]]
     return {key for alert in expected for key in alert.get("exp_annotations", {})}
@@ -159,6 +213,7 @@ def as_promtool_reads(names: tuple[str, ...], test: Yaml) -> Yaml:
         labels = known[item["alertname"]]["labels"]
         item["exp_alerts"] = [alert | {"exp_labels": labels | alert["exp_labels"]} for alert in item["exp_alerts"]]
     interval = test.pop("evaluation_interval", "5s")
+    names = with_ledger(names)
     files = ["thresholds.yml", *(f"{name}.yml" for name in names)]
     # without an order promtool takes the groups in a random one
     order = [group["name"] for name in ["thresholds", *names] for group in load(name)["groups"]]

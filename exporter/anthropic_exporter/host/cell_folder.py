@@ -17,6 +17,7 @@ from anthropic_exporter.forking import in_child
 from anthropic_exporter.host import folding, locks
 from anthropic_exporter.host.identity import boot_id, family_root, process_name
 from anthropic_exporter.metrics.bounded_labels import Bounded
+from anthropic_exporter.metrics.ledger import Life, from_text, to_text
 from anthropic_exporter.metrics.stores.cell_file import CellFile
 from anthropic_exporter.metrics.stores.cell_reader import CellReader
 from anthropic_exporter.metrics.stores.file_format import Header, Record
@@ -24,9 +25,11 @@ from anthropic_exporter.metrics.stores.mapped_cells import MappedCells
 
 _log = logging.getLogger("anthropic_exporter")
 _LOCKS = "locks"
-#: Bytes of the lock file: who holds the port, and who folds the files of ended processes.
-_PORT, _CARETAKER = range(2)
+#: Bytes of the lock file: who holds the port, who folds the files of ended processes, and who writes down the life.
+_PORT, _CARETAKER, _LIFE = range(3)
 _HOLDER_AT = 16
+_LIFE_AT, _LIFE_BYTES = 64, 128
+_LIFE_SECONDS = 0.2
 _UNFINISHED_SECONDS = 60.0
 _POLL_SECONDS = 0.01
 
@@ -148,6 +151,37 @@ class CellFolder:
         """The process that holds the port, or held it last."""
         fd = self._locks()
         return "" if fd is None else os.pread(fd, 40, _HOLDER_AT).decode(errors="replace").strip()
+
+    def life(self, own: Life) -> Life:
+        """The life of the service's counters: that written down here while it holds, else `own`, written down now.
+
+        It holds while there are cells, in which the counters outlive their process, or the process that wrote it runs.
+        """
+        fd = self._locks()
+        if fd is None:
+            return own
+        deadline = time.monotonic() + _LIFE_SECONDS
+        while not locks.take(fd, _LIFE) and time.monotonic() < deadline:
+            time.sleep(_POLL_SECONDS)
+        try:
+            life = self._written_life(fd) or own
+            if life is own:
+                line = f"{process_name(os.getpid())} {to_text(own)}"
+                os.pwrite(fd, f"{line:<{_LIFE_BYTES}}".encode(), _LIFE_AT)
+        except OSError:
+            life = own
+        finally:
+            locks.give_up(fd, _LIFE)
+        return life
+
+    def _written_life(self, fd: int) -> Life | None:
+        writer, _, text = os.pread(fd, _LIFE_BYTES, _LIFE_AT).decode(errors="replace").strip().partition(" ")
+        try:
+            life = from_text(text)
+            is_running = process_name(int(writer.partition("-")[0])) == writer
+        except ValueError:
+            return None
+        return life if is_running or any(name.endswith(".cells") for name in self._names()) else None
 
     def _locks(self) -> int | None:
         """The lock file; another one if somebody deleted the one that was open."""

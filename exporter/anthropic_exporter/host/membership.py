@@ -19,6 +19,7 @@ from anthropic_exporter.host.ticking import TICKER
 from anthropic_exporter.metrics import families as f
 from anthropic_exporter.metrics.bounded_labels import Bounded
 from anthropic_exporter.metrics.cells import Block, Cells, Reading, Snapshot
+from anthropic_exporter.metrics.ledger import Life
 from anthropic_exporter.metrics.stores.cell_file import CellFile
 from anthropic_exporter.metrics.stores.mapped_cells import MappedCells
 from anthropic_exporter.metrics.stores.merge import Merge
@@ -54,6 +55,7 @@ class Membership:
         self._merge: Merge | None = None
         self._multiproc = MultiprocFiles()
         self._published = 0.0
+        self._life: Life | None = None
         self._token = secrets.token_hex(4)
 
     @property
@@ -167,6 +169,12 @@ class Membership:
         return snapshot._replace(
             gauges={**snapshot.gauges, **_about(workers), f.MERGE_SECONDS.name: _one(time.perf_counter() - began)}
         )
+
+    def life(self, own: Life) -> Life:
+        """The life of the service's counters; `own` is that of this process, which the service takes if it has none."""
+        if self._life is None:
+            self._life = self.folder.life(own)
+        return self._life
 
     def bounds(self) -> dict[str, Bounded]:
         """The bounds of labels over all processes, with nothing let in yet."""

@@ -301,6 +301,24 @@ LIMITS_REACHED = Family(
     ("limit",),
     "Times that a limit on what this library takes from its process was reached, by limit; docs/limits.md lists them.",
 )
+LEDGER = Family(
+    "anthropic_ledger_total",
+    COUNTER,
+    ("life", "of", "feature", "model", "tier"),
+    "What the rules read: the counters above summed over user, type and outcome, by what is counted (of).",
+)
+STARTED = Family(
+    "anthropic_exporter_start_timestamp_seconds",
+    GAUGE,
+    ("life",),
+    "Unix time at which the counters began at 0; life is random and new whenever they do.",
+)
+AGE = Family(
+    "anthropic_exporter_age_seconds",
+    GAUGE,
+    ("life",),
+    "Seconds since the counters began at 0, by the clock of the process.",
+)
 LAST_RECORD = Family(
     "anthropic_exporter_last_record_timestamp_seconds",
     GAUGE,

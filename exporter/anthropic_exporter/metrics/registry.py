@@ -79,7 +79,7 @@ def _add(metric: Metric, family: Family, reading: Reading) -> None:
         _add_histogram(metric, family, labels, reading)
     else:
         metric.add_sample(family.name, labels, reading.values[0])
-    if family.kind in (COUNTER, HISTOGRAM):
+    if family.kind in (COUNTER, HISTOGRAM) and reading.created:
         metric.add_sample(f"{metric.name}_created", labels, reading.created)
 
 

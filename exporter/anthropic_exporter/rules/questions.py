@@ -7,8 +7,8 @@ from anthropic_exporter.rules.shapes import (
     PAIR,
     BeyondChance,
     Budget,
+    Growth,
     Incident,
-    Increase,
     MissingDefaults,
     Resolved,
     Rule,
@@ -17,19 +17,23 @@ from anthropic_exporter.rules.shapes import (
 )
 
 
-def per_minute(level: str, subject: str, counter: str, by: tuple[str, ...], matchers: str = "") -> tuple[Increase, ...]:
-    """The pace of a counter, over the fast window and over the slow one."""
+def per_minute(level: str, subject: str, of: str, by: tuple[str, ...], matchers: str = "") -> tuple[Growth, ...]:
+    """The pace of some counters, over the fast window and over the slow one."""
+    record = f"{level}:anthropic_{subject}_per_minute"
     return tuple(
-        Increase(f"{level}:anthropic_{subject}_per_minute:rate{window}", counter, by, window, matchers, factor)
-        for window, factor in (("30s", "2 * "), ("5m", "0.2 * "))
+        Growth(f"{record}:rate_{window}", of, by, window, matchers, per_minute=True) for window in ("fast", "slow")
     )
 
 
 def seen_above_usual(paces: tuple[str, str], usual: str, by: tuple[str, ...], judged_by_fast: str) -> str:
-    """Dollars above the usual in the window that the alert looks at: 30 s or 5 minutes."""
+    """Dollars above the usual in the window that the alert reads, fast or slow."""
     labels = ", ".join(by)
     (fast, slow), on = paces, f"on ({labels})"
-    return f"({fast} - {on} {usual}) / 2\nand {on} {judged_by_fast}\nor {on} 5 * ({slow} - {on} {usual})"
+    seen_fast, seen_slow = (
+        f"${{fast_minutes}} * ({fast} - {on} {usual})",
+        f"${{slow_minutes}} * ({slow} - {on} {usual})",
+    )
+    return f"{seen_fast}\nand {on} {judged_by_fast}\nor {on} {seen_slow}"
 
 
 def enough(requests: str, minimum: str) -> str:
@@ -39,12 +43,12 @@ def enough(requests: str, minimum: str) -> str:
 
 def either(record: str, operation: str = "increase") -> str:
     """Whatever either window knows: the fast one is there sooner, the slow one bridges a gap in scraping."""
-    return f"{record}:{operation}30s or {record}:{operation}5m"
+    return f"{record}:{operation}_fast or {record}:{operation}_slow"
 
 
-def counted(record: str, counter: str, by: tuple[str, ...], matchers: str = "") -> tuple[Increase, ...]:
-    """The growth of a counter, over the fast window and over the slow one."""
-    return tuple(Increase(f"{record}:increase{window}", counter, by, window, matchers) for window in ("30s", "5m"))
+def counted(record: str, of: str, by: tuple[str, ...], matchers: str = "") -> tuple[Growth, ...]:
+    """The growth of some counters, over the fast window and over the slow one."""
+    return tuple(Growth(f"{record}:increase_{window}", of, by, window, matchers) for window in ("fast", "slow"))
 
 
 FEATURE, MODEL = ("feature",), ("model",)
@@ -53,49 +57,58 @@ TOKENS = either("feature:anthropic_tokens_per_minute", "rate")
 CACHE = either("feature_model_result:anthropic_cache_requests")
 CACHE_MISS_COST = either("feature_model:anthropic_cache_miss_cost_usd_per_minute", "rate")
 OUTCOMES = either("feature_model_outcome:anthropic_requests")
+DURATION = "feature_model:anthropic_request_duration_seconds"
+LATENCY = f"{DURATION}:p95_slow or {DURATION}:p70_fast"
+STREAMS = "feature_model:anthropic_time_to_first_token_seconds:p95_slow"
 # Results of a batch arrive all at once, hours after they were paid for: budgets count them, paces do not.
 INTERACTIVE = 'tier!="batch"'
 
+PREMIUM_AND_SAVINGS = ("cache_write_premium_usd", "cache_savings_usd")
+
+A_STEP = "/ ${steps_a_minute}"  # of a pace a minute, what one evaluation adds
 PAIR_PACE = "feature_model:anthropic_cost_usd_per_minute"
 PAIR_USUAL, FEATURE_USUAL, TOTAL_USUAL = (
     f"{level}:anthropic_cost_usd_per_minute:usual" for level in ("feature_model", "feature", "total")
 )
 MISS_PACE = "feature_model:anthropic_cache_miss_cost_usd_per_minute"
 PAIR_SEEN = seen_above_usual(
-    (f"{PAIR_PACE}:rate30s", f"{PAIR_PACE}:rate5m"),
+    (f"{PAIR_PACE}:rate_fast", f"{PAIR_PACE}:rate_slow"),
     PAIR_USUAL,
     PAIR,
-    enough("feature_model:anthropic_requests:increase30s", "cost_min_requests"),
+    enough("feature_model:anthropic_requests:increase_fast", "cost_min_requests"),
 )
-PAIR_GROWTH = f"feature_model:anthropic_cost_usd:increase5s - on (feature, model) {PAIR_USUAL} / 12"
+STEP_COST = "feature_model:anthropic_cost_usd:increase_step"
+PAIR_GROWTH = f"{STEP_COST} - on (feature, model) {PAIR_USUAL} {A_STEP}"
 MISS_SEEN = seen_above_usual(
-    (f"{MISS_PACE}:rate30s", f"{MISS_PACE}:rate5m"),
+    (f"{MISS_PACE}:rate_fast", f"{MISS_PACE}:rate_slow"),
     f"{MISS_PACE}:usual",
     PAIR,
-    "feature_model:anthropic_cache_misses:most30s",
+    "feature_model:anthropic_cache_misses:most_fast",
 )
-MISS_GROWTH = f"feature_model:anthropic_cache_miss_cost_usd:increase5s - on (feature, model) {MISS_PACE}:usual / 12"
+MISS_GROWTH = (
+    f"feature_model:anthropic_cache_miss_cost_usd:increase_step - on (feature, model) {MISS_PACE}:usual {A_STEP}"
+)
 
 BLOCKS: dict[str, tuple[Rule, ...]] = {
     "cost": (
-        *per_minute("feature_model", "cost_usd", "anthropic_cost_usd", PAIR, INTERACTIVE),
-        *counted("feature_model:anthropic_requests", "anthropic_requests", PAIR),
+        *per_minute("feature_model", "cost_usd", "cost_usd", PAIR, INTERACTIVE),
+        *counted("feature_model:anthropic_requests", "requests", PAIR),
         Resolved("cost_usd_per_minute", PAIR, COST),
         Resolved("cost_spike_ratio", FEATURE, COST),
-        Resolved("request_cost_usd", PAIR, "anthropic_request_cost_usd_max"),
-        Resolved("request_output_tokens", PAIR, "anthropic_request_output_tokens_max"),
+        Resolved("request_cost_usd", PAIR, "feature_model:anthropic_request_cost_usd:max"),
+        Resolved("request_output_tokens", PAIR, "feature_model:anthropic_request_output_tokens:max"),
     ),
     "cost-chance": (
         BeyondChance(
             "feature:anthropic_cost_usd_per_minute:beyond_chance",
-            tuple(f"sum by (feature) (feature_model:anthropic_requests:increase{window})" for window in ("30s", "5m")),
+            tuple(
+                f"sum by (feature) (feature_model:anthropic_requests:increase_{window})" for window in ("fast", "slow")
+            ),
             "feature:anthropic_cost_usd_per_minute:without_largest",
         ),
     ),
     "cost-incidents": (
-        Increase(
-            "feature_model:anthropic_cost_usd:increase5s", "anthropic_cost_usd", PAIR, "5s", INTERACTIVE, "", "30s"
-        ),
+        Growth("feature_model:anthropic_cost_usd:increase_step", "cost_usd", PAIR, "step", INTERACTIVE),
         Usual(
             "cost_usd",
             PAIR,
@@ -122,58 +135,56 @@ BLOCKS: dict[str, tuple[Rule, ...]] = {
             "AnthropicCostRateHigh",
             (),
             seen_above_usual(
-                (f"sum({PAIR_PACE}:rate30s)", f"sum({PAIR_PACE}:rate5m)"),
+                (f"sum({PAIR_PACE}:rate_fast)", f"sum({PAIR_PACE}:rate_slow)"),
                 TOTAL_USUAL,
                 (),
-                enough("sum(feature_model:anthropic_requests:increase30s)", "cost_min_requests"),
+                enough("sum(feature_model:anthropic_requests:increase_fast)", "cost_min_requests"),
             ),
-            f"sum(feature_model:anthropic_cost_usd:increase5s) - on () {TOTAL_USUAL} / 12",
+            f"sum({STEP_COST}) - on () {TOTAL_USUAL} {A_STEP}",
             f"total:anthropic_cost_usd_per_minute:now > on () {guard('total_cost_usd_per_minute')}",
         ),
         Incident(
             "AnthropicCostSpike",
             FEATURE,
             seen_above_usual(
-                (f"sum by (feature) ({PAIR_PACE}:rate30s)", f"sum by (feature) ({PAIR_PACE}:rate5m)"),
+                (f"sum by (feature) ({PAIR_PACE}:rate_fast)", f"sum by (feature) ({PAIR_PACE}:rate_slow)"),
                 FEATURE_USUAL,
                 FEATURE,
-                enough("sum by (feature) (feature_model:anthropic_requests:increase30s)", "spike_min_requests"),
+                enough("sum by (feature) (feature_model:anthropic_requests:increase_fast)", "spike_min_requests"),
             ),
-            f"sum by (feature) (feature_model:anthropic_cost_usd:increase5s) - on (feature) {FEATURE_USUAL} / 12",
+            f"sum by (feature) ({STEP_COST}) - on (feature) {FEATURE_USUAL} {A_STEP}",
         ),
         Incident("AnthropicRequestUnusuallyExpensive", PAIR, PAIR_SEEN, PAIR_GROWTH),
     ),
     "tokens": (
-        *per_minute("feature", "tokens", "anthropic_tokens", FEATURE, INTERACTIVE),
-        *counted("feature:anthropic_requests", "anthropic_requests", FEATURE),
-        Increase("feature:anthropic_answers:increase30s", "anthropic_request_output_tokens_count", FEATURE, "30s"),
+        *per_minute("feature", "tokens", "tokens_.+", FEATURE, INTERACTIVE),
+        *counted("feature:anthropic_requests", "requests", FEATURE),
+        Growth("feature:anthropic_answers:increase_fast", "cache_requests_.+", FEATURE, "fast"),
         Resolved("token_spike_ratio", FEATURE, TOKENS),
     ),
     "tokens-chance": (
         BeyondChance(
             "feature:anthropic_requests_beyond_chance:ratio",
-            ("feature:anthropic_requests:increase30s", "feature:anthropic_requests:increase5m"),
+            ("feature:anthropic_requests:increase_fast", "feature:anthropic_requests:increase_slow"),
         ),
     ),
     "cache": (
-        *counted("feature_model_result:anthropic_cache_requests", "anthropic_cache_requests", (*PAIR, "result")),
-        *per_minute("feature_model", "prompt_tokens", "anthropic_tokens", PAIR, f'{INTERACTIVE}, type!="output"'),
-        *per_minute(
-            "feature_model", "cache_read_tokens", "anthropic_tokens", PAIR, f'{INTERACTIVE}, type="cache_read"'
-        ),
-        *per_minute("feature_model", "cache_miss_cost_usd", "anthropic_cache_miss_cost_usd", PAIR),
+        *counted("feature_model_result:anthropic_cache_requests", "cache_requests_(.+)", (*PAIR, "result")),
+        *per_minute("feature_model", "prompt_tokens", "tokens_(input|cache_.+)", PAIR, INTERACTIVE),
+        *per_minute("feature_model", "cache_read_tokens", "tokens_cache_read", PAIR, INTERACTIVE),
+        *per_minute("feature_model", "cache_miss_cost_usd", "cache_miss_cost_usd", PAIR),
         Resolved("cache_miss_ratio", PAIR, CACHE),
         Resolved("cache_read_share_drop", PAIR, CACHE),
         Resolved("cache_miss_cost_usd_per_minute", PAIR, CACHE_MISS_COST),
     ),
     "cache-incidents": (
         *(
-            Increase(f"feature_model:{counter}:increase5s", counter, PAIR, "5s", carried_over="30s")
-            for counter in (
-                "anthropic_cache_requests",
-                "anthropic_cache_savings_usd",
-                "anthropic_cache_write_premium_usd",
-                "anthropic_cache_miss_cost_usd",
+            Growth(f"feature_model:anthropic_{what}:increase_step", of, PAIR, "step", beside=other)
+            for what, of, other in (
+                ("cache_requests", "cache_requests_.+", ""),
+                ("cache_savings_usd", *PREMIUM_AND_SAVINGS[::-1]),
+                ("cache_write_premium_usd", *PREMIUM_AND_SAVINGS),
+                ("cache_miss_cost_usd", "cache_miss_cost_usd", ""),
             )
         ),
         Usual(
@@ -189,58 +200,66 @@ BLOCKS: dict[str, tuple[Rule, ...]] = {
             "AnthropicCacheMissRateHigh",
             PAIR,
             MISS_SEEN,
-            "feature_model:anthropic_cache_requests:increase5s * on (feature, model)"
+            "feature_model:anthropic_cache_requests:increase_step * on (feature, model)"
             " feature_model:anthropic_cache_savings_usd_per_request:usual\n"
-            "    - on (feature, model) feature_model:anthropic_cache_savings_usd:increase5s\n"
-            "    + on (feature, model) feature_model:anthropic_cache_write_premium_usd:increase5s\n"
+            "    - on (feature, model) feature_model:anthropic_cache_savings_usd:increase_step\n"
+            "    + on (feature, model) feature_model:anthropic_cache_write_premium_usd:increase_step\n"
             f"    or on (feature, model) {MISS_GROWTH}",
         ),
     ),
     "cache-churn": (
         *(
-            Increase(f"feature_model:{counter}:increase1m", counter, PAIR, "1m", carried_over="10m")
-            for counter in ("anthropic_cache_write_premium_usd", "anthropic_cache_savings_usd")
+            Growth(f"feature_model:anthropic_{of}:increase_minute", of, PAIR, "minute", beside=other)
+            for of, other in (PREMIUM_AND_SAVINGS, PREMIUM_AND_SAVINGS[::-1])
         ),
         Incident(
             "AnthropicCacheWriteChurn",
             PAIR,
-            "feature_model:anthropic_cache_write_premium_usd:increase1h"
-            " - on (feature, model) feature_model:anthropic_cache_savings_usd:increase1h",
-            "feature_model:anthropic_cache_write_premium_usd:increase1m"
-            " - on (feature, model) feature_model:anthropic_cache_savings_usd:increase1m",
+            "feature_model:anthropic_cache_write_premium_usd:increase_hour"
+            " - on (feature, model) feature_model:anthropic_cache_savings_usd:increase_hour",
+            "feature_model:anthropic_cache_write_premium_usd:increase_minute"
+            " - on (feature, model) feature_model:anthropic_cache_savings_usd:increase_minute",
         ),
     ),
     "cache-hour": tuple(
-        Increase(f"feature_model:{counter}:increase1h", counter, PAIR, "1h")
-        for counter in ("anthropic_cache_write_premium_usd", "anthropic_cache_savings_usd", "anthropic_cache_requests")
+        Growth(f"feature_model:anthropic_{what}:increase_hour", of, PAIR, "hour", beside=other)
+        for what, of, other in (
+            ("cache_write_premium_usd", *PREMIUM_AND_SAVINGS),
+            ("cache_savings_usd", *PREMIUM_AND_SAVINGS[::-1]),
+            ("cache_requests", "cache_requests_.+", ""),
+        )
     ),
     "budget": (
-        Increase("feature:anthropic_tokens:increase1m", "anthropic_tokens", FEATURE, "1m", carried_over="10m"),
-        Increase("feature:anthropic_cost_usd:increase1m", "anthropic_cost_usd", FEATURE, "1m", carried_over="10m"),
         Budget("tokens_per_day"),
         Budget("cost_usd_per_day"),
     ),
     "budget-month": (Budget("cost_usd_per_month"),),
-    "latency": (
-        *counted("feature_model:anthropic_ended_requests", "anthropic_request_duration_seconds_count", PAIR),
-        Increase(
-            "feature_model:anthropic_streams:increase5m", "anthropic_time_to_first_token_seconds_count", PAIR, "5m"
-        ),
-        Resolved("latency_p95_seconds", PAIR, "anthropic_request_duration_seconds_count"),
-        Resolved("ttft_p95_seconds", PAIR, "anthropic_time_to_first_token_seconds_count"),
-        Resolved("stuck_request_seconds", PAIR, "anthropic_oldest_inflight_request_age_seconds"),
+    "latency-slow": (Growth("feature_model:anthropic_ended_requests:increase_slow", "requests", PAIR, "slow"),),
+    "latency": (Growth("feature_model:anthropic_ended_requests:increase_fast", "requests", PAIR, "fast"),),
+    "latency-thresholds": (
+        Resolved("latency_p95_seconds", PAIR, LATENCY),
+        Resolved("ttft_p95_seconds", PAIR, STREAMS),
+        Resolved("stuck_request_seconds", PAIR, "feature_model:anthropic_longest_inflight_silence_seconds:max"),
     ),
     "errors": (
-        *counted("feature_model_outcome:anthropic_requests", "anthropic_requests", (*PAIR, "outcome")),
         Resolved("error_ratio", PAIR, OUTCOMES),
         Resolved("rate_limited_ratio", MODEL, OUTCOMES),
         Resolved("overloaded_ratio", MODEL, OUTCOMES),
         Resolved("ratelimit_headroom_ratio", MODEL, "anthropic_ratelimit_limit"),
     ),
     "meter": (
+        Growth(
+            "model:anthropic_exporter_unpriced_tokens:increase_slow", "unpriced_tokens", MODEL, "recent", living=False
+        ),
         *(
-            Increase(f"{label}:anthropic_exporter_{what}:increase5m", f"anthropic_exporter_{what}", (label,), "5m")
-            for label, what in (("model", "unpriced_tokens"), ("stage", "record_errors"), ("label", "label_overflow"))
+            Growth(f"{label}:anthropic_exporter_{what}:increase_slow", f"{what}_(.+)", (label,), "recent")
+            for label, what in (("stage", "record_errors"), ("label", "label_overflow"))
+        ),
+        Growth(
+            "model_reason:anthropic_exporter_unmetered_responses:increase_slow",
+            "unmetered_(.+)",
+            ("model", "reason"),
+            "recent",
         ),
     ),
 }

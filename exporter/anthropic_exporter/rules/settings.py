@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from anthropic_exporter.errors import ConfigurationError
 
 SCRAPE_INTERVALS = range(5, 61)
+SLOW = 300  # seconds of the slow window
+MINUTE = 60
 FORMATS = ("rules", "prometheus-rule", "mimir")
 
 
@@ -45,4 +47,66 @@ class Fit:
 
     def placeholders(self) -> dict[str, str]:
         """The value of each `${name}` in a template."""
-        return {"job": self.job, "dashboard_url": self.dashboard_url, "runbook_url": self.runbook_url}
+        return {
+            "job": self.job,
+            "dashboard_url": self.dashboard_url,
+            "runbook_url": self.runbook_url,
+            **_calendar(self.utc_offset_minutes),
+            **windows(self.scrape_interval),
+        }
+
+
+def windows(scrape: int, step: int | None = None) -> dict[str, str]:
+    """Every duration that follows from the interval between scrapes.
+
+    Args:
+        scrape: seconds between scrapes.
+        step: seconds between evaluations; by default few enough that two groups in a row do not delay an alert.
+    """
+    step = step or _step(scrape)
+    fast, ticks = _fast(scrape), -(-scrape // step) + 3
+    return {
+        "step": duration(step),
+        "steps_a_minute": f"{60 / step:g}",
+        "latency_step": duration(max(15, step)),
+        "alive": duration(4 * scrape),
+        "leave": duration(4 * scrape + 340),
+        "memory": "70m",
+        "young": f"{max(60, 2 * scrape + 30)}",
+        "pause_ticks": f"{ticks}",
+        "pause": duration(ticks * step + 2),
+        "settled": duration((ticks + 2) * step),
+        "fast": duration(fast),
+        "fast_seconds": f"{fast}",
+        "fast_minutes": f"{fast / 60:g}",
+        "fast_per_minute": f"{60 / fast:g}",
+        "fast_of_slow": f"{fast / SLOW:g}",
+        "slow": duration(SLOW),
+        "slow_seconds": f"{SLOW}",
+        "slow_minutes": f"{SLOW / 60:g}",
+        "slow_per_minute": f"{60 / SLOW:g}",
+        "rate": duration(max(fast, 4 * scrape)),
+        "down": duration(3 * scrape),
+    }
+
+
+def duration(seconds: int) -> str:
+    """Seconds as Prometheus writes them, in the largest unit that holds them exactly."""
+    return f"{seconds // 60}m" if seconds % 60 == 0 and seconds > MINUTE else f"{seconds}s"
+
+
+def _step(scrape: int) -> int:
+    return 5 if scrape <= 15 else 10 if scrape <= 30 else 15  # noqa: PLR2004
+
+
+def _fast(scrape: int) -> int:
+    """Whole scrapes, at least 30 s: more of them where they are close, because then a failed one weighs less."""
+    fewest = 4 if scrape <= 15 else 3 if scrape <= 30 else 2  # noqa: PLR2004
+    return scrape * max(fewest, -(-30 // scrape))
+
+
+def _calendar(offset_minutes: int) -> dict[str, str]:
+    sign, minutes = "-" if offset_minutes < 0 else "+", abs(offset_minutes)
+    zone = f"UTC{sign}{minutes // 60:02d}:{minutes % 60:02d}" if offset_minutes else "UTC"
+    now = f"(time() {sign} {60 * minutes})" if offset_minutes else "time()"
+    return {"now": now, "zone": zone}

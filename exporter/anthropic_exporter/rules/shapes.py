@@ -1,4 +1,4 @@
-"""Shapes of recording rules that repeat: exact increases, resolved thresholds, usual paces, dollars of incidents.
+"""Shapes of recording rules that repeat: growth of the ledger, resolved thresholds, usual paces, dollars of incidents.
 
 A shape is a frozen value with a method `rule()`, which returns YAML. What depends on the user's Prometheus stays a
 `${...}` in it; `bundle.py` fills that in.
@@ -7,13 +7,13 @@ A shape is a frozen value with a method `rule()`, which returns YAML. What depen
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from textwrap import indent
 
 from anthropic_exporter.rules.templates import condition_of
 
-SECONDS = {"5s": 5, "30s": 30, "1m": 60, "5m": 300, "10m": 600, "15s": 15, "15m": 900, "1h": 3600}
-REACH = {"30s": "15s", "5m": "1m", "1h": "15m"}  # how old the value at the beginning of a window may be
+IDLE_AT_ZERO = ("cost_usd", "requests", "tokens_.+")  # shown as 0 for a process that is idle
+AGO = {"step": "${step}", "recent": "${slow}", "minute": "1m", "hour": "1h"}
 PAIR = ("feature", "model")
 TOTAL = ', feature="", model=""'
 
@@ -29,37 +29,72 @@ def guard(name: str) -> str:
 
 
 @dataclass(frozen=True)
-class Increase:
-    """What a counter grew by in a window, exactly: the value now minus the value a window ago.
+class Growth:
+    """What some counters of the ledger grew by in a window, summed over everything but the labels `by`.
 
-    `rate()` never sees what a series was born with, and extrapolates. Here a series that was not there a window ago
-    counts in full if its client says that it was created since, and a value that fell (a restart) counts as it stands.
-    A window whose beginning lies in a gap of scrapes has no increase: from before the gap it would be too large.
+    Attributes:
+        record: name of the rule.
+        of: which counters, as a regular expression on the label `of`.
+        by: labels that stay. One beside feature and model is cut out of `of`, whose end in brackets it is.
+        window: `fast` or `slow`, which the ledger records; the others are subtracted here (`recent`
+            is the slow window of a ledger of any age).
+        matchers: others than `of`.
+        per_minute: a pace instead of an amount.
+        living: only of features and models that some process counts.
+        beside: another counter, where it has counted and these have not, they are 0.
     """
 
     record: str
-    counter: str
+    of: str
     by: tuple[str, ...]
     window: str
     matchers: str = ""
-    factor: str = ""
-    carried_over: str = ""
+    per_minute: bool = False
+    living: bool = True
+    beside: str = ""
 
     def rule(self) -> str:
         """A recording rule."""
-        now = f"{self.counter}_total" if not self.counter.endswith("_count") else self.counter
-        created = re.sub(r"_count$", "", self.counter) + "_created"
-        selector = f"{{{self.matchers}}}" if self.matchers else ""
-        before = f"last_over_time({now}{selector}[{self.carried_over or REACH[self.window]}] offset {self.window})"
-        newborn = SECONDS[self.carried_over or self.window] + 30
-        return recording(
-            self.record,
-            f"{self.factor}sum by ({', '.join(self.by)}) (\n"
-            f"  {now}{selector} - ({before} <= {now}{selector})\n"
-            f"  or {now}{selector} < {before}\n"
-            f"  or {now}{selector} and time() - {created}{selector} < {newborn}\n"
-            ")",
-        )
+        expression = self.pace() if self.per_minute else self.total()
+        if self.beside:
+            expression += f"\nor 0 * {replace(self, of=self.beside).total()}"
+        if self.window == "hour":  # known once the ledger is as old
+            clock = 'last_over_time(anthropic_ledger:now{part="clock"}[${memory}] offset 1h)'
+            expression = f"(\n{indent(expression, '  ')}\n)\nand on () {clock}"
+        return recording(self.record, expression)
+
+    def pace(self) -> str:
+        """An amount a minute, by the time that the ledger says has passed."""
+        return f"60 * {self.total()}\n/ on () group_left () anthropic_ledger:{self.window}_seconds"
+
+    def total(self) -> str:
+        """The sum over the counters: nothing where no process is alive."""
+        grown = self.labelled(self.grown())
+        if self.living and set(self.by) <= set(PAIR):
+            on = f"on ({', '.join(self.by)})"
+            alive = f"feature_model:anthropic_ledger:alive_{'fast' if self.window in ('fast', 'step') else 'slow'}"
+            zeros = f"  or {on} 0 * {alive}\n" if self.of in IDLE_AT_ZERO else ""
+            grown = f"\n  {grown}\n  and {on} {alive}\n{zeros}"
+        return f"sum by ({', '.join(self.by)}) ({grown})"
+
+    def grown(self) -> str:
+        """The growth of each counter."""
+        if self.window in ("fast", "slow"):
+            return f"anthropic_ledger:increase_{self.window}{{{self.selector()}}}"
+        when = "" if self.window in ("minute", "hour") else ', when="prompt"'
+        now = f"anthropic_ledger:total{{{self.selector()}{when}}}"
+        before = f"last_over_time({now}[${{memory}}] offset {AGO[self.window]})"
+        return f"{now}\n  - ({before} or 0 * {now})"
+
+    def selector(self) -> str:
+        """The matchers of a counter."""
+        operator = "=~" if re.search(r"[(|+*]", self.of) else "="
+        return ", ".join(filter(None, (f'of{operator}"{self.of}"', self.matchers)))
+
+    def labelled(self, series: str) -> str:
+        """The series with the label that is cut out of `of`."""
+        own = [label for label in self.by if label not in PAIR]
+        return f'label_replace({series}, "{own[0]}", "$1", "of", "{self.of}")' if own else series
 
 
 @dataclass(frozen=True)
@@ -162,7 +197,7 @@ class BeyondChance:
 
     def rule(self) -> str:
         """A recording rule."""
-        fast, slow = (self.share(*window) for window in zip(self.requests, ("0.1 * ", ""), strict=True))
+        fast, slow = (self.share(*window) for window in zip(self.requests, ("${fast_of_slow} * ", ""), strict=True))
         share = f"{fast}\nor on (feature)\n{slow}"
         return recording(self.record, f"{self.pace} * on (feature) (\n{indent(share, '  ')}\n)" if self.pace else share)
 
@@ -211,4 +246,4 @@ class Budget:
         )
 
 
-Rule = Increase | Resolved | Budget | MissingDefaults | Usual | Incident | BeyondChance
+Rule = Growth | Resolved | Budget | MissingDefaults | Usual | Incident | BeyondChance
