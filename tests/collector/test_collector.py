@@ -202,9 +202,9 @@ def test_everything_survives_a_restart(opened, log):
 def test_the_life_of_the_totals_is_that_of_the_folder(opened):
     first = opened()
     first.save()
-    life = first.fleet.series.life
+    life = first.fleet.life
     crash(first)
-    assert opened().fleet.series.life == life
+    assert opened().fleet.life == life
 
 
 def test_a_damaged_state_is_an_error_that_says_what_to_do(opened, tmp_path):

@@ -14,7 +14,7 @@ from queue_engines import Redis
 pytest.importorskip("redis")
 pytestmark = pytest.mark.stack
 #: What each process says of itself, or of this very moment.
-OWN = ("_max{", "inflight", "publish", "workers", "build_info", "source_info")
+OWN = ("_max{", "inflight", "publish", "workers", "build_info", "source_info", "life=")
 
 
 @pytest.fixture(scope="module")

@@ -84,11 +84,11 @@ def test_a_wrong_expectation_is_told(promtool, tmp_path):
 def test_every_question_has_its_tests_and_they_are_run():
     assert {case.rules[0] for case in CASES} == set(QUESTIONS)
     assert {path.stem for path in Path(__file__).parent.glob("test_rules_*.py")} == {
-        f"test_rules_{q}" for q in QUESTIONS
+        f"test_rules_{q}" for q in ("ledger", *QUESTIONS)
     }
 
 
-@pytest.mark.parametrize("name", ["thresholds", *QUESTIONS])
+@pytest.mark.parametrize("name", ["thresholds", "ledger", *QUESTIONS])
 def test_rules_pass_the_linter(promtool, name):
     command = [promtool, "check", "rules", "--lint=all", "--lint-fatal", RULES / f"{name}.yml"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)

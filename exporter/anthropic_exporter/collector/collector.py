@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import threading
 import time
-import uuid
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -13,9 +12,10 @@ from anthropic_exporter.collector import gauges, own_metrics
 from anthropic_exporter.collector.families import COLLECTOR_FAMILIES
 from anthropic_exporter.collector.merge import Fleet
 from anthropic_exporter.collector.own_metrics import Progress
-from anthropic_exporter.collector.series import SHOWN
+from anthropic_exporter.collector.series import COMPUTED, SHOWN
 from anthropic_exporter.collector.state_file import Saved, StateFolder
 from anthropic_exporter.metrics.cells import Snapshot
+from anthropic_exporter.metrics.ledger import Ledger, new_life
 from anthropic_exporter.metrics.text import Renderer
 from anthropic_exporter.transport.cells_message import decode
 from anthropic_exporter.transport.container import UnreadableError
@@ -54,8 +54,9 @@ class Collector:
         clock: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
     ) -> None:
-        self._folder, self._clock = folder, clock
-        saved = folder.read() or Saved(Fleet(uuid.uuid4().hex), "", {})
+        self._folder, self._clock, self._wall = folder, clock, wall
+        self._ledger = Ledger()
+        saved = folder.read() or Saved(Fleet(*new_life(wall())), "", {})
         self.fleet = saved.fleet
         self.restored_guard: Mapping[str, Any] = saved.guard
         for member in self.fleet.members.values():
@@ -69,7 +70,7 @@ class Collector:
         self.progress = Progress(clock(), wall)
         self._catching_up, self._read_at = True, clock()
         self._save_due = clock()
-        self._renderer = Renderer((*SHOWN, *COLLECTOR_FAMILIES))
+        self._renderer = Renderer((*SHOWN, *COMPUTED, *COLLECTOR_FAMILIES))
         self._show()
 
     # -- reading
@@ -159,7 +160,9 @@ class Collector:
             blocks = self.fleet.series.blocks(totals, number)
             found = gauges.merged(self.fleet.series, self.fleet.members.values(), now)
             found |= own_metrics.readings(self.progress, self.fleet, now)
-        return Snapshot(blocks, self.fleet.series.stored, found)
+            snapshot = Snapshot(blocks, self.fleet.series.stored, found)
+            found |= self._ledger.readings(snapshot, self.fleet.life, self._wall())
+        return snapshot
 
     # -- the error boundary
 

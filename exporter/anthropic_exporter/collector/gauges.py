@@ -13,12 +13,10 @@ from anthropic_exporter.metrics.cells import Reading
 LIVE_SECONDS = 30.0
 
 _SUMMED = frozenset({f.INFLIGHT.name})
-_SMALLEST = frozenset(
-    {f.PRICES_CHECKED.name, f.GUARD_FLEET_FOLLOWED.name, "anthropic_exporter_start_timestamp_seconds"}
-)
+_SMALLEST = frozenset({f.PRICES_CHECKED.name, f.GUARD_FLEET_FOLLOWED.name})
 _NEWEST = frozenset({f.RATELIMIT_LIMIT.name, f.RATELIMIT_REMAINING.name, f.RATELIMIT_RESET.name})
 #: True of publishers that ended, too.
-_LASTING = frozenset({f.LAST_RECORD.name, f.PRICES_CHECKED.name, "anthropic_exporter_start_timestamp_seconds"})
+_LASTING = frozenset({f.LAST_RECORD.name, f.PRICES_CHECKED.name})
 _Merge = Callable[[float, float], float]
 
 

@@ -15,6 +15,7 @@ from typing import NamedTuple
 from anthropic_exporter.collector.members import IGNORED, Member
 from anthropic_exporter.collector.series import MOST_SERIES, ShownSeries
 from anthropic_exporter.metrics.families import GAUGE
+from anthropic_exporter.metrics.ledger import Life
 from anthropic_exporter.transport.cells_message import CellsMessage, Definition
 
 MOST_MEMBERS = 50_000
@@ -39,11 +40,13 @@ class Fleet:
 
     Args:
         life: names the totals: a new one where they may begin again at 0.
+        started: when it began, in seconds since the epoch.
         most_series: shown for each service.
     """
 
-    def __init__(self, life: str, most_series: int = MOST_SERIES) -> None:
-        self.series = ShownSeries(life, most_series)
+    def __init__(self, life: str, started: float = 0.0, most_series: int = MOST_SERIES) -> None:
+        self.life = Life(life, started)
+        self.series = ShownSeries(most_series)
         self.members: dict[str, Member] = {}
         #: Identities whose cells were dropped long after they were last heard.
         self.forgotten: dict[str, None] = {}

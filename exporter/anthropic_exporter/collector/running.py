@@ -100,7 +100,7 @@ def _guarded(collector: Collector, limits: Limits, address: Address, owned: cont
         watch=watch,
         lock=collector.lock,
         transport=open_transport(address, address.breakers, most_messages=MOST_MESSAGES),
-        collector=collector.fleet.series.life,
+        collector=collector.fleet.life.name,
         progress=collector.progress,
         failed=collector.failed,
     )

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from anthropic_exporter.metrics.bounded_labels import OTHER, Bounded
 from anthropic_exporter.metrics.cells import Series, width
-from anthropic_exporter.metrics.families import FAMILIES, GAUGE, Family
+from anthropic_exporter.metrics.families import AGE, FAMILIES, GAUGE, LEDGER, STARTED, Family
 from anthropic_exporter.transport.cells_message import Layout
 
 SERVICE = "service"
@@ -18,10 +18,10 @@ _MOST_SERVICES = 50
 MOST_SERIES = 20_000
 #: Labels that are folded when a service has too many series, in this order.
 _FOLDED_FIRST = ("user", "feature")
-#: Labels whose values are folded in no case: there are few of them, or the collector sets them.
-_LIFE = "life"
 
-SHOWN = tuple(family._replace(labels=(*family.labels, SERVICE)) for family in FAMILIES)
+#: Computed from the totals of all services at a scrape, not sent by publishers.
+COMPUTED = (LEDGER, STARTED, AGE)
+SHOWN = tuple(family._replace(labels=(*family.labels, SERVICE)) for family in FAMILIES if family not in COMPUTED)
 _BY_NAME = {family.name: family for family in SHOWN}
 
 
@@ -36,12 +36,10 @@ class ShownSeries:
     """Finds or makes the series that a publisher's series adds to.
 
     Args:
-        life: the value of the label `life`, wherever a family has it: all publishers are one life here.
         most_series: for each service.
     """
 
-    def __init__(self, life: str, most_series: int = MOST_SERIES) -> None:
-        self.life = life
+    def __init__(self, most_series: int = MOST_SERIES) -> None:
         self.totals: list[float] = []
         #: What was rounded off of each total.
         self.rests: list[float] = []
@@ -65,7 +63,7 @@ class ShownSeries:
             return None
         named = dict(zip(layout.labels, labels, strict=True))
         service = self.fold(SERVICE, "", service)
-        wanted = {name: self._value(service, name, named.get(name, "")) for name in family.labels[:-1]}
+        wanted = {name: self.fold(name, service, named.get(name, "")) for name in family.labels[:-1]}
         return self._find(family, service, wanted, created)
 
     def fold(self, label: str, service: str, value: str) -> str:
@@ -79,9 +77,6 @@ class ShownSeries:
         if folded != value:
             self.overflow[label] = self.overflow.get(label, 0) + 1
         return folded
-
-    def _value(self, service: str, name: str, value: str) -> str:
-        return self.life if name == _LIFE else self.fold(name, service, value)
 
     def _find(self, family: Family, service: str, wanted: dict[str, str], created: float) -> int:
         for fold_next in ("", *_FOLDED_FIRST):
@@ -152,8 +147,7 @@ class ShownSeries:
             named = dict(zip(layout.labels, labels, strict=True))
             key = (family.name, tuple(named.get(name, "") for name in family.labels))
             for name, value in zip(family.labels, key[1], strict=True):
-                if name != _LIFE:
-                    self.fold(name, key[1][-1], value)
+                self.fold(name, key[1][-1], value)
             self._make(family, key, created)
         self.totals[:], self.rests[:] = totals, rests
 

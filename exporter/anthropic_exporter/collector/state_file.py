@@ -129,7 +129,8 @@ def encode(saved: Saved) -> bytes:
     header = {
         "position": saved.position,
         "guard": saved.guard,
-        "life": series.life,
+        "life": fleet.life.name,
+        "started": fleet.life.started,
         "counts": fleet.counts._asdict(),
         "overflow": series.overflow,
         "forgotten": list(fleet.forgotten),
@@ -152,7 +153,7 @@ def decode(data: bytes) -> Saved:
     """
     header, body = unpack(data, _MOST_BYTES)
     reader = _Reader(body)
-    fleet = Fleet(str(header["life"]))
+    fleet = Fleet(str(header["life"]), float(header.get("started", 0.0)))
     series = fleet.series
     series.load(header, reader.take("d", header["cells"]), reader.take("d", header["cells"]))
     series.overflow = {str(key): int(value) for key, value in header["overflow"].items()}

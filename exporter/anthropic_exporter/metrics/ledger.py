@@ -3,6 +3,7 @@
 `anthropic_ledger_total{life, of, feature, model, tier}` is the counters of one process, summed over user, type and
 outcome. Counters at 0 are left out, except `requests`: the rules count a new series in full. `life` is random and new
 whenever counters begin at 0, so that a restart is never mistaken for a growth or a fall (docs/ledger.md).
+A collector's are those of all its publishers, and one life.
 """
 
 from __future__ import annotations
@@ -84,7 +85,7 @@ class Ledger:
         for name, (labels, keys) in _KEYS.items():
             series = snapshot.series_of(name)
             for one in series[self._counted[name] :]:
-                for key in keys(dict(zip(labels, one.labels, strict=True))):
+                for key in keys(dict(zip(labels, one.labels, strict=False))):  # a collector's have their service last
                     self._places.setdefault(key, []).append((one.block, one.start))
             self._counted[name] = max(self._counted[name], len(series))
 

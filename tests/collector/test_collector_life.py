@@ -1,0 +1,73 @@
+"""The collector's page carries the ledger: one life for all publishers, as long as the totals go on."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from test_collector import Log
+
+from anthropic_exporter.collector.collector import Collector
+from anthropic_exporter.collector.state_file import StateFolder
+from anthropic_exporter.transport.cells_message import encode
+from collectors import value_of
+from fleet_messages import message, requests
+from support import NOON, Clock
+
+
+@pytest.fixture
+def clock():
+    return Clock()
+
+
+@pytest.fixture
+def opened(tmp_path, clock):
+    log = Log()
+    log.messages += [
+        message_of(identity="one", service="api", cells={0: 171.0}),
+        message_of(identity="two", service="batch", cells={0: 29.0}),
+    ]
+    folders = []
+
+    def make(name):
+        folder = StateFolder(tmp_path / name)
+        assert folder.take()
+        folders.append(folder)
+        collector = Collector(folder, log.open_at, clock=clock, wall=clock)
+        collector.step(0)
+        collector.save()
+        return collector.render().decode(), folder
+
+    yield make
+    for folder in folders:
+        folder.close()
+
+
+def message_of(**of):
+    return encode(message(requests(), **of))
+
+
+def lives(page):
+    return set(re.findall(r'life="(\w+)"', page))
+
+
+def test_services_are_one_life_and_their_requests_one_sum(opened, clock):
+    page, _ = opened("state")
+    assert value_of(page, "anthropic_ledger_total", of="requests") == 200.0
+    assert len(lives(page)) == 1
+    assert value_of(page, "anthropic_exporter_start_timestamp_seconds") == NOON
+    assert "anthropic_ledger_total{" in page
+    assert not re.search(r"anthropic_ledger_total\{[^}]*service=", page)
+
+
+def test_the_life_goes_on_with_the_state_and_its_age_with_the_clock(opened, clock):
+    before, folder = opened("state")
+    folder.close()
+    clock.now += 42
+    after, _ = opened("state")
+    assert lives(after) == lives(before)
+    assert value_of(after, "anthropic_exporter_age_seconds") == 42.0
+
+
+def test_a_collector_whose_state_is_gone_has_another_life(opened):
+    assert lives(opened("state")[0]) != lives(opened("another")[0])

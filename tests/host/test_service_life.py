@@ -1,0 +1,71 @@
+"""The life of a service's counters: one for all its processes, as long as the counters go on, and no longer."""
+
+from __future__ import annotations
+
+import re
+import shutil
+
+from workers import scrape, total, wait_for
+
+
+def lives(text):
+    """The lives on a page; the number of requests that the ledger shows."""
+    return set(re.findall(r'life="(\w+)"', text)), total(text, "anthropic_ledger_total", 'of="requests"')
+
+
+def shows(port, life, requests):
+    """Wait for exactly this life and this number of requests."""
+    return wait_for(lambda: lives(scrape(port)) == ({life}, requests))
+
+
+def test_a_life_begins_with_the_first_process_and_outlives_each(start, port):
+    first = start()
+    first.record(3)
+    (life,), requests = lives(scrape(port))
+    assert requests == 3
+    second = start()  # the counters move into shared cells
+    second.record(4)
+    shows(port, life, 7)
+    first.kill()  # it held the port
+    shows(port, life, 7)
+    third = start()
+    third.record(1)
+    shows(port, life, 8)
+    for worker in (second, third):
+        worker.stop()
+    start()
+    shows(port, life, 8)
+
+
+def test_a_lone_process_that_is_killed_ends_its_life(start, port):
+    first = start()
+    first.record(3)
+    (life,), _ = lives(scrape(port))
+    first.kill()
+    start().record(3)
+    (other,), requests = wait_for(lambda: lives(scrape(port)))
+    assert other != life
+    assert requests == 3
+
+
+def test_counters_that_begin_again_because_the_folder_was_deleted_are_another_life(start, port, folder):
+    first, second = start(), start()
+    first.record(3)
+    second.record(4)
+    (life,), _ = wait_for(lambda: lives(scrape(port)))
+    for worker in (first, second):
+        worker.stop()
+    for path in folder.iterdir():
+        shutil.rmtree(path)
+    start().record(5)
+    (other,), requests = lives(scrape(port))
+    assert other != life
+    assert requests == 5
+
+
+def test_every_process_of_a_service_shows_the_same_life(start, port):
+    first, second = start(), start()
+    first.record(3)
+    shown = [lives(worker.own_text()) for worker in (first, second)]
+    assert shown[0] == shown[1]
+    assert len(shown[0][0]) == 1
