@@ -24,7 +24,7 @@ NAME = "ended.cells"
 _NAMED_SECONDS = 120.0
 _FAMILIES = {family.name: family for family in FAMILIES}
 #: Gauges that mean nothing once their process has ended.
-_OF_THE_LIVING = (f.INFLIGHT.name, f.OLDEST_INFLIGHT.name)
+_OF_THE_LIVING = (f.INFLIGHT.name, f.OLDEST_INFLIGHT.name, f.LONGEST_SILENCE.name)
 
 Key = tuple[StoredSeries, ...]
 

@@ -30,7 +30,7 @@ _PUBLISH_SECONDS = 1.0
 #: The process that holds the port may have thought that it is alone; it notices within a tick.
 _WAIT_SECONDS = 1.0
 _FAMILIES = {family.name: family for family in f.FAMILIES}
-_AGES = (f.OLDEST_INFLIGHT.name,)
+_AGES = (f.OLDEST_INFLIGHT.name, f.LONGEST_SILENCE.name)
 _RATE_LIMITS = (f.RATELIMIT_LIMIT.name, f.RATELIMIT_REMAINING.name, f.RATELIMIT_RESET.name)
 _NOT_STORED = (f.WORKERS.name,)
 

@@ -265,6 +265,7 @@ def _any_recent(values: Iterable[StoredGauge], now: float) -> float | None:
 _GAUGE_MERGES: Mapping[str, Callable[[Iterable[StoredGauge], float], float | None]] = {
     f.INFLIGHT.name: _sum_of_living,
     f.OLDEST_INFLIGHT.name: _age_of_oldest,
+    f.LONGEST_SILENCE.name: _age_of_oldest,
     f.REQUEST_OUTPUT_TOKENS_MAX.name: _largest_of_a_minute,
     f.REQUEST_COST_MAX.name: _largest_of_a_minute,
     f.LAST_RECORD.name: _largest,
