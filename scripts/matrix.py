@@ -23,13 +23,12 @@ SDKS = ("anthropic==0.108.0", "anthropic<1", "anthropic==1.0.0", "anthropic<3")
 #: What the tests need beside the recorder: the fake API, pytest, and what the SDK's cloud clients sign with.
 NEEDED = (
     *("uvicorn>=0.34,<1", "starlette>=0.45,<2", "pytest>=9.2", "pytest-asyncio>=1.5"),
-    *("boto3>=1.28.57", "google-auth[requests]>=2"),
+    *("boto3>=1.28.57", "google-auth[requests]>=2", "hypothesis>=6.100"),
 )
 #: Everything that goes through the SDK.
 TESTS = (
-    *("tests/test_capture.py", "tests/test_tee.py", "tests/test_attempt.py", "tests/test_instrument.py", "tests/wire"),
-    *("tests/test_batches.py", "tests/test_platforms.py", "tests/test_processes.py", "tests/test_attribution.py"),
-    *("tests/test_fuzz.py", "tests/test_error_boundary.py"),
+    *("tests/capture", "tests/wire", "tests/test_attribution.py"),
+    *("tests/recording/test_forks.py", "tests/recording/test_error_boundary.py"),
 )
 
 
