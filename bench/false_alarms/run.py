@@ -143,7 +143,7 @@ def all_fired(groups: list[dict[str, Any]], held: dict[str, dict[remote_write.La
                 replay.seconds(text) for text in (group["interval"], rule.get("for"), rule.get("keep_firing_for"))
             ]
             for since, until in replay.firing(times, *durations):
-                if rule["alert"] != "Watchdog":
+                if rule["alert"] != "AnthropicWatchdog":
                     yield Fired(rule["alert"], rule["labels"]["severity"], dict(labels), since - START, until - since)
 
 

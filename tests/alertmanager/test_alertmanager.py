@@ -132,7 +132,7 @@ def test_a_page_is_grouped_by_feature_or_process_and_waits_at_most_five_seconds(
     route = read(name)["route"]
     assert route["group_by"] == ["alertname", "feature", "model", "job", "instance"]
     regrouped = [each["matchers"] for each in route["routes"] if "group_by" in each]
-    assert regrouped == [['alertname="Watchdog"']]
+    assert regrouped == [['alertname="AnthropicWatchdog"']]
     assert route["group_wait"] == "5s"
     critical = next(each for each in route["routes"] if each["matchers"] == ['severity="critical"'])
     assert critical["group_wait"] == "0s"

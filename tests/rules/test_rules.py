@@ -35,6 +35,7 @@ SEVERITIES = {
     "AnthropicOverloaded": ("warning", "errors"),
     "AnthropicRateLimitHeadroomLow": ("warning", "errors"),
     "AnthropicUnpricedTokens": ("warning", "meter"),
+    "AnthropicUnmeteredResponses": ("warning", "meter"),
     "AnthropicRecordErrors": ("warning", "meter"),
     "AnthropicLabelOverflow": ("warning", "meter"),
     "AnthropicPricesStale": ("warning", "meter"),
@@ -47,7 +48,7 @@ SEVERITIES = {
     "AnthropicAlertsNotDelivered": ("critical", "meter"),
     "AnthropicBillDrift": ("warning", "meter"),
     "AnthropicBillNotCompared": ("warning", "meter"),
-    "Watchdog": ("none", "meter"),
+    "AnthropicWatchdog": ("none", "meter"),
 }
 QUESTIONS = ("cost", "tokens", "cache", "budget", "latency", "errors", "meter", "reconcile")
 CASES = promtool_tests.cases()
@@ -55,7 +56,7 @@ ALERTS = promtool_tests.alerts(*QUESTIONS)
 SHOWN = list(kinds.shown(CASES))
 # what an alert has not, and why
 HAS_NOT = {
-    "Watchdog": dict.fromkeys(("fires", "below", "few", "resolves"), "it always fires"),
+    "AnthropicWatchdog": dict.fromkeys(("fires", "below", "few", "resolves"), "it always fires"),
     "AnthropicThresholdMissing": {"below": "a default is there or is not"},
     "AnthropicConfigReloadFailed": {"below": "an edit was loaded or was not"},
 }
@@ -75,7 +76,7 @@ COUNTS_NO_REQUESTS = {
 def test_a_wrong_expectation_is_told(promtool, tmp_path):
     wrong = {
         "name": "nothing spends",
-        "alert_rule_test": [{"eval_time": "1m", "alertname": "Watchdog", "exp_alerts": []}],
+        "alert_rule_test": [{"eval_time": "1m", "alertname": "AnthropicWatchdog", "exp_alerts": []}],
     }
     case = promtool_tests.Case("nothing spends", ("meter",), wrong)
     assert "FAILED" in promtool_tests.run(promtool, tmp_path, case)
@@ -175,7 +176,7 @@ def test_annotations_are_complete(name):
     assert set(annotations) == {"summary", "description", "runbook_url", "dashboard_url"}
     assert annotations["summary"].endswith(".")
     assert "{{" not in annotations["summary"]
-    assert annotations["runbook_url"].endswith(f"/docs/runbooks/{name}.md")
+    assert annotations["runbook_url"] == f"http://localhost:9464/runbooks/{name}.md"
 
 
 SHOWS = {

@@ -46,7 +46,7 @@ def test_a_pace_of_the_fleet_fires_the_alert_of_the_rules(tmp_path):
                 thread.join()
             ((labels, _),) = [(one["metric"], one["value"]) for one in running.query("anthropic_collector_queue_up")]
             assert labels["job"] == "anthropic"
-            assert names(running) <= {"AnthropicCostRateHigh", "Watchdog", "AnthropicWatchdog"}
+            assert names(running) <= {"AnthropicCostRateHigh", "AnthropicWatchdog"}
         for publisher in publishers:
             publisher.close()
 

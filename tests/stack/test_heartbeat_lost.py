@@ -20,7 +20,7 @@ def register(remedies):
     def call_somebody(alert):
         print("CALLED", alert.labels["severity"], flush=True)
 """
-WATCHDOG = {"alertname": "Watchdog", "severity": "none", "category": "meter"}
+WATCHDOG = {"alertname": "AnthropicWatchdog", "severity": "none", "category": "meter"}
 
 
 @pytest.fixture

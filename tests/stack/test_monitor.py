@@ -201,7 +201,9 @@ def monitored(applications, web):
         assert reload(running.alertmanager_url) == 200
         eventually(lambda: len(running.query('up{job="anthropic"} == 1')) == 3, PATIENCE_SECONDS)
         web.inbox.wait_for(lambda post: post.path == "/heartbeat", PATIENCE_SECONDS)
-        assert {one["labels"]["alertname"] for one in running.alerts() if one["state"] == "firing"} == {"Watchdog"}
+        assert {one["labels"]["alertname"] for one in running.alerts() if one["state"] == "firing"} == {
+            "AnthropicWatchdog"
+        }
         yield Monitored(running, web, applications)
 
 

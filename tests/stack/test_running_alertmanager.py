@@ -49,7 +49,7 @@ def default(web, tmp_path_factory):
         OUT_OF_HOURS: '      - times:\n          - {start_time: "00:00", end_time: "24:00"}\n',
     }
     with alertmanagers.running(tmp_path_factory.mktemp("default"), "alertmanager.yml", replacements) as running:
-        running.send(alert(labels("Watchdog", "none", "meter")))
+        running.send(alert(labels("AnthropicWatchdog", "none", "meter")))
         yield running
 
 
@@ -163,8 +163,8 @@ class TestTheDefault:
         beats = eventually(lambda: web.posts("/heartbeat")[3:] and web.posts("/heartbeat"), 30)
         gaps = [later.at - earlier.at for earlier, later in itertools.pairwise(beats[1:])]
         assert all(5.5 < gap < 6.5 for gap in gaps), gaps
-        assert beats[0].body["alerts"][0]["labels"]["alertname"] == "Watchdog"
-        assert not told(web, "Watchdog")
+        assert beats[0].body["alerts"][0]["labels"]["alertname"] == "AnthropicWatchdog"
+        assert not told(web, "AnthropicWatchdog")
 
 
 COST = {

@@ -131,7 +131,7 @@ class TestReceiver:
         assert [(found.alertname, found.firing) for found in receiver.notifications] == [("A", True), ("B", False)]
 
     def test_a_heartbeat_is_no_notification(self, receiver):
-        self.send(receiver, "/heartbeat", self.alert("Watchdog"))
+        self.send(receiver, "/heartbeat", self.alert("AnthropicWatchdog"))
         assert (receiver.heartbeats, receiver.notifications) == (1, [])
         assert receiver.wait_for_heartbeat(0)
 

@@ -22,7 +22,7 @@ _ROUTE = """# Paste into your alertmanager.yml: the routes below route.routes, t
 # `receiver: exporter` and `receiver: heartbeat` are receivers of `anthropic-exporter serve`; name your own instead.
 # Only alerts of this bundle match, so your other alerts are routed as before.
 routes:
-  - matchers: [alertname=~"Anthropic.*|Watchdog"]
+  - matchers: [alertname=~"Anthropic.*"]
     continue: false
 {route}
 """

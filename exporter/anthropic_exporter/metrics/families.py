@@ -341,7 +341,7 @@ LAST_HEARTBEAT = Family(
     "anthropic_exporter_last_heartbeat_timestamp_seconds",
     GAUGE,
     (),
-    "Unix time at which the Watchdog alert last reached the standalone exporter; absent before the first.",
+    "Unix time at which the AnthropicWatchdog alert last reached the standalone exporter; absent before the first.",
 )
 
 RECONCILE_TOKENS = Family(

@@ -25,6 +25,7 @@ PANELS = {
     "AnthropicOverloaded": "Requests per minute by outcome",
     "AnthropicRateLimitHeadroomLow": "Rate limit left",
     "AnthropicUnpricedTokens": "Tokens without a price",
+    "AnthropicUnmeteredResponses": "Calls not recorded",
     "AnthropicRecordErrors": "Calls not recorded",
     "AnthropicLabelOverflow": "Labels folded",
     "AnthropicPricesStale": "Age of the price book",

@@ -33,7 +33,7 @@ class Fit:
     scrape_interval: int = 5
     job: str = "anthropic|anthropic-exporter"
     dashboard_url: str = "http://localhost:3000/d/anthropic-cost/claude-cost"
-    runbook_url: str = "https://github.com/anthropic-exporter/anthropic-exporter/blob/main/docs/runbooks"
+    runbook_url: str = "http://localhost:9464/runbooks"
     keep_labels: tuple[str, ...] = ()
     utc_offset_minutes: int = 0
     without: tuple[str, ...] = ()
