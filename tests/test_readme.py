@@ -75,7 +75,7 @@ def test_the_threshold_that_it_shows_can_be_added_to_the_file(tmp_path):
     assert "feature: nightly-report" in file.read_text().splitlines()[-1]
 
 
-EXTRAS = {"cli", "prices", "redis", "nats", "kafka", "web"}
+EXTRAS = {"cli", "prices", "report", "redis", "nats", "kafka", "web"}
 
 
 def test_what_it_says_to_install_exists():

@@ -10,11 +10,13 @@ import sys
 import click
 
 from anthropic_exporter.__about__ import __version__
+from anthropic_exporter.commands.calibrate import calibrate
 from anthropic_exporter.commands.check import check
 from anthropic_exporter.commands.collect import collect
 from anthropic_exporter.commands.demo import demo
 from anthropic_exporter.commands.export import export
 from anthropic_exporter.commands.reconcile import reconcile
+from anthropic_exporter.commands.review import review
 from anthropic_exporter.commands.serve import serve
 from anthropic_exporter.commands.signals import Stopped
 from anthropic_exporter.commands.simulate import simulate
@@ -23,7 +25,10 @@ from anthropic_exporter.errors import AnthropicExporterError
 _NAME = "anthropic-exporter"
 _USAGE = 2
 _INTERRUPTED = 130
-_OF_THE_EXTRA = ("markdown_it", "rich", "starlette", "uvicorn")
+_EXTRA_OF = {
+    **dict.fromkeys(("markdown_it", "rich", "starlette", "uvicorn"), "cli"),
+    **dict.fromkeys(("matplotlib",), "report"),
+}
 
 
 def run(arguments: list[str] | None = None) -> int:
@@ -37,9 +42,10 @@ def run(arguments: list[str] | None = None) -> int:
     except AnthropicExporterError as error:
         return _complain(f"{_NAME}: {error}")
     except ModuleNotFoundError as error:
-        if (error.name or "").split(".")[0] not in _OF_THE_EXTRA:
+        extra = _EXTRA_OF.get((error.name or "").split(".")[0])
+        if extra is None:
             raise
-        return _complain(f"{_NAME}: this command needs {error.name}: pip install 'anthropic-exporter[cli]'")
+        return _complain(f"{_NAME}: this command needs {error.name}: pip install 'anthropic-exporter[{extra}]'")
     except Stopped as stopped:
         return stopped.exit_code
     except (click.Abort, KeyboardInterrupt):
@@ -64,6 +70,8 @@ for _command in (
     check,
     export,
     reconcile,
+    calibrate,
+    review,
     collect,
 ):
     commands.add_command(_command)

@@ -55,8 +55,10 @@ class Prometheus:
         self._timeout = timeout
 
     def vector(self, expression: str, at: float) -> list[Series]:
-        """Values of an expression at one moment."""
+        """Values of an expression at one moment; a scalar is one series without labels."""
         found = self._get("query", {"query": expression, "time": f"{at:.3f}"})
+        if found["resultType"] == "scalar":
+            return [Series({}, (_point(found["result"]),))]
         return [Series(one["metric"], (_point(one["value"]),)) for one in found["result"]]
 
     def samples(self, selector: str, seconds: float, at: float) -> list[Series]:

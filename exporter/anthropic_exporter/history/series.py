@@ -2,14 +2,87 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from anthropic_exporter.metrics import families as f
 
 THRESHOLD = "anthropic_threshold"
-ALERTS = "ALERTS"
-#: Our alerts; the heartbeat fires always and is no incident.
-OUR_ALERTS = 'alertname=~"Anthropic.+",alertname!="AnthropicWatchdog"'
+#: Our alerts; the heartbeat fires always and is not an incident.
+FIRING = 'ALERTS{alertstate="firing",alertname=~"Anthropic.+",alertname!="AnthropicWatchdog"}'
 #: Dollars of an open incident above what is usual, at any level of aggregation.
-INCIDENT_COST = "anthropic_incident_cost_usd:sum"
-INCIDENT_COST_SELECTOR = f'{{__name__=~".*:{INCIDENT_COST}"}}'
+INCIDENT_COST = '{{__name__=~".*:anthropic_incident_cost_usd:sum",alertname="{alert}"}}'
 
-TOKENS, COST, REQUESTS = f.TOKENS, f.COST, f.REQUESTS
+TOKENS, COST, REQUESTS, GUARD_BLOCKED = f.TOKENS, f.COST, f.REQUESTS, f.GUARD_BLOCKED
+NOTIFICATIONS = f.NOTIFICATIONS
+
+
+class Signal(NamedTuple):
+    """What rises when an incident begins: a counter with its matchers, or a gauge."""
+
+    name: str
+    matchers: str = ""
+    is_gauge: bool = False
+
+
+_INTERACTIVE = 'tier!="batch"'
+_PROMPT = 'type=~"input|cache_write_5m|cache_write_1h",tier!="batch"'
+_NO_FAILURES = 'outcome!~"success|abandoned|cancelled|refusal|blocked|rate_limit_error|overloaded_error"'
+#: By alert. What is not here has no onset: a budget, a forecast, a percentile.
+SIGNALS = {
+    "AnthropicCostRateHigh": Signal(COST.name, _INTERACTIVE),
+    "AnthropicCostSpike": Signal(COST.name, _INTERACTIVE),
+    "AnthropicTokenSpike": Signal(TOKENS.name, _INTERACTIVE),
+    "AnthropicCacheMissRateHigh": Signal(TOKENS.name, _PROMPT),
+    "AnthropicCacheMissWaste": Signal(f.CACHE_MISS_COST.name),
+    "AnthropicErrorRateHigh": Signal(REQUESTS.name, _NO_FAILURES),
+    "AnthropicRateLimited": Signal(REQUESTS.name, 'outcome="rate_limit_error"'),
+    "AnthropicOverloaded": Signal(REQUESTS.name, 'outcome="overloaded_error"'),
+    "AnthropicRequestUnusuallyExpensive": Signal(f.REQUEST_COST_MAX.name, is_gauge=True),
+}
+
+
+class Judged(NamedTuple):
+    """A series that rules record, and the threshold that it is compared with.
+
+    `floor` is the smallest threshold worth a page, in the unit of the series.
+    """
+
+    series: str
+    threshold: str
+    floor: float
+    unit: str
+    alert: str
+
+
+#: What `calibrate` may choose thresholds for, and `review` suggests them for.
+JUDGED = (
+    Judged(
+        "feature_model:anthropic_cost_usd_per_minute:now",
+        "cost_usd_per_minute",
+        0.05,
+        "USD a minute",
+        "AnthropicCostRateHigh",
+    ),
+    Judged(
+        "total:anthropic_cost_usd_per_minute:now",
+        "total_cost_usd_per_minute",
+        0.05,
+        "USD a minute",
+        "AnthropicCostRateHigh",
+    ),
+    Judged(
+        "feature_model:anthropic_cache_miss_cost_usd_per_minute:now",
+        "cache_miss_cost_usd_per_minute",
+        0.05,
+        "USD a minute",
+        "AnthropicCacheMissWaste",
+    ),
+    Judged(f.REQUEST_COST_MAX.name, "request_cost_usd", 0.05, "USD", "AnthropicRequestUnusuallyExpensive"),
+    Judged(
+        f.REQUEST_OUTPUT_TOKENS_MAX.name,
+        "request_output_tokens",
+        1_000.0,
+        "tokens",
+        "AnthropicRequestUnusuallyExpensive",
+    ),
+)

@@ -1,0 +1,1 @@
+"""Measures what `review`, `calibrate` and `backtest` promise."""

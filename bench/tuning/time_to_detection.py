@@ -1,0 +1,61 @@
+"""`review`'s time to detection beside that of bench/detection, which knows when each incident began.
+
+    .venv/bin/python -m bench.tuning.time_to_detection                     all incidents, 7 minutes
+    .venv/bin/python -m bench.tuning.time_to_detection --only "cache lost" --rounds 2
+
+Exit code 1 when the means of both differ by more than 5 s: a scrape interval.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import sys
+import time
+
+from anthropic_exporter.history.prometheus_api import Prometheus
+from anthropic_exporter.tuning import firings, onset
+from bench.detection import play
+
+MOST_SECONDS = 5.0
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", nargs="*", default=[])
+    parser.add_argument("--rounds", type=int, default=1)
+    parser.add_argument("--warm", type=float, default=300.0)
+    options = parser.parse_args()
+    played = play.plays(options.rounds, options.only, options.warm, seed=1)
+    found: dict[tuple[str, str], float | None] = {}
+    watch = play.watch
+
+    def watch_and_review(*arguments: object) -> None:
+        watch(*arguments)  # type: ignore[arg-type]
+        running, epoch = arguments[3], arguments[4]
+        source = Prometheus(running.prometheus_url)  # type: ignore[attr-defined]
+        for firing in firings.read(source, float(epoch) - 60, time.time()):  # type: ignore[arg-type]
+            key = (firing.feature, firing.alert)
+            found.setdefault(key, onset.detection(source, firing).to_firing)
+
+    play.watch = watch_and_review
+    pairs = []
+    for result in play.run(played):
+        ours = found.get((result.play.feature, result.alert))
+        line = f"{result.play.feature:28} {result.alert:34}"
+        print(f"{line} bench {shown(result.fired)}  review {shown(ours)}")
+        if ours is not None and result.fired is not None:
+            pairs.append((result.fired, ours))
+    means = [statistics.fmean(column) for column in zip(*pairs, strict=True)]
+    differences = [abs(a - b) for a, b in pairs]
+    print(f"{len(pairs)} alerts: mean {means[0]:.1f} s known, {means[1]:.1f} s by review")
+    print(f"One differs by {statistics.median(differences):.1f} s in the median, {max(differences):.1f} s at most.")
+    return 1 if abs(means[0] - means[1]) > MOST_SECONDS else 0
+
+
+def shown(seconds: float | None) -> str:
+    return "     -" if seconds is None else f"{seconds:5.1f}s"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,126 @@
+"""`anthropic-exporter calibrate`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from anthropic_exporter.commands import history
+from anthropic_exporter.commands.signals import raising
+from anthropic_exporter.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from anthropic_exporter.history.prometheus_api import Prometheus
+    from anthropic_exporter.tuning.calibrate import Calibration
+
+
+@click.command()
+@history.prometheus_options
+@history.span_options("7d")
+@click.option(
+    "--pages",
+    default=1.0,
+    show_default=True,
+    type=click.FloatRange(min=0, min_open=True),
+    help="False pages a week that you accept, of all thresholds together.",
+)
+@click.option(
+    "--method",
+    default="tail",
+    show_default=True,
+    type=click.Choice(["tail", "ratio", "greatest"]),
+    help="How thresholds are chosen; the table shows all.",
+)
+@click.option(
+    "--verdicts",
+    type=click.Path(path_type=Path),
+    default=Path("anthropic-verdicts.yml"),
+    show_default=True,
+    help="Alerts judged true in it, and missed incidents, are left out.",
+)
+@click.option(
+    "--exclude", nargs=2, multiple=True, metavar="FROM TO", help="Leave out this time, as an incident; repeatable."
+)
+@click.option(
+    "--write", "target", type=click.Path(path_type=Path), help="Write the thresholds into this thresholds.yml."
+)
+@click.option("--dry-run", is_flag=True, help="With --write: show what would change, and change nothing.")
+@click.option("--picture", type=click.Path(path_type=Path), help="Draw the history and thresholds into this SVG file.")
+@history.json_option
+def calibrate(**options: Any) -> int:
+    """Thresholds for each feature and model from your own history, with the false pages a week of each choice.
+
+    Reads the series that the rules record. Incidents are left out. Below 24 h of history nothing is written. Exit
+    codes: 0 done, 1 there is too little history to write thresholds, 2 it could not be read or written.
+    """
+    if options["dry_run"] and options["target"] is None:
+        raise ConfigurationError("calibrate: --dry-run goes with --write")
+    with raising():
+        found = _calibrated(options)
+    _print(found, options)
+    if options["picture"] is not None:
+        from anthropic_exporter.tuning import pictures  # noqa: PLC0415 - imported when the command runs
+
+        pictures.write(options["picture"], pictures.calibration(found, options["method"]))
+    return 0 if options["target"] is None else _write(found, options)
+
+
+def _calibrated(options: dict[str, Any]) -> Calibration:
+    from anthropic_exporter.tuning import calibrate as calibration  # noqa: PLC0415 - imported when the command runs
+
+    source = history.connect(options["prometheus_url"], options["prometheus_token_file"])
+    start, end = history.span(options["last"], options["until"], 60)
+    incidents = [(history.moment(since), history.moment(until)) for since, until in options["exclude"]]
+    incidents += _judged_true(source, (start, end), options["verdicts"])
+    with history.progress("Reading the history", end - start) as advance:
+        found = calibration.calibrate(source, (start, end), options["pages"], incidents, advance)
+    if not found.found:
+        raise ConfigurationError(
+            "there is no history of what the rules record in this time: load the rules, or give --last or --until"
+        )
+    return found
+
+
+def _judged_true(source: Prometheus, span: tuple[float, float], path: Path) -> list[tuple[float, float]]:
+    """From when to when incidents lasted that the team judged true."""
+    from anthropic_exporter.tuning import firings, verdicts  # noqa: PLC0415 - imported when the command runs
+
+    known = verdicts.read(path)
+    if not known:
+        return []
+    true = [one for one in firings.read(source, *span) if known.get(one.id, verdicts.NONE).verdict == verdicts.TRUE]
+    missed = [one.seconds for one in known.values() if one.verdict == verdicts.MISSED]
+    return [(one.start, one.end) for one in true] + [(at, at) for at in missed]
+
+
+def _print(found: Calibration, options: dict[str, Any]) -> None:
+    if options["as_json"]:
+        from anthropic_exporter.tuning.calibrate import as_json  # noqa: PLC0415 - imported when the command runs
+
+        history.print_json(as_json(found, options["method"]))
+        return
+    from rich.console import Console  # noqa: PLC0415 - imported when the command runs
+
+    from anthropic_exporter.tuning import show_calibration  # noqa: PLC0415 - as above
+
+    Console().print(show_calibration.table(found, options["method"]))
+
+
+def _write(found: Calibration, options: dict[str, Any]) -> int:
+    from anthropic_exporter.tuning import threshold_file  # noqa: PLC0415 - imported when the command runs
+
+    if not found.is_long_enough:
+        click.echo("Nothing is written: there is less than a day of history.", err=True)
+        return 1
+    chosen = [
+        threshold_file.Override(one.judged.threshold, one.feature, one.model, one.choices[options["method"]].value)
+        for one in found.found
+    ]
+    text = threshold_file.edited(options["target"], chosen)
+    difference = threshold_file.difference(options["target"], text)
+    click.echo(difference or f"{options['target']}: nothing to change", err=options["as_json"])
+    if not options["dry_run"]:
+        threshold_file.write(options["target"], text)
+    return 0

@@ -1,0 +1,198 @@
+"""Thresholds from history: for each feature and model the one that gives so few false pages a week."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from anthropic_exporter.history import series
+from anthropic_exporter.history.prometheus_api import Prometheus
+from anthropic_exporter.history.series import Judged
+from anthropic_exporter.tuning import tail
+from anthropic_exporter.tuning.tail import Points
+
+TAIL, RATIO, GREATEST = "tail", "ratio", "greatest"
+METHODS = (TAIL, RATIO, GREATEST)
+SAYS = {
+    TAIL: "so high that the peaks of this history, extrapolated, give at most the wanted pages a week",
+    RATIO: "3 x the mean while there is traffic",
+    GREATEST: "1.2 x the greatest value seen",
+}
+DAY_SECONDS = 86_400.0
+_STEP_SECONDS = 60.0
+_RATIO, _HEADROOM = 3.0, 1.2
+#: What is left out before and after an incident.
+_AROUND_SECONDS = 600.0
+
+Place = tuple[str, str]
+Span = tuple[float, float]
+
+
+class Choice(NamedTuple):
+    """A threshold by one method; pages a week that are expected (None below a day), and pages that were seen."""
+
+    method: str
+    value: float
+    expected: float | None
+    seen: int
+
+
+class Calibrated(NamedTuple):
+    """One signal: what it was, the threshold in force, and the choices. `daily` are its greatest values by day."""
+
+    judged: Judged
+    feature: str
+    model: str
+    current: Choice | None
+    choices: Mapping[str, Choice]
+    points: Points
+
+    @property
+    def daily(self) -> list[float]:
+        """The greatest value of each day."""
+        found: dict[int, float] = {}
+        for at, value in self.points:
+            found[int(at // DAY_SECONDS)] = max(found.get(int(at // DAY_SECONDS), 0.0), value)
+        return [found[day] for day in sorted(found)]
+
+
+class Calibration(NamedTuple):
+    """All signals of a span. `seconds` is how much of it has history, without what was left out."""
+
+    start: float
+    end: float
+    seconds: float
+    pages: float
+    found: tuple[Calibrated, ...]
+    left_out: tuple[Span, ...]
+
+    @property
+    def is_long_enough(self) -> bool:
+        """Whether a day is known, so that pages a week can be expected at all."""
+        return self.seconds >= DAY_SECONDS
+
+
+def calibrate(
+    prometheus: Prometheus,
+    span: Span,
+    pages: float,
+    incidents: Iterable[Span] = (),
+    advance: Callable[[float], None] = lambda _: None,
+) -> Calibration:
+    """Choose thresholds from a span so that all together give at most `pages` false pages a week.
+
+    Args:
+        prometheus: has the series that the rules record.
+        span: start and end in Unix seconds.
+        pages: false pages a week that are accepted, of all thresholds together.
+        incidents: spans that are not ordinary traffic.
+        advance: called with the number of seconds that were read.
+    """
+    start, end = span
+    left_out = tuple((since - _AROUND_SECONDS, until + _AROUND_SECONDS) for since, until in incidents)
+    signals = []
+    for judged in series.JUDGED:
+        found = prometheus.range(f"max_over_time({judged.series}[{_STEP_SECONDS:g}s])", start, end, _STEP_SECONDS)
+        signals += [(judged, place, points) for place, points in _by_place(found, left_out).items() if points]
+        advance((end - start) / len(series.JUDGED))
+    seconds = _known_seconds([points for _, _, points in signals])
+    current = thresholds(prometheus, end)
+    share = pages / max(len(signals), 1)
+    calibrated = [_of(signal, seconds, share, current) for signal in signals]
+    return Calibration(start, end, seconds, pages, tuple(calibrated), left_out)
+
+
+def _by_place(found: Iterable[Any], left_out: Sequence[Span]) -> dict[Place, Points]:
+    """Values by feature and model: the greatest of all processes, without the incidents."""
+    places: dict[Place, dict[float, float]] = {}
+    for one in found:
+        values = places.setdefault((one.labels.get("feature", ""), one.labels.get("model", "")), {})
+        for at, value in one.points:
+            if math.isfinite(value) and not any(since <= at <= until for since, until in left_out):
+                values[at] = max(values.get(at, 0.0), value)
+    return {place: sorted(values.items()) for place, values in places.items() if max(values.values(), default=0.0) > 0}
+
+
+def _known_seconds(signals: Sequence[Points]) -> float:
+    moments = {at for points in signals for at, _ in points}
+    return len(moments) * _STEP_SECONDS
+
+
+def _of(
+    signal: tuple[Judged, Place, Points], seconds: float, share: float, current: Mapping[tuple[str, str, str], float]
+) -> Calibrated:
+    judged, (feature, model), points = signal
+    fitted = tail.fit(points, seconds)
+    values = {
+        TAIL: fitted.threshold(share),
+        RATIO: _RATIO * statistics.fmean(value for _, value in points if value > 0),
+        GREATEST: _HEADROOM * max(value for _, value in points),
+    }
+    known = seconds >= DAY_SECONDS
+
+    def choice(method: str, value: float) -> Choice:
+        expected = _expected(fitted, points, value, seconds) if known else None
+        return Choice(method, value, expected, tail.episodes(points, value))
+
+    choices = {name: choice(name, rounded_up(max(value, judged.floor))) for name, value in values.items()}
+    now = resolve(current, judged.threshold, feature, model)
+    return Calibrated(judged, feature, model, None if now is None else choice("current", now), choices, points)
+
+
+def _expected(fitted: tail.Tail, points: Points, value: float, seconds: float) -> float:
+    """Below the level of the tail what was seen is the better guess."""
+    seen = tail.episodes(points, value) * tail.WEEK_SECONDS / seconds
+    return seen if value < fitted.level else max(fitted.expected(value), 0.0)
+
+
+def rounded_up(value: float) -> float:
+    """To two significant digits, never down."""
+    if value <= 0:
+        return 0.0
+    unit = 10.0 ** (math.floor(math.log10(value)) - 1)
+    return float(f"{math.ceil(value / unit - 1e-9) * unit:.2g}")
+
+
+def thresholds(prometheus: Prometheus, at: float) -> dict[tuple[str, str, str], float]:
+    """The thresholds in force, by name, feature and model."""
+    found = prometheus.vector(series.THRESHOLD, at)
+    return {
+        (one.labels.get("threshold", ""), one.labels.get("feature", ""), one.labels.get("model", "")): one.points[0][1]
+        for one in found
+    }
+
+
+def resolve(current: Mapping[tuple[str, str, str], float], name: str, feature: str, model: str) -> float | None:
+    """The most specific threshold of a feature and model, as the rules resolve it."""
+    for key in ((name, feature, model), (name, feature, ""), (name, "", model), (name, "", "")):
+        if key in current:
+            return current[key]
+    return None
+
+
+def as_json(calibration: Calibration, method: str) -> dict[str, Any]:
+    """Everything but the points, for programs."""
+    return {
+        "start": calibration.start,
+        "end": calibration.end,
+        "days": calibration.seconds / DAY_SECONDS,
+        "pages_a_week": calibration.pages,
+        "is_long_enough": calibration.is_long_enough,
+        "left_out": [list(span) for span in calibration.left_out],
+        "method": method,
+        "methods": SAYS,
+        "thresholds": [
+            {
+                "threshold": one.judged.threshold,
+                "feature": one.feature,
+                "model": one.model,
+                "unit": one.judged.unit,
+                "current": one.current and one.current._asdict(),
+                "choices": {name: choice._asdict() for name, choice in one.choices.items()},
+                "greatest_by_day": one.daily,
+            }
+            for one in calibration.found
+        ],
+    }

@@ -1,0 +1,104 @@
+"""Every firing of an alert, from the series `ALERTS`: from when to when, to the evaluation."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import NamedTuple
+
+from anthropic_exporter.history import series
+from anthropic_exporter.history.prometheus_api import Prometheus, Series
+
+_DAY_SECONDS = 86_400
+_OF_PROMETHEUS = ("__name__", "alertstate")
+#: A pause between two samples that ends a firing, in evaluations.
+_PAUSE = 2.5
+_USUAL_INTERVAL_SECONDS = 5.0
+_ID_CHARACTERS = 8
+
+
+class Firing(NamedTuple):
+    """One firing. Times are Unix seconds; `end` is that of the last evaluation at which it fired.
+
+    `labels` are those of the alert without its name and severity. `is_cut` tells that it still fired at the end of
+    what was read. `cost_usd` is what the incident cost above the usual, None where the rules do not record it.
+    """
+
+    alert: str
+    severity: str
+    labels: Mapping[str, str]
+    start: float
+    end: float
+    is_cut: bool = False
+    cost_usd: float | None = None
+
+    @property
+    def id(self) -> str:
+        """Short and the same each time the same firing is read."""
+        text = json.dumps([round(self.start), self.alert, sorted(self.labels.items())])
+        return hashlib.sha256(text.encode()).hexdigest()[:_ID_CHARACTERS]
+
+    @property
+    def seconds(self) -> float:
+        """How long it fired."""
+        return self.end - self.start
+
+    @property
+    def feature(self) -> str:
+        """The feature that it is about; empty where it is about none."""
+        return self.labels.get("feature", "")
+
+    @property
+    def model(self) -> str:
+        """The model that it is about; empty where it is about none."""
+        return self.labels.get("model", "")
+
+
+def read(
+    prometheus: Prometheus, start: float, end: float, advance: Callable[[float], None] = lambda _: None
+) -> list[Firing]:
+    """All firings that began between two Unix seconds, oldest first, with their dollars."""
+    joined: dict[frozenset[tuple[str, str]], list[float]] = {}
+    since = start
+    while since < end:
+        until = min(end, since + _DAY_SECONDS)
+        for one in prometheus.samples(series.FIRING, until - since, until):
+            joined.setdefault(frozenset(one.labels.items()), []).extend(at for at, _ in one.points)
+        advance(until - since)
+        since = until
+    found = [firing for labels, times in joined.items() for firing in of_times(dict(labels), times, end)]
+    began = [one for one in found if one.start > start + _USUAL_INTERVAL_SECONDS]
+    return sorted((_with_cost(prometheus, one) for one in began), key=lambda one: (one.start, one.alert))
+
+
+def of_times(labels: Mapping[str, str], times: Iterable[float], end: float) -> Iterator[Firing]:
+    """The firings of one alert that fired at these evaluations."""
+    ordered = sorted(set(times))
+    interval = min((b - a for a, b in itertools.pairwise(ordered)), default=_USUAL_INTERVAL_SECONDS)
+    pause = _PAUSE * max(interval, _USUAL_INTERVAL_SECONDS)
+    first = 0
+    for index, at in enumerate(ordered):
+        if index + 1 == len(ordered) or ordered[index + 1] - at > pause:
+            yield _firing(labels, ordered[first], at, is_cut=end - at <= pause)
+            first = index + 1
+
+
+def _firing(labels: Mapping[str, str], start: float, end: float, *, is_cut: bool) -> Firing:
+    rest = {name: value for name, value in labels.items() if name not in (*_OF_PROMETHEUS, "alertname", "severity")}
+    return Firing(labels["alertname"], labels.get("severity", ""), rest, start, end, is_cut)
+
+
+def _with_cost(prometheus: Prometheus, firing: Firing) -> Firing:
+    """The greatest sum that the rules recorded for the incident while it fired."""
+    name = series.INCIDENT_COST.format(alert=firing.alert)
+    # The sum is kept for the firing and reset after it; the evaluation before it is its first.
+    length = max(round(firing.seconds) + 2 * int(_USUAL_INTERVAL_SECONDS), 2 * int(_USUAL_INTERVAL_SECONDS))
+    found = prometheus.samples(name, length, firing.end + 1)
+    amounts = [value for one in found if _is_about(one, firing) for _, value in one.points]
+    return firing._replace(cost_usd=max(amounts, default=None))
+
+
+def _is_about(one: Series, firing: Firing) -> bool:
+    return all(one.labels.get(name, "") == firing.labels.get(name, "") for name in ("feature", "model"))

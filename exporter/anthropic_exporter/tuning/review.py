@@ -1,0 +1,177 @@
+"""The review of a span: every alert that fired with its verdict, and what follows from all of them."""
+
+from __future__ import annotations
+
+import collections
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, NamedTuple
+
+from anthropic_exporter.history import series
+from anthropic_exporter.history.prometheus_api import Prometheus
+from anthropic_exporter.tuning import onset
+from anthropic_exporter.tuning.firings import Firing
+from anthropic_exporter.tuning.onset import Detection, Summary
+from anthropic_exporter.tuning.saved import ESTIMATED_FORMULA, MEASURED_FORMULA, Saved, saved
+from anthropic_exporter.tuning.verdicts import FALSE, MISSED, TRUE, Verdict
+
+_HEADROOM = 1.1
+
+
+class Reviewed(NamedTuple):
+    """One firing, how it was noticed, and its verdict: `true`, `false`, or empty."""
+
+    firing: Firing
+    detection: Detection
+    verdict: str
+    note: str = ""
+
+
+class Suggestion(NamedTuple):
+    """A threshold that would have left out the false alerts of a feature and model.
+
+    `value` is None where a true alert was no higher than a false one, so that no threshold parts them.
+    """
+
+    threshold: str
+    feature: str
+    model: str
+    value: float | None
+    highest_false: float
+    lowest_true: float | None
+    unit: str
+
+
+class Review(NamedTuple):
+    """Everything about the alerts of a span."""
+
+    start: float
+    end: float
+    reviewed: tuple[Reviewed, ...]
+    missed: tuple[Verdict, ...]
+    detection: Summary | None
+    saved: Saved
+    suggestions: tuple[Suggestion, ...]
+
+    def count(self, verdict: str) -> int:
+        """How many firings have this verdict."""
+        return sum(1 for one in self.reviewed if one.verdict == verdict)
+
+    @property
+    def precision(self) -> float | None:
+        """The part of the judged alerts that was true; None where none is judged."""
+        judged = self.count(TRUE) + self.count(FALSE)
+        return self.count(TRUE) / judged if judged else None
+
+    @property
+    def noisiest(self) -> list[tuple[str, int, int]]:
+        """Alerts with how often they fired and how often that was false, the noisiest first."""
+        fired = collections.Counter(one.firing.alert for one in self.reviewed)
+        false = collections.Counter(one.firing.alert for one in self.reviewed if one.verdict == FALSE)
+        rows = [(alert, count, false[alert]) for alert, count in fired.items()]
+        return sorted(rows, key=lambda row: (-row[2], -row[1], row[0]))
+
+
+def review(
+    prometheus: Prometheus,
+    found: Iterable[Firing],
+    verdicts: Mapping[str, Verdict],
+    span: tuple[float, float],
+    advance: Callable[[float], None] = lambda _: None,
+) -> Review:
+    """Judge the firings of a span by the verdicts, and measure how they were noticed."""
+    reviewed = []
+    for firing in found:
+        verdict = verdicts.get(firing.id)
+        detection = onset.detection(prometheus, firing)
+        reviewed.append(
+            Reviewed(firing, detection, verdict.verdict if verdict else "", verdict.note if verdict else "")
+        )
+        advance(1)
+    start, end = span
+    missed = tuple(one for one in verdicts.values() if one.verdict == MISSED and start <= one.seconds < end)
+    true = [one.firing for one in reviewed if one.verdict == TRUE]
+    summary = onset.summarise(one.detection for one in reviewed if one.verdict != FALSE)
+    return Review(
+        start,
+        end,
+        tuple(reviewed),
+        missed,
+        summary,
+        saved(prometheus, start, end, true),
+        tuple(_suggestions(prometheus, reviewed)),
+    )
+
+
+def _suggestions(prometheus: Prometheus, reviewed: list[Reviewed]) -> list[Suggestion]:
+    found = []
+    for judged in series.JUDGED:
+        groups: dict[tuple[str, str], list[Reviewed]] = {}
+        for one in reviewed:
+            if one.firing.alert == judged.alert and one.verdict:
+                groups.setdefault((one.firing.feature, one.firing.model), []).append(one)
+        for (feature, model), group in groups.items():
+            if bool(feature or model) != judged.series.startswith("total:"):
+                found.append(_suggestion(prometheus, judged, (feature, model), group))
+    return [one for one in found if one is not None]
+
+
+def _suggestion(
+    prometheus: Prometheus, judged: series.Judged, place: tuple[str, str], group: list[Reviewed]
+) -> Suggestion | None:
+    false = [_peak(prometheus, judged, one.firing) for one in group if one.verdict == FALSE]
+    true = [_peak(prometheus, judged, one.firing) for one in group if one.verdict == TRUE]
+    highest = max((peak for peak in false if peak is not None), default=None)
+    if highest is None:
+        return None
+    lowest = min((peak for peak in true if peak is not None), default=None)
+    value = _rounded(_HEADROOM * highest)
+    apart = lowest is None or value < lowest
+    return Suggestion(judged.threshold, *place, value if apart else None, highest, lowest, judged.unit)
+
+
+def _peak(prometheus: Prometheus, judged: series.Judged, firing: Firing) -> float | None:
+    found = prometheus.samples(judged.series, firing.seconds + 1, firing.end + 0.5)
+    values = [
+        value
+        for one in found
+        if all(one.labels.get(name, "") == firing.labels.get(name, "") for name in ("feature", "model"))
+        for _, value in one.points
+    ]
+    return max(values, default=None)
+
+
+def _rounded(value: float) -> float:
+    """To two significant digits, so that a person remembers it."""
+    return float(f"{value:.2g}")
+
+
+def as_json(review: Review) -> dict[str, Any]:
+    """Everything, for programs. Times are Unix seconds."""
+    return {
+        "start": review.start,
+        "end": review.end,
+        "alerts": [
+            {
+                "id": one.firing.id,
+                **one.firing._asdict(),
+                "labels": dict(one.firing.labels),
+                "seconds": one.firing.seconds,
+                "detection": {**one.detection._asdict(), "total": one.detection.total},
+                "verdict": one.verdict,
+                "note": one.note,
+            }
+            for one in review.reviewed
+        ],
+        "missed": [one._asdict() for one in review.missed],
+        "precision": review.precision,
+        "detection": None if review.detection is None else review.detection._asdict(),
+        "saved": {
+            "measured_usd": review.saved.measured_usd,
+            "measured_is": MEASURED_FORMULA,
+            "blocked_requests": review.saved.blocked,
+            "estimated_usd": review.saved.estimated_usd,
+            "estimated_is": ESTIMATED_FORMULA,
+        },
+        "noisiest": [{"alert": alert, "fired": fired, "false": false} for alert, fired, false in review.noisiest],
+        "suggestions": [one._asdict() for one in review.suggestions],
+    }

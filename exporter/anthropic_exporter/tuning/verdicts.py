@@ -1,0 +1,147 @@
+"""The team's verdicts on alerts: a small file with one line each, in order of time, which merges in git."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from anthropic_exporter import yaml_with_lines
+from anthropic_exporter.errors import ConfigurationError
+from anthropic_exporter.tuning.firings import Firing
+
+TRUE, FALSE, MISSED = "true", "false", "missed"
+WORDS = (TRUE, FALSE)
+_HEADER = """\
+# Verdicts on alerts, by `anthropic-exporter review`. One line each, in order of time; edit as you like.
+# verdict: true (somebody had to act), false (nobody had to), missed (an incident without an alert).
+# So that two people's lines merge: echo '{name} merge=union' >> .gitattributes
+verdicts:
+"""
+_KEYS = ("id", "at", "alert", "feature", "model", "verdict", "usd", "note")
+
+
+class Verdict(NamedTuple):
+    """One line. `id` is that of the firing, and made of time and feature for an incident that was missed."""
+
+    id: str
+    at: str
+    verdict: str
+    alert: str = ""
+    feature: str = ""
+    model: str = ""
+    usd: float | None = None
+    note: str = ""
+
+    @property
+    def seconds(self) -> float:
+        """The time as Unix seconds."""
+        return dt.datetime.fromisoformat(self.at.replace("Z", "+00:00")).timestamp()
+
+
+NONE = Verdict("", "", "")
+
+
+def of_firing(firing: Firing, verdict: str, note: str = "") -> Verdict:
+    """A verdict on a firing."""
+    return Verdict(firing.id, iso(firing.start), verdict, firing.alert, firing.feature, firing.model, note=note)
+
+
+def missed(at: float, feature: str, usd: float | None = None, note: str = "") -> Verdict:
+    """An incident that no alert told of."""
+    return Verdict(f"missed-{iso(at)}-{feature}", iso(at), MISSED, feature=feature, usd=usd, note=note)
+
+
+def iso(at: float) -> str:
+    """A moment as the file has it."""
+    return dt.datetime.fromtimestamp(at, dt.timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def read(path: Path) -> dict[str, Verdict]:
+    """The verdicts by id; where a line stands twice, the last one. A missing file has none.
+
+    Raises:
+        ConfigurationError: naming file and line.
+    """
+    if not path.exists():
+        return {}
+    root = yaml_with_lines.load(path)
+    entries = root.get("verdicts") or []
+    if not isinstance(entries, list):
+        raise ConfigurationError(f"{path}:{root.line}: verdicts: a list is expected")
+    found = [_verdict(path, entry) for entry in entries]
+    return {one.id: one for one in found}
+
+
+def _verdict(path: Path, entry: Any) -> Verdict:
+    if not isinstance(entry, yaml_with_lines.Mapping):
+        raise ConfigurationError(f"{path}: verdicts: each has to be a mapping such as {{id: ..., verdict: true}}")
+    where = f"{path}:{entry.line}"
+    unknown = sorted(entry.keys() - set(_KEYS))
+    if unknown:
+        raise ConfigurationError(f"{where}: {unknown[0]}: unknown key; known here: {', '.join(_KEYS)}")
+    word = str(entry.get("verdict", "")).lower()
+    if word not in (*WORDS, MISSED):
+        raise ConfigurationError(f"{where}: verdict: use true, false or missed")
+    return Verdict(
+        str(entry.get("id", "")),
+        _time(where, entry.get("at")),
+        word,
+        **{name: str(entry.get(name) or "") for name in ("alert", "feature", "model", "note")},
+        usd=_usd(where, entry.get("usd")),
+    )
+
+
+def _time(where: str, value: Any) -> str:
+    if isinstance(value, dt.datetime):
+        return iso((value if value.tzinfo else value.replace(tzinfo=dt.timezone.utc)).timestamp())
+    try:
+        return iso(dt.datetime.fromisoformat(str(value).replace("Z", "+00:00")).timestamp())
+    except ValueError as error:
+        raise ConfigurationError(f"{where}: at: a time such as 2026-11-30T14:00:00Z is expected") from error
+
+
+def _usd(where: str, value: Any) -> float | None:
+    if value is None or (isinstance(value, int | float) and not isinstance(value, bool)):
+        return None if value is None else float(value)
+    raise ConfigurationError(f"{where}: usd: a number is expected")
+
+
+def write(path: Path, verdicts: Mapping[str, Verdict]) -> None:
+    """Write the whole file: complete, or not at all."""
+    ordered = sorted(verdicts.values(), key=lambda one: (one.at, one.id))
+    text = _HEADER.format(name=path.name) + "".join(f"{_line(one)}\n" for one in ordered)
+    fresh = path.with_name(f".{path.name}.new")
+    try:
+        fresh.write_text(text if ordered else text.replace("verdicts:", "verdicts: []"), encoding="utf-8")
+        fresh.replace(path)
+    except OSError as error:
+        raise ConfigurationError(f"{path}: cannot be written: {error.strerror}") from error
+
+
+def _line(verdict: Verdict) -> str:
+    kept = {name: getattr(verdict, name) for name in _KEYS if getattr(verdict, name) not in ("", None)}
+    parts = [f"{name}: {value if name == 'verdict' else json.dumps(value)}" for name, value in kept.items()]
+    return f"  - {{{', '.join(parts)}}}"
+
+
+def apply(
+    verdicts: Mapping[str, Verdict], firings: Iterable[Firing], marks: Sequence[tuple[str, str]], note: str = ""
+) -> dict[str, Verdict]:
+    """The verdicts with `marks`, pairs of an id or its beginning and a word.
+
+    Raises:
+        ConfigurationError: an id that no firing of the span has, or a word that is no verdict.
+    """
+    known = {one.id: one for one in firings}
+    found = dict(verdicts)
+    for beginning, word in marks:
+        matching = [one for name, one in known.items() if name.startswith(beginning.lower())]
+        if len(matching) != 1:
+            raise ConfigurationError(f"--mark {beginning}: {len(matching)} alerts of this span have such an id")
+        if word.lower() not in WORDS:
+            raise ConfigurationError(f"--mark {beginning} {word}: use true or false")
+        found[matching[0].id] = of_firing(matching[0], word.lower(), note)
+    return found

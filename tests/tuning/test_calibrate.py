@@ -1,0 +1,206 @@
+"""Thresholds from a week in a real Prometheus, and what they promise of other weeks of the same traffic."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import math
+import random
+import shutil
+import statistics
+from pathlib import Path
+
+import pytest
+
+import histories
+from anthropic_exporter.commands.main import run
+from anthropic_exporter.history import series
+from anthropic_exporter.tuning import tail, threshold_file
+from anthropic_exporter.tuning.calibrate import rounded_up
+
+START = 1_795_392_000  # Monday, 2026-11-23T00:00:00Z
+DAY, MINUTE = 86_400, 60
+THRESHOLDS = Path(__file__).resolve().parents[2] / "prometheus" / "rules" / "thresholds.yml"
+PACE = "feature_model:anthropic_cost_usd_per_minute:now"
+FEATURES = {"chat": ("claude-opus-5-5", 0.8), "agent": ("claude-sonnet-5-5", 0.3)}
+
+
+def pace(feature, week, days=7):
+    """Dollars a minute: a daily rhythm, noise that lasts, bursts by chance."""
+    chance = random.Random(f"{feature} {week}")
+    scale, noise, points = FEATURES[feature][1], 0.0, []
+    for number in range(days * DAY // MINUTE):
+        hour, day = number / 60 % 24, number * MINUTE // DAY % 7
+        rhythm = 0.02 if day >= 5 else 0.05 + 0.95 * math.exp(-(((hour - 13) / 3.5) ** 2))
+        noise = 0.98 * noise + chance.gauss(0, 0.05)
+        points.append((START + number * MINUTE, scale * rhythm * math.exp(noise) * chance.lognormvariate(0, 0.25)))
+    return points
+
+
+def labelled(feature):
+    return {"__name__": PACE, "feature": feature, "model": FEATURES[feature][0]}
+
+
+@pytest.fixture(scope="module")
+def history(tmp_path_factory):
+    """Week 1, with an incident on Wednesday whose alert the team judged true; then a day of another month."""
+    with histories.prometheus(tmp_path_factory.mktemp("prometheus")) as url:
+        incident = (START + 2 * DAY + 15 * 3_600, START + 2 * DAY + 16 * 3_600)
+        for slice_ in range(0, 7 * DAY, 1_800):
+            histories.write_series(url, list(part(slice_, incident)))
+        yield url
+
+
+def part(since, incident):
+    for feature in FEATURES:
+        points = [
+            (at, 9.0 if feature == "chat" and incident[0] <= at < incident[1] else value)
+            for at, value in WEEK_1[feature][since // MINUTE : (since + 1_800) // MINUTE]
+        ]
+        yield labelled(feature), points
+    threshold = {"__name__": series.THRESHOLD, "threshold": "cost_usd_per_minute"}
+    fired = [at for at, _ in points if incident[0] <= at < incident[1]]
+    alert = {"alertname": "AnthropicCostRateHigh", "severity": "critical", "alertstate": "firing"}
+    times = [at + second for at in fired for second in range(0, 60, 5)]
+    if times:
+        yield (
+            {"__name__": "ALERTS", **alert, "feature": "chat", "model": "claude-opus-5-5"},
+            [(at, 1.0) for at in times],
+        )
+    yield threshold, [(START + since + at, 2.0) for at in range(0, 1_800, 60)]
+
+
+WEEK_1 = {feature: pace(feature, 1) for feature in FEATURES}
+
+
+@pytest.fixture
+def calibrate(history, tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "180")
+    verdicts = tmp_path / "verdicts.yml"
+
+    def run_it(*arguments, last="7d", until="2026-11-30"):
+        where = ["--prometheus", history, "--last", last, "--until", until, "--verdicts", str(verdicts)]
+        code = run(["calibrate", *where, *arguments])
+        return code, capsys.readouterr()
+
+    where = ["--prometheus", history, "--last", "7d", "--until", "2026-11-30", "--verdicts", str(verdicts)]
+    assert run(["review", *where, "--json"]) == 1
+    (alert,) = json.loads(capsys.readouterr().out)["alerts"]
+    assert run(["review", *where, "--mark", alert["id"], "true"]) == 0
+    capsys.readouterr()
+    return run_it
+
+
+def chosen(shown, method="tail"):
+    return {one["feature"]: one["choices"][method] for one in json.loads(shown.out)["thresholds"]}
+
+
+@pytest.mark.stack
+def test_the_promise_holds_on_other_weeks(calibrate):
+    code, shown = calibrate("--json")
+    assert code == 0
+    found = chosen(shown)
+    weeks = range(2, 22)
+    pages = [sum(tail.episodes(pace(one, week), choice["value"]) for one, choice in found.items()) for week in weeks]
+    assert statistics.fmean(pages) <= 1.0
+    assert sum(choice["expected"] for choice in found.values()) <= 1.0
+    # and it is not simply out of reach: the incident of 9 dollars a minute is found
+    assert max(value for _, value in WEEK_1["chat"]) < found["chat"]["value"] < 9.0
+    assert all(choice["seen"] == 0 for choice in found.values())
+
+
+@pytest.mark.stack
+def test_more_pages_accepted_lower_the_thresholds(calibrate):
+    few, many = (chosen(calibrate("--json", "--pages", number)[1]) for number in ("0.2", "10"))
+    assert all(few[one]["value"] > many[one]["value"] for one in FEATURES)
+    assert sum(choice["seen"] for choice in many.values()) >= 1
+
+
+@pytest.mark.stack
+def test_an_incident_is_left_out(calibrate, tmp_path):
+    _, without = calibrate("--json")
+    assert len(json.loads(without.out)["left_out"]) == 1
+    _, with_it = calibrate("--json", "--verdicts", str(tmp_path / "none.yml"))
+    assert chosen(with_it)["chat"]["value"] > 2 * chosen(without)["chat"]["value"]
+
+
+@pytest.mark.stack
+def test_the_threshold_in_force_is_shown(calibrate):
+    code, shown = calibrate()
+    assert code == 0
+    assert "Thresholds from Mon 23 Nov 00:00 to Mon 30 Nov 00:00 UTC: 6.9 days of history" in shown.out
+    assert "Left out as incidents: 1." in shown.out
+    rows = [line for line in shown.out.splitlines() if "chat" in line]
+    assert "▁" in rows[0]
+
+
+@pytest.mark.stack
+def test_below_a_day_it_says_what_it_cannot_know(calibrate, tmp_path):
+    target = tmp_path / "thresholds.yml"
+    shutil.copy(THRESHOLDS, target)
+    code, shown = calibrate("--write", str(target), last="12h", until="2026-11-24T18:00")
+    assert code == 1
+    assert "Only 12 h of history: below 24 h it has no whole day, so that pages a week are not known." in shown.out
+    assert shown.err == "Nothing is written: there is less than a day of history.\n"
+    assert target.read_text() == THRESHOLDS.read_text()
+
+
+@pytest.mark.stack
+def test_overrides_are_written_and_comments_stay(calibrate, tmp_path):
+    target = tmp_path / "thresholds.yml"
+    shutil.copy(THRESHOLDS, target)
+    code, shown = calibrate("--write", str(target), "--dry-run")
+    assert code == 0
+    assert "+        labels: {threshold: cost_usd_per_minute, feature: chat, model: claude-opus-5-5}" in shown.out
+    assert target.read_text() == THRESHOLDS.read_text()
+    assert calibrate("--write", str(target))[0] == 0
+    before, after = THRESHOLDS.read_text().splitlines(), target.read_text().splitlines()
+    added = [line for line in difflib.ndiff(before, after) if not line.startswith("  ")]
+    assert [line[0] for line in added] == ["+"] * 6
+    assert calibrate("--write", str(target))[1].out.endswith("nothing to change\n")
+
+
+def test_an_override_that_is_there_is_changed(tmp_path):
+    path = tmp_path / "thresholds.yml"
+    path.write_text(
+        "groups:\n- name: anthropic-thresholds\n  rules:\n"
+        "  # why\n"
+        "  - {record: anthropic_threshold, expr: 2, labels: {threshold: x}}\n"
+        "  - record: anthropic_threshold\n    expr: 2 * 60  # of the chat\n    labels: {threshold: x, feature: 'no'}\n"
+    )
+    new = [threshold_file.Override("x", "no", "", 7.5), threshold_file.Override("x", "on", "m", 3.0)]
+    with pytest.raises(Exception, match="y"):
+        threshold_file.edited(path, [threshold_file.Override("y", "", "", 1.0)])
+    text = threshold_file.edited(path, new)
+    assert '    expr: "7.5"  # of the chat\n' in text
+    assert '  labels: {threshold: x, feature: "on", model: m}\n' in text
+    assert "  # why\n" in text
+
+
+def test_numbers_are_rounded_up_to_two_digits():
+    values = {0.0: 0.0, 0.0123: 0.013, 1.0: 1.0, 1.01: 1.1, 2.5: 2.5, 995.0: 1000.0, 1234.0: 1300.0}
+    assert {value: rounded_up(value) for value in values} == values
+
+
+def test_an_episode_ends_after_a_pause():
+    points = [(0, 5), (60, 1), (120, 5), (180, 1), (240, 1), (300, 1), (360, 5)]
+    assert tail.episodes(points, 3) == 2
+    assert tail.episodes(points, 5) == 0
+
+
+def test_a_signal_without_a_tail_has_a_threshold():
+    assert tail.fit([], 7 * DAY).threshold(1.0) == 0.0
+    assert tail.fit([(0.0, 3.0)], 7 * DAY).threshold(1.0) == 3.0
+    flat = tail.fit([(hour * 3_600.0, 3.0) for hour in range(100)], 7 * DAY)
+    assert flat.threshold(1.0) == 3.0
+    assert flat.expected(3.1) == 0.0
+
+
+@pytest.mark.stack
+def test_a_picture_has_every_signal(calibrate, tmp_path):
+    pytest.importorskip("matplotlib", reason="the extra report is not installed")
+    picture = tmp_path / "history.svg"
+    assert calibrate("--picture", str(picture))[0] == 0
+    text = picture.read_text()
+    assert "cost_usd_per_minute (USD a minute): chat, claude-opus-5-5" in text
+    assert "agent, claude-sonnet-5-5" in text

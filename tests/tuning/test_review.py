@@ -1,0 +1,214 @@
+"""Alerts in a real Prometheus whose truth is known: when each incident began, what it cost, what was blocked."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+
+import pytest
+
+import histories
+from anthropic_exporter.commands.main import run
+from anthropic_exporter.errors import ConfigurationError
+from anthropic_exporter.tuning import verdicts
+from anthropic_exporter.tuning.firings import Firing, of_times
+from anthropic_exporter.tuning.saved import estimate
+
+pytestmark = pytest.mark.stack
+
+START = 1_795_219_200.0  # Saturday, 2026-11-21T00:00:00Z
+HOUR = 3_600
+UNTIL = "2026-11-22T00:00"
+MODEL = "claude-opus-5-5"
+STEP = 5.0
+#: Second of the day at which it began, feature, pace before and after in dollars a minute, seconds until it fires.
+INCIDENTS = ((2 * HOUR, "chat", 0.5, 4.0, 22), (3 * HOUR, "chat", 0.5, 2.2, 26), (5 * HOUR, "agent", 0.1, 6.0, 14))
+FIRED_SECONDS, DELIVERED_SECONDS = 120, 10
+
+
+def ticks(begin, end):
+    return [START + begin + number * STEP for number in range(int((end - begin) / STEP) + 1)]
+
+
+def of(name, **labels):
+    return {"__name__": name, "job": "anthropic", "instance": "a", **labels}
+
+
+@pytest.fixture(scope="module")
+def week(tmp_path_factory):
+    with histories.prometheus(tmp_path_factory.mktemp("prometheus")) as url:
+        for number, (began, feature, usual, pace, fires) in enumerate(INCIDENTS):
+            histories.write_series(url, incident(began, feature, usual, pace, fires, number))
+        yield url
+
+
+def incident(began, feature, usual, pace, fires, number):
+    """The counters around one incident, what the rules recorded of it, and the notification."""
+    place = {"feature": feature, "model": MODEL}
+    around, firing = ticks(began - 1_200, began + 300), ticks(began + fires, began + fires + FIRED_SECONDS)
+    seconds = [at - START - began for at in around]
+    dollars = [(usual * (one + 1_200) + (pace - usual) * max(0.0, one)) / 60 for one in seconds]
+    cost = of("anthropic_cost_usd_total", **place, tier="standard", type="output", user="")
+    yield cost, list(zip(around, [100 * number + one for one in dollars], strict=True))
+    requests = of("anthropic_requests_total", **place, outcome="success", user="")
+    yield requests, [(at, 2_000 * number + round(20 * one)) for at, one in zip(around, dollars, strict=True)]
+    alert = {"alertname": "AnthropicCostRateHigh", "severity": "critical", "category": "cost", **place}
+    yield {"__name__": "ALERTS", "alertstate": "firing", **alert}, [(at, 1.0) for at in firing]
+    sums = [(at, (pace - usual) / 60 * (at - START - began)) for at in firing]
+    yield {"__name__": "feature_model:anthropic_incident_cost_usd:sum", **place, "alertname": alert["alertname"]}, sums
+    yield {"__name__": "feature_model:anthropic_cost_usd_per_minute:now", **place}, [(at, pace) for at in firing]
+    told = {"severity": "critical", "status": "firing", "alertname": alert["alertname"]}
+    delivered = START + began + fires + DELIVERED_SECONDS
+    counts = [(at, float(number + (at >= delivered))) for at in around]
+    yield of("anthropic_exporter_notifications_total", **told), [one for one in counts if one[1]]
+    blocked = of("anthropic_guard_blocked_total", feature="agent", reason="cost_rate", mode="block")
+    if feature == "agent":
+        yield blocked, [(at, 0.0 if at < delivered else 30.0) for at in around]
+
+
+@pytest.fixture
+def review(week, tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "160")
+
+    def run_it(*arguments):
+        where = ["--prometheus", week, "--last", "1d", "--until", UNTIL, "--verdicts", str(tmp_path / "verdicts.yml")]
+        code = run(["review", *where, *arguments])
+        return code, capsys.readouterr()
+
+    return run_it
+
+
+def as_json(shown):
+    return json.loads(shown.out)
+
+
+def test_every_firing_with_its_duration_dollars_and_time_to_detection(review):
+    code, shown = review("--json")
+    assert code == 1
+    found = as_json(shown)
+    assert [(one["start"], one["seconds"]) for one in found["alerts"]] == [
+        (START + 2 * HOUR + 22, 120.0),
+        (START + 3 * HOUR + 26, 120.0),
+        (START + 5 * HOUR + 14, 120.0),
+    ]
+    # 3.5, 1.7 and 5.9 dollars a minute above usual, for 142, 146 and 134 s
+    assert [one["cost_usd"] for one in found["alerts"]] == pytest.approx([8.283, 4.137, 13.177], abs=0.001)
+    for one, (_, _, _, _, fires) in zip(found["alerts"], INCIDENTS, strict=True):
+        assert one["detection"]["to_firing"] == pytest.approx(fires, abs=STEP)
+        assert one["detection"]["to_delivery"] == pytest.approx(DELIVERED_SECONDS, abs=STEP)
+    assert found["detection"]["mean"] == pytest.approx(20.67 + 10, abs=STEP)
+    assert found["precision"] is None
+
+
+def test_verdicts_give_precision_and_suggest_a_threshold(review):
+    _, shown = review("--json")
+    first, second, third = (one["id"] for one in as_json(shown)["alerts"])
+    missed = ["--missed", "2026-11-21T07:00", "search", "--usd", "12", "--note", "nobody saw it"]
+    marks = ["--mark", first, "true", "--mark", second[:6], "FALSE", "--mark", third, "true"]
+    code, shown = review(*marks, *missed, "--json")
+    found = as_json(shown)
+    assert code == 0
+    assert found["precision"] == pytest.approx(2 / 3)
+    assert [(one["feature"], one["usd"], one["note"]) for one in found["missed"]] == [("search", 12.0, "nobody saw it")]
+    assert found["noisiest"] == [{"alert": "AnthropicCostRateHigh", "fired": 3, "false": 1}]
+    (suggestion,) = found["suggestions"]
+    assert suggestion["threshold"] == "cost_usd_per_minute"
+    # 1.1 x 2.2, below the 4.0 of the true one
+    assert suggestion["value"] == 2.4
+    code, shown = review()
+    assert code == 0
+    assert "67% of 3 judged were true" in shown.out
+    assert "cost_usd_per_minute, chat, claude-opus-5-5: 2.4 USD a minute (false alerts reached 2.2)" in shown.out
+
+
+def test_what_breakers_saved_is_measured_apart_from_the_estimate(review):
+    _, shown = review("--json")
+    first = as_json(shown)["alerts"][0]
+    _, shown = review("--mark", first["id"], "true", "--json")
+    saved = as_json(shown)["saved"]
+    assert saved["blocked_requests"] == 30
+    # every dollar of the agent is 20 requests: 30 requests are 1.50
+    assert saved["measured_usd"] == pytest.approx(1.5, rel=0.02)
+    # 8.283 USD in 120 s of firing, until 09:00 of the next day: 31 h from the day's begin, less 2 h and 22 s
+    assert saved["estimated_usd"] == pytest.approx(8.2833 / 120 * (33 * HOUR - 2 * HOUR - 22) - 8.2833, rel=0.001)
+
+
+def test_a_wrong_mark_is_one_line(review):
+    code, shown = review("--mark", "zz", "true")
+    assert code == 2
+    assert shown.err == "anthropic-exporter: --mark zz: 0 alerts of this span have such an id\n"
+
+
+def test_an_estimate_needs_dollars():
+    firing = Firing("A", "warning", {}, START, START + 60)
+    assert estimate(firing) == 0.0
+    assert estimate(firing._replace(cost_usd=6.0)) == pytest.approx(0.1 * 33 * HOUR - 6.0)
+
+
+def test_a_missed_evaluation_does_not_end_a_firing():
+    labels = {"__name__": "ALERTS", "alertname": "A", "alertstate": "firing", "severity": "info", "feature": "chat"}
+    times = [0, 5, 10, 20, 25, 60, 65]
+    found = list(of_times(labels, times, 1_000.0))
+    assert [(one.start, one.end, one.is_cut) for one in found] == [(0, 25, False), (60, 65, False)]
+    assert found[0].labels == {"feature": "chat"}
+    assert next(of_times(labels, [990, 995], 1_000.0)).is_cut
+
+
+# --- the file
+
+
+def line(**fields):
+    return verdicts.Verdict(**{"id": "a", "at": "2026-11-21T02:00:22Z", "verdict": "true", **fields})
+
+
+def test_the_file_keeps_what_was_written(tmp_path):
+    path = tmp_path / "verdicts.yml"
+    written = {
+        one.id: one
+        for one in (line(id="b", note='a "quoted": note # with all', feature="chat"), line(verdict="false", usd=1.5))
+    }
+    verdicts.write(path, written)
+    assert verdicts.read(path) == written
+    verdicts.write(path, {})
+    assert verdicts.read(path) == {}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("verdicts: 3", ":1: verdicts: a list is expected"),
+        ("verdicts:\n  - {id: a, at: 2026-11-21, verdict: maybe}", ":2: verdict: use true, false or missed"),
+        ("verdicts:\n  - {id: a, at: soon, verdict: true}", ":2: at: a time such as"),
+        ("verdicts:\n  - {id: a, at: 2026-11-21, verdict: true, by: me}", ":2: by: unknown key"),
+        ("verdicts:\n  - a", ": verdicts: each has to be a mapping"),
+    ],
+)
+def test_a_mistake_in_the_file_is_named(tmp_path, text, message):
+    path = tmp_path / "verdicts.yml"
+    path.write_text(text)
+    with pytest.raises(ConfigurationError) as caught:
+        verdicts.read(path)
+    assert message in str(caught.value)
+
+
+@pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed")
+def test_two_peoples_verdicts_merge(tmp_path):
+    def git(*arguments):
+        identity = ["-c", "user.name=t", "-c", "user.email=t@example.com"]
+        return subprocess.run(["git", *identity, *arguments], cwd=tmp_path, check=True, capture_output=True)
+
+    path = tmp_path / "verdicts.yml"
+    base = {"a": line()}
+    git("init", "-q", "-b", "main")
+    (tmp_path / ".gitattributes").write_text("verdicts.yml merge=union\n")
+    verdicts.write(path, base)
+    git("add", ".")
+    git("commit", "-qm", "one")
+    for branch, day in (("left", 22), ("right", 23)):
+        one = line(id=branch, at=f"2026-11-{day}T00:00:00Z")
+        git("checkout", "-qb", branch, "main")
+        verdicts.write(path, base | {one.id: one})
+        git("commit", "-qam", branch)
+    git("merge", "-q", "left")
+    assert verdicts.read(path).keys() == {"a", "left", "right"}
