@@ -3,7 +3,8 @@
     .venv/bin/python -m bench.tuning.time_to_detection                     all incidents, 7 minutes
     .venv/bin/python -m bench.tuning.time_to_detection --only "cache lost" --rounds 2
 
-Exit code 1 when the means of both differ by more than 5 s: a scrape interval.
+Compared are incidents that begin in a step; one that creeps has no change point. A counter moves when the first answer
+has ended and is scraped, so review reads some seconds less. Exit code 1 when the means differ by more than 6 s.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from anthropic_exporter.history.prometheus_api import Prometheus
 from anthropic_exporter.tuning import firings, onset
 from bench.detection import play
 
-MOST_SECONDS = 5.0
+MOST_SECONDS = 6.0
 
 
 def main() -> int:
@@ -44,7 +45,7 @@ def main() -> int:
         ours = found.get((result.play.feature, result.alert))
         line = f"{result.play.feature:28} {result.alert:34}"
         print(f"{line} bench {shown(result.fired)}  review {shown(ours)}")
-        if ours is not None and result.fired is not None:
+        if result.play.incident.step and ours is not None and result.fired is not None:
             pairs.append((result.fired, ours))
     means = [statistics.fmean(column) for column in zip(*pairs, strict=True)]
     differences = [abs(a - b) for a, b in pairs]
