@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 
 import pytest
@@ -38,12 +39,11 @@ def test_a_question_can_be_left_out():
     assert {name for name in QUESTIONS if f"rules/{name}" not in exported} == {"meter.yml", "latency.yml"}
 
 
-@pytest.mark.parametrize("seconds", [15, 30, 60])
-def test_windows_of_the_dashboard_hold_four_scrapes(seconds):
+@pytest.mark.parametrize("seconds", [5, 15, 30, 60])
+def test_no_window_of_the_dashboard_is_shorter_than_two_scrapes(seconds):
     text = files(Fit(scrape_interval=seconds))["dashboards/claude-cost.json"]
     json.loads(text)
-    assert ("[1m]" in text) == (seconds == 15)
-    assert ("[120s]" in text, "[240s]" in text) == (seconds == 30, seconds == 60)
+    assert not re.search(r"(?:rate|increase)\([^()]*\[\d", text)
 
 
 def test_mimir_gets_groups_of_at_most_20_rules_in_their_order():
@@ -88,9 +88,9 @@ def test_edited_thresholds_are_kept_and_the_new_ones_are_beside_them(tmp_path, c
     edited = tmp_path / "rules/thresholds.yml"
     edited.write_text(edited.read_text().replace('expr: "2"', 'expr: "7"', 1))
     capsys.readouterr()
-    assert run_command(["export", "--out", str(tmp_path), "--scrape-interval", "15s"]) == 0
+    assert run_command(["export", "--out", str(tmp_path), "--scrape-interval", "30s"]) == 0
     assert 'expr: "7"' in edited.read_text()
-    assert "interval: 15s" in (tmp_path / "rules/thresholds.yml.new").read_text()
+    assert "interval: 10s" in (tmp_path / "rules/thresholds.yml.new").read_text()
     printed = capsys.readouterr().out
     assert f"kept      {edited}: it was edited; the new one is {edited}.new" in printed
 

@@ -39,11 +39,11 @@ def test_every_alert_resolves_after_the_same_time_in_rules_and_guard():
 @pytest.mark.parametrize(
     ("record", "numbers"),
     [
-        ("feature_model:anthropic_request_duration_seconds:p95_rate5m", [NUMBERS.latency_quantile]),
-        ("feature_model:anthropic_request_duration_seconds:p70_rate30s", [NUMBERS.slow_requests_quantile]),
-        ("feature_model:anthropic_time_to_first_token_seconds:p95_rate5m", [NUMBERS.latency_quantile]),
-        ("feature:anthropic_request_output_tokens:p80_rate30s", [NUMBERS.long_answers_quantile]),
-        ("feature:anthropic_request_output_tokens:p95_rate1h", [NUMBERS.usual_answers_quantile]),
+        ("feature_model:anthropic_request_duration_seconds:p95_slow", [NUMBERS.latency_quantile]),
+        ("feature_model:anthropic_request_duration_seconds:p70_fast", [NUMBERS.slow_requests_quantile]),
+        ("feature_model:anthropic_time_to_first_token_seconds:p95_slow", [NUMBERS.latency_quantile]),
+        ("feature:anthropic_request_output_tokens:p80_fast", [NUMBERS.long_answers_quantile]),
+        ("feature:anthropic_request_output_tokens:p95_hour", [NUMBERS.usual_answers_quantile]),
         ("feature_model:anthropic_cache_read_share:ratio", [NUMBERS.cold_cache_share]),
         ("feature:anthropic_cost_usd_per_minute:beyond_chance", [NUMBERS.chance_share]),
         ("feature:anthropic_requests_beyond_chance:ratio", [NUMBERS.chance_share]),
@@ -57,9 +57,9 @@ def test_the_rules_use_the_shared_share(record, numbers):
 @pytest.mark.parametrize(
     "record",
     [
-        "feature_model:anthropic_request_duration_seconds:p70_rate30s",
-        "feature:anthropic_request_output_tokens:p80_rate30s",
-        "feature_model:anthropic_cache_misses:most30s",
+        "feature_model:anthropic_request_duration_seconds:p70_fast",
+        "feature:anthropic_request_output_tokens:p80_fast",
+        "feature_model:anthropic_cache_misses:most_fast",
     ],
 )
 def test_the_fast_window_needs_the_shared_share_of_the_requests(record):
@@ -67,8 +67,8 @@ def test_the_fast_window_needs_the_shared_share_of_the_requests(record):
 
 
 def test_the_rules_have_the_shared_windows():
-    assert {name for name in EXPRESSIONS if name.endswith(f":rate{NUMBERS.fast_window_seconds}s")}
-    assert {name for name in EXPRESSIONS if name.endswith(f":rate{NUMBERS.slow_window_seconds // 60}m")}
+    for window, seconds in (("fast", NUMBERS.fast_window_seconds), ("slow", NUMBERS.slow_window_seconds)):
+        assert re.search(rf"offset \S+\)?,\s+{seconds}\s", EXPRESSIONS[f"anthropic_ledger:{window}_seconds"])
 
 
 def test_the_rules_ignore_the_same_outcomes():

@@ -26,9 +26,9 @@ def files(fit: Fit) -> dict[str, str]:
 
 
 def thresholds(fit: Fit) -> str:
-    """The shipped thresholds, evaluated as often as the Prometheus scrapes."""
+    """The shipped thresholds, evaluated as often as the rules that read them."""
     text = _shipped("prometheus", "rules", THRESHOLDS)
-    return text.replace("    interval: 5s\n", f"    interval: {fit.scrape_interval}s\n")
+    return text.replace("    interval: 5s\n", f"    interval: {fit.placeholders()['step']}\n")
 
 
 def _rules(texts: Mapping[str, str], fit: Fit) -> dict[str, str]:
