@@ -86,7 +86,8 @@ def windows(scrape: int, step: int | None = None) -> dict[str, str]:
         "slow_minutes": f"{SLOW / 60:g}",
         "slow_per_minute": f"{60 / SLOW:g}",
         "rate": duration(max(fast, 4 * scrape)),
-        "down": duration(3 * scrape),
+        "down": duration(2 * scrape),
+        "down_seconds": f"{2 * scrape}",
     }
 
 
