@@ -40,7 +40,7 @@ def main(api, alertmanager, token_file):
     guard = Guard(recorder)
     guard.breaker(action="block", when=[])  # opened by remedies alone
     remedies = Remedies(recorder, guard=guard, token_file=token_file or None)
-    remedies.open_breaker()
+    remedies.open_breaker(features=["chat"])
     client = anthropic.Anthropic(api_key="sk-ant-none", base_url=api, middleware=[recorder.middleware()])
     with serve(recorder, port=0, remedies=remedies if token_file else None) as server:
         say(f"127.0.0.1:{server.port}")

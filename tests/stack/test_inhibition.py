@@ -101,6 +101,7 @@ def running(web, exporter):
         scrape(started, exporter)
         eventually(lambda: started.query('up{job="anthropic-exporter"} == 1'), PATIENCE_SECONDS)
         eventually(lambda: started.query('up{job="anthropic"} == 1'), PATIENCE_SECONDS)
+        eventually(lambda: started.query("anthropic_ledger:fast_seconds"), PATIENCE_SECONDS)  # paces are known
         yield Running(started, exporter, recorder, web)
 
 

@@ -84,7 +84,7 @@ def test_an_application_that_does_what_the_page_says(application, api):
 
 def test_a_file_for_the_standalone_exporter(recorder, token_file, tmp_path, capfd, samples):
     (tmp_path / "remedies.py").write_text(STANDALONE)
-    settings = exporter.Settings(token_file=token_file, remedies=[tmp_path / "remedies.py"])
+    settings = exporter.ExporterOptions(token_file=token_file, remedies=[tmp_path / "remedies.py"])
     told = {"status": "firing", "startsAt": "2026-11-21T12:00:00Z", "fingerprint": "1"}
     body = {"alerts": [told | {"labels": {"alertname": "AnthropicDailyCostBudgetExceeded", "feature": "chat"}}]}
     with contextlib.ExitStack() as owned:

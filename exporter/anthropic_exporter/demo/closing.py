@@ -53,7 +53,7 @@ def _arithmetic(loss: Loss, ending: Ending) -> list[tuple[str, str, str]]:
     minutes, hours, played = loss.seconds / _MINUTE, story.REPORT_HOURS, ending.played
     cached = f"{ending.tokens_lost:,} uncached tokens, {ending.model.removeprefix('claude-')}"
     return [
-        ("Lost compared with a working cache", "", ""),
+        ("Lost without the cache", "", ""),
         (
             "  until the notification" if ending.notified else "  until now",
             f"{loss.usd:,.2f} USD",
@@ -65,7 +65,7 @@ def _arithmetic(loss: Loss, ending: Ending) -> list[tuple[str, str, str]]:
             f"{loss.usd_per_request:.2f} USD x {loss.requests_per_minute:.0f}/min x {hours * _MINUTE:.0f} minutes",
         ),
         (f"  by {played.requests:,} requests, played", f"{played.lost_usd:,.2f} USD", cached),
-        ("Total cost of these requests", f"{played.total_usd:,.2f} USD", ""),
+        ("Their total cost", f"{played.total_usd:,.2f} USD", ""),
     ]
 
 
