@@ -69,7 +69,7 @@ def test_the_operator_gets_the_same_rules():
     assert monitor["spec"]["podMetricsEndpoints"] == [{"port": "anthropic", "interval": "30s"}]
     routing = yaml.safe_load(exported["alertmanagerconfig.yml"])["spec"]
     assert routing["route"]["groupBy"] == ["alertname", "feature", "model", "job", "instance"]
-    assert routing["route"]["routes"][1]["matchers"] == [{"name": "severity", "value": "critical", "matchType": "="}]
+    assert routing["route"]["routes"][2]["matchers"] == [{"name": "severity", "value": "critical", "matchType": "="}]
     assert {one["name"] for one in routing["receivers"]} == {"exporter", "heartbeat"}
 
 

@@ -191,7 +191,7 @@ def test_a_webhook_with_another_token_opens_nothing(fleet, tmp_path, token_file)
 def test_an_alertmanager_that_was_restarted_ends_no_alert_until_prometheus_had_time_to_repeat_itself(tmp_path):
     clock = Clock(0.0)
     with alertmanagers.running(tmp_path / "am", "alertmanager.yml", {}) as running:
-        source = Source(running.url, clock)
+        source = Source(running.url, clock=clock)
         assert source.look() == ([], True)
         running.send(alert(ABOUT), alert({**ABOUT, "feature": "search", "remedy": ""}))
         seen = alertmanagers.eventually(lambda: source.look().active, 5)
