@@ -87,7 +87,7 @@ def test_ctrl_c_ends_everything(demo, tmp_path):
 
 def test_kept_parts_stay_up_until_ctrl_c(demo, tmp_path):
     process = demo("--calm", "1", "--requests", "20", "--keep")
-    until(process, "Look around; Ctrl-C ends everything")
+    until(process, "Look around; Ctrl-C stops everything")
     urls = [until(process, name).split()[-1] for name in ("Prometheus", "Alertmanager", "metrics", "live page")]
     for url in urls:
         with urllib.request.urlopen(url, timeout=5) as response:
