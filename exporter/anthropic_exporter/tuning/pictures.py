@@ -14,7 +14,7 @@ from anthropic_exporter.tuning.calibrate import Calibration
 _WIDTH_INCHES, _ROW_INCHES = 9.0, 1.9
 #: Okabe and Ito's colours, which people with any colour vision tell apart.
 BLUE, ORANGE, GREEN, RED, GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#888888"
-_STYLE = {
+_STYLE: Any = {  # matplotlib names every key that it knows in its type
     "font.size": 9,
     "axes.spines.top": False,
     "axes.spines.right": False,
