@@ -23,7 +23,7 @@ from bench.guard import guard_incidents
 
 BUNDLE = Path(__file__).resolve().parents[2]
 RULES, ROUTING = BUNDLE / "prometheus" / "rules", BUNDLE / "alertmanager" / "alertmanager.yml"
-FILES = ("cost", "tokens", "cache", "errors", "latency")
+FILES = ("ledger", "cost", "tokens", "cache", "errors", "latency")
 WARM, END = 2700.0, 420.0
 NO_BUDGETS = {"tokens_per_day", "cost_usd_per_day", "cost_usd_per_month"}
 FIRING = 'min_over_time(timestamp(ALERTS{{alertstate="firing"}})[{length}s:{every}s])'
