@@ -155,8 +155,13 @@ def test_a_scrape_that_cannot_read_the_cells_in_time_shows_the_page_before_and_i
 @pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="no interval timers here")
 def test_a_signal_handler_may_render(recorder, samples, call):
     one, pages = call(output=171), []
-    before = signal.signal(signal.SIGALRM, lambda *_: pages.append(recorder.render()))
-    signal.setitimer(signal.ITIMER_REAL, 0.0005, 0.0005)
+
+    def render(*_):
+        pages.append(recorder.render())
+        signal.setitimer(signal.ITIMER_REAL, 0.0005)  # not sooner: a page may take longer than that
+
+    before = signal.signal(signal.SIGALRM, render)
+    signal.setitimer(signal.ITIMER_REAL, 0.0005)
     deadline, done = time.monotonic() + 30, 0
     try:
         while len(pages) < 50 and time.monotonic() < deadline:

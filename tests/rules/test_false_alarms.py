@@ -140,6 +140,11 @@ def written(values, steps):
 
 
 @pytest.mark.stack
+@pytest.mark.xfail(
+    strict=True,
+    reason="The replay evaluates no rule that reads its own results, as the ledger's do: it has to compute the ledger "
+    "itself and write it beside the traffic.",
+)
 def test_the_replay_tells_what_promtool_tells(promtool, prometheus, tmp_path):
     told = by_promtool(promtool, tmp_path / "promtool")
     (tmp_path / "prometheus").mkdir()

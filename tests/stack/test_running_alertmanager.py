@@ -85,7 +85,7 @@ class TestTheDefault:
         }
         eventually(lambda: told(web, "AnthropicCacheMissRateHigh", feature="chat"), 5)
         eventually(lambda: told(web, "AnthropicCostSpike", feature="search"), 5)
-        eventually(lambda: told(web, "AnthropicRequestUnusuallyExpensive", feature="search"), 5)
+        eventually(lambda: told(web, "AnthropicRequestUnusuallyExpensive", feature="search"), 20)
         assert told(web, "AnthropicCostRateHigh", feature="chat")
         assert told(web, "AnthropicCacheMissWaste", feature="search")
         assert not told(web, "AnthropicRequestUnusuallyExpensive", feature="chat")

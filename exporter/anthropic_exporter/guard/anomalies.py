@@ -169,7 +169,7 @@ STUCK = Condition(
     "AnthropicRequestStuck",
     "warning",
     "latency",
-    "A request hangs.",
+    "A request in flight has received nothing for a long time.",
     "{:.0f} s",
     "right now",
     said="no byte for {}",
