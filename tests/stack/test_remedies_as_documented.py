@@ -91,4 +91,4 @@ def test_a_file_for_the_standalone_exporter(recorder, token_file, tmp_path, capf
         (alerts,) = (one for one in exporter.routes(recorder, settings, owned) if one.path == "/alerts")
         assert alerts.handle(Request("/alerts", "", {}, json.dumps(body).encode())).status == 200
     assert capfd.readouterr().out == "AnthropicDailyCostBudgetExceeded chat\n"
-    assert not [one for one in threading.enumerate() if one.name == "anthropic-remedies"]
+    eventually(lambda: not [one for one in threading.enumerate() if one.name == "anthropic-remedies"], 15)
