@@ -31,6 +31,11 @@ class SafeLock:
         self._heirs: dict[FrameType, FrameType] = {}  # who took over from a holder that had ended, by that holder
         self._wanted_until = 0.0
 
+    @property
+    def is_held(self) -> bool:
+        """Whether somebody holds it, or ended without a release."""
+        return bool(self._holder)
+
     def acquire(self, frame: FrameType) -> bool:
         """Take the lock if it is free; never waits."""
         holder = self._holder.setdefault("", frame)

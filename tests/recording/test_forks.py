@@ -111,9 +111,9 @@ def test_a_worker_records_though_another_thread_held_the_locks_when_it_was_forke
 
         def hold():
             assert recorder._lock.acquire(sys._getframe())
-            with recorder._live._lock:
-                held.set()
-                release.wait(30)
+            assert recorder._live._lock.acquire(sys._getframe())
+            held.set()
+            release.wait(30)
 
         holder = threading.Thread(target=hold)
         holder.start()

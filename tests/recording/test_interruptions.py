@@ -17,8 +17,6 @@ from anthropic_exporter import Recorder
 from anthropic_exporter.recording.interruptions import is_interruption
 
 OURS = "anthropic_exporter"
-#: Their own locks are not of this kind; they are held for an instant, for a name that is seen first.
-ELSEWHERE = ("bounded_labels", "reload")
 
 
 class Interrupted(Exception):  # noqa: N818 - as an application names its own
@@ -32,8 +30,7 @@ class Raising:
         self.left = number
 
     def __call__(self, frame, event, _):
-        module = frame.f_globals.get("__name__", "")
-        if not module.startswith(OURS) or module.rpartition(".")[2] in ELSEWHERE:
+        if not frame.f_globals.get("__name__", "").startswith(OURS):
             return None
         frame.f_trace_opcodes = True
         if event == "opcode":

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import os
+import re
 import signal
 import sys
 import threading
@@ -173,6 +175,63 @@ def test_a_signal_handler_may_render(recorder, samples, call):
         signal.signal(signal.SIGALRM, before)
     assert len(pages) >= 50
     assert samples("anthropic_requests_total", outcome="success") == done
+
+
+class BetweenLines:
+    """Does something before each line of ours that runs, or before one in `each`, as a signal handler may."""
+
+    def __init__(self, do, each=1):
+        self.do = do
+        self.each = each
+        self.lines = self.times = 0
+
+    def __call__(self, frame, event, _):
+        if not frame.f_globals.get("__name__", "").startswith("anthropic_exporter"):
+            return None
+        if event == "line":
+            self.lines += 1
+            if self.lines % self.each == 0:
+                self.times += 1
+                self.do()  # Python traces nothing meanwhile
+        return self
+
+
+@pytest.mark.parametrize(
+    "is_shared", [False, pytest.param(True, marks=pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork"))]
+)
+def test_a_signal_handler_may_record_and_render_before_any_line(
+    is_shared, call, samples, registry, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("ANTHROPIC_EXPORTER_RUNTIME_DIR", str(tmp_path))
+    recorder = Recorder(registry=registry)
+    one, pages = call(output=171), []
+    if is_shared:
+        recorder._about_to_fork()
+
+    def handle():
+        recorder.record(one)
+        pages.append(recorder.render())
+
+    each = 7 if is_shared else 3  # a copy of shared cells is read again where somebody wrote meanwhile
+    between, before = BetweenLines(handle, each), sys.gettrace()
+    sys.settrace(between)
+    try:
+        recorder.record(one)
+        recorder.render()
+        recorder.record(one)
+        page = recorder.render()
+    finally:
+        sys.settrace(before)
+    assert between.times > 100
+    assert samples("anthropic_requests_total", outcome="success") == 2 + between.times
+    assert samples("anthropic_ledger_total", of="requests") == 2 + between.times
+    assert b"anthropic_ledger_total" in page
+    shown = [
+        float(re.search(rb'^anthropic_requests_total\{.*outcome="success".*\} (\S+)$', one, re.MULTILINE)[1])
+        for one in pages[5:]
+        if b'outcome="success"' in one
+    ]
+    assert shown == sorted(shown)
 
 
 def test_a_log_handler_may_record_and_render(registry, call):

@@ -16,6 +16,7 @@ from anthropic_exporter.host import multiproc_dir
 from anthropic_exporter.host.cell_folder import CellFolder, Workers
 from anthropic_exporter.host.multiproc_dir import MultiprocFiles
 from anthropic_exporter.host.ticking import TICKER
+from anthropic_exporter.locking import SafeLock, this_frame
 from anthropic_exporter.metrics import families as f
 from anthropic_exporter.metrics.bounded_labels import Bounded
 from anthropic_exporter.metrics.cells import Block, Cells, Reading, Snapshot
@@ -29,6 +30,8 @@ _log = logging.getLogger("anthropic_exporter")
 _PUBLISH_SECONDS = 1.0
 #: The process that holds the port may have thought that it is alone; it notices within a tick.
 _WAIT_SECONDS = 1.0
+#: How long a scrape waits for another one to be merged.
+_PATIENCE_SECONDS = 1.0
 _FAMILIES = {family.name: family for family in f.FAMILIES}
 _AGES = (f.OLDEST_INFLIGHT.name, f.LONGEST_SILENCE.name)
 _RATE_LIMITS = (f.RATELIMIT_LIMIT.name, f.RATELIMIT_REMAINING.name, f.RATELIMIT_RESET.name)
@@ -52,7 +55,9 @@ class Membership:
         in_child(self._start_anew, first=True)
 
     def _start_anew(self) -> None:
+        self._merging = SafeLock()
         self._merge: Merge | None = None
+        self._merged = Snapshot([], {}, {})
         self._multiproc = MultiprocFiles()
         self._published = 0.0
         self._life: Life | None = None
@@ -159,13 +164,22 @@ class Membership:
         return self._recorder.rate_limits_at(reading.labels[0]) if name in _RATE_LIMITS else now
 
     def snapshot(self) -> Snapshot:
-        """The numbers of all processes."""
+        """The numbers of all processes; those of the scrape before where another one merges them for too long."""
+        try:
+            if self._merging.wait(this_frame(), _PATIENCE_SECONDS):
+                self._merged = self._merge_all()
+            else:  # or it is further up in this very thread, where a signal handler renders
+                self._recorder.count(f.STALE_SCRAPES)
+            return self._merged
+        finally:
+            self._merging.release(this_frame())
+
+    def _merge_all(self) -> Snapshot:
         began = time.perf_counter()
         sources, workers = self.folder.sources()
-        merge = self._merge
-        if merge is None:
-            merge = self._merge = Merge(self.bounds())
+        merge, self._merge = self._merge or Merge(self.bounds()), None  # interrupted: the next one begins anew
         snapshot = merge.snapshot(sources, self._recorder.clock())
+        self._merge = merge
         return snapshot._replace(
             gauges={**snapshot.gauges, **_about(workers), f.MERGE_SECONDS.name: _one(time.perf_counter() - began)}
         )

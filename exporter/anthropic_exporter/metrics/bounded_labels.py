@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterable
 
 OTHER = "other"
@@ -20,25 +19,32 @@ class Bounded:
     def __init__(self, limit: int, allowed: Iterable[str] | None = None) -> None:
         self._known: dict[str, str] = {"": "", OTHER: OTHER}
         self._known.update((value, value) for value in allowed or ())
-        self._room = 0 if allowed is not None else limit
-        self._lock = threading.Lock()  # only for a new value: breakers ask from the application's threads
+        self._rooms = [None] * (0 if allowed is not None else limit)
 
     def fold(self, value: str) -> str:
-        """The value itself, or `other` where it is one too many or too long for a name."""
+        """The value itself, or `other` where it is one too many or too long for a name.
+
+        Needs no lock, because a signal handler may ask in the middle of it: each step is one operation of a dict or a
+        list.
+        """
         known = self._known.get(value)
         if known is not None:
             return known
+        if len(value) > _MAX_CHARS:
+            return OTHER
         readable = value.encode(errors="replace").decode()  # a lone surrogate cannot be shown
-        with self._lock:
-            if self._room > 0 and len(value) <= _MAX_CHARS and value not in self._known:
-                self._room -= 1
-                self._known[value] = readable
+        try:
+            self._rooms.pop()
+        except IndexError:
             return self._known.get(value, OTHER)
+        known = self._known.setdefault(value, readable)
+        if known is not readable:  # another thread was faster
+            self._rooms.append(None)
+        return known
 
     def let_in(self, values: Iterable[str]) -> None:
         """Let these values in as well, however many there are already."""
-        with self._lock:
-            self._known.update((value, value) for value in values)
+        self._known.update((value, value) for value in values)
 
     @property
     def names(self) -> list[str]:

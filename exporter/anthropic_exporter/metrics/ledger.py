@@ -9,15 +9,17 @@ A collector's are those of all its publishers, and one life.
 from __future__ import annotations
 
 import os
-import threading
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
+from anthropic_exporter.locking import SafeLock, this_frame
 from anthropic_exporter.metrics import families as f
 from anthropic_exporter.metrics.cells import Reading, Snapshot
 
 Key = tuple[str, str, str, str]
 SUCCESS = "success"
+#: How long a scrape waits for another one to be summed.
+_PATIENCE_SECONDS = 1.0
 
 
 class Life(NamedTuple):
@@ -54,8 +56,9 @@ class Ledger:
     """Coarse sums of a snapshot. Remembers which series belong to which sum; series of one store only ever grow."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = SafeLock()
         self._store: object = None
+        self._last: list[tuple[Key, float]] = []
         self._forget()
 
     def _forget(self) -> None:
@@ -74,12 +77,18 @@ class Ledger:
         }
 
     def _sums(self, snapshot: Snapshot) -> list[tuple[Key, float]]:
-        with self._lock:
-            if snapshot.series is not self._store:  # the cells moved, or those of other processes count as well
+        """The sums; those before where another scrape is at it and takes too long, or is further up in this thread."""
+        try:
+            if self._lock.wait(this_frame(), _PATIENCE_SECONDS):
+                if snapshot.series is not self._store:  # the cells moved, or those of other processes count as well
+                    self._forget()
+                self._store = None  # where an exception interrupts, the next one begins anew
+                self._learn(snapshot)
                 self._store = snapshot.series
-                self._forget()
-            self._learn(snapshot)
-            return [(key, _sum(places, snapshot.blocks)) for key, places in self._places.items()]
+                self._last = [(key, _sum(places, snapshot.blocks)) for key, places in self._places.items()]
+            return self._last
+        finally:
+            self._lock.release(this_frame())
 
     def _learn(self, snapshot: Snapshot) -> None:
         for name, (labels, keys) in _KEYS.items():

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import threading
 from collections import deque
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -11,12 +10,15 @@ from pathlib import Path
 from anthropic_exporter import threads
 from anthropic_exporter.call import Call
 from anthropic_exporter.errors import ConfigurationError
+from anthropic_exporter.locking import SafeLock, this_frame
 from anthropic_exporter.pricing import genai_lookup
 from anthropic_exporter.pricing.book import PriceBook
 from anthropic_exporter.pricing.price_file import Model
 
 _log = logging.getLogger("anthropic_exporter")
 _CHECK_EVERY_SECONDS = 30.0
+#: How long a scrape waits for another thread that reads prices.
+_PATIENCE_SECONDS = 1.0
 _MOST_ASKED = 200
 _MOST_HELD = 10_000
 
@@ -57,16 +59,16 @@ class LivePrices:
 
     def reset(self) -> None:
         """Forget threads and waiting calls: at construction, and in a forked child, which has neither."""
-        self._lock = threading.Lock()
+        self._lock = SafeLock()
         self._held: deque[Call] = deque()
         self._working = False
 
     def refresh(self) -> None:
         """Read a changed file and answer what was asked. For the thread of a scrape; takes a microsecond otherwise.
 
-        Waits for a thread that is at it: a scrape shows every call that was recorded before it.
+        Waits a second at most for a thread that is at it: a scrape shows every call that was recorded before it.
         """
-        if self._held or self._lock.locked() or self._clock() >= self.due:
+        if self._held or self._lock.is_held or self._clock() >= self.due:
             self._work()
 
     def refresh_soon(self) -> None:
@@ -89,7 +91,9 @@ class LivePrices:
         return model not in self._answers and len(self._answers) < _MOST_ASKED and self.book.model(model) is None
 
     def _work(self) -> None:
-        with self._lock:
+        try:
+            if not self._lock.wait(this_frame(), _PATIENCE_SECONDS):
+                return
             self._working = False
             if self._clock() >= self.due:
                 self.due = self._clock() + _CHECK_EVERY_SECONDS
@@ -98,6 +102,8 @@ class LivePrices:
             if held:
                 self._ask({one.model for call in held for one in call.inferences if self._may_ask(one.model)})
                 self._resume(held)
+        finally:
+            self._lock.release(this_frame())
 
     def _read_again(self) -> None:
         """Take the file where it changed. A broken edit changes nothing and is said once."""

@@ -23,7 +23,7 @@ class SeenResults:
 
     def __init__(self, most: int = _MOST) -> None:
         self._most = most
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a signal handler may read results too
         self._young: set[int] = set()
         self._old: set[int] = set()
         self._created: dict[str, float] = {}

@@ -43,7 +43,7 @@ class SessionMemory:
 
     def __init__(self, most: int = _MOST_SESSIONS) -> None:
         self._most = most
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a signal handler may read results too
         self._sessions: dict[str, _Session] = {}
 
     def session(self, session_id: str) -> _Session:
