@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from anthropic_exporter.errors import ConfigurationError
@@ -9,6 +10,8 @@ from anthropic_exporter.errors import ConfigurationError
 SCRAPE_INTERVALS = range(5, 61)
 SLOW = 300  # seconds of the slow window
 MINUTE = 60
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+_DURATION = re.compile(r"(\d+)([smhd])")
 FORMATS = ("rules", "prometheus-rule", "mimir")
 
 
@@ -94,6 +97,13 @@ def windows(scrape: int, step: int | None = None) -> dict[str, str]:
 def duration(seconds: int) -> str:
     """Seconds as Prometheus writes them, in the largest unit that holds them exactly."""
     return f"{seconds // 60}m" if seconds % 60 == 0 and seconds > MINUTE else f"{seconds}s"
+
+
+def seconds(written: str) -> int:
+    """`1m30s` as 90; a plain number is one of seconds."""
+    if written.isdigit():
+        return int(written)
+    return sum(int(number) * _UNITS[unit] for number, unit in _DURATION.findall(written))
 
 
 def _step(scrape: int) -> int:
