@@ -5,34 +5,39 @@ evaluation of that half hour in one range query, and what it records is written 
 asked. A series that is not there in an evaluation gets the marker that ends it, as the rule manager would have it. Each
 group has its own interval and its own offset from the scrapes. What the alerts' conditions gave is kept.
 
-Left out are the recording rules that no alert reads, among them those of an incident's dollars, which read themselves.
+The ledger reads what it recorded an evaluation ago, which no range query can: its totals are computed from the scrapes
+(`history/ledger.py`) and written first. Left out are the recording rules that no alert reads, among them those of an
+incident's dollars, which read themselves.
 """
 
 from __future__ import annotations
 
+import functools
 import itertools
 import json
 import re
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from typing_extensions import Self
 
+from anthropic_exporter.history import ledger, remote_write
+from anthropic_exporter.history.remote_write import Labels
 from anthropic_exporter.stack import running
 from anthropic_exporter.stack.process import Process
-from bench.false_alarms import remote_write
-from bench.false_alarms.remote_write import Labels
 
 Yaml = dict[str, Any]
 NAME = re.compile(r"[a-zA-Z_:][a-zA-Z0-9_:]*")
 UNITS = {"s": 1, "m": 60, "h": 3600}
 SLICE = 1800  # Prometheus takes samples that are up to an hour older than its newest one
-TOGETHER = 20_000  # samples in one message
+# of the group `anthropic-ledger`: computed here, and what other rules read of it
+COMPUTED = tuple(f"anthropic_ledger:{name}" for name in ("tick", "born", "age", "now", "increment", "total"))
+CLOCK: Labels = (("__name__", "anthropic_ledger:now"), ("part", "clock"))
 
 
 class Rule(NamedTuple):
@@ -72,17 +77,8 @@ class Prometheus:
         self.process.close()
 
     def write(self, parts: Iterable[tuple[Labels, list[bytes]]]) -> None:
-        """Series with their samples, in messages of a bearable size."""
-        message: list[bytes] = []
-        count = 0
-        for labels, samples in parts:
-            message.append(remote_write.series(labels, samples))
-            count += len(samples)
-            if count > TOGETHER:
-                remote_write.post(self.url, b"".join(message))
-                message, count = [], 0
-        if message:
-            remote_write.post(self.url, b"".join(message))
+        """Store series with their samples."""
+        remote_write.write(self.url, parts)
 
     def range(self, expression: str, times: range) -> list[Yaml]:
         """The matrix of a query at milliseconds."""
@@ -96,17 +92,24 @@ class Prometheus:
 
 
 class Replay:
-    """Remembers from slice to slice which series are alive, and when the conditions of alerts held."""
+    """Remembers from slice to slice which series are alive, and when the conditions of alerts held.
 
-    def __init__(self, prometheus: Prometheus, groups: list[Yaml], jobs: int) -> None:
+    `scrape` is the interval between scrapes, in seconds.
+    """
+
+    def __init__(self, prometheus: Prometheus, groups: list[Yaml], jobs: int, scrape: int = 5) -> None:
         self.prometheus = prometheus
-        self.layers = list(layers(wanted(rules_of(groups))))
+        rules = rules_of(groups)
+        self.kept = next(rule for rule in rules if rule.name == COMPUTED[-1])
+        self.ledger = ledger.Ledger(ledger.Durations.of(scrape, self.kept.interval))
+        self.layers = list(layers(wanted([rule for rule in rules if rule.name not in COMPUTED])))
         self.jobs = jobs
         self.alive: dict[int, set[Labels]] = {}
         self.held: dict[str, dict[Labels, list[float]]] = {}
 
-    def add(self, start: int, end: int) -> None:
-        """Evaluate all rules from one second up to another, whose scrapes are written already."""
+    def add(self, start: int, end: int, pages: Iterable[ledger.Page]) -> None:
+        """Evaluate all rules from one second up to another, whose scrapes are written already and shown by `pages`."""
+        self.prometheus.write(self.totals(evaluations(self.kept, start, end), pages))
         with ThreadPoolExecutor(self.jobs) as pool:
             for layer in self.layers:
                 answers = pool.map(lambda rule: (rule, self.answer(rule, start, end)), layer)
@@ -115,6 +118,26 @@ class Replay:
                         self.keep(rule, matrix)
                     else:
                         self.prometheus.write(self.recorded(rule, matrix, evaluations(rule, start, end)))
+
+    def totals(self, times: range, pages: Iterable[ledger.Page]) -> Iterable[tuple[Labels, list[bytes]]]:
+        """What the ledger records at these milliseconds."""
+        found: dict[Labels, list[bytes]] = {}
+        coming = iter(pages)
+        page = next(coming, None)
+        for at in times:
+            while page is not None and page.at * 1000 <= at:
+                self.ledger.see([page])
+                page = next(coming, None)
+            evaluation, moment = self.ledger.evaluate(at / 1000), remote_write.moment(at)
+            for (key, when), value in evaluation.totals.items():
+                sample = remote_write.sample(remote_write.value(value), moment)
+                found.setdefault(total_labels(key, when), []).append(sample)
+            if not evaluation.pauses:
+                clock = remote_write.sample(remote_write.value(at / 1000), moment)
+                found.setdefault(CLOCK, []).append(clock)
+        self.ledger.see([page] if page else [])
+        self.ledger.see(coming)
+        return found.items()
 
     def answer(self, rule: Rule, start: int, end: int) -> list[Yaml]:
         times = evaluations(rule, start, end)
@@ -143,6 +166,13 @@ class Replay:
         for labels in before:
             yield labels, [remote_write.sample(remote_write.STALE, moments[times[0]])]
         self.alive[id(rule)] = now
+
+
+@functools.cache
+def total_labels(key: ledger.Key, when: str) -> Labels:
+    own: Mapping[str, str] = dict(zip(ledger.BY, key, strict=True))
+    kept = {name: text for name, text in own.items() if text}
+    return tuple(sorted({"__name__": COMPUTED[-1], "when": when, **kept}.items()))
 
 
 def samples(values: dict[int, float], moments: dict[int, bytes], *, alive: bool) -> Iterator[bytes]:

@@ -32,7 +32,8 @@ from typing import Any, NamedTuple
 import yaml
 
 from anthropic_exporter import toolchain
-from bench.false_alarms import remote_write, replay, traffic
+from anthropic_exporter.history import ledger, remote_write
+from bench.false_alarms import replay, traffic
 
 RULES = Path(__file__).resolve().parent.parent.parent / "prometheus" / "rules"
 START = int(dt.datetime(2026, 1, 1, tzinfo=dt.timezone.utc).timestamp())  # a Thursday
@@ -72,17 +73,25 @@ class Scrapes:
             for instance in traffic.INSTANCES
         ]
         self.alive: set[remote_write.Labels] = set()
+        self.pages: list[ledger.Page] = []
         self.spent: dict[int, Spent] = {}
 
     def until(self, start: int, end: int) -> dict[remote_write.Labels, list[bytes]]:
-        """Samples from one second of the week up to another; a series that a scrape did not find any more is ended."""
+        """Samples from one second of the week up to another; a series that a scrape did not find any more is ended.
+
+        `pages` are those of the same scrapes.
+        """
+        self.pages = []
         found: dict[remote_write.Labels, list[bytes]] = {}
         for now in range(start, end, STEP):
             shown: dict[remote_write.Labels, bytes] = {}
+            pages = []
             for process in self.processes:
                 shown |= process.step(now)
+                pages += process.page(now)
             if now in traffic.PROMETHEUS_RESTARTS:
                 continue
+            self.pages += pages
             shown |= dict.fromkeys(self.alive - shown.keys(), remote_write.STALE)
             when = remote_write.moment((START + now) * 1000)
             for labels, number in shown.items():
@@ -180,7 +189,7 @@ def main() -> int:
         scrapes, rules = Scrapes(options.seed), replay.Replay(prometheus, read, options.jobs)
         for start in range(0, int(options.days * traffic.DAY), replay.SLICE):
             prometheus.write(scrapes.until(start, start + replay.SLICE).items())
-            rules.add(START + start, START + start + replay.SLICE)
+            rules.add(START + start, START + start + replay.SLICE, scrapes.pages)
             if start % (traffic.DAY // 4) == 0:
                 say(f"{when(start)} after {time.monotonic() - began:.0f} s")
     found = list(all_fired(read, rules.held))

@@ -11,7 +11,8 @@ import random
 from collections import deque
 from typing import NamedTuple
 
-from bench.false_alarms.remote_write import Labels, value
+from anthropic_exporter.history import ledger
+from anthropic_exporter.history.remote_write import Labels, value
 
 DAY, HOUR = 86400, 3600
 LAUNCH = 5 * DAY + 10 * HOUR  # Tuesday, 10:00
@@ -83,10 +84,14 @@ class Process:
 
     def started(self, now: float) -> None:
         self.created = now
+        self.life = f"life={self.instance}@{now:.0f}"
+        self.answers = False
+        self.counted: dict[ledger.Key, float] = {}
         self.values: dict[Labels, float] = {}
         self.shown: dict[Labels, bytes] = {}
         self.show("anthropic_exporter_build_info", "", 1)
         self.show("anthropic_exporter_prices_checked_timestamp_seconds", "", self.epoch)
+        self.show("anthropic_exporter_start_timestamp_seconds", self.life, self.epoch + now)
 
     def step(self, now: float) -> dict[Labels, bytes]:
         """What a scrape finds after the calls of the last seconds."""
@@ -101,11 +106,21 @@ class Process:
             self.call(now, rate)
         while self.recent and self.recent[0][0] <= now - 60:
             self.recent.popleft()
-        self.gauges()
+        self.gauges(now)
+        self.answers = not restarting
         up = {self.series("up", ""): value(float(not restarting))}
         return up if restarting else self.shown | up
 
-    def gauges(self) -> None:
+    def page(self, now: float) -> list[ledger.Page]:
+        """What the ledger reads of the scrape that `step` answered, if it did."""
+        if now < self.feature.from_second or not self.answers:
+            return []
+        place = ("anthropic", self.instance)
+        age = now - self.created
+        return [ledger.Page(self.epoch + now, place, self.life, self.epoch + self.created, age, dict(self.counted))]
+
+    def gauges(self, now: float) -> None:
+        self.show("anthropic_exporter_age_seconds", self.life, now - self.created)
         costs, outputs = ([call[number] for call in self.recent] for number in (1, 2))
         self.show("anthropic_request_cost_usd_max", "", max(costs, default=0))
         self.show("anthropic_request_output_tokens_max", "", max(outputs, default=0))
@@ -115,9 +130,10 @@ class Process:
     def call(self, now: float, per_minute: float) -> None:
         """One call as the recorder counts it."""
         feature, outcome = self.feature, self.outcome()
-        self.add("anthropic_requests", f"outcome={outcome}", 1)
+        self.add("requests", 1)
         self.show("anthropic_exporter_last_record_timestamp_seconds", "", self.epoch + now)
         if outcome != "success":
+            self.add(f"requests_{outcome}", 1)
             return
         missed = now < self.cold_until or self.chance.random() < 0.03 + math.exp(-5 * per_minute)
         written, read = (feature.cached_prompt, 0) if missed else (0, feature.cached_prompt)
@@ -126,14 +142,14 @@ class Process:
         price = feature.input_price / 1e6
         cost = price * (plain + 1.25 * written + 0.1 * read) + feature.output_price / 1e6 * output
         for kind, tokens in (("input", plain), ("cache_read", read), ("cache_write_5m", written), ("output", output)):
-            self.add("anthropic_tokens", f"type={kind},tier=standard", tokens)
-        self.add("anthropic_cost_usd", "type=all,tier=standard", cost)
+            self.add(f"tokens_{kind}", tokens, "standard")
+        self.add("cost_usd", cost, "standard")
         if feature.cached_prompt:
-            self.add("anthropic_cache_miss_cost_usd", "", price * 1.15 * written)
-            self.add("anthropic_cache_savings_usd", "", price * 0.9 * read)
-            self.add("anthropic_cache_write_premium_usd", "", price * 0.25 * written)
+            self.add("cache_miss_cost_usd", price * 1.15 * written)
+            self.add("cache_savings_usd", price * 0.9 * read)
+            self.add("cache_write_premium_usd", price * 0.25 * written)
         result = "unasked" if not feature.cached_prompt else "miss" if missed else "hit"
-        self.add("anthropic_cache_requests", f"result={result}", 1)
+        self.add(f"cache_requests_{result}", 1)
         first = 0.6 * math.exp(self.chance.gauss(0, 0.4))
         self.observe("anthropic_time_to_first_token_seconds", first)
         self.observe("anthropic_request_duration_seconds", first + output / feature.speed)
@@ -148,18 +164,18 @@ class Process:
                 return outcome
         return "success"
 
-    def add(self, name: str, kind: str, amount: float) -> None:
-        series = self.series(f"{name}_total", kind)
-        if series not in self.values:
-            self.show(f"{name}_created", kind, self.epoch + self.created)
-        self.show(f"{name}_total", kind, self.values.get(series, 0.0) + amount)
+    def add(self, of: str, amount: float, tier: str = "") -> None:
+        """Count in the ledger's counters, the only ones of which the rules read a growth; those at 0 are not shown."""
+        key = (of, self.feature.name, self.feature.model, tier)
+        if amount:
+            self.counted[key] = total = self.counted.get(key, 0.0) + amount
+            self.show("anthropic_ledger_total", f"{self.life},of={of}" + (f",tier={tier}" if tier else ""), total)
 
     def observe(self, name: str, amount: float) -> None:
         bounds = HISTOGRAMS[name]
         kinds = [(f"{name}_bucket", f"le={bound:.12g}") for bound in bounds]
         kinds += [(f"{name}_bucket", "le=+Inf"), (f"{name}_count", "")]
         if self.series(f"{name}_count", "") not in self.values:
-            self.show(f"{name}_created", "", self.epoch + self.created)
             for one in kinds:
                 self.show(*one, 0.0)
         for one in kinds[bisect.bisect_left(bounds, amount) :]:
