@@ -94,12 +94,23 @@ class Prometheus:
 class Replay:
     """Remembers from slice to slice which series are alive, and when the conditions of alerts held.
 
-    `scrape` is the interval between scrapes, in seconds.
+    `scrape` is the interval between scrapes, in seconds. With `severities`, other alerts are left out.
     """
 
-    def __init__(self, prometheus: Prometheus, groups: list[Yaml], jobs: int, scrape: int = 5) -> None:
+    def __init__(
+        self,
+        prometheus: Prometheus,
+        groups: list[Yaml],
+        jobs: int,
+        scrape: int = 5,
+        severities: tuple[str, ...] = (),
+    ) -> None:
         self.prometheus = prometheus
-        rules = rules_of(groups)
+        rules = [
+            rule
+            for rule in rules_of(groups)
+            if not (rule.alert and severities) or dict(rule.labels)["severity"] in severities
+        ]
         self.kept = next(rule for rule in rules if rule.name == COMPUTED[-1])
         self.ledger = ledger.Ledger(ledger.Durations.of(scrape, self.kept.interval))
         self.layers = list(layers(wanted([rule for rule in rules if rule.name not in COMPUTED])))
@@ -138,6 +149,10 @@ class Replay:
         self.ledger.see([page] if page else [])
         self.ledger.see(coming)
         return found.items()
+
+    def families(self) -> set[str]:
+        """Names of all series that the rules read."""
+        return {name for layer in self.layers for rule in layer for name in NAME.findall(rule.expression)}
 
     def answer(self, rule: Rule, start: int, end: int) -> list[Yaml]:
         times = evaluations(rule, start, end)

@@ -4,8 +4,10 @@
     python -m bench.false_alarms.run --days 1 --seed 2              a day of another week
     python -m bench.false_alarms.run --thresholds my.yml            with thresholds of your own
     python -m bench.false_alarms.run --rules my/rules               with rules of your own
+    python -m bench.false_alarms.run --scrape-interval 30           scraped every 30 s, with the rules that fit
+    python -m bench.false_alarms.many                               many weeks, see there
 
-A real Prometheus gets the week as scrapes every 5 s and is asked for each evaluation of each group of the rules, at the
+A real Prometheus gets the week as scrapes and is asked for each evaluation of each group of the rules, at the
 group's interval, without waiting for it (replay.py); `for` and `keep_firing_for` are applied to what it answers. It has
 no samples of its own and of Alertmanager's, whose alerts stay silent here.
 
@@ -25,19 +27,21 @@ import random
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import yaml
 
-from anthropic_exporter import toolchain
+from anthropic_exporter import export, toolchain
 from anthropic_exporter.history import ledger, remote_write
+from anthropic_exporter.rules import Fit
 from bench.false_alarms import replay, traffic
 
 RULES = Path(__file__).resolve().parent.parent.parent / "prometheus" / "rules"
 START = int(dt.datetime(2026, 1, 1, tzinfo=dt.timezone.utc).timestamp())  # a Thursday
-STEP = 5
+INTERVAL = 5
+LOUD = ("warning", "critical")
 BUDGETS = {"tokens_per_day": 1, "cost_usd_per_day": 1, "cost_usd_per_month": 22}
 LONG_ANSWERS = {"threshold": "latency_p95_seconds", "feature": "agent"}
 
@@ -63,12 +67,18 @@ class Spent(NamedTuple):
 
 
 class Scrapes:
-    """The samples of the week, slice by slice, or what each day spent."""
+    """The samples of the week, slice by slice, or what each day spent.
 
-    def __init__(self, seed: int) -> None:
+    `read` are the names of the families that are of interest; all where it is empty.
+    """
+
+    def __init__(self, seed: int, step: int = INTERVAL, read: Collection[str] = ()) -> None:
         chance = random.Random(seed)
+        self.seconds = step
+        self.read = read
+        self.names: dict[remote_write.Labels, bool] = {}
         self.processes = [
-            traffic.Process(feature, instance, random.Random(chance.random()), START, STEP)
+            traffic.Process(feature, instance, random.Random(chance.random()), START, step)
             for feature in traffic.FEATURES
             for instance in traffic.INSTANCES
         ]
@@ -83,7 +93,7 @@ class Scrapes:
         """
         self.pages = []
         found: dict[remote_write.Labels, list[bytes]] = {}
-        for now in range(start, end, STEP):
+        for now in range(start, end, self.seconds):
             shown: dict[remote_write.Labels, bytes] = {}
             pages = []
             for process in self.processes:
@@ -92,12 +102,18 @@ class Scrapes:
             if now in traffic.PROMETHEUS_RESTARTS:
                 continue
             self.pages += pages
+            shown = {labels: number for labels, number in shown.items() if self.is_read(labels)}
             shown |= dict.fromkeys(self.alive - shown.keys(), remote_write.STALE)
             when = remote_write.moment((START + now) * 1000)
             for labels, number in shown.items():
                 found.setdefault(labels, []).append(remote_write.sample(number, when))
             self.alive = {labels for labels, number in shown.items() if number != remote_write.STALE}
         return found
+
+    def is_read(self, labels: remote_write.Labels) -> bool:
+        if (known := self.names.get(labels)) is None:
+            known = self.names[labels] = not self.read or dict(labels)["__name__"] in self.read
+        return known
 
     def add_up(self, now: int) -> None:
         sums = Spent(sum(one.tokens for one in self.processes), sum(one.usd for one in self.processes))
@@ -108,10 +124,10 @@ class Scrapes:
         return Spent(max(b.tokens - a.tokens for a, b in pairs), max(b.usd - a.usd for a, b in pairs))
 
 
-def busiest_day(days: float, seed: int) -> Spent:
+def busiest_day(days: float, seed: int, step: int) -> Spent:
     """What the busiest day of a week spends: the week is drawn once for it."""
-    scrapes = Scrapes(seed)
-    for now in range(0, int(days * traffic.DAY), STEP):
+    scrapes = Scrapes(seed, step)
+    for now in range(0, int(days * traffic.DAY), step):
         for process in scrapes.processes:
             process.step(now)
         scrapes.add_up(now)
@@ -161,7 +177,7 @@ def when(second: float) -> str:
 
 
 def report(found: list[Fired], days: float, most: Spent, summaries: dict[str, str]) -> int:
-    loud = [one for one in found if one.severity in ("warning", "critical")]
+    loud = [one for one in found if one.severity in LOUD]
     for one in sorted(loud, key=lambda one: one.since):
         labels = ", ".join(f"{key}={value}" for key, value in one.labels.items())
         print(f"{one.severity:8} {one.alert} ({labels}) {when(one.since)}, {one.seconds:.0f} s: {summaries[one.alert]}")
@@ -173,26 +189,59 @@ def report(found: list[Fired], days: float, most: Spent, summaries: dict[str, st
     return 1 if loud else 0
 
 
+class Week(NamedTuple):
+    """A simulated week: its seed, how long it is, how often it is scraped, and the rules over it."""
+
+    seed: int = 1
+    days: float = 7
+    scrape: int = INTERVAL
+    rules: Path = RULES
+    thresholds: Path | None = None
+    severities: tuple[str, ...] = ()
+
+
+def rules_for(scrape: int, folder: Path) -> Path:
+    """The folder of the rules that fit an interval: the shipped ones, or those that an export writes below `folder`."""
+    if scrape == INTERVAL:
+        return RULES
+    export.write(export.files(Fit(scrape_interval=scrape)), folder)
+    return folder / "rules"
+
+
+def judge(week: Week, jobs: int, progress: Callable[[int], None]) -> tuple[list[Fired], Spent, list[dict[str, Any]]]:
+    """What fires in a week, what its busiest day spends, and the groups of its rules."""
+    most = busiest_day(week.days, week.seed, week.scrape)
+    read = groups(week.rules, own_thresholds(week.rules, week.thresholds, most))
+    tool = toolchain.provide(["prometheus"])["prometheus"]
+    with tempfile.TemporaryDirectory() as name, replay.Prometheus(tool, Path(name)) as prometheus:
+        rules = replay.Replay(prometheus, read, jobs, week.scrape, week.severities)
+        scrapes = Scrapes(week.seed, week.scrape, rules.families() if week.severities else ())
+        for start in range(0, int(week.days * traffic.DAY), replay.SLICE):
+            prometheus.write(scrapes.until(start, start + replay.SLICE).items())
+            rules.add(START + start, START + start + replay.SLICE, scrapes.pages)
+            progress(start)
+    return list(all_fired(read, rules.held)), most, read
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--days", type=float, default=7)
     parser.add_argument("--thresholds", type=Path, help="a thresholds.yml of your own")
-    parser.add_argument("--rules", type=Path, default=RULES, help="a folder of rules in place of the shipped ones")
+    parser.add_argument("--rules", type=Path, help="a folder of rules in place of the shipped ones")
+    parser.add_argument("--scrape-interval", type=int, default=INTERVAL, help="seconds between scrapes, 5 to 60")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 2)
     options = parser.parse_args()
     began = time.monotonic()
-    most = busiest_day(options.days, options.seed)
-    read = groups(options.rules, own_thresholds(options.rules, options.thresholds, most))
-    tool = toolchain.provide(["prometheus"])["prometheus"]
-    with tempfile.TemporaryDirectory() as name, replay.Prometheus(tool, Path(name)) as prometheus:
-        scrapes, rules = Scrapes(options.seed), replay.Replay(prometheus, read, options.jobs)
-        for start in range(0, int(options.days * traffic.DAY), replay.SLICE):
-            prometheus.write(scrapes.until(start, start + replay.SLICE).items())
-            rules.add(START + start, START + start + replay.SLICE, scrapes.pages)
-            if start % (traffic.DAY // 4) == 0:
-                say(f"{when(start)} after {time.monotonic() - began:.0f} s")
-    found = list(all_fired(read, rules.held))
+
+    def progress(start: int) -> None:
+        if start % (traffic.DAY // 4) == 0:
+            say(f"{when(start)} after {time.monotonic() - began:.0f} s")
+
+    with tempfile.TemporaryDirectory() as exported:
+        rules = options.rules or rules_for(options.scrape_interval, Path(exported))
+        week = Week(options.seed, options.days, options.scrape_interval, rules, options.thresholds)
+        found, most, read = judge(week, options.jobs, progress)
     summaries = {
         rule["alert"]: rule["annotations"]["summary"] for group in read for rule in group["rules"] if "alert" in rule
     }
