@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import http.client
 import importlib.util
 import os
 import signal
@@ -31,7 +32,7 @@ class Watch(threading.Thread):
 
     def run(self):
         while not self.ended.wait(0.03):
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(OSError, http.client.HTTPException):  # its worker ended in the middle of an answer
                 shown = total(scrape(self.port))
                 self.falls += shown < self.newest
                 self.newest = shown
@@ -82,7 +83,7 @@ class Deployment:
         """Wait until a scrape shows exactly the answered requests and `others`; fail if a counter ever fell."""
         calls = self.answered + others
         with contextlib.suppress(AssertionError):
-            wait_for(lambda: self.watch.newest == calls, 15)
+            wait_for(lambda: self.watch.newest == calls, 60)
         assert self.watch.newest == calls
         assert self.watch.falls == 0
         assert wait_for(lambda: total(scrape(self.metrics_port))) == calls

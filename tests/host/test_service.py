@@ -69,6 +69,31 @@ def test_a_short_job_beside_a_service_counts_once_and_for_ever(start, port, fold
     assert 'anthropic_exporter_workers{state="exited"} 3.0' in scrape(port)
 
 
+HOLD = """
+def hold():
+    from anthropic_exporter.locking import this_frame
+    recorder._lock.wait(this_frame(), 5)
+    held.set()
+    threading.Event().wait(0.3)
+    recorder._lock.release(this_frame())
+
+import threading
+held = threading.Event()
+threading.Thread(target=hold, daemon=True).start()
+held.wait()
+"""
+
+
+def test_a_call_that_another_thread_was_about_to_write_counts_though_its_process_ends(start, port):
+    service, worker = start(), start()
+    service.record(2)
+    worker.record(1)
+    worker.ask(f"exec({HOLD!r}, globals())")
+    worker.record(1)
+    worker.stop()
+    assert total(scrape(port)) == 4
+
+
 def test_restarts_leave_no_more_files_than_living_workers_and_two(start, port, folder):
     keeper = start()
     for _ in range(12):

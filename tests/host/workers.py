@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import os
 import re
 import socket
@@ -9,7 +10,6 @@ import subprocess
 import sys
 import textwrap
 import time
-import urllib.error
 import urllib.request
 
 WORKER = """
@@ -91,7 +91,7 @@ def wait_for(condition, seconds=20.0):
     while time.monotonic() < deadline:
         try:
             answer = condition()
-        except (OSError, urllib.error.URLError):
+        except (OSError, http.client.HTTPException):  # also in the middle of an answer
             answer = None
         if answer:
             return answer

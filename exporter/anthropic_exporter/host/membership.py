@@ -116,8 +116,13 @@ class Membership:
 
     def _show(self, file: CellFile) -> None:
         self.folder.show_file(file)
-        _at_exit(file.say_goodbye)
+        _at_exit(lambda: self._say_goodbye(file))
         TICKER.add(self.tick)
+
+    def _say_goodbye(self, file: CellFile) -> None:
+        """Write what another thread was about to write: it does not go on once the interpreter ends."""
+        self._recorder.publish()
+        file.say_goodbye()
 
     def _failed(self, error: OSError) -> None:
         if not self._was_logged:

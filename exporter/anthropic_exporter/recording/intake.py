@@ -253,6 +253,7 @@ class Intake:
         self._live.refresh()
         if not self._read_cells():
             self.count(f.STALE_SCRAPES)
+        self.drain()  # what came meanwhile
         self._pass_on()
         self._faults.log()
         return self._snapshot
@@ -290,6 +291,8 @@ class Intake:
             return True
         finally:
             self._lock.release(this_frame())
+            if wait:  # else the process forks: no sink is called then
+                self.drain()  # what came meanwhile
 
     def publish(self) -> None:
         """Write what is pending, and show the gauges of this process to the others."""
