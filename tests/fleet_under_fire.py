@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import threading
@@ -10,8 +11,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from collectors import Collecting, value_of, wait_until
-from fleet_worker import NUMBERS
-from queue_engines import PATIENCE_SECONDS, Redis
+from fleet_worker import BEGAN, NUMBERS, RECORDED, SENT_AT, TAKEN
+from queue_engines import PATIENCE_SECONDS, Redis, free_port
 
 WORKER = Path(__file__).with_name("fleet_worker.py")
 PERIOD_SECONDS = 0.1
@@ -19,7 +20,7 @@ _WATCHED = ("anthropic_requests_total", "anthropic_tokens_total", "anthropic_cos
 
 
 class Outcome(NamedTuple):
-    """Calls."""
+    """Calls. Those that a worker was just recording when it was killed may be shown or not."""
 
     recorded: int
     shown: int
@@ -29,14 +30,27 @@ class Outcome(NamedTuple):
     kills: int
 
 
-class Fire:
-    """Two hosts with a worker each, a queue and a collector."""
+class Worker(NamedTuple):
+    """A running worker, its host, and the file of what it did."""
 
-    def __init__(self, folder, workers=2):
+    process: subprocess.Popen[bytes]
+    host: int
+    truth: Path
+
+
+class Fire:
+    """Two hosts with workers, a queue and a collector.
+
+    With `mapped`, the workers of a host count together, and one of them sends the cells of all.
+    """
+
+    def __init__(self, folder, workers=1, *, mapped=False):
         self.folder = folder
         self.queue = Redis(folder / "redis")
         self.collector = Collecting(self.queue.url, folder / "state")
-        self.count = workers
+        self.ports = [str(free_port()) if mapped else "" for _ in range(2)]
+        self.mapped = mapped
+        self.hosts = [0, 1] * workers
         self.workers, self.truths = [], []
         self.kills = self.falls = 0
         self._seen = {}
@@ -46,29 +60,40 @@ class Fire:
     def __enter__(self):
         self.queue.start()
         self.collector.start()
-        for number in range(self.count):
-            self._start_worker(f"host-{number}")
+        for host in self.hosts:
+            self._start_worker(host)
         self._watcher.start()
         return self
 
     def __exit__(self, *_):
         self._stopped.set()
         self._watcher.join()
-        for worker, _ in self.workers:
-            worker.kill()
-            worker.wait(PATIENCE_SECONDS)
+        for worker in self.workers:
+            self._end(worker)
         self.collector.__exit__()
         self.queue.kill()
 
-    def _start_worker(self, host):
+    def _start_worker(self, host, *options):
         truth = self.folder / f"truth-{len(self.truths)}"
-        truth.write_bytes(NUMBERS.pack(0, 0))
+        truth.write_bytes(NUMBERS.pack(0, 0, 0, 0))
         self.truths.append(truth)
-        command = [sys.executable, str(WORKER), self.queue.url, str(truth), host, str(PERIOD_SECONDS)]
-        self.workers.append((subprocess.Popen(command), host))
+        command = [sys.executable, str(WORKER), self.queue.url, str(truth), f"host-{host}", str(PERIOD_SECONDS)]
+        runtime = self.folder / f"runtime-{host}"
+        runtime.mkdir(exist_ok=True)
+        environment = {**os.environ, "ANTHROPIC_EXPORTER_RUNTIME_DIR": str(runtime)}
+        process = subprocess.Popen([*command, self.ports[host], *options], env=environment)
+        self.workers.append(Worker(process, host, truth))
+
+    @staticmethod
+    def _end(worker, *, in_order=False):
+        (worker.process.terminate if in_order else worker.process.kill)()
+        worker.process.wait(PATIENCE_SECONDS)
+
+    def _sum(self, number):
+        return sum(NUMBERS.unpack(truth.read_bytes())[number] for truth in self.truths)
 
     def recorded(self):
-        return sum(NUMBERS.unpack(truth.read_bytes())[0] for truth in self.truths)
+        return self._sum(RECORDED)
 
     def traffic(self, calls):
         """Wait until so many more calls were recorded."""
@@ -76,10 +101,17 @@ class Fire:
         wait_until(lambda: self.recorded() >= wanted)
 
     def kill_worker(self):
-        worker, host = self.workers.pop(0)
-        worker.kill()
-        worker.wait(PATIENCE_SECONDS)
-        self._start_worker(host)
+        """Kill the oldest worker, and start another one."""
+        self._replace(self.workers[0])
+
+    def kill_sender(self):
+        """Kill the worker from which the queue took a message last."""
+        self._replace(max(self.workers, key=lambda one: NUMBERS.unpack(one.truth.read_bytes())[SENT_AT]))
+
+    def _replace(self, worker):
+        self.workers.remove(worker)
+        self._end(worker)
+        self._start_worker(worker.host)
         self.kills += 1
 
     def kill_collector(self):
@@ -106,20 +138,21 @@ class Fire:
                     self._seen[name] = float(value)
 
     def end(self, *, in_order=False):
-        """End the workers, wait until everything that the queue took is shown, and compare."""
-        for worker, _ in self.workers:
-            (worker.terminate if in_order else worker.kill)()
-            worker.wait(PATIENCE_SECONDS)
+        """End the workers, wait until everything that was kept is shown, and compare."""
+        for worker in self.workers:
+            self._end(worker, in_order=in_order)
+        if self.mapped:  # whoever comes next on a host sends what is left there
+            for host in set(self.hosts):
+                self._start_worker(host, "idle")
         return self._compare()
 
     def _shown(self):
         return round(value_of(self.collector.text(), "anthropic_requests_total", outcome="success") or 0)
 
     def _compare(self):
-        """Of each killed worker between what the queue took and what it recorded may be shown."""
-        pairs = [NUMBERS.unpack(truth.read_bytes()) for truth in self.truths]
-        least, most = sum(taken for _, taken in pairs), sum(recorded for recorded, _ in pairs)
+        """Without mapped cells, of each killed worker between what the queue took and what it recorded may be shown."""
+        least, most = self._sum(RECORDED if self.mapped else TAKEN), self._sum(BEGAN)
         wait_until(lambda: self._shown() >= least, lambda: f"{self._shown()} of at least {least} are shown")
         time.sleep(3 * PERIOD_SECONDS)
         shown = self._shown()
-        return Outcome(most, shown, max(0, least - shown), max(0, shown - most), self.falls, self.kills)
+        return Outcome(self.recorded(), shown, max(0, least - shown), max(0, shown - most), self.falls, self.kills)

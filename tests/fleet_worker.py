@@ -1,6 +1,8 @@
-"""A process that records and publishes until it is killed: `fleet_worker.py URL TRUTH HOST PERIOD`.
+"""A process that records and publishes until it is killed: `fleet_worker.py URL TRUTH HOST PERIOD [PORT] [idle]`.
 
-TRUTH is a file of two numbers: calls whose `record()` returned, and calls that the queue is known to have taken.
+With PORT it serves that port too, so that it counts together with the other workers of its host. TRUTH is a file of
+four numbers: calls whose `record()` began, and returned; calls that the queue is known to have taken from this process;
+and when it last took a message.
 """
 
 from __future__ import annotations
@@ -10,46 +12,62 @@ import signal
 import struct
 import sys
 import threading
+import time
 from pathlib import Path
 
-from anthropic_exporter import Call, Inference, Recorder, Tokens, publish
+from anthropic_exporter import Call, Inference, Recorder, Tokens, publish, serve
+from anthropic_exporter.publisher.changes import Changes
 
 MODEL = "claude-sonnet-4-6"
-NUMBERS = struct.Struct("<qq")
+NUMBERS = struct.Struct("<qqqq")
+BEGAN, RECORDED, TAKEN, SENT_AT = range(4)
 #: 1,500 + 3,000 + 200 + 400 tokens a call.
 TOKENS = Tokens(1500, 3000, 200, 0, 400)
+_find, _accepted = Changes.find, Changes.accepted
 
 
-def main(url, truth, host, period):
-    with Path(truth).open("r+b") as file:
-        numbers = mmap.mmap(file.fileno(), NUMBERS.size)
+class Truth:
+    """The numbers, as they become true."""
+
+    def __init__(self, path):
+        with Path(path).open("r+b") as file:
+            self._file = mmap.mmap(file.fileno(), NUMBERS.size)
+
+    def note(self, which, number):
+        self._file[8 * which : 8 * which + 8] = struct.pack("<q", number)
+
+    def listen(self):
+        """Note what the queue takes of this process."""
+
+        def find(changes, snapshot, **options):
+            changed = _find(changes, snapshot, **options)
+            self._found = recorded_in(snapshot)
+            return changed
+
+        def accepted(changes, changed):
+            _accepted(changes, changed)
+            self.note(TAKEN, self._found)
+            self.note(SENT_AT, time.monotonic_ns())
+
+        Changes.find, Changes.accepted = find, accepted
+
+
+def main(url, truth, host, period, port="", idle=""):
+    truth = Truth(truth)
+    truth.listen()
     recorder = Recorder(registry=None)
+    if port:
+        serve(recorder, port=int(port))
     publisher = publish(recorder, url, service="api", host=host, period_seconds=float(period))
-    recorded, taken = 0, 0
-    accepted = publisher._changes.accepted
-
-    def noted(changed):
-        nonlocal taken
-        accepted(changed)
-        taken = before
-        numbers[:] = NUMBERS.pack(recorded, taken)
-
-    find = publisher._changes.find
-    before = 0
-
-    def found(snapshot, **options):
-        nonlocal before
-        before = recorded_in(snapshot)
-        return find(snapshot, **options)
-
-    publisher._changes.accepted, publisher._changes.find = noted, found
     ended = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: ended.set())
+    number = 0
     while not ended.wait(0.01):
-        for number in range(20):
+        for _ in range(0 if idle else 20):
+            number += 1
+            truth.note(BEGAN, number)
             recorder.record(call_of(number))
-            recorded += 1
-            numbers[:8] = struct.pack("<q", recorded)
+            truth.note(RECORDED, number)
     publisher.close()
 
 

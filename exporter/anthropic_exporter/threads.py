@@ -6,7 +6,7 @@ import os
 import threading
 from collections import deque
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 
 def start(target: Callable[..., Any], *arguments: Any, name: str) -> threading.Thread | None:
@@ -19,31 +19,38 @@ def start(target: Callable[..., Any], *arguments: Any, name: str) -> threading.T
     return thread
 
 
-_waiting: deque[tuple[Callable[..., Any], tuple[Any, ...], str]] = deque()
+class _Waiting(NamedTuple):
+    """A thread to be started by the process `pid`."""
+
+    pid: int
+    target: Callable[..., Any]
+    arguments: tuple[Any, ...]
+    name: str
+
+
+_waiting: deque[_Waiting] = deque()
 
 
 def start_eventually(target: Callable[..., Any], *arguments: Any, name: str) -> None:
     """Start a daemon thread now, or when `retry` finds that the system has one again."""
     if start(target, *arguments, name=name) is None:
-        _waiting.append((target, arguments, name))
+        _waiting.append(_Waiting(os.getpid(), target, arguments, name))
 
 
 def retry() -> None:
     """Start what could not be started; cheap if there is nothing. Called with calls, scrapes and alerts."""
     while _waiting:
         try:
-            target, arguments, name = _waiting.popleft()
+            one = _waiting.popleft()
         except IndexError:  # another thread took it
             return
-        if start(target, *arguments, name=name) is None:
-            _waiting.append((target, arguments, name))
+        if one.pid != os.getpid():  # the parent's threads are not the child's
+            continue
+        if start(one.target, *one.arguments, name=one.name) is None:
+            _waiting.append(one)
             return
 
 
 def missing() -> int:
     """How many threads wait to be started."""
-    return len(_waiting)
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_waiting.clear)  # the parent's threads are not the child's
+    return sum(one.pid == os.getpid() for one in tuple(_waiting))

@@ -95,6 +95,18 @@ def test_what_was_merged_and_saved_is_there_after_a_crash(opened, log):
     assert shown(second, REQUESTS) == 200.0
 
 
+def test_what_was_replaced_stays_replaced_after_a_crash(opened, log):
+    log.messages.append(encode(message(requests(), identity="host", cells={0: 171.0}, replaces=("one",), lasting=True)))
+    first = opened()
+    first.catch_up(1.0)
+    crash(first)
+    log.messages.append(encode(message(requests(), identity="one", cells={0: 100.0})))
+    second = opened()
+    second.catch_up(1.0)
+    assert shown(second, REQUESTS) == 171.0
+    assert second.fleet.members["host"].lasting
+
+
 def test_nothing_is_shown_that_a_crash_could_take_back(opened, log, clock):
     log.messages.append(encode(message(requests(), cells={0: 171.0})))
     first = opened()

@@ -26,6 +26,18 @@ def test_kills_under_traffic(tmp_path):
     assert outcome.recorded > 1500
 
 
+def test_kills_of_workers_that_count_together_lose_nothing(tmp_path):
+    with Fire(tmp_path, workers=2, mapped=True) as fire:
+        kills = (fire.kill_sender, fire.kill_collector, fire.kill_sender, fire.kill_queue, fire.kill_worker)
+        for kill in kills:
+            fire.traffic(300)
+            kill()
+        fire.traffic(300)
+        outcome = fire.end()
+    assert (outcome.falls, outcome.lost_beyond_the_last_period, outcome.counted_twice) == (0, 0, 0)
+    assert outcome.shown >= outcome.recorded > 1500
+
+
 def test_a_queue_that_is_down_for_several_periods_loses_nothing(tmp_path):
     with Fire(tmp_path) as fire:
         fire.traffic(200)

@@ -9,12 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from anthropic_exporter.collector import merge
-from anthropic_exporter.collector.merge import Fleet
+from anthropic_exporter.collector.merge import Fleet, Patience
 from anthropic_exporter.transport.cells_message import Definition, Layout
 from fleet_messages import COST, INFLIGHT, MODEL, REQUESTS, SPEED, message, requests, total
 from support import NOON
 
 NAME = "anthropic_requests_total"
+PATIENCE = Patience(99.0, 1.0, 1000.0)
 
 
 @pytest.fixture
@@ -133,15 +134,54 @@ def test_gauges_are_those_of_the_newest_message(fleet):
 
 def test_the_cells_of_a_member_that_is_long_gone_are_dropped_and_its_share_stays(fleet):
     fleet.take(message(requests(), cells={0: 171.0}), 0.0)
-    fleet.forget(now=100.0, after_seconds=99.0, finished_after_seconds=1.0)
+    fleet.forget(100.0, PATIENCE)
     assert (total(fleet, NAME), fleet.members) == (171.0, {})
 
 
 def test_one_that_was_forgotten_and_comes_back_is_not_counted_again(fleet):
     fleet.take(message(requests(), cells={0: 171.0}), 0.0)
-    fleet.forget(now=100.0, after_seconds=99.0, finished_after_seconds=1.0)
+    fleet.forget(100.0, PATIENCE)
     fleet.take(message(requests(), sequence=2, cells={0: 180.0}, full=True), 101.0)
     fleet.take(message(sequence=3, cells={0: 185.0}), 102.0)
+    assert (total(fleet, NAME), fleet.counts.rebased) == (176.0, 1)
+
+
+def test_a_host_that_stopped_in_order_comes_back_after_a_weekend(fleet):
+    fleet.take(message(requests(), cells={0: 171.0}, final=True, lasting=True), 0.0)
+    fleet.forget(500.0, PATIENCE)
+    fleet.take(message(requests(), epoch=2, cells={0: 180.0}, lasting=True), 501.0)
+    assert (total(fleet, NAME), fleet.counts.rebased) == (180.0, 0)
+
+
+def test_cells_that_move_to_another_identity_are_counted_once(fleet):
+    fleet.take(message(requests(), requests("search", first=1), identity="one", cells={0: 171.0, 1: 5.0}), 0.0)
+    fleet.take(message(requests(), identity="host", cells={0: 20.0}), 0.0)
+    moved = message(identity="host", sequence=2, cells={0: 200.0}, replaces=("one",))
+    fleet.take(moved, 1.0)
+    assert (total(fleet, NAME, feature="chat"), total(fleet, NAME, feature="search")) == (200.0, 5.0)
+    fleet.take(message(requests("search", first=1), identity="host", sequence=3, cells={1: 7.0}), 2.0)
+    assert total(fleet, NAME, feature="search") == 7.0
+    assert list(fleet.members) == ["host"]
+
+
+def test_messages_of_a_replaced_identity_that_come_late_add_nothing(fleet):
+    fleet.take(message(requests(), identity="host", cells={0: 200.0}, replaces=("one",)), 0.0)
+    assert fleet.take(message(requests(), identity="one", cells={0: 171.0}), 1.0)
+    assert total(fleet, NAME) == 200.0
+
+
+def test_histograms_move_as_well(fleet):
+    speed = Definition(0, SPEED, (MODEL,), NOON)
+    fleet.take(message(speed, identity="one", cells={0: 3.0, 11: 12.5}), 0.0)
+    fleet.take(message(speed, identity="host", cells={0: 4.0, 2: 1.0, 11: 40.0}, replaces=("one",)), 1.0)
+    assert total(fleet, SPEED.family) == 5.0
+
+
+def test_what_replaces_one_that_was_forgotten_starts_from_what_it_says(fleet):
+    fleet.take(message(requests(), identity="one", cells={0: 171.0}), 0.0)
+    fleet.forget(100.0, PATIENCE)
+    fleet.take(message(requests(), identity="host", cells={0: 180.0}, replaces=("one",), full=True), 101.0)
+    fleet.take(message(identity="host", sequence=2, cells={0: 185.0}, replaces=("one",)), 102.0)
     assert (total(fleet, NAME), fleet.counts.rebased) == (176.0, 1)
 
 

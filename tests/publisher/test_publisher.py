@@ -203,7 +203,7 @@ def test_a_failure_of_ours_is_counted_and_the_next_message_is_sent(server, recor
     caplog.set_level(logging.WARNING)
     publisher = publish(recorder, server.url, service="api", period_seconds=0.05)
     with monkeypatch.context() as patch:
-        patch.setattr(publisher._changes, "find", lambda *_, **__: 1 / 0)
+        patch.setattr(Changes, "find", lambda *_, **__: 1 / 0)
         name = "anthropic_exporter_record_errors_total"
         wait_until(lambda: value_of(recorder.render().decode(), name, stage="publish"))
     recorder.record(call(output=171))

@@ -36,9 +36,18 @@ WRITTEN = CellsMessage(
     values=array("d", [171.0, 2.0, 81.25]),
 )
 
+#: What the sender of a host adds.
+OF_A_HOST = WRITTEN._replace(lasting=True, replaces=("5f0c1e", "a1b2c3"), full=True, final=True)
 
-def test_what_was_written_is_read():
-    assert decode(encode(WRITTEN)) == WRITTEN
+
+@pytest.mark.parametrize("written", [WRITTEN, OF_A_HOST])
+def test_what_was_written_is_read(written):
+    assert decode(encode(written)) == written
+
+
+def test_the_golden_message_of_a_host_is_read_and_written():
+    golden = (GOLDEN / "cells-1-of-a-host.bin").read_bytes()
+    assert (decode(golden), encode(OF_A_HOST)) == (OF_A_HOST, golden)
 
 
 def test_the_golden_message_is_read():
@@ -97,6 +106,8 @@ def test_a_small_message_cannot_fill_the_memory():
         {"layouts": [["a", "counter", ["model"], []]], "series": [[10**12, 0, ["m"], 0]]},
         {"layouts": [["a", "histogram", ["model"], [1] * 2000]], "series": []},
         {"layouts": 5},
+        {"replaces": 5},
+        {"replaces": [7]},
         {"series": {"a": 1}},
     ],
 )

@@ -10,7 +10,7 @@ from typing import Any
 
 from anthropic_exporter.collector import gauges, own_metrics
 from anthropic_exporter.collector.families import COLLECTOR_FAMILIES
-from anthropic_exporter.collector.merge import Fleet
+from anthropic_exporter.collector.merge import Fleet, Patience
 from anthropic_exporter.collector.own_metrics import Progress
 from anthropic_exporter.collector.series import COMPUTED, SHOWN
 from anthropic_exporter.collector.state_file import Saved, StateFolder
@@ -26,7 +26,8 @@ _BATCH = 500
 _SAVE_EVERY_SECONDS = 1.0
 #: Saving takes this part of the time at most.
 _SAVE_SHARE = 0.05
-_FORGET_SECONDS, _FORGET_FINISHED_SECONDS = 86_400.0, 3_600.0
+#: A process that ended never comes back; the counts of a host do, even after a long weekend.
+_PATIENCE = Patience(86_400.0, 3_600.0, 4 * 86_400.0)
 _LOG_EVERY_SECONDS = 60.0
 _PAUSE_AFTER_ERROR_SECONDS = 0.5
 #: A reader that was away for longer than this has read messages that waited.
@@ -114,8 +115,8 @@ class Collector:
             self.progress.results[error.reason] += 1
             return
         with self.lock:
-            member = self.fleet.take(message, now, catching_up=self._catching_up)
-        self.progress.results["refused" if member is None else "merged"] += 1
+            taken = self.fleet.take(message, now, catching_up=self._catching_up)
+        self.progress.results["merged" if taken else "refused"] += 1
         self.progress.sent_at(message.sent_at)
 
     # -- saving
@@ -127,7 +128,7 @@ class Collector:
         """
         began = self._clock()
         with self.lock:
-            self.fleet.forget(began, _FORGET_SECONDS, _FORGET_FINISHED_SECONDS)
+            self.fleet.forget(began, _PATIENCE)
         position = self._tokens[-1] if self._tokens else self._position
         try:
             self._folder.write(Saved(self.fleet, position, self.guard_state()))

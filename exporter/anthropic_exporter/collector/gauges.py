@@ -12,7 +12,7 @@ from anthropic_exporter.metrics.cells import Reading
 #: A publisher sends once a second; one that was silent for this long is lost.
 LIVE_SECONDS = 30.0
 
-_SUMMED = frozenset({f.INFLIGHT.name})
+_SUMMED = frozenset({f.INFLIGHT.name, f.WORKERS.name})
 _SMALLEST = frozenset({f.PRICES_CHECKED.name, f.GUARD_FLEET_FOLLOWED.name})
 _NEWEST = frozenset({f.RATELIMIT_LIMIT.name, f.RATELIMIT_REMAINING.name, f.RATELIMIT_RESET.name})
 #: True of publishers that ended, too.

@@ -23,6 +23,7 @@ class Member:
         known: the first own cell of each series, by a hash of the series' name and labels.
         heard_at: seconds of a clock that never goes back.
         finished: the publisher ended in order.
+        lasting: the identity may come back after its end, with the same cells.
         rebase: it was forgotten and came back: what it says first is taken as known.
     """
 
@@ -35,6 +36,7 @@ class Member:
         "host",
         "identity",
         "known",
+        "lasting",
         "rebase",
         "sent_at",
         "sequence",
@@ -53,6 +55,7 @@ class Member:
         self.sent_at = 0.0
         self.heard_at = 0.0
         self.finished = False
+        self.lasting = False
         self.rebase = False
 
     def numbering(self, epoch: int) -> array[int]:

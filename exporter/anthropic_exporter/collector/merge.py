@@ -24,6 +24,20 @@ LATE_SECONDS = 15.0
 _LARGEST = 1e300
 
 
+class Patience(NamedTuple):
+    """After how many seconds of silence a member's cells are dropped."""
+
+    seconds: float
+    finished_seconds: float
+    lasting_seconds: float
+
+    def with_member(self, member: Member) -> float:
+        """Those of one member."""
+        if member.lasting:
+            return self.lasting_seconds
+        return self.finished_seconds if member.finished else self.seconds
+
+
 class Counts(NamedTuple):
     """What the merge came across, since the collector's state began."""
 
@@ -51,11 +65,13 @@ class Fleet:
         #: Identities whose cells were dropped long after they were last heard.
         self.forgotten: dict[str, None] = {}
         self.counts = Counts()
+        #: Identities whose cells are among those of another one.
+        self.replaced: dict[str, None] = {}
         #: Growth that is too old for a pace, by cell; whoever reads paces takes it out.
         self.late: dict[int, float] = {}
 
-    def take(self, message: CellsMessage, now: float, *, catching_up: bool = False) -> Member | None:
-        """Merge one message.
+    def take(self, message: CellsMessage, now: float, *, catching_up: bool = False) -> bool:
+        """Merge one message. A message of an identity that was replaced says nothing that another one does not say.
 
         Args:
             message: of any publisher, in any order.
@@ -63,11 +79,16 @@ class Fleet:
             catching_up: the message waited in the queue while nobody read it.
 
         Returns:
-            The member, or None if there are too many.
+            False if there are too many members.
         """
+        if message.identity in self.replaced:
+            self._count("messages")
+            return True
         member = self._member(message)
         if member is None:
-            return None
+            return False
+        for identity in message.replaces:
+            self._replace(member, identity)
         late = catching_up or _is_late(member, message)
         numbering = member.numbering(message.epoch)
         newest = member.is_newest(message)
@@ -76,7 +97,7 @@ class Fleet:
         self._merge(member, numbering, message, late=late, newest=newest)
         if message.full:
             member.rebase = False
-        return member
+        return True
 
     def _member(self, message: CellsMessage) -> Member | None:
         member = self.members.get(message.identity)
@@ -90,13 +111,39 @@ class Fleet:
                 self._count("rebased")
         return member
 
+    def _replace(self, member: Member, identity: str) -> None:
+        """Take what is known of another identity for known of this one: its cells are among these."""
+        if identity in self.replaced or identity == member.identity:
+            return
+        self.replaced[identity] = None
+        while len(self.replaced) > MOST_MEMBERS * 10:
+            del self.replaced[next(iter(self.replaced))]
+        other = self.members.pop(identity, None)
+        if other is None:
+            if self.forgotten.pop(identity, "") is None:  # its share of the totals is not known any more
+                member.rebase = True
+                self._count("rebased")
+            return
+        self._take_over(member, other)
+
+    def _take_over(self, member: Member, other: Member) -> None:
+        for key, first in other.known.items():
+            if first < 0:  # a gauge
+                continue
+            number = self.series.number_at(other.shown[first])
+            own = member.known.get(key)
+            if own is None:
+                own = member.known[key] = self._lay_out(member, number)
+            for offset in range(self.series.width_of(number)):
+                member.cells[own + offset] += other.cells[first + offset]
+
     def _note(self, member: Member, message: CellsMessage, now: float, *, newest: bool) -> None:
         self._count("messages")
         if not newest:
             return
         self._count("gaps", max(0, message.sequence - member.sequence - 1))
         member.sequence, member.sent_at, member.heard_at = message.sequence, message.sent_at, now
-        member.finished = message.final
+        member.finished, member.lasting = message.final, message.lasting
         member.host = message.host
 
     def _define(self, member: Member, numbering: array[int], definitions: Iterable[Definition]) -> None:
@@ -126,7 +173,7 @@ class Fleet:
         target = self.series.targets[number]
         if target.family.kind == GAUGE:
             return -2 - number
-        first, cells = len(member.cells), len(target.family.buckets) + 2 if target.family.buckets else 1
+        first, cells = len(member.cells), self.series.width_of(number)
         member.cells.extend([0.0] * cells)
         member.shown.extend(range(target.start, target.start + cells))
         return first
@@ -153,11 +200,10 @@ class Fleet:
         self.series.add(cell, grown)
         self.late[cell] = self.late.get(cell, 0.0) + grown
 
-    def forget(self, now: float, after_seconds: float, finished_after_seconds: float) -> None:
+    def forget(self, now: float, patience: Patience) -> None:
         """Drop the cells of members that were not heard for long. Their share of the totals stays."""
         for identity, member in list(self.members.items()):
-            patience = finished_after_seconds if member.finished else after_seconds
-            if now - member.heard_at > patience:
+            if now - member.heard_at > patience.with_member(member):
                 del self.members[identity]
                 self.forgotten[identity] = None
         while len(self.forgotten) > MOST_MEMBERS * 10:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -55,6 +56,9 @@ class ShownSeries:
         self._counts: dict[str, int] = {}
         self._labels: list[tuple[str, ...]] = []
         self._created: list[float] = []
+        #: Where the cells of each series with cells begin, ascending, and its number.
+        self._starts: list[int] = []
+        self._numbers: list[int] = []
 
     def target_of(self, service: str, layout: Layout, labels: tuple[str, ...], created: float) -> int | None:
         """The number of the series in `targets`; None for a family, or buckets, that this version does not know."""
@@ -104,6 +108,8 @@ class ShownSeries:
         self._labels.append(key[1])
         self._created.append(created)
         if family.kind != GAUGE:
+            self._starts.append(start)
+            self._numbers.append(number)
             self.totals += [0.0] * cells
             self.rests += [0.0] * cells
             self.stored.setdefault(family.name, []).append(Series(key[1], number, 0, cells, created))
@@ -120,6 +126,14 @@ class ShownSeries:
             rests[cell] = amount - (after - total)
         else:
             rests[cell] = amount
+
+    def number_at(self, cell: int) -> int:
+        """The number of the series that a total belongs to."""
+        return self._numbers[bisect_right(self._starts, cell) - 1]
+
+    def width_of(self, number: int) -> int:
+        """How many cells a series has."""
+        return width(self.targets[number].family)
 
     def labels_of(self, number: int) -> tuple[str, ...]:
         """The label values of a series."""

@@ -134,6 +134,7 @@ def encode(saved: Saved) -> bytes:
         "counts": fleet.counts._asdict(),
         "overflow": series.overflow,
         "forgotten": list(fleet.forgotten),
+        "replaced": list(fleet.replaced),
         "cells": len(series.totals),
         **series.dump(),
         "members": [_member_header(one) for one in members],
@@ -159,6 +160,7 @@ def decode(data: bytes) -> Saved:
     series.overflow = {str(key): int(value) for key, value in header["overflow"].items()}
     fleet.counts = Counts(**{key: value for key, value in header["counts"].items() if key in Counts._fields})
     fleet.forgotten = dict.fromkeys(header["forgotten"])
+    fleet.replaced = dict.fromkeys(header.get("replaced", ()))
     for one in header["members"]:
         member = _member(one, reader)
         fleet.members[member.identity] = member
@@ -173,6 +175,7 @@ def _member_header(member: Member) -> dict[str, Any]:
         "sequence": member.sequence,
         "sent_at": member.sent_at,
         "finished": member.finished,
+        "lasting": member.lasting,
         "rebase": member.rebase,
         "cells": len(member.cells),
         "known": len(member.known),
@@ -190,6 +193,7 @@ def _member(header: dict[str, Any], reader: _Reader) -> Member:
     member = Member(header["identity"], header["service"], header["host"])
     member.sequence, member.sent_at = int(header["sequence"]), float(header["sent_at"])
     member.finished, member.rebase = bool(header["finished"]), bool(header["rebase"])
+    member.lasting = bool(header.get("lasting"))
     member.cells, member.shown = reader.take("d", header["cells"]), reader.take("I", header["cells"])
     known = reader.take("Q", header["known"]), reader.take("q", header["known"])
     member.known = dict(zip(*known, strict=True))

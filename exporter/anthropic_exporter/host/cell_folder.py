@@ -124,7 +124,7 @@ class CellFolder:
         """Take the right to serve the port, unless another process, or another server of this one, has it."""
         with self._lock:
             if not self._holds_port:
-                fd = self._locks()
+                fd = self.lock_file()
                 self._holds_port = fd is not None and locks.take(fd, _PORT)
                 return self._holds_port
             return False
@@ -138,18 +138,18 @@ class CellFolder:
 
     def is_caretaker(self) -> bool:
         """Whether this is the one process of the service that folds files; the first that asks becomes it."""
-        fd = self._locks()
+        fd = self.lock_file()
         return fd is not None and locks.take(fd, _CARETAKER)
 
     def name_holder(self, *, holds: bool) -> None:
         """Write down which process holds the port, for processes that it spawns."""
-        fd = self._locks()
+        fd = self.lock_file()
         if fd is not None:
             os.pwrite(fd, f"{process_name(os.getpid()) if holds else '':<40}".encode(), _HOLDER_AT)
 
     def holder(self) -> str:
         """The process that holds the port, or held it last."""
-        fd = self._locks()
+        fd = self.lock_file()
         return "" if fd is None else os.pread(fd, 40, _HOLDER_AT).decode(errors="replace").strip()
 
     def life(self, own: Life) -> Life:
@@ -157,14 +157,14 @@ class CellFolder:
 
         It holds while there are cells, in which the counters outlive their process, or the process that wrote it runs.
         """
-        fd = self._locks()
+        fd = self.lock_file()
         if fd is None:
             return own
         deadline = time.monotonic() + _LIFE_SECONDS
         while not locks.take(fd, _LIFE) and time.monotonic() < deadline:
             time.sleep(_POLL_SECONDS)
         try:
-            life = self._written_life(fd) or own
+            life = self.written_life() or own
             if life is own:
                 line = f"{process_name(os.getpid())} {to_text(own)}"
                 os.pwrite(fd, f"{line:<{_LIFE_BYTES}}".encode(), _LIFE_AT)
@@ -174,7 +174,15 @@ class CellFolder:
             locks.give_up(fd, _LIFE)
         return life
 
-    def _written_life(self, fd: int) -> Life | None:
+    def written_life(self) -> Life | None:
+        """The life of the service's counters, where one is written down and holds.
+
+        Raises:
+            OSError: the folder is gone.
+        """
+        fd = self.lock_file()
+        if fd is None:
+            return None
         writer, _, text = os.pread(fd, _LIFE_BYTES, _LIFE_AT).decode(errors="replace").strip().partition(" ")
         try:
             life = from_text(text)
@@ -183,8 +191,8 @@ class CellFolder:
             return None
         return life if is_running or any(name.endswith(".cells") for name in self._names()) else None
 
-    def _locks(self) -> int | None:
-        """The lock file; another one if somebody deleted the one that was open."""
+    def lock_file(self) -> int | None:
+        """The open lock file; another one if somebody deleted the one that was open. None if there can be none."""
         try:
             if self._lock_fd < 0 or os.fstat(self._lock_fd).st_nlink == 0:
                 self._make_folder()

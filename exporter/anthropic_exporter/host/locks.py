@@ -7,6 +7,7 @@ Source: F_SETLK(2const) in fcntl(2), Linux man-pages 6.9.1.
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 
@@ -18,6 +19,12 @@ def take(fd: int, byte: int = 0) -> bool:
     except OSError:
         return False
     return True
+
+
+def share(fd: int, byte: int) -> None:
+    """Lock one byte together with other processes that share it; without effect while one of them has it alone."""
+    with contextlib.suppress(OSError):
+        fcntl.lockf(fd, fcntl.LOCK_SH | fcntl.LOCK_NB, 1, byte, os.SEEK_SET)
 
 
 def give_up(fd: int, byte: int = 0) -> None:

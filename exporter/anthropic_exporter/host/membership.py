@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from anthropic_exporter.forking import in_child
-from anthropic_exporter.host import multiproc_dir
+from anthropic_exporter.host import multiproc_dir, sent_alone, shipping
 from anthropic_exporter.host.cell_folder import CellFolder, Workers
 from anthropic_exporter.host.multiproc_dir import MultiprocFiles
 from anthropic_exporter.host.ticking import TICKER
@@ -91,11 +91,21 @@ class Membership:
         """Shared cells with the numbers of `cells`, seen by other processes at once and as a whole."""
         mapped = self._mapped(self._make_hidden_file)
         mapped.open_file()
+        self._note_replaced()
         moved = mapped.adopt(cells)
         if mapped.file is not None:
             self._show(mapped.file)
         mapped.make_file_by(self._make_file)
         return mapped, moved
+
+    def _note_replaced(self) -> None:
+        """A collector that has the numbers under a name of their own must not add those of the folder to them."""
+        own = sent_alone.life_of(self._recorder)
+        if own is not None and self.life(own).name != own.name:
+            try:
+                shipping.note_replaced(self.folder, (own.name,))
+            except OSError as error:
+                self._failed(error)
 
     def child_cells(self) -> Cells:
         """Cells for a forked child, which has a file once it counts something."""
@@ -143,6 +153,10 @@ class Membership:
         self._start_anew()
         if not was_shared or old_cells is None:
             return
+        try:
+            shipping.hand_over(old, self.folder)
+        except OSError as error:
+            self._failed(error)
         self._recorder.share(self, wait=True)
         if old_cells.file is not None:
             old.remove_file(old_cells.file)

@@ -33,6 +33,7 @@ class Origin(NamedTuple):
     host: str
     period_seconds: float
     version: str
+    lasting: bool = False
 
 
 class Changed(NamedTuple):
@@ -89,7 +90,9 @@ class Changes:
         """The queue took it."""
         self._taken, self._gauges_taken, self._defined = changed.blocks, changed.gauges, changed.defined
 
-    def messages(self, changed: Changed, now: float, *, final: bool = False) -> Iterator[CellsMessage]:
+    def messages(
+        self, changed: Changed, now: float, *, final: bool = False, replaces: tuple[str, ...] = ()
+    ) -> Iterator[CellsMessage]:
         """The messages that say it, in order; at least one, which says that this publisher lives."""
         # Cells come with the last definitions, or later: a reader drops those that it has no definition of.
         before = max(0, math.ceil(len(changed.definitions) / _MOST_DEFINITIONS) - 1)
@@ -109,6 +112,8 @@ class Changes:
                 version=self.origin.version,
                 full=changed.full and last,
                 final=final and last,
+                lasting=self.origin.lasting,
+                replaces=replaces,
                 definitions=tuple(changed.definitions[part * _MOST_DEFINITIONS : (part + 1) * _MOST_DEFINITIONS]),
                 numbers=array("I", changed.numbers[own]),
                 values=array("d", changed.values[own]),

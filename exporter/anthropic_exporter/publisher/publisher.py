@@ -5,21 +5,21 @@ from __future__ import annotations
 import atexit
 import contextlib
 import logging
-import os
 import random
 import socket
 import threading
 import time
-import uuid
-import weakref
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
+from anthropic_exporter import threads
 from anthropic_exporter.__about__ import __version__
 from anthropic_exporter.errors import ConfigurationError
 from anthropic_exporter.forking import in_child
+from anthropic_exporter.host import sent_alone
 from anthropic_exporter.metrics import families as f
-from anthropic_exporter.publisher.changes import Changed, Changes, Origin
+from anthropic_exporter.publisher.cells import Cells, CellSource
+from anthropic_exporter.publisher.changes import Changes, Origin
 from anthropic_exporter.recorder import Recorder
 from anthropic_exporter.transport.address import Address, parse
 from anthropic_exporter.transport.cells_message import encode
@@ -29,7 +29,7 @@ from anthropic_exporter.transport.opening import open_transport
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-    from anthropic_exporter.metrics.cells import Snapshot
+    from anthropic_exporter.transport.cells_message import CellsMessage
 
 _log = logging.getLogger("anthropic_exporter.publish")
 PERIOD_SECONDS = 1.0
@@ -43,8 +43,10 @@ _LONGEST_NAME = 128
 class Publisher:
     """Sends one recorder's cells. Made by `publish`; close it, or use it as a context manager.
 
+    Of the processes of a service that count together, one sends the cells of all; when it ends, another one does.
+
     Attributes:
-        identity: whose cells the collector takes them for; another one in a forked child, whose counters begin at 0.
+        identity: whose cells the collector takes them for; empty before the first message.
     """
 
     def __init__(self, recorder: Recorder, address: Address, service: str, host: str, period_seconds: float) -> None:
@@ -54,25 +56,26 @@ class Publisher:
         self._period_seconds = period_seconds
         self._closed = False
         self._start()
+        self._source.share()
         in_child(self._forked)
         atexit.register(self.close)
 
     def _start(self) -> None:
         """Begin to send: at construction, and in a forked child."""
-        self.identity = _identity_of(self._recorder)
-        origin = (self.identity, time.time_ns(), self._service, self._host, self._period_seconds, __version__)
-        self._changes = Changes(Origin(*origin))
+        self.identity = ""
+        self._source = CellSource(self._recorder, f"{self._address.shown} {self._address.stream} {self._service}")
+        self._changes: Changes | None = None
+        self._series: object = None
         self._transport: Transport = open_transport(
             self._address, self._address.stream_of(self._address.shard_of(self._host))
         )
         self._stopped = threading.Event()
         self._sending = threading.Lock()
-        # Fulls of many publishers that started together do not come together.
-        self._full_at = time.monotonic()
+        self._full_at = 0.0
+        self._said_final = False
         self._said_failing = False
         self._logged_at = float("-inf")
-        self._thread = threading.Thread(target=self._run, name="anthropic-publish", daemon=True)
-        self._thread.start()
+        threads.start_eventually(self._run, name="anthropic-publish")
 
     def _run(self) -> None:
         while not self._stopped.wait(self._period_seconds):
@@ -82,23 +85,42 @@ class Publisher:
                 self._failed(error)
 
     def flush(self, *, final: bool = False) -> bool:
-        """Send what changed, now. Whether the queue took it; a failure is counted, never raised."""
-        with self._sending:
-            now = time.monotonic()
-            full = final or now >= self._full_at
-            changed = self._changes.find(read(self._recorder), full=full)
-            result = self._send(changed, final=final)
-            self._note(result)
-            if result != _SENT:
-                return False
-            self._changes.accepted(changed)
-            if full:
-                self._full_at = now + FULL_EVERY_SECONDS * random.uniform(0.75, 1.0)  # noqa: S311 - spreads load
-            return True
+        """Send what changed, now. Whether the queue took it; a failure is counted, never raised.
 
-    def _send(self, changed: Changed, *, final: bool) -> str:
+        True also if another process of the host sends it.
+        """
+        with self._sending:
+            cells = self._source.read()
+            return cells is None or self._flush(cells, final=final)
+
+    def _flush(self, cells: Cells, *, final: bool) -> bool:
+        changes, now = self._changes_of(cells), time.monotonic()
+        full = final or now >= self._full_at
+        changed = changes.find(cells.snapshot, full=full)
+        final = final and self._source.is_last()
+        result = self._send(changes.messages(changed, time.time(), final=final, replaces=cells.replaces))
+        self._note(result)
+        if result != _SENT:
+            return False
+        self._said_final = final
+        changes.accepted(changed)
+        if full:
+            # Fulls of many publishers that started together do not come together.
+            self._full_at = now + FULL_EVERY_SECONDS * random.uniform(0.75, 1.0)  # noqa: S311 - spreads load
+        return True
+
+    def _changes_of(self, cells: Cells) -> Changes:
+        """The numbering of the cells; a new one, which begins with everything, where they are in another store."""
+        if self._changes is None or cells.identity != self.identity or cells.snapshot.series is not self._series:
+            self.identity, self._series = cells.identity, cells.snapshot.series
+            origin = (self._service, self._host, self._period_seconds, __version__, cells.lasting)
+            self._changes = Changes(Origin(cells.identity, self._source.next_epoch(), *origin))
+            self._full_at = 0.0
+        return self._changes
+
+    def _send(self, messages: Iterable[CellsMessage]) -> str:
         try:
-            self._transport.send([encode(one) for one in self._changes.messages(changed, time.time(), final=final)])
+            self._transport.send([encode(one) for one in messages])
         except TransportError as error:
             return error.reason
         return _SENT
@@ -141,9 +163,10 @@ class Publisher:
 
     def _finish(self, done: threading.Event, timeout: float) -> None:
         deadline = time.monotonic() + timeout
+        self._source.retire()
         while time.monotonic() < deadline:
             try:
-                if self.flush(final=True):
+                if self.flush(final=True) and self._left():
                     done.set()
                     break
             except Exception as error:  # noqa: BLE001 - the error boundary
@@ -152,8 +175,14 @@ class Publisher:
             time.sleep(0.1)
         self._transport.close()
 
+    def _left(self) -> bool:
+        """Let another process send. False if none is there any more, although the last message did not say so."""
+        self._source.leave()
+        return self._said_final or not self._source.is_last()
+
     def _forked(self) -> None:
         """In a child: its counters begin at 0, and the parent's thread and connection are not its own."""
+        sent_alone.forget(self._recorder)
         if not self._closed:
             self._start()
 
@@ -210,20 +239,3 @@ def publishing(recorder: Recorder, url: str, *, service: str, host: str | None =
         yield publisher
     finally:
         publisher.close()
-
-
-def read(recorder: Recorder) -> Snapshot:
-    """What this process counted until now: each process of a host publishes its own."""
-    return recorder.own_snapshot()
-
-
-def _identity_of(recorder: Recorder) -> str:
-    """The name of these counters: the same for every publisher of the recorder, another one in each process."""
-    process, identity = _identities.get(recorder, (0, ""))
-    if process != os.getpid():
-        identity = uuid.uuid4().hex
-        _identities[recorder] = (os.getpid(), identity)
-    return identity
-
-
-_identities: weakref.WeakKeyDictionary[Recorder, tuple[int, str]] = weakref.WeakKeyDictionary()

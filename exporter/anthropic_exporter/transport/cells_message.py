@@ -16,6 +16,8 @@ _LONGEST_NAME = 128
 _LONGEST_LABEL = 1024
 _MOST_CELLS = 8_000_000
 _MOST_WIDTH = 1_000
+#: Identities that one message replaces at most.
+MOST_REPLACED = 100
 _NUMBER_BYTES, _VALUE_BYTES = 4, 8
 
 
@@ -56,6 +58,8 @@ class CellsMessage(NamedTuple):
         version: of the publisher's software.
         full: every series is defined and every cell is in it.
         final: the publisher ends in order.
+        lasting: the cells outlive their processes, so that the identity may come back after its end.
+        replaces: identities whose cells are among these by now, and must not be added to them.
         definitions: the series that are new in this epoch, or all of them.
         numbers: which cells, by the numbering of the epoch.
         values: what they hold now. NaN says that a gauge is gone.
@@ -71,6 +75,8 @@ class CellsMessage(NamedTuple):
     version: str = ""
     full: bool = False
     final: bool = False
+    lasting: bool = False
+    replaces: tuple[str, ...] = ()
     definitions: tuple[Definition, ...] = ()
     numbers: array[int] = array("I")
     values: array[float] = array("d")
@@ -95,6 +101,10 @@ def encode(message: CellsMessage) -> bytes:
         "layouts": [[one.family, one.kind, one.labels, one.buckets] for one in layouts],
         "series": [[one.first, place[one.layout], one.labels, one.created] for one in message.definitions],
     }
+    if message.lasting:
+        header["lasting"] = True
+    if message.replaces:
+        header["replaces"] = message.replaces
     return pack(header, _little(message.numbers) + _little(message.values))
 
 
@@ -130,6 +140,8 @@ def _message(header: dict[str, Any], body: bytes) -> CellsMessage:
         version=_name(header.get("version", "")),
         full=bool(header.get("full")),
         final=bool(header.get("final")),
+        lasting=bool(header.get("lasting")),
+        replaces=tuple(map(_name, header.get("replaces", ())[:MOST_REPLACED])),
         definitions=tuple(_definition(layouts, *one[:4]) for one in header.get("series", ())),
         numbers=_array("I", body[: ends[0]]),
         values=_array("d", body[ends[0] : ends[1]]),

@@ -273,4 +273,5 @@ _GAUGE_MERGES: Mapping[str, Callable[[Iterable[StoredGauge], float], float | Non
     f.BUILD_INFO.name: _any_recent,
     f.PRICE_SOURCE.name: _any_recent,
     f.PRICES_CHECKED.name: _oldest_recent,
+    f.GUARD_FLEET_FOLLOWED.name: _oldest_recent,
 }
