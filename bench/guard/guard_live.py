@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from anthropic_exporter import Call, Inference, Recorder, Tokens
+from anthropic_exporter.live.feeds import CallFeed
 from anthropic_exporter.live.state import PageState
 
 MODEL = "claude-opus-5-5"
@@ -46,14 +47,15 @@ def filled(clock: Clock, features: int, users: int) -> tuple[PageState, Callable
     one = Call(MODEL, inferences=inferences, started_at=clock.now, duration_seconds=1.5, cache_asked=True)
     for number in range(max(features, users)):
         recorder.record(one._replace(feature=f"feature-{number % features}", user=f"user-{number % users}"))
-    state = PageState(recorder, clock=clock, wall=clock)
+    feed = CallFeed(recorder, clock=clock, wall=clock)
+    state = PageState(feed, clock=clock, wall=clock)
     for _ in range(192):
         for call in seen:
-            state.add(call)
+            feed.add(call)
         clock.now += 5
         state.read(1)
     calls = itertools.cycle(seen)
-    return state, lambda: state.add(next(calls))
+    return state, lambda: feed.add(next(calls))
 
 
 class Cost(NamedTuple):

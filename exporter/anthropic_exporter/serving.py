@@ -120,8 +120,8 @@ def _mounted(
 
 
 def _live(recorder: Recorder, guard: Guard | None, owned: contextlib.ExitStack) -> tuple[Route, ...]:
-    from anthropic_exporter.live import Live, guard_view  # noqa: PLC0415 - only those who ask for the page load it
+    from anthropic_exporter.live import CallFeed, Live, guard_view  # noqa: PLC0415 - only those who ask for the page load it
 
-    page = Live(recorder, None if guard is None else guard_view.of(guard))
+    page = Live(CallFeed(recorder), None if guard is None else guard_view.of(guard))
     owned.callback(page.close)
     return page.routes

@@ -15,7 +15,7 @@ from selenium.webdriver.support.wait import WebDriverWait
 import browser
 from anthropic_exporter import Recorder, attribution, serve
 from anthropic_exporter.guard import Guard
-from anthropic_exporter.live import Live
+from anthropic_exporter.live import CallFeed, Live
 from bodies import ASK
 
 pytestmark = [pytest.mark.stack, pytest.mark.skipif(bool(browser.MISSING), reason=browser.MISSING or "none")]
@@ -59,7 +59,7 @@ def recorder():
 def busy(recorder, call):
     """A page with calls and an incident, whose names are as bad as names can be."""
     watched = Watched()
-    live = Live(recorder, watched)
+    live = Live(CallFeed(recorder), watched)
     with serve(recorder, port=0, routes=live.routes) as running:
         recorder.record(call(feature="chat", user="acme", cache_read=90_000, output=171, cache_asked=True))
         recorder.record(call(feature=EVIL, user=EVIL, model=EVIL, input=5_000, output=171, outcome="refusal"))

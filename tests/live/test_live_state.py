@@ -5,6 +5,7 @@ import threading
 
 import pytest
 
+from anthropic_exporter.live.feeds import CallFeed
 from anthropic_exporter.live.state import PageState
 from support import Clock
 
@@ -16,7 +17,7 @@ def steady():
 
 @pytest.fixture
 def state(recorder, clock, steady):
-    return PageState(recorder, clock=steady, wall=clock)
+    return PageState(CallFeed(recorder, clock=steady, wall=clock), clock=steady, wall=clock)
 
 
 def read(state, since=0):
@@ -85,7 +86,7 @@ def test_alerts_and_breakers_are_handed_on(recorder):
         def breakers(self):
             return [{"name": "chat", "state": "open"}]
 
-    found = read(PageState(recorder, Watched()))
+    found = read(PageState(CallFeed(recorder), Watched()))
     assert (found["alerts"][0]["name"], found["breakers"][0]["state"]) == ("AnthropicCostRateHigh", "open")
 
 
@@ -97,14 +98,14 @@ def test_of_very_many_alerts_the_most_urgent_are_shown_and_all_are_counted(recor
         def breakers(self):
             return [{"name": str(n), "state": "open"} for n in range(300)]
 
-    found = read(PageState(recorder, Watched()))
+    found = read(PageState(CallFeed(recorder), Watched()))
     assert [alert["severity"] for alert in found["alerts"]] == ["critical"] * 20
     assert len(found["breakers"]) == 12
     assert (found["alert_count"], found["breaker_count"]) == (300, 300)
 
 
 def test_a_call_never_waits_for_a_reader_and_is_not_lost(state, recorder, call):
-    with state._lock:  # somebody reads
+    with state._feed.lock:  # somebody reads
         thread = threading.Thread(target=recorder.record, args=(call(output=171),))
         thread.start()
         thread.join(5)

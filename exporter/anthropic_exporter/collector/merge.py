@@ -67,7 +67,7 @@ class Fleet:
         self.counts = Counts()
         #: Identities whose cells are among those of another one.
         self.replaced: dict[str, None] = {}
-        #: Growth that is too old for a pace, by cell; whoever reads paces takes it out.
+        #: By cell, how much of the growth since this process started was too old for a pace. It only grows.
         self.late: dict[int, float] = {}
 
     def take(self, message: CellsMessage, now: float, *, catching_up: bool = False) -> bool:

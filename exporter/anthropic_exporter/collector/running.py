@@ -12,10 +12,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 from anthropic_exporter import serving
 from anthropic_exporter.collector.breakers import MOST_MESSAGES, BreakersPublisher
 from anthropic_exporter.collector.collector import Collector
+from anthropic_exporter.collector.live_feed import FleetView, TotalsFeed
 from anthropic_exporter.collector.state_file import StateFolder
 from anthropic_exporter.collector.watch import FleetWatch
 from anthropic_exporter.errors import ConfigurationError
 from anthropic_exporter.guard.thresholds import Limits
+from anthropic_exporter.live import Live
 from anthropic_exporter.transport.address import Address, parse
 from anthropic_exporter.transport.interface import Transport
 from anthropic_exporter.transport.opening import open_transport
@@ -39,6 +41,7 @@ class Settings(NamedTuple):
         port: 0 picks a free one.
         shard: which of the streams to read, if the URL says that there are several.
         guard: thresholds of the fleet's Guard; None for no Guard.
+        live: whether to serve the live page of the fleet.
         web_config: TLS, passwords and tokens of /metrics, as `serve` has them.
         allowed_hosts: names by which clients reach /metrics, as `serve` has them.
     """
@@ -49,6 +52,7 @@ class Settings(NamedTuple):
     port: int = 9465
     shard: int = 0
     guard: Path | None = None
+    live: bool = False
     web_config: Path | None = None
     allowed_hosts: tuple[str, ...] = ()
 
@@ -69,8 +73,9 @@ def run(settings: Settings, stopped: threading.Event) -> None:
         if _became_active(folder, stopped):
             collector = Collector(folder, _opener(address, settings.shard))
             with contextlib.closing(collector), contextlib.ExitStack() as owned:
-                tick = _do_nothing if limits is None else _guarded(collector, limits, address, owned)
-                _collect(collector, settings, stopped, tick)
+                watch = None if limits is None else _watch_of(collector, limits)
+                guard = _do_nothing if watch is None else _guarded(collector, watch, address, owned)
+                _collect(collector, settings, stopped, watch, guard)
 
 
 def _became_active(folder: StateFolder, stopped: threading.Event) -> bool:
@@ -89,13 +94,19 @@ def _opener(address: Address, shard: int) -> Callable[[str], Transport]:
     return lambda position: open_transport(address, address.stream_of(shard), position=position)
 
 
-def _guarded(collector: Collector, limits: Limits, address: Address, owned: contextlib.ExitStack) -> Callable[[], None]:
-    """Give the collector a Guard; returns what to call between two reads."""
+def _watch_of(collector: Collector, limits: Limits) -> FleetWatch:
     watch = FleetWatch(collector.fleet, limits)
     try:
         watch.load(collector.restored_guard)
     except ValueError as error:
         raise ConfigurationError("collect: the day's spend in the state is damaged; move the state away") from error
+    return watch
+
+
+def _guarded(
+    collector: Collector, watch: FleetWatch, address: Address, owned: contextlib.ExitStack
+) -> Callable[[], None]:
+    """Let the collector publish what its Guard sees; returns what to call between two reads."""
     breakers = BreakersPublisher(
         watch=watch,
         lock=collector.lock,
@@ -118,15 +129,29 @@ def _do_nothing() -> None:
     """No Guard was asked for."""
 
 
-def _collect(collector: Collector, settings: Settings, stopped: threading.Event, tick: Callable[[], None]) -> None:
+def _collect(
+    collector: Collector,
+    settings: Settings,
+    stopped: threading.Event,
+    watch: FleetWatch | None,
+    guard: Callable[[], None],
+) -> None:
     collector.catch_up(CATCH_UP_SECONDS)
+    feed = TotalsFeed(collector.fleet, collector.lock) if settings.live else None
+    view = None if watch is None else FleetView(watch, collector.lock)
     recorder = cast("Recorder", collector)  # it renders, and counts what fails
     with serving.serve_alone(
         recorder,
         host=settings.host,
         port=settings.port,
+        routes=() if feed is None else Live(feed, view).routes,
         web_config=settings.web_config,
         allowed_hosts=settings.allowed_hosts,
     ) as server:
         _log.info("serving %s/metrics", server.url)
-        collector.run(stopped, tick)
+        collector.run(stopped, guard if feed is None else lambda: _both(guard, feed.tick))
+
+
+def _both(one: Callable[[], None], other: Callable[[], None]) -> None:
+    one()
+    other()

@@ -65,7 +65,7 @@ class FleetWatch:
         self._alerts = Alerts()
         self._roles: list[_Role] = []
         self._known_series = 0
-        self._before = list(fleet.series.totals)
+        self._before, self._late_before = list(fleet.series.totals), dict(fleet.late)
         self._now = wall()
         self._held: list[Measure] = []
 
@@ -90,17 +90,20 @@ class FleetWatch:
             for one in self._held
         ]
 
+    def firing(self) -> list[Alert]:
+        """The alerts that are open, the oldest first."""
+        return self._alerts.firing()
+
     def _take_growth(self, second: int) -> None:
         series, late = self._fleet.series, self._fleet.late
         self._learn_series()
-        before, totals = self._before, series.totals
+        before, totals, late_before = self._before, series.totals, self._late_before
         before += [0.0] * (len(totals) - len(before))
         for role in self._roles:
             grown = totals[role.cell] - before[role.cell]
             if grown > 0.0:
-                self._add(role, grown, grown - late.get(role.cell, 0.0), second)
-        self._before = list(totals)
-        late.clear()
+                self._add(role, grown, grown - late.get(role.cell, 0.0) + late_before.get(role.cell, 0.0), second)
+        self._before, self._late_before = list(totals), dict(late)
 
     def _add(self, role: _Role, grown: float, fresh: float, second: int) -> None:
         """Count growth in budgets, and what of it happened just now in paces."""

@@ -37,6 +37,7 @@ from anthropic_exporter.commands.signals import noticed
     help="Watch paces and budgets of the whole fleet with the thresholds of this file, such as thresholds.yml of the "
     "rules, and publish what holds to processes that call guard.follow().",
 )
+@click.option("--live", is_flag=True, help="Serve /live too: a page that shows what the fleet spends, as it happens.")
 @click.option("--web-config", type=click.Path(path_type=Path), help="As of `serve`: TLS, passwords and tokens.")
 @click.option("--allow-host", "allowed_hosts", multiple=True, metavar="NAME", help="As of `serve`.")
 def collect(source: str, state: Path, **options: Any) -> int:

@@ -1,7 +1,8 @@
-"""The live page: what this process spends on Claude now and spent in the last 15 minutes, without Prometheus."""
+"""The live page: what a process or a fleet spends on Claude, now and in the last 15 minutes, without Prometheus."""
 
 from __future__ import annotations
 
+from anthropic_exporter.live.feeds import CallFeed
 from anthropic_exporter.live.page import Live
 
-__all__ = ["Live"]
+__all__ = ["CallFeed", "Live"]

@@ -62,7 +62,7 @@ class History:
         total.advance(now)
         _add_request(call, total.totals)
         usd, tokens = _add_spend(call, total.totals)
-        for counts in (_of(self.features, call.feature, now), _of(self.users, call.user, now)):
+        for counts in (counts_of(self.features, call.feature, now), counts_of(self.users, call.user, now)):
             totals = counts.totals
             totals[NAME_USD] += usd
             totals[NAME_REQUESTS] += call.requests
@@ -119,7 +119,8 @@ def _row(name: str, counts: Counts) -> Spender:
     )
 
 
-def _of(known: dict[str, Counts], name: str, now: float) -> Counts:
+def counts_of(known: dict[str, Counts], name: str, now: float) -> Counts:
+    """The counts of a feature or a user, moved on to `now`."""
     counts = known.get(name)
     if counts is None:
         counts = known[name] = Counts(5, now)

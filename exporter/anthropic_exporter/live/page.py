@@ -1,4 +1,4 @@
-"""The page and its address: one self-contained document that asks nobody but this process."""
+"""The page and its address: one self-contained document that asks this process alone."""
 
 from __future__ import annotations
 
@@ -9,15 +9,12 @@ import time
 from collections.abc import Callable
 from http import HTTPStatus
 from importlib import resources
-from typing import TYPE_CHECKING
 from urllib.parse import parse_qs
 
+from anthropic_exporter.live.feeds import Feed
 from anthropic_exporter.live.guard_view import Watched
 from anthropic_exporter.live.state import PageState
 from anthropic_exporter.web.routes import JSON, Answer, Request, Route
-
-if TYPE_CHECKING:
-    from anthropic_exporter.recorder import Recorder
 
 _HTML = "text/html; charset=utf-8"
 _SCRIPTS = ("uPlot.iife.min.js", "numbers.js", "charts.js", "page.js")
@@ -31,10 +28,10 @@ _PRIVATE = (
 
 
 class Live:
-    """The routes `/live` and `/live/state` of one recorder. Close it to stop listening to the recorder.
+    """The routes `/live` and `/live/state`. Close it to stop its feed.
 
     Args:
-        recorder: whose calls to show.
+        feed: whose calls to show.
         watched: open alerts and breakers, where there is a Guard.
         clock: seconds, never going back.
         wall: seconds since the epoch.
@@ -42,13 +39,13 @@ class Live:
 
     def __init__(
         self,
-        recorder: Recorder,
+        feed: Feed,
         watched: Watched | None = None,
         *,
         clock: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
     ) -> None:
-        self._state = PageState(recorder, watched, clock=clock, wall=wall)
+        self._state = PageState(feed, watched, clock=clock, wall=wall)
         self.close = self._state.close
         page = _page()
         self.routes = (

@@ -1,38 +1,31 @@
-"""What the page is told each second: the new steps of the history, and what holds now. Bounded in size."""
+"""What the page gets each second: the new steps of the history, and what holds now. Bounded in size."""
 
 from __future__ import annotations
 
 import json
-import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from anthropic_exporter.__about__ import __version__
 from anthropic_exporter.live import history as h
+from anthropic_exporter.live.feeds import Feed
 from anthropic_exporter.live.guard_view import Watched
-from anthropic_exporter.live.history import History
 from anthropic_exporter.live.marks import MINUTE_SECONDS, QUARTER_SECONDS, STEP_SECONDS
-
-if TYPE_CHECKING:
-    from anthropic_exporter.call import Call
-    from anthropic_exporter.recorder import Recorder
 
 #: Each point of a chart sums up the minute before it.
 _SENT_STEPS = (QUARTER_SECONDS + MINUTE_SECONDS) // STEP_SECONDS
 _SHOWN_NAMES = 12
 _SHOWN_ALERTS = 20
 _SEVERITIES = ("critical", "warning", "info")
-# So many calls wait at most while somebody reads; a forked child, where nobody reads, keeps no more than these.
-_MOST_PENDING = 10_000
 
 
 class PageState:
-    """Subscribes to a recorder and answers the page. Adding a call never waits for a reader.
+    """Answers the page from a history that a feed fills.
 
     Args:
-        recorder: whose calls to show.
+        feed: whose calls to show.
         watched: open alerts and breakers, where there is a Guard.
         clock: seconds, never going back.
         wall: seconds since the epoch.
@@ -40,44 +33,26 @@ class PageState:
 
     def __init__(
         self,
-        recorder: Recorder,
+        feed: Feed,
         watched: Watched | None = None,
         *,
         clock: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
     ) -> None:
-        self._recorder = recorder
+        self._feed = feed
         self._watched = watched
         self._clock = clock
         self._wall = wall
-        self._lock = threading.Lock()
-        self._pending: deque[tuple[float, Call]] = deque(maxlen=_MOST_PENDING)
-        self._history = History(clock())
+        self._history = feed.history
         self._began_at = wall()
         self._closed: deque[tuple[int, str]] = deque(maxlen=_SENT_STEPS)
         self._next = self._history.total.steps.current
-        self.close = recorder.subscribe(self.add)
-
-    def add(self, call: Call) -> None:
-        """Take one priced call, on the thread that recorded it."""
-        self._pending.append((self._clock(), call))
-        if self._lock.acquire(blocking=False):
-            try:
-                self._drain()
-            finally:
-                self._lock.release()
-
-    def _drain(self) -> None:
-        pending, history = self._pending, self._history
-        while pending:
-            at, call = pending.popleft()
-            history.add(call, at)
+        self.close = feed.close
 
     def read(self, since: int = 0) -> bytes:
         """JSON of what holds now, with the closed steps from `since` on. Every list in it is bounded."""
-        self._recorder.drain()
-        with self._lock:
-            self._drain()
+        self._feed.take()
+        with self._feed.lock:
             now = self._clock()
             self._history.advance(now)
             self._close_steps()
@@ -110,13 +85,13 @@ class PageState:
         }
 
     def _around(self) -> dict[str, Any]:
-        started = self._recorder.inflight.snapshot()
-        oldest = min((one.at for one in started), default=None)
+        inflight = self._feed.inflight()
         alerts = None if self._watched is None else sorted(self._watched.alerts(), key=_urgency)
         breakers = None if self._watched is None else self._watched.breakers()
         return {
-            "inflight": len(started),
-            "oldest_seconds": None if oldest is None else max(0.0, self._wall() - oldest),
+            "scope": self._feed.scope,
+            "inflight": inflight.number,
+            "oldest_seconds": inflight.oldest_seconds,
             "alerts": alerts and alerts[:_SHOWN_ALERTS],
             "alert_count": len(alerts or ()),
             "breakers": breakers and breakers[:_SHOWN_NAMES],

@@ -138,7 +138,7 @@ function shown(element, text) {
 
 function drawAlerts() {
   const place = byId("alerts");
-  byId("guard-hint").textContent = state.alerts ? "" : "Open alerts and breakers show here once a Guard watches.";
+  byId("guard-hint").textContent = state.alerts ? "" : isFleet() ? "Open alerts show here once the collector runs with --guard." : "Open alerts and breakers show here once a Guard watches.";
   place.hidden = !state.alerts;
   if (!state.alerts || !shown(place, JSON.stringify([state.alerts, state.alert_count]))) return;
   if (!state.alerts.length) return place.replaceChildren(make("p", { class: "allclear" }, "✓ No open alert"));
@@ -166,7 +166,18 @@ function drawBreakers() {
   place.replaceChildren(make("table", {}, make("thead", {}, make("tr", {}, ...head)), make("tbody", {}, ...rows)), ...more(state.breaker_count - state.breakers.length, "not closed"));
 }
 
+const isFleet = () => state.scope === "fleet";
+
+function drawScope() {
+  if (!isFleet()) return;
+  byId("scope").textContent = "All processes that publish to this collector";
+  byId("empty-hint").textContent = "This page fills by itself as soon as a process that publishes to this collector makes one:";
+  byId("empty-code").textContent = 'publish(recorder, "redis://queue:6379", service="api")';
+  byId("empty-note").textContent = "Latencies are estimated within the buckets of /metrics.";
+}
+
 function draw() {
+  drawScope();
   const empty = !state.total[REQUESTS] && !sum(state.total.slice(TOKENS, REQUESTS)) && !state.inflight;
   byId("empty").hidden = !empty;
   byId("figures").hidden = empty;
