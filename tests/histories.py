@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 from prometheus_client import CollectorRegistry
 
@@ -25,10 +26,10 @@ class Fleet:
         self._recorders: dict[str, Recorder] = {}
         self._alive: set[remote_write.Labels] = set()
 
-    def start(self, name: str) -> Recorder:
+    def start(self, name: str, **settings: Any) -> Recorder:
         """Start or restart a process."""
         registry = self._registries[name] = CollectorRegistry()
-        self._recorders[name] = Recorder(registry=registry, strict=True, clock=self.clock)
+        self._recorders[name] = Recorder(registry=registry, strict=True, clock=self.clock, **settings)
         return self._recorders[name]
 
     def stop(self, name: str) -> None:

@@ -143,6 +143,22 @@ class Task(NamedTuple):
     max_usd: float | None = None
 
 
+class Sight(NamedTuple):
+    """What is remembered of a request for advice: hashes with a random key of this process, counts and lengths.
+
+    `prefix` stands for the system prompt and the tools, 0 if there are none; `conversation` for these and the first
+    message. `is_batchable` says that one message without tools was answered without a stream. `share` is the prefix's
+    part of the prompt and `whole` a hash of all of it, where they were measured.
+    """
+
+    prefix: int
+    conversation: int
+    messages: int
+    is_batchable: bool
+    share: float | None = None
+    whole: int | None = None
+
+
 _CLAUDE = re.compile(r"claude-[a-z0-9-]{1,60}")
 _NONE: Mapping[bytes, bytes] = MappingProxyType({})
 
@@ -159,8 +175,9 @@ class Call(NamedTuple):
     `fallback_hop`, `priority_tier`, `inference_profile`). `regional` marks a regional endpoint of a cloud platform.
     `rate_limit_headers` are the `anthropic-ratelimit-*` family as sent, by lower-case name; bytes that are read only
     when somebody scrapes. `unmetered` says why the tokens of an answer that succeeded are not known. `session_seconds`
-    is billed runtime of a session. `task` is what the call was made for, where its code said so; it is no label. `bill`
-    is None until the recorder has priced the call.
+    is billed runtime of a session. `task` is what the call was made for, where its code said so; it is no label.
+    `prompt` is what `Recorder(advise=True)` remembers of the request. `bill` is None until the recorder has priced the
+    call.
     """
 
     model: str
@@ -189,6 +206,7 @@ class Call(NamedTuple):
     unmetered: str = ""
     session_seconds: float = 0.0
     task: Task | None = None
+    prompt: Sight | None = None
     bill: Bill | None = None
 
     def shown(self, model: str, feature: str, user: str, bill: Bill) -> Call:

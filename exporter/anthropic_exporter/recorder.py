@@ -69,7 +69,7 @@ class Recorder(Intake):
         shown = owner_on(registry)
         return shown if type(shown) is cls else super().__new__(cls)
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - one keyword for each setting
         self,
         *,
         registry: CollectorRegistry | None = REGISTRY,
@@ -78,18 +78,23 @@ class Recorder(Intake):
         users: Iterable[str] | None = None,
         models: Iterable[str] = (),
         max_series: int = DEFAULT_SERIES,
+        advise: bool = False,
         strict: bool = False,
         clock: Callable[[], float] = time.time,
     ) -> None:
         if hasattr(self, "_collector"):
             _log.warning("this registry shows a Recorder already: it goes on counting, under the settings given now")
             self._continue(prices, features, models, users)
+            if advise and self.advice is None:
+                self.watch_for_advice()
             return
         #: The service whose processes count together; None for a process alone.
         self.membership: Membership | None = None
         self._ordinal = next(_ordinals)
         self._must_share = False
-        super().__init__(prices, features, models, users=users, max_series=max_series, strict=strict, clock=clock)
+        super().__init__(
+            prices, features, models, users=users, max_series=max_series, advise=advise, strict=strict, clock=clock
+        )
         self._collector = ReadingsCollector(self.read, self)
         if registry is not None:
             register(self._collector, registry)

@@ -245,6 +245,7 @@ class Attempt:
             rate_limit_headers=self._heading.rate_limit_headers,
             call_duration_seconds=ended - self._began if timed and last else None,
             unmetered=self._why_unmetered(outcome, reading),
+            prompt=None if self._recorder.advice is None else self._recorder.advice.sight(self._request),
         )
 
     def _reading(self) -> Reading:

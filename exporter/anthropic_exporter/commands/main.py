@@ -10,6 +10,7 @@ import sys
 import click
 
 from anthropic_exporter.__about__ import __version__
+from anthropic_exporter.commands.advise import advise
 from anthropic_exporter.commands.calibrate import calibrate
 from anthropic_exporter.commands.check import check
 from anthropic_exporter.commands.collect import collect
@@ -72,6 +73,7 @@ for _command in (
     reconcile,
     calibrate,
     review,
+    advise,
     collect,
 ):
     commands.add_command(_command)

@@ -344,6 +344,20 @@ LAST_HEARTBEAT = Family(
     "Unix time at which the AnthropicWatchdog alert last reached the standalone exporter; absent before the first.",
 )
 
+ADVICE_PROMPT_TOKENS = Family(
+    "anthropic_advice_prompt_tokens_total",
+    COUNTER,
+    ("model", "feature", "kind", "gap"),
+    "With Recorder(advise=True): tokens of prompts that were sent before, by kind (uncached, cache_read, "
+    "cache_write_5m, cache_write_1h) and by how long before (5m, 1h, more); new are those a cache has to take first.",
+)
+ADVICE_COST = Family(
+    "anthropic_advice_cost_usd_total",
+    COUNTER,
+    ("model", "feature", "waste"),
+    "With Recorder(advise=True): US dollars that a change may save (unstreamed, long_prompt, region, cut_off, "
+    "overlong). Already part of anthropic_cost_usd_total.",
+)
 RECONCILE_TOKENS = Family(
     "anthropic_reconcile_tokens",
     GAUGE,

@@ -10,7 +10,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable
 from itertools import islice
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from anthropic_exporter.attribution import Attribution
 from anthropic_exporter.call import BLOCKED, Call
@@ -33,6 +33,9 @@ from anthropic_exporter.recording.retries import Retries
 from anthropic_exporter.recording.served_models import CachedThreads, ServedModels
 from anthropic_exporter.recording.session_memory import SessionMemory
 from anthropic_exporter.recording.sharing import Sharing
+
+if TYPE_CHECKING:
+    from anthropic_exporter.recording.advice.watch import AdviceWatch
 
 _MOST_SEEN_LABEL_SETS = 20_000
 #: A call writes at most this many entries that wait, its own among them; the rest is for the next call or scrape.
@@ -77,10 +80,12 @@ class Intake:
         models: models whose series exist at 0 from the start, for each of `features`.
         users: the only user names that become label values; None for the first 200.
         max_series: series of all label sets together.
+        advise: watch requests for `advise`.
         strict: raise our own failures, for tests.
         clock: seconds since the epoch.
 
     Attributes:
+        advice: what is remembered of requests for `advise`; None unless asked for.
         gates: asked in turn before a request is sent.
         inflight: attempts that were sent and have not ended.
         retries: failed attempts that the SDK may try again.
@@ -98,10 +103,12 @@ class Intake:
         *,
         users: Iterable[str] | None = None,
         max_series: int = DEFAULT_SERIES,
+        advise: bool = False,
         strict: bool = False,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._clock = self.clock = clock
+        self.advice: AdviceWatch | None = None
         self._strict = strict
         self._features = None if features is None else tuple(features)
         self._users = None if users is None else tuple(users)
@@ -110,6 +117,8 @@ class Intake:
         self._sinks: tuple[Sink, ...] = ()
         self.gates: tuple[Gate, ...] = ()
         self.sharing: Sharing | None = None
+        if advise:
+            self.watch_for_advice()
         self._reset()
         self._live = LivePrices(prices, clock, self._resume, self._prices_broken)
         in_child(self._forked)
@@ -129,6 +138,12 @@ class Intake:
         self._models = tuple(dict.fromkeys((*self._models, *models)))
         self._expect_all()
 
+    def watch_for_advice(self) -> None:
+        """Watch requests from now on for what `advise` has to know."""
+        from anthropic_exporter.recording.advice.watch import AdviceWatch  # noqa: PLC0415 - only those who ask load it
+
+        self.advice = AdviceWatch(self.failed)
+
     def _reset(self) -> None:
         """Start from nothing: at construction, and in a forked child, whose counters are its own."""
         self._lock = SafeLock()
@@ -147,6 +162,8 @@ class Intake:
         self.served = ServedModels()
         self.cached_threads = CachedThreads()
         self._seen: set[tuple[str, str, str]] = set()
+        if self.advice is not None:
+            self.watch_for_advice()
         self._expect_all()
 
     def _expect_all(self) -> None:
@@ -263,7 +280,7 @@ class Intake:
         try:
             if not self._lock.wait(this_frame(), _PATIENCE_SECONDS):
                 return False
-            self._give_up()
+            self._write_late()
             self._write_batch(len(self._pending), self._metrics.prepare_page)
             gauges, cells = self._gauges(), self._metrics.cells
             if self.sharing is not None:
@@ -299,7 +316,7 @@ class Intake:
         self.drain()
         try:
             if self._lock.wait(this_frame(), _PATIENCE_SECONDS):
-                self._give_up()
+                self._write_late()
                 if self.sharing is not None:
                     self.sharing.publish(self._gauges())
         finally:
@@ -373,11 +390,13 @@ class Intake:
             self._for_sinks.extend(islice(iter(for_sinks.popleft, None), len(for_sinks)))
             self._batch = Batch()
 
-    def _give_up(self) -> None:
-        """Count the duration of calls whose last attempt failed and was not tried again in time."""
+    def _write_late(self) -> None:
+        """Count what is only known some time after a call: that nobody tried again, and what advice needs."""
         for failed in self.retries.given_up(time.perf_counter()):
             seconds = failed.ended - failed.began
             self._pending.append((self._metrics.write_call_duration, failed.model, failed.feature, seconds))
+        if self.advice is not None:
+            self._pending.append((self.advice.write_counts, self._metrics.count))
 
     def _write(self, call: Call, now: float) -> None:
         live = self._live
@@ -391,6 +410,8 @@ class Intake:
         if call.unmetered:
             self._faults.unmetered(call)
         slot = self._metrics.write(call, bill, now)
+        if self.advice is not None and call.prompt is not None:
+            self.advice.write(call, bill, live.book, slot.place[:2])
         if self._sinks:
             self._batch.for_sinks.append(call.shown(slot.place.model, slot.place.feature, slot.user, bill))
 

@@ -1,0 +1,65 @@
+"""`anthropic-exporter advise`."""
+
+from __future__ import annotations
+
+import datetime as dt
+from pathlib import Path
+from typing import Any
+
+import click
+
+from anthropic_exporter.commands import history
+from anthropic_exporter.commands.signals import raising
+from anthropic_exporter.errors import ConfigurationError
+
+
+@click.command()
+@history.prometheus_options
+@history.span_options("7d")
+@click.option("--prices", type=click.Path(path_type=Path), help="The price file that your recorders use, if any.")
+@click.option(
+    "--at-least",
+    default=1.0,
+    show_default=True,
+    type=click.FloatRange(0),
+    metavar="USD",
+    help="Leave out what saves less a month.",
+)
+@click.option(
+    "--waited-for",
+    multiple=True,
+    metavar="FEATURE",
+    help="Somebody waits for the answers of this feature: no batches; repeatable.",
+)
+@history.json_option
+def advise(**options: Any) -> int:
+    """What to change to pay less, ranked by dollars a month, each item with its formula and its data.
+
+    Reads what the recorders counted; Recorder(advise=True) lets them count what most items need. Exit codes: 0 nothing
+    to change, 1 there is advice, 2 it could not be read.
+    """
+    from anthropic_exporter.pricing.book import PriceBook  # noqa: PLC0415 - imported when the command runs
+    from anthropic_exporter.tuning.advice import items, usage  # noqa: PLC0415 - as above
+
+    source = history.connect(options["prometheus_url"], options["prometheus_token_file"])
+    start, end = history.span(options["last"], options["until"], 1)
+    book = PriceBook.load(options["prices"])
+    with raising(), history.progress("Reading what was used", 1.0) as advance:
+        read = usage.read(source, start, end, advance)
+    if not read.tokens:
+        raise ConfigurationError("nothing was recorded in this time: give --last or --until")
+    day = dt.datetime.fromtimestamp(end, dt.timezone.utc).date()
+    found = items.items(read, book, day, options["at_least"], options["waited_for"])
+    _print(found, read, as_json=options["as_json"])
+    return 1 if found else 0
+
+
+def _print(found: Any, read: Any, *, as_json: bool) -> None:
+    from rich.console import Console  # noqa: PLC0415 - imported when the command runs
+
+    from anthropic_exporter.tuning.advice import show  # noqa: PLC0415 - as above
+
+    if as_json:
+        history.print_json(show.as_json(found, read))
+    else:
+        Console().print(show.table(found, read))

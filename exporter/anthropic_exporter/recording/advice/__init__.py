@@ -1,0 +1,1 @@
+"""What `advise` has to know of requests; nothing of it runs unless `Recorder(advise=True)` asks for it."""

@@ -1,0 +1,103 @@
+"""Counts tokens that were sent again, by how long ago: without a cache, read from it, and written to it.
+
+The history of a conversation is exact, because the prompt of one turn is the beginning of the next. Times are those of
+one process: where many share the traffic, a prefix seems to rest for longer than it does, and advice errs to the
+careful side.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from anthropic_exporter.call import Call, Sight, Tokens
+from anthropic_exporter.recording.advice import sums as s
+from anthropic_exporter.recording.advice.prefixes import Prefix
+from anthropic_exporter.recording.advice.recent import Recent
+from anthropic_exporter.recording.advice.sums import Sums, gap_of
+
+_MOST_PREFIXES, _MOST_CONVERSATIONS = 1_024, 4_096
+
+
+class Turn(NamedTuple):
+    """The newest request of a conversation. `cached` is what the cache held after it."""
+
+    at: float
+    messages: int
+    prompt: int
+    cached: int
+    is_first: bool
+
+
+class Repeats:
+    """Remembers when each prefix and conversation was last sent."""
+
+    def __init__(self) -> None:
+        self.prefixes: Recent[Prefix] = Recent(_MOST_PREFIXES)
+        self.turns: Recent[Turn] = Recent(_MOST_CONVERSATIONS)
+
+    def write(self, call: Call, seen: Sight, minimum: int, sums: Sums) -> None:
+        """Count one request. `minimum` is how many tokens the model caches at least."""
+        key, talk, messages = seen[:3]
+        now, tokens = call.started_at, call.inferences[0].tokens
+        cached = tokens[1] + tokens[2] + tokens[3]
+        prompt = tokens[0] + cached
+        prefix = self.prefixes.get(key) or self.prefixes.older(key) or Prefix()
+        turn = self.turns.get(talk) or self.turns.older(talk)
+        if turn is not None and not (turn[1] < messages and turn[2] < prompt):
+            turn = None
+        if call.cache_asked:
+            _count_cached(tokens, prefix, turn, now, sums)
+        elif turn is not None:
+            _count_turn(seen, prompt, prefix, turn, (now, minimum), sums)
+        elif prefix.at:
+            sums[s.UNCACHED + gap_of(now - prefix.at)] += _measured(seen, prompt, prefix, minimum, sums)
+        prefix.at = now
+        if turn is None:
+            prefix.cached = cached
+            if messages == 1:
+                self.turns.limit()
+        self.turns[talk] = tuple.__new__(Turn, (now, messages, prompt, cached, turn is None))
+
+
+def _measured(seen: Sight, prompt: int, prefix: Prefix, minimum: int, sums: Sums) -> float:
+    """Tokens of the prefix of an uncached request; 0 if the model would not cache so few."""
+    is_first = seen[5] is not None and prefix.measure(seen, prompt)
+    known = prefix.tokens
+    if known > prompt:
+        known = float(prompt)
+    if known < minimum:
+        return 0.0
+    if is_first:
+        sums[s.UNCACHED + s.NEVER] += known  # the request before this one, when its length was not known
+    return known
+
+
+def _count_turn(seen: Sight, prompt: int, prefix: Prefix, turn: Turn, bounds: tuple[float, int], sums: Sums) -> None:
+    """A later turn of an uncached conversation: all of the turn before is sent again."""
+    now, minimum = bounds
+    system = _measured(seen, prompt, prefix, minimum, sums)
+    if turn.prompt < minimum:
+        sums[s.UNCACHED + gap_of(now - prefix.at)] += system
+        return
+    shared = min(system, turn.prompt)
+    sums[s.UNCACHED + gap_of(now - prefix.at)] += shared
+    sums[s.UNCACHED + gap_of(now - turn.at)] += turn.prompt - shared
+    # The cache would take what a turn adds; and the first turn, which is only known for one when the second comes.
+    sums[s.UNCACHED + s.NEVER] += prompt - turn.prompt + (turn.prompt - shared if turn.is_first else 0.0)
+
+
+def _count_cached(tokens: Tokens, prefix: Prefix, turn: Turn | None, now: float, sums: Sums) -> None:
+    """Reads by gap; writes as new, but those that replace what the cache had before by the gap that lost it."""
+    _, read, short, long, _ = tokens
+    before = turn or (prefix if prefix.at else None)
+    gap = s.NEVER if before is None else gap_of(now - before.at)
+    sums[s.READ + gap] += read
+    written = short + long
+    if not written:
+        return
+    # A prefix that was read is alive: what was written beside it is new.
+    is_alive = turn is None and read > 0
+    again = 0 if before is None or is_alive else max(0, min(written, before.cached - read))
+    for kind, part in ((s.WRITTEN_5M, short), (s.WRITTEN_1H, long)):
+        sums[kind + gap] += again * part / written
+        sums[kind + s.NEVER] += part - again * part / written

@@ -1,0 +1,196 @@
+"""Planted waste whose true dollars are known: the same traffic once as it is, once with the change made."""
+
+from __future__ import annotations
+
+import datetime as dt
+import io
+import json
+import random
+
+import pytest
+from rich.console import Console
+
+import histories
+from anthropic_exporter import Recorder
+from anthropic_exporter.commands.main import run
+from anthropic_exporter.pricing.book import PriceBook
+from anthropic_exporter.tuning.advice import items, models, show
+from anthropic_exporter.tuning.advice.usage import Usage
+from support import Clock
+from tuning import wasteful
+
+START = 1_795_392_000.0  # Monday, 2026-11-23T00:00:00Z
+DAY = 86_400
+MONTH_DAYS = 30.4375
+SCRAPE_SECONDS = 300
+PLANTED = {
+    "support": ("uncached_prefix", wasteful.uncached_prefix),
+    "agent": ("uncached_prefix", wasteful.uncached_history),
+    "poll": ("cache_lifetime", wasteful.short_lifetime),
+    "documents": ("cache_lifetime", wasteful.long_lifetime),
+    "clock": ("unread_cache_writes", wasteful.unread_writes),
+    "labels": ("batch", wasteful.nightly),
+    "minutes": ("long_prompt", wasteful.long_prompts),
+    "quick": ("fast_mode", wasteful.fast),
+    "at home": ("region", wasteful.region),
+    "essay": ("cut_off_output", wasteful.cut_off),
+    "loop": ("overlong_output", wasteful.overlong),
+}
+
+
+def sent(make, feature, *, tidy):
+    return sorted(make(random.Random(feature), tidy), key=lambda one: one.at)
+
+
+def spent(make, feature, *, tidy):
+    """Dollars of a day, by the wire and the price book."""
+    clock = Clock(START)
+    application = wasteful.Application(Recorder(registry=None, clock=clock, strict=True), clock)
+    for one in sent(make, feature, tidy=tidy):
+        clock.now = START + one.at
+        application.send(*one[1:])
+    return application.usd
+
+
+def truth(feature):
+    kind, make = PLANTED[feature]
+    saved = spent(make, feature, tidy=False) - spent(make, feature, tidy=True)
+    return MONTH_DAYS * (saved / 2 if kind == "batch" else saved)
+
+
+@pytest.fixture(scope="module")
+def days(tmp_path_factory):
+    """A Prometheus with a wasteful Monday and a tidy Tuesday."""
+    with histories.prometheus(tmp_path_factory.mktemp("prometheus")) as url:
+        for number, tidy in enumerate((False, True)):
+            fleet = histories.Fleet(START + number * DAY)
+            fleet.start("app", advise=True, features=[*PLANTED], models=["claude-opus-5-5"])
+            application = wasteful.Application(fleet["app"], fleet.clock)
+            waiting = [one for name, (_, make) in PLANTED.items() for one in sent(make, name, tidy=tidy)]
+            play(url, fleet, application, START + number * DAY, sorted(waiting, key=lambda one: -one.at))
+        yield url
+
+
+def play(url, fleet, application, begin, waiting):
+    def step(_since, now):
+        while waiting and begin + waiting[-1].at <= now:
+            one = waiting.pop()
+            fleet.clock.now = begin + one.at
+            application.send(*one[1:])
+        fleet.clock.now = now
+
+    fleet.scrape()
+    histories.write(url, fleet, begin + DAY, SCRAPE_SECONDS, step)
+
+
+@pytest.fixture
+def advise(days, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "160")
+
+    def run_it(*arguments, until="2026-11-24"):
+        code = run(["advise", "--prometheus", days, "--last", "1d", "--until", until, *arguments])
+        return code, capsys.readouterr()
+
+    return run_it
+
+
+@pytest.mark.stack
+def test_planted_waste_is_found_within_a_tenth_of_its_true_dollars(advise):
+    code, shown = advise("--json")
+    found = json.loads(shown.out)
+    assert code == 1
+    assert found["days"] == pytest.approx(1.0, abs=0.01)
+    saved = {(one["feature"], one["kind"]): one["usd_per_month"] for one in found["items"]}
+    assert saved.keys() == {(feature, kind) for feature, (kind, _) in PLANTED.items()}
+    for feature, (kind, _) in PLANTED.items():
+        assert saved[feature, kind] == pytest.approx(truth(feature), rel=0.1), feature
+    dollars = [one["usd_per_month"] for one in found["items"]]
+    assert dollars == sorted(dollars, reverse=True)
+
+
+@pytest.mark.stack
+def test_a_tidy_application_gets_no_advice(advise):
+    code, shown = advise(until="2026-11-25")
+    assert "Nothing to change." in shown.out, shown.out
+    assert code == 0
+
+
+@pytest.mark.stack
+def test_each_item_says_what_to_change_and_why(advise):
+    _, shown = advise("--waited-for", "labels", "--at-least", "300")
+    assert "cache repeated prompts" in shown.out
+    assert "at the end of what repeats: the system prompt and tools" in shown.out
+    assert "x (input - cache read) - all others x (cache write" in shown.out
+    assert "Source: Anthropic's pages on prompt caching and pricing" in shown.out
+    assert "send as batches" not in shown.out
+
+
+@pytest.mark.stack
+def test_a_span_without_anything_is_one_line(advise):
+    code, shown = advise(until="2026-11-20")
+    assert code == 2
+    assert shown.err == "anthropic-exporter: nothing was recorded in this time: give --last or --until\n"
+
+
+# --- formulas
+
+
+def usage(**counts):
+    empty = {key: {} for key in ("tokens", "usd", "prompts", "waste", "savings", "premiums")}
+    return Usage(**{"days": 30.4375, **empty, **counts})
+
+
+def advice(**counts):
+    return items.items(usage(**counts), PriceBook.load(), dt.date(2026, 11, 30), 1.0)
+
+
+def test_a_newer_model_is_priced_with_the_tokens_that_it_counts():
+    place = ("claude-opus-4-1", "chat", "standard")
+    (one,) = advice(tokens={(*place, "input"): 1_000_000.0, (*place, "output"): 100_000.0}, usd={place: 22.5})
+    assert (one.kind, one.change) == ("model", "Ask for claude-opus-5-5, the newest model of its family.")
+    # 15 + 7.5 dollars now; 1.3 million at 4 and 130,000 at 20 then
+    assert one.usd_per_month == pytest.approx(22.5 - 5.2 - 2.6)
+    assert one.data["tokens for the same text"] == 1.3
+
+
+def test_tokens_of_models_on_the_same_side_are_the_same():
+    assert models.token_ratio("claude-opus-4-7", "claude-opus-5-5") == 1.0
+    assert models.token_ratio("claude-haiku-4-5", "claude-haiku-5-5") == 1.3
+    assert models.token_ratio("claude-haiku-5-5", "claude-haiku-4-5") == pytest.approx(1 / 1.3)
+    assert models.token_ratio("somebody-elses", "claude-opus-5-5") == 1.0
+
+
+def test_the_newest_model_gets_no_advice_to_change_it():
+    place = ("claude-opus-5-5", "chat", "standard")
+    assert advice(tokens={(*place, "input"): 1e9}, usd={place: 4_000.0}) == []
+
+
+def test_a_batch_at_half_price_stays_at_half_price():
+    place = ("claude-opus-4-1", "chat", "batch")
+    (one,) = advice(tokens={(*place, "input"): 1_000_000.0}, usd={place: 7.5})
+    assert one.usd_per_month == pytest.approx(7.5 - 2.6)
+
+
+def test_of_two_lifetimes_the_better_one_is_advised():
+    place = ("claude-opus-5-5", "chat")
+    counts = {(*place, "uncached", "5m"): 10e6, (*place, "uncached", "1h"): 10e6, (*place, "uncached", "new"): 1e6}
+    (one,) = advice(prompts=counts, tokens={(*place, "standard", "input"): 21e6}, usd={(*place, "standard"): 84.0})
+    # 20 million at 4 - 0.2 less, 1 million at 8 - 4 more; with five minutes 38 - 11 x 1
+    assert one.usd_per_month == pytest.approx(76.0 - 4.0)
+    assert '"ttl": "1h"' in one.change
+
+
+def test_what_is_not_worth_a_change_is_left_out():
+    place = ("claude-opus-5-5", "chat")
+    waste = {(*place, "cut_off"): 1.9}
+    counts = {"tokens": {(*place, "standard", "output"): 5e6}, "usd": {(*place, "standard"): 100.0}}
+    assert advice(waste=waste, **counts) == []
+    assert [one.kind for one in advice(waste={(*place, "cut_off"): 2.1}, **counts)] == ["cut_off_output"]
+
+
+def test_without_a_watching_recorder_it_says_what_it_cannot_judge():
+    place = ("claude-opus-5-5", "chat", "standard")
+    shown = io.StringIO()
+    read = usage(tokens={(*place, "input"): 1e6}, usd={place: 4.0})
+    Console(file=shown, width=200).print(show.table([], read))
+    assert "Recorder(advise=True)" in shown.getvalue()
