@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from anthropic_exporter import toolchain
+from anthropic_exporter.collector.families import COLLECTOR_FAMILIES
 from anthropic_exporter.errors import ConfigurationError
 from anthropic_exporter.recorder import Recorder
 
@@ -60,6 +61,7 @@ def test_a_page_answers_the_five_questions_in_few_lines(name):
 @EACH
 def test_its_queries_ask_for_series_that_exist(name):
     exposed = set(re.findall(r"^# TYPE (\S+)", Recorder(registry=None).render().decode(), re.MULTILINE))
+    exposed |= {family.name for family in COLLECTOR_FAMILIES}
     exposed |= {f"{metric}_bucket" for metric in exposed}
     known = exposed | {rule["record"] for rule in RULES if "record" in rule} | OF_OTHERS
     text = re.sub(r'"[^"]*"', '""', " ".join(blocks(name, "promql")))

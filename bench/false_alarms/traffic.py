@@ -72,6 +72,7 @@ class Process:
         self.feature = feature
         self.instance = f"{feature.name}-{instance}"
         self.chance = chance
+        self.moments = random.Random(f"{feature.name} {instance}")
         self.epoch = epoch
         self.seconds = step
         self.noise = 0.0
@@ -99,11 +100,11 @@ class Process:
             return {}
         if restarting := any(at <= now < at + self.seconds for at in self.restarts):
             self.started(now)
-            self.cold_until = now + COLD_SECONDS
+            self.cold_until = now - self.seconds + COLD_SECONDS
         self.noise = 0.999 * self.noise + self.chance.gauss(0, 0.008)
         rate = self.feature.peak_per_minute / len(INSTANCES) * activity(now) * math.exp(self.noise)
         for _ in range(poisson(self.chance, rate * self.seconds / 60)):
-            self.call(now, rate)
+            self.call(now - self.seconds * self.moments.random(), rate)
         while self.recent and self.recent[0][0] <= now - 60:
             self.recent.popleft()
         self.gauges(now)

@@ -45,8 +45,6 @@ def test_every_alert_resolves_after_the_same_time_in_rules_and_guard():
         ("feature:anthropic_request_output_tokens:p80_fast", [NUMBERS.long_answers_quantile]),
         ("feature:anthropic_request_output_tokens:p95_hour", [NUMBERS.usual_answers_quantile]),
         ("feature_model:anthropic_cache_read_share:ratio", [NUMBERS.cold_cache_share]),
-        ("feature:anthropic_cost_usd_per_minute:beyond_chance", [NUMBERS.chance_share]),
-        ("feature:anthropic_requests_beyond_chance:ratio", [NUMBERS.chance_share]),
     ],
 )
 def test_the_rules_use_the_shared_share(record, numbers):
@@ -64,6 +62,11 @@ def test_the_rules_use_the_shared_share(record, numbers):
 )
 def test_the_fast_window_needs_the_shared_share_of_the_requests(record):
     assert f"{1 / NUMBERS.fast_window_share:g} *" in EXPRESSIONS[record]
+
+
+@pytest.mark.parametrize("record", [name for name in EXPRESSIONS if "beyond_chance" in name])
+def test_the_rules_leave_out_the_shared_number_of_deviations(record):
+    assert len(re.findall(rf"- {NUMBERS.chance_deviations:g} \* sqrt\(", EXPRESSIONS[record])) == 2
 
 
 def test_the_rules_have_the_shared_windows():

@@ -40,6 +40,8 @@ COUNTERS = {  # dollars, tokens and so on in each step of 5 s, by what is counte
     **{(of, ""): value for of, value in (("cache_savings_usd", 7), ("cache_write_premium_usd", 9))},
     **{(of, ""): value for of, value in (("unpriced_tokens", 11), ("record_errors_usage", 12))},
     **{(of, ""): value for of, value in (("label_overflow_user", 13), ("unmetered_no_usage", 14))},
+    **{(of, ""): value for of, value in (("stale_scrapes", 15), ("guard_callbacks_dropped", 17))},
+    **{(of, ""): value for of, value in (("session_cost_mismatches", 18), ("guard_callbacks_ok", 19))},
 }
 STEPS = {"fast": 6, "slow": 60, "recent": 60, "step": 1, "minute": 12, "hour": 720}
 
@@ -92,7 +94,7 @@ def missing_case() -> dict[str, Any]:
     return {
         "without": names,
         "thresholds": [*left, {"threshold": "another", "value": "1"}],
-        "alert_rule_test": [{"eval_time": "30s", "alertname": "AnthropicThresholdMissing", "exp_alerts": told}],
+        "alert_rule_test": [{"eval_time": "1m", "alertname": "AnthropicThresholdMissing", "exp_alerts": told}],
     }
 
 

@@ -26,6 +26,11 @@ OF = {
     "anthropic_exporter_record_errors_total": ("record_errors_{stage}",),
     "anthropic_exporter_label_overflow_total": ("label_overflow_{label}",),
     "anthropic_exporter_unmetered_responses_total": ("unmetered_{reason}",),
+    "anthropic_exporter_stale_scrapes_total": ("stale_scrapes",),
+    "anthropic_exporter_sink_dropped_calls_total": ("sink_dropped_calls",),
+    "anthropic_exporter_limits_reached_total": ("limits_reached_{limit}",),
+    "anthropic_guard_callbacks_total": ("guard_callbacks_{result}",),
+    "anthropic_exporter_session_cost_mismatches_total": ("session_cost_mismatches",),
 }
 # a histogram's count of answers, where a test does not give the counter that the recorder writes with it
 SAME_AS = {

@@ -35,7 +35,7 @@ from promtool_tests import HERE, Case, Yaml
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-FILES = ("cost", "tokens", "cache", "budget", "latency", "errors", "meter", "reconcile")
+FILES = ("cost", "tokens", "cache", "budget", "latency", "errors", "meter", "fleet", "reconcile")
 KEPT = HERE.parent.parent / ".mutants"
 TOKEN = re.compile(
     r"""(?P<matchers>\{[^}]*\})|(?P<string>"[^"]*")|(?P<range>\[[^\]]*\])|(?P<offset>offset\s+\w+)

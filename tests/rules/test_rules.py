@@ -46,19 +46,30 @@ SEVERITIES = {
     "AnthropicRuleEvaluationSlow": ("critical", "meter"),
     "AnthropicRuleEvaluationFailing": ("critical", "meter"),
     "AnthropicAlertsNotDelivered": ("critical", "meter"),
+    "AnthropicRecorderDrops": ("warning", "meter"),
+    "AnthropicSessionCostMismatch": ("warning", "meter"),
+    "AnthropicCountedLate": ("warning", "meter"),
+    "AnthropicTargetsGone": ("critical", "meter"),
+    "AnthropicWorkersLost": ("warning", "meter"),
+    "AnthropicCollectorBlind": ("critical", "meter"),
+    "AnthropicCollectorLag": ("warning", "meter"),
+    "AnthropicHostsLost": ("warning", "meter"),
+    "AnthropicCollectorDrops": ("warning", "meter"),
+    "AnthropicPublishingFails": ("warning", "meter"),
+    "AnthropicFleetGuardFailedOpen": ("critical", "meter"),
     "AnthropicBillDrift": ("warning", "meter"),
     "AnthropicBillNotCompared": ("warning", "meter"),
     "AnthropicWatchdog": ("none", "meter"),
 }
-QUESTIONS = ("cost", "tokens", "cache", "budget", "latency", "errors", "meter", "reconcile")
+QUESTIONS = ("cost", "tokens", "cache", "budget", "latency", "errors", "meter", "fleet", "reconcile")
 CASES = promtool_tests.cases()
 ALERTS = promtool_tests.alerts(*QUESTIONS)
 SHOWN = list(kinds.shown(CASES))
 # what an alert has not, and why
 HAS_NOT = {
     "AnthropicWatchdog": dict.fromkeys(("fires", "below", "few", "resolves"), "it always fires"),
-    "AnthropicThresholdMissing": {"below": "a default is there or is not"},
     "AnthropicConfigReloadFailed": {"below": "an edit was loaded or was not"},
+    "AnthropicFleetGuardFailedOpen": {"below": "a collector is heard or is not"},
 }
 COUNTS_NO_REQUESTS = {
     "AnthropicRequestUnusuallyExpensive": "one request is what it is about",
@@ -186,7 +197,7 @@ SHOWS = {
     "budget": "cost_usd:today|cost_usd:month|anthropic_tokens",
     "latency": "duration|first_token|inflight",
     "errors": "anthropic_requests|ratelimit",
-    "meter": "anthropic_exporter|up|ALERTS",
+    "meter": "anthropic_exporter|anthropic_requests|up|ALERTS",
 }
 
 

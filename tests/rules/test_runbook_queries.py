@@ -28,7 +28,30 @@ QUERIES = [
 NEEDS_AN_HOUR = "a baseline asks for half an hour of data"
 NEEDS_A_LEDGER = "the ledger knows a window once it is as old: five minutes, or an hour"
 NOT_RUNNING = "reconcile --watch does not run here"
+NO_COLLECTOR = "no collector is scraped here, and no process publishes or follows"
+NOTHING_GIVEN_UP = "no limit is reached here, no callback fails, and no session ends"
 UNANSWERED = {
+    'sum by (feature, outcome) (increase(anthropic_requests_total{outcome=~"abandoned|cancelled|timeout"}[10m]))': (
+        NOTHING_GIVEN_UP
+    ),
+    'sum by (job, instance, callback, result) (increase(anthropic_guard_callbacks_total{result!="ok"}[1h]))': (
+        NOTHING_GIVEN_UP
+    ),
+    "sum by (job, instance, limit) (increase(anthropic_exporter_limits_reached_total[1h]))": NOTHING_GIVEN_UP,
+    "sum by (model) (increase(anthropic_exporter_session_cost_mismatches_total[1h]))": NOTHING_GIVEN_UP,
+    "anthropic_collector_queue_up or anthropic_collector_state_age_seconds": NO_COLLECTOR,
+    "sum by (instance, stage) (increase(anthropic_collector_errors_total[15m]))": NO_COLLECTOR,
+    "anthropic_collector_lag_seconds": NO_COLLECTOR,
+    "sum by (instance, result) (rate(anthropic_collector_messages_total[5m]))": NO_COLLECTOR,
+    "anthropic_collector_last_message_age_seconds > 30": NO_COLLECTOR,
+    "anthropic_collector_hosts": NO_COLLECTOR,
+    "sum by (instance, reason) (increase(anthropic_collector_ignored_cells_total[1h]))": NO_COLLECTOR,
+    "sum by (instance, result) (increase(anthropic_collector_messages_total[1h]))": NO_COLLECTOR,
+    "increase(anthropic_collector_message_gaps_total[1h])": NO_COLLECTOR,
+    "sum by (job, instance, result) (increase(anthropic_publish_messages_total[15m]))": NO_COLLECTOR,
+    "time() - anthropic_publish_last_success_timestamp_seconds": NO_COLLECTOR,
+    "anthropic_guard_fleet_followed": NO_COLLECTOR,
+    "sum by (job, instance) (increase(anthropic_guard_failed_open_total[1d]))": NO_COLLECTOR,
     "(time() - anthropic_reconcile_last_success_timestamp_seconds) / 3600": NOT_RUNNING,
     "max by (model, tier, cause) (anthropic_reconcile_drift_usd) > 0": NOT_RUNNING,
     "sum by (model, tier, type, side) (anthropic_reconcile_tokens)": NOT_RUNNING,

@@ -26,7 +26,7 @@ class DetectionNumbers(NamedTuple):
     usual_answers_quantile: float
     fast_window_share: float
     cold_cache_share: float
-    chance_share: float
+    chance_deviations: float
     resolve_seconds: Mapping[str, float]
 
 

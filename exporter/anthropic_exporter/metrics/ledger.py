@@ -138,5 +138,10 @@ _KEYS: dict[str, tuple[tuple[str, ...], Callable[[Labels], Iterator[Key]]]] = {
         (f.UNPRICED_TOKENS, _under("unpriced_tokens")),
         (f.RECORD_ERRORS, _under("record_errors_{stage}")),
         (f.LABEL_OVERFLOW, _under("label_overflow_{label}")),
+        (f.STALE_SCRAPES, _under("stale_scrapes")),
+        (f.SINK_DROPPED, _under("sink_dropped_calls")),
+        (f.LIMITS_REACHED, _under("limits_reached_{limit}")),
+        (f.GUARD_CALLBACKS, _under("guard_callbacks_{result}")),
+        (f.SESSION_COST_MISMATCHES, _under("session_cost_mismatches")),
     )
 }

@@ -31,6 +31,12 @@ PANELS = {
     "AnthropicPricesStale": "Age of the price book",
     "AnthropicExporterDown": "Processes scraped",
     "AnthropicMeterStopped": "Last call recorded",
+    "AnthropicTargetsGone": "Processes scraped",
+    "AnthropicWorkersLost": "Processes scraped",
+    "AnthropicRecorderDrops": "Calls not recorded",
+    "AnthropicSessionCostMismatch": "Tokens without a price",
+    "AnthropicCountedLate": "Requests per minute by outcome",
+    "AnthropicPublishingFails": "Processes scraped",
 }
 # An alert of two conditions: the first one's panel while this has an answer, the other panel otherwise.
 OTHERWISE = {

@@ -256,6 +256,19 @@ BLOCKS: dict[str, tuple[Rule, ...]] = {
             for label, what in (("stage", "record_errors"), ("label", "label_overflow"))
         ),
         Growth(
+            "model:anthropic_exporter_session_cost_mismatches:increase_slow",
+            "session_cost_mismatches",
+            MODEL,
+            "recent",
+            living=False,
+        ),
+        Growth(
+            "kind:anthropic_exporter_drops:increase_slow",
+            "(stale_scrapes|sink_dropped_calls|limits_reached_.+|guard_callbacks_dropped|guard_callbacks_failed)",
+            ("kind",),
+            "recent",
+        ),
+        Growth(
             "model_reason:anthropic_exporter_unmetered_responses:increase_slow",
             "unmetered_(.+)",
             ("model", "reason"),

@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from anthropic_exporter.bundle.detection import detection_numbers
 from anthropic_exporter.errors import ConfigurationError
 
 SCRAPE_INTERVALS = range(5, 61)
-SLOW = 300  # seconds of the slow window
+SLOW = detection_numbers().slow_window_seconds
 MINUTE = 60
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _DURATION = re.compile(r"(\d+)([smhd])")
@@ -56,6 +57,7 @@ class Fit:
             "runbook_url": self.runbook_url,
             **_calendar(self.utc_offset_minutes),
             **windows(self.scrape_interval),
+            **_shared_numbers(),
         }
 
 
@@ -90,6 +92,7 @@ def windows(scrape: int, step: int | None = None) -> dict[str, str]:
         "slow_per_minute": f"{60 / SLOW:g}",
         "rate": duration(max(fast, 4 * scrape)),
         "down": duration(2 * scrape),
+        "gone": duration(max(30, 2 * scrape)),
         "down_seconds": f"{2 * scrape}",
     }
 
@@ -114,6 +117,13 @@ def _fast(scrape: int) -> int:
     """Whole scrapes, at least 30 s: more of them where they are close, because then a failed one weighs less."""
     fewest = 4 if scrape <= 15 else 3 if scrape <= 30 else 2  # noqa: PLR2004
     return scrape * max(fewest, -(-30 // scrape))
+
+
+def _shared_numbers() -> dict[str, str]:
+    """What the rules share with the Guard: quantiles and shares of `bundle/detection.yml`."""
+    numbers = detection_numbers()
+    found = {name: f"{value:g}" for name, value in numbers._asdict().items() if isinstance(value, int | float)}
+    return found | {"fast_requests_factor": f"{1 / numbers.fast_window_share:g}"}
 
 
 def _calendar(offset_minutes: int) -> dict[str, str]:

@@ -188,7 +188,8 @@ class Incident:
 class BeyondChance:
     """Which share of the requests of a pace did not come by chance, or that share of the `pace`.
 
-    A quarter of the guard is left out of the requests above the usual number, in the window that the pace is of.
+    Of the requests above the usual number in the window of the pace, as many are left out as chance may add: some
+    standard deviations of a Poisson count, each the square root of the requests.
     """
 
     record: str
@@ -208,7 +209,7 @@ class BeyondChance:
         return (
             "clamp_max(\n"
             "  (\n"
-            f"    {requests} - on () group_left () 0.25 * {guard('spike_min_requests')}\n"
+            f"    {requests} - ${{chance_deviations}} * sqrt({requests})\n"
             f"      > on (feature) {usual}\n"
             f"    or on (feature) {usual}\n"
             f"    or on (feature) {requests}\n"

@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-QUESTIONS = ("budget", "cache", "cost", "errors", "latency", "ledger", "meter", "reconcile", "tokens")
+QUESTIONS = ("budget", "cache", "cost", "errors", "fleet", "latency", "ledger", "meter", "reconcile", "tokens")
 _FOLDER = Path(__file__).with_name("templates")
 _GUARD = re.compile(r'anthropic_threshold{threshold="(\w+)"')
 

@@ -16,8 +16,8 @@ from anthropic_exporter.metrics import families as f
 from anthropic_exporter.metrics.quantiles import quantile
 
 _NUMBERS = detection_numbers()
-#: This share of `spike_min_requests`, above the usual number of requests, may be chance and does not count.
-CHANCE = _NUMBERS.chance_share
+#: Standard deviations of a number of requests that may be chance and do not count.
+CHANCE = _NUMBERS.chance_deviations
 #: No answers in any bucket.
 NO_ANSWERS = [0.0] * (len(f.REQUEST_OUTPUT_TOKENS.buckets) + 1)
 
@@ -51,7 +51,7 @@ def of_feature(feature: str, places: Sequence[Sums], usual: Usual, limits: Limit
     pace = fast if fast.requests >= least else _pace(places, SLOW_SECONDS)
     tokens = list(_long_answers(feature, places, fast, usual, limits))
     if pace.requests >= least:
-        share = _beyond_chance(pace, usual, limits)
+        share = _beyond_chance(pace, usual)
         yield _cost_spike(feature, places, pace, usual.cost_usd / share, limits)
         tokens.append(_token_spike(feature, pace, usual.tokens / share, limits))
     yield from nearest(tokens)
@@ -63,9 +63,9 @@ def _pace(places: Sequence[Sums], seconds: int) -> _Pace:
     return _Pace(seconds, minutes, values[w.COST], values[w.PROMPT] + values[w.OUTPUT], values[w.REQUESTS])
 
 
-def _beyond_chance(pace: _Pace, usual: Usual, limits: Limits) -> float:
+def _beyond_chance(pace: _Pace, usual: Usual) -> float:
     """The share of the requests that count: those above the usual number may in part be chance."""
-    certain = pace.requests - CHANCE * limits.of("spike_min_requests")
+    certain = pace.requests - CHANCE * math.sqrt(pace.requests)
     return min(1.0, max(certain, usual.requests * pace.minutes) / pace.requests)
 
 

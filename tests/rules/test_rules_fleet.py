@@ -1,0 +1,11 @@
+"""fleet.test.yml, run by promtool."""
+
+from __future__ import annotations
+
+import promtool_tests
+import pytest
+
+
+@pytest.mark.parametrize("case", promtool_tests.cases("fleet"), ids=lambda case: case.name)
+def test_behaviour(promtool, tmp_path, case):
+    assert promtool_tests.run(promtool, tmp_path, case) == ""
