@@ -50,7 +50,7 @@ if TYPE_CHECKING:
 @click.option("--picture", type=click.Path(path_type=Path), help="Draw the history and thresholds into this SVG file.")
 @history.json_option
 def calibrate(**options: Any) -> int:
-    """Thresholds for each feature and model from your own history, with the false pages a week of each choice.
+    """Choose thresholds for each feature and model from your own history, with the false pages a week of each choice.
 
     Reads the series that the rules record. Incidents are left out. Below 24 h of history nothing is written. Exit
     codes: 0 done, 1 there is too little history to write thresholds, 2 it could not be read or written.

@@ -21,12 +21,12 @@ from anthropic_exporter.commands.signals import raising
     type=click.Path(path_type=Path),
     help="Folder with alertmanager.yml. Default: the one in the working folder, if any.",
 )
-@click.option("--prices", type=click.Path(path_type=Path), multiple=True, help="A price file of your own; repeatable.")
+@click.option("--prices", type=click.Path(path_type=Path), multiple=True, help="Your own price file; repeatable.")
 def check(prometheus: Path | None, alertmanager: Path | None, prices: tuple[Path, ...]) -> int:
     """Check rules, thresholds, routing and prices before they are loaded, with promtool and amtool.
 
-    Checks the bundle in the working folder if there is one, else the shipped one, and says which. Prints one line a
-    finding, with file and line. Exit codes: 0 no findings, 1 findings, 2 the check could not run.
+    Checks the bundle in the working folder if there is one, else the shipped one, and says which. Prints one line per
+    finding, with file and line number. Exit codes: 0 no findings, 1 findings, 2 the check could not run.
     """
     from anthropic_exporter.bundle import checks  # noqa: PLC0415 - imported when the command runs
     from anthropic_exporter.pricing import price_file  # noqa: PLC0415 - imported when the command runs

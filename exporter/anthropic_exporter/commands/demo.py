@@ -14,19 +14,23 @@ from anthropic_exporter.commands.signals import raising
 @click.option(
     "--requests", default=1000, show_default=True, type=click.IntRange(1, 10_000), help="Requests without a cache."
 )
-@click.option("--keep", is_flag=True, help="Leave everything up at the end, until Ctrl-C.")
-@click.option("--plain", is_flag=True, help="Timed lines instead of the live view; without a terminal it is always so.")
+@click.option("--keep", is_flag=True, help="Leave everything running at the end, until Ctrl-C.")
 @click.option(
-    "--port", default=0, type=click.IntRange(0, 65535), help="Port of /metrics; 0, the default, is a free one."
+    "--plain", is_flag=True, help="Print timed lines instead of the live view; the default without a terminal."
+)
+@click.option(
+    "--port", default=0, type=click.IntRange(0, 65535), help="Port of /metrics; 0, the default, selects a free one."
 )
 @click.option("--seed", default=1, show_default=True, help="The same seed draws the same requests.")
 @click.option(
-    "--live", is_flag=True, help="Instead: a handful of real calls with ANTHROPIC_API_KEY, on the cheapest model."
+    "--live", is_flag=True, help="Make a few real calls instead, with ANTHROPIC_API_KEY, on the cheapest model."
 )
-@click.option("--max-usd", default=0.05, show_default=True, type=click.FloatRange(0), help="With --live: the hard cap.")
+@click.option(
+    "--max-usd", default=0.05, show_default=True, type=click.FloatRange(0), help="With --live: the hard limit."
+)
 @click.option("--base-url", default="", help="With --live: another address of the API.")
 def demo(*, live: bool, max_usd: float, base_url: str, **options: Any) -> int:
-    """Two minutes of the main job: a lost prompt cache becomes dollars, an alert and a notification.
+    """Play a lost prompt cache in two minutes: its dollars, the alert and a notification.
 
     A sample application calls a fake API on this machine through the real SDK; Prometheus and Alertmanager run with
     the shipped rules. No key is needed and nothing leaves this machine.

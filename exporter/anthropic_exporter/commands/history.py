@@ -32,7 +32,7 @@ def prometheus_options(command: _Command) -> _Command:
         show_default=True,
         envvar="PROMETHEUS_URL",
         metavar="URL",
-        help="Prometheus, or what speaks its API: Mimir, Thanos, VictoriaMetrics. Also from PROMETHEUS_URL.",
+        help="Prometheus, or another server with its API: Mimir, Thanos, VictoriaMetrics. Also from PROMETHEUS_URL.",
     )
     token = click.option(
         "--prometheus-token-file", type=click.Path(path_type=Path), help="File with a bearer token for it."
@@ -45,10 +45,10 @@ def span_options(last: str) -> Callable[[_Command], _Command]:
 
     def decorate(command: _Command) -> _Command:
         length = click.option(
-            "--last", default=last, show_default=True, metavar="DURATION", help="How much to read: 36h, 7d, 4w."
+            "--last", default=last, show_default=True, metavar="DURATION", help="How much history to read: 36h, 7d, 4w."
         )
         until = click.option(
-            "--until", metavar="TIME", help="Where it ends: 2026-11-30 or 2026-11-30T14:00 (UTC); now by default."
+            "--until", metavar="TIME", help="End of the history: 2026-11-30 or 2026-11-30T14:00 (UTC); default now."
         )
         return length(until(command))
 

@@ -9,7 +9,7 @@ import click
 
 host_option = click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 port_option = click.option(
-    "--port", default=9464, show_default=True, type=click.IntRange(0, 65535), help="0 is a free one."
+    "--port", default=9464, show_default=True, type=click.IntRange(0, 65535), help="0 selects a free one."
 )
 
 

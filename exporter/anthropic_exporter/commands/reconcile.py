@@ -40,12 +40,12 @@ _KEYS = ("ANTHROPIC_ADMIN_KEY", "ANTHROPIC_API_KEY")
     default=0.01,
     show_default=True,
     type=click.FloatRange(0, 1),
-    help="Share of the billed amount that still agrees.",
+    help="Share of the billed amount that may differ.",
 )
 @click.option("--prices", type=click.Path(path_type=Path), help="The price file that your recorders use, if any.")
 @click.option("--by-hour", is_flag=True, help="Show every hour, too.")
 @history.json_option
-@click.option("--watch", is_flag=True, help="Compare again and again, and serve anthropic_reconcile_* on /metrics.")
+@click.option("--watch", is_flag=True, help="Compare periodically, and serve anthropic_reconcile_* on /metrics.")
 @click.option("--every", default="1h", show_default=True, metavar="DURATION", help="With --watch: how often.")
 @click.option(
     "--lag", default="3h", show_default=True, metavar="DURATION", help="With --watch: leave out the newest hours."
@@ -56,10 +56,10 @@ _KEYS = ("ANTHROPIC_ADMIN_KEY", "ANTHROPIC_API_KEY")
 @host_option
 @click.option("--base-url", help="Another address of the API.")
 def reconcile(**options: Any) -> int:
-    """What was recorded beside what Anthropic billed, and why both differ.
+    """Compare what was recorded with what Anthropic billed, and explain the difference.
 
     Compares tokens, then dollars at list price, by model, tier, token type and hour. The cause of a difference is
-    named: the price book, calls that no recorder saw, other callers, batches in flight. Exit codes: 0 no drift,
+    shown: prices, calls that no recorder saw, other callers, batches in flight. Exit codes: 0 no drift,
     1 drift, 2 it could not be compared.
     """
     from anthropic_exporter.reconcile import analytics  # noqa: PLC0415 - imported when the command runs

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 @click.option("--note", default="", help="With --mark or --missed: a few words.")
 @history.json_option
 def review(**options: Any) -> int:
-    """Every alert that fired, with dollars, duration, time to detection, and your verdicts.
+    """List every alert that fired, with dollars, duration, time to detection, and your verdicts.
 
     From the verdicts: precision, missed incidents, the noisiest alerts, thresholds that would have been quieter.
     Exit codes: 0 every alert has a verdict, 1 some have none, 2 it could not be read.

@@ -17,35 +17,36 @@ from anthropic_exporter.commands.signals import noticed
 @host_option
 @port_option
 @click.option(
-    "--token-file", type=click.Path(path_type=Path), help="Take alerts only with the bearer token in this file."
+    "--token-file", type=click.Path(path_type=Path), help="Accept alerts only with the bearer token in this file."
 )
 @click.option(
     "--refresh-cache",
     multiple=True,
     metavar="FEATURE=FILE",
-    help="Remedy: write this prompt into the cache again when a cache alert of the feature fires. The file holds the "
-    "arguments of messages.create as JSON.",
+    help="Remedy: write this prompt into the cache again when a cache alert of the feature fires. The file contains "
+    "the arguments of messages.create as JSON.",
 )
 @click.option(
     "--remedies",
     type=click.Path(path_type=Path),
     multiple=True,
-    help="Remedies of your own: a Python file that defines register(remedies).",
+    help="Your own remedies: a Python file that defines register(remedies).",
 )
 @click.option(
     "--alertmanager",
     "alertmanagers",
     multiple=True,
     metavar="URL",
-    help="Ask this Alertmanager every 5 s for alerts with the label remedy, instead of or beside being told.",
+    help="Poll this Alertmanager every 5 s for alerts with the label remedy, instead of or in addition to its webhook.",
 )
-@click.option("--dry-run", is_flag=True, help="Log and count what remedies would do, and do nothing.")
+@click.option("--dry-run", is_flag=True, help="Log and count the actions of remedies without doing them.")
 @click.option(
     "--heartbeat-within",
     default=180.0,
     show_default=True,
     type=click.FloatRange(1),
-    help="Seconds after the last heartbeat at which it counts as lost: an error in the log, and an alert for remedies.",
+    help="Seconds after the last heartbeat when it is considered lost: logs an error, and raises an alert for "
+    "remedies.",
 )
 @click.option(
     "--web-config",
@@ -61,10 +62,10 @@ from anthropic_exporter.commands.signals import noticed
     help="A host name by which clients reach this server, without a port. Given once or more, other names are refused.",
 )
 def serve(host: str, port: int, web_config: Path | None, allowed_hosts: tuple[str, ...], **options: Any) -> int:
-    """Run the standalone exporter: its own /metrics, the receiver of Alertmanager's webhook, and the runbooks as pages.
+    """Run the standalone exporter: its own /metrics, a receiver for Alertmanager's webhook, and the runbooks as pages.
 
-    POST /alerts is counted and logged, POST /heartbeat is remembered; nothing else is done about an alert unless a
-    remedy is given. /runbooks and /docs are the manual. SIGTERM stops it at once.
+    Alerts sent to POST /alerts are counted and logged, heartbeats to POST /heartbeat are tracked. Remedies can act on
+    alerts. /runbooks and /docs are the manual. SIGTERM stops it at once.
     """
     from anthropic_exporter import Recorder, serving  # noqa: PLC0415 - imported when the command runs
     from anthropic_exporter.standalone import exporter, manual  # noqa: PLC0415 - imported when the command runs

@@ -14,9 +14,9 @@ from anthropic_exporter.commands.signals import noticed
 @click.option("--seed", default=1, show_default=True, help="The same seed draws the same requests and incidents.")
 @click.option("--every", default=600.0, show_default=True, type=click.FloatRange(1), help="Seconds between incidents.")
 def simulate(host: str, port: int, seed: int, every: float) -> int:
-    """A sample application against a fake API, with /metrics and an incident now and then.
+    """Run a sample application against a fake API, with /metrics and occasional incidents.
 
-    For the compose profile `demo`, and to look at dashboards. SIGTERM ends it at once.
+    Used by the compose profile `demo`, and to try dashboards. SIGTERM ends it at once.
     """
     from anthropic_exporter.simulator import running  # noqa: PLC0415 - imported when the command runs
 
