@@ -86,7 +86,7 @@ dist: setup ## build the wheel and the source archive into dist/, and test the w
 	$(BIN)/python -m pytest tests/test_wheel.py
 
 lock-image: .venv-supply/ready ## write the versions and hashes of what the image installs again, from the constraints of this Python
-	$(SUPPLY)/uv pip compile pyproject.toml --extra cli --extra web $(HASHED) -o constraints/image.txt
+	$(SUPPLY)/uv pip compile pyproject.toml --extra cli --extra web --extra redis $(HASHED) -o constraints/image.txt
 	echo 'hatchling>=1.27' | $(SUPPLY)/uv pip compile - $(HASHED) -o constraints/image-build.txt
 
 audit: .venv-supply/ready ## ask for known vulnerabilities of every pinned version (needs the network)

@@ -17,7 +17,8 @@ ROOT = Path(__file__).resolve().parents[2]
 COMPOSE = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
 SERVICES = COMPOSE["services"]
 NAMES = sorted(SERVICES)
-PORTS = {"exporter": 9464, "prometheus": 9090, "alertmanager": 9093, "grafana": 3000}
+OURS = ("exporter", "demo", "secrets", "collector", "host-1", "host-2")
+PORTS = {"collector": 9465, "exporter": 9464, "prometheus": 9090, "alertmanager": 9093, "grafana": 3000}
 DOCKERFILE = (ROOT / "exporter/Dockerfile").read_text()
 
 
@@ -28,9 +29,11 @@ def filled_in(value: str) -> str:
 
 
 def test_the_services():
-    assert NAMES == ["alertmanager", "demo", "exporter", "grafana", "prometheus", "secrets"]
-    assert {name for name in NAMES if "profiles" in SERVICES[name]} == {"demo"}
-    assert SERVICES["demo"]["profiles"] == ["demo"]
+    always = {name for name in NAMES if "profiles" not in SERVICES[name]}
+    assert always == {"alertmanager", "exporter", "grafana", "prometheus", "secrets"}
+    profiles = {name: SERVICES[name]["profiles"] for name in NAMES if name not in always}
+    fleet = {key: ["fleet"] for key in ("collector", "host-1", "host-2", "queue")}
+    assert profiles == {"demo": ["demo"], **fleet}
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -39,15 +42,14 @@ def test_an_image_is_pinned_to_a_version(name):
 
 
 def test_our_image_has_the_version_of_the_package():
-    assert {SERVICES[name]["image"] for name in ("exporter", "demo", "secrets")} == {
-        f"anthropic-exporter:{__version__}"
-    }
+    assert {SERVICES[name]["image"] for name in OURS} == {f"anthropic-exporter:{__version__}"}
 
 
 def test_only_what_defends_itself_is_published_and_on_this_machine_only():
     published = {name: [filled_in(port) for port in SERVICES[name].get("ports", [])] for name in NAMES}
     assert published == {
-        **{name: [] for name in ("alertmanager", "demo", "prometheus", "secrets")},
+        **{name: [] for name in NAMES},
+        "collector": ["127.0.0.1:9465:9465"],
         "exporter": ["127.0.0.1:9464:9464"],
         "grafana": ["127.0.0.1:3000:3000"],
     }
@@ -74,7 +76,7 @@ def test_a_container_has_limits(name):
     assert service["logging"]["options"]["max-size"] == "10m"
 
 
-@pytest.mark.parametrize("name", sorted({*NAMES} - {"secrets"}))
+@pytest.mark.parametrize("name", sorted({*NAMES} - {"secrets", "queue"}))
 def test_a_container_is_asked_for_its_health_on_its_own_port(name):
     check = SERVICES[name]["healthcheck"]
     assert f"127.0.0.1:{PORTS.get(name, 9464)}/" in check["test"][-1]
@@ -142,6 +144,13 @@ def interpolated(value, given):
     return value
 
 
+def test_the_fleet_publishes_to_the_queue_that_the_collector_reads():
+    assert SERVICES["collector"]["environment"]["ANTHROPIC_EXPORTER_QUEUE"] == "redis://queue:6379"
+    assert all("redis://queue:6379" in SERVICES[name]["command"] for name in ("host-1", "host-2"))
+    assert {SERVICES[name]["hostname"] for name in ("host-1", "host-2")} == {"host-1", "host-2"}
+    assert "noeviction" in SERVICES["queue"]["command"]  # a queue that drops keys would drop the whole stream
+
+
 def test_the_first_start_makes_a_password_and_the_next_keeps_it(tmp_path):
     script = SERVICES["secrets"]["entrypoint"][-1].replace("$$", "$").replace("/secrets", str(tmp_path))
     assert SERVICES["grafana"]["depends_on"] == {"secrets": {"condition": "service_completed_successfully"}}
@@ -173,7 +182,8 @@ def test_prometheus_scrapes_every_service_that_has_metrics_and_the_demo_by_name(
         for job in yaml.safe_load((ROOT / "prometheus/prometheus.yml").read_text())["scrape_configs"]
     }
     assert sorted(jobs) == ["alertmanager", "anthropic", "anthropic-exporter", "prometheus"]
-    assert jobs["anthropic"]["dns_sd_configs"][0]["names"] == ["demo"]
+    found = [(one["names"], one["port"]) for one in jobs["anthropic"]["dns_sd_configs"]]
+    assert found == [(["demo"], 9464), (["collector"], 9465)]
     assert jobs["anthropic-exporter"]["static_configs"][0]["targets"] == ["exporter:9464"]
 
 
@@ -227,7 +237,7 @@ def test_what_the_dockerfile_copies_is_not_ignored():
 def test_the_documentation_names_every_setting_and_its_default():
     settings = set(re.findall(r"\$\{(\w+):[-+]", (ROOT / "docker-compose.yml").read_text()))
     documentation = (ROOT / "docs/docker.md").read_text()
-    assert len(settings) == 7
+    assert len(settings) == 8
     for name in settings:
         line = next(line for line in documentation.splitlines() if line.startswith("|") and f"`{name}`" in line)
         for default in re.findall(rf"\$\{{{name}:-([\w.]+)\}}", (ROOT / "docker-compose.yml").read_text()):

@@ -13,14 +13,16 @@ from anthropic_exporter.commands.signals import noticed
 @port_option
 @click.option("--seed", default=1, show_default=True, help="The same seed draws the same requests and incidents.")
 @click.option("--every", default=600.0, show_default=True, type=click.FloatRange(1), help="Seconds between incidents.")
-def simulate(host: str, port: int, seed: int, every: float) -> int:
+@click.option("--publish", "queue", metavar="URL", help="Publish to this queue too, for `collect`.")
+@click.option("--service", default="sample", show_default=True, help="With --publish: the name of the service.")
+def simulate(host: str, port: int, seed: int, every: float, queue: str | None, service: str) -> int:
     """Run a sample application against a fake API, with /metrics and occasional incidents.
 
-    Used by the compose profile `demo`, and to try dashboards. SIGTERM ends it at once.
+    Used by the compose profiles `demo` and `fleet`, and to try dashboards. SIGTERM ends it at once.
     """
     from anthropic_exporter.simulator import running  # noqa: PLC0415 - imported when the command runs
 
     log_to_stdout()
     with noticed() as told:
-        running.simulate(host, port, seed, every, told)
+        running.simulate(host, port, seed, every, told, None if queue is None else running.Queue(queue, service))
     return 0

@@ -7,6 +7,7 @@ import logging
 import random
 from typing import TYPE_CHECKING, NamedTuple
 
+from anthropic_exporter.publisher import publish
 from anthropic_exporter.recorder import Recorder
 from anthropic_exporter.serving import serve_alone
 from anthropic_exporter.simulator import fake_api
@@ -39,15 +40,24 @@ def episodes(seed: int, every: float) -> Iterator[Episode]:
         yield Episode(whole * 2 / 3, chance.choice(INCIDENTS), whole / 3)
 
 
-def simulate(host: str, port: int, seed: int, every: float, stop: threading.Event) -> None:
+class Queue(NamedTuple):
+    """Where the application publishes what it counts, and as which service."""
+
+    url: str
+    service: str
+
+
+def simulate(host: str, port: int, seed: int, every: float, stop: threading.Event, queue: Queue | None = None) -> None:
     """Run until stopped. The fake API listens on loopback only, whatever the address of /metrics.
 
     Raises:
-        ConfigurationError: the address of /metrics is taken or wrong.
+        ConfigurationError: the address of /metrics is taken or wrong, or the queue's URL is.
     """
     recorder = Recorder(registry=None, features=[feature.name for feature in WORKLOAD.features])
     with contextlib.ExitStack() as owned:
         server = owned.enter_context(serve_alone(recorder, host=host, port=port))
+        if queue is not None:
+            owned.enter_context(publish(recorder, queue.url, service=queue.service))
         api = owned.enter_context(fake_api.start(fake_api.Behaviour(seed=seed, remembered=0)))
         application = Application(recorder, api.base_url, seed=seed).start()
         owned.callback(application.close, _PATIENCE_SECONDS)
