@@ -21,12 +21,13 @@ def in_child(method: Callable[[], None], *, first: bool = False) -> None:
     _in_child.insert(0 if first else len(_in_child), weakref.WeakMethod(method))
 
 
-def around(before: Callable[[], None], in_parent: Callable[[], None]) -> None:
+def around(before: Callable[[], None], in_parent: Callable[[], None] | None = None) -> None:
     """Call bound methods in the parent before and after every fork, for as long as their objects live."""
     _before[:] = [kept for kept in _before if kept() is not None]
     _in_parent[:] = [kept for kept in _in_parent if kept() is not None]
     _before.append(weakref.WeakMethod(before))
-    _in_parent.append(weakref.WeakMethod(in_parent))
+    if in_parent is not None:
+        _in_parent.append(weakref.WeakMethod(in_parent))
 
 
 def _run(hooks: _Hooks) -> None:

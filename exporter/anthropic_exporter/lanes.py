@@ -97,6 +97,13 @@ class Lane(Generic[_Item]):
         """Whether an item waits or is worked on."""
         return bool(self._waiting) or self._worker is not None
 
+    @property
+    def items(self) -> list[_Item]:
+        """What waits or is worked on."""
+        with self._changed:
+            job = None if self._worker is None else self._worker.job
+            return [one.item for one in ([] if job is None else [job]) + list(self._waiting)]
+
     def put(self, item: _Item, key: Hashable = None) -> bool:
         """Queue an item. False if there is no room."""
         with self._changed:

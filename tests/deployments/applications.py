@@ -107,3 +107,66 @@ DJANGO = """
         else:
             execute_from_command_line(sys.argv)
 """
+
+GUARDED = """
+    import os
+    from pathlib import Path
+    import anthropic
+    from anthropic_exporter import Recorder, serve
+    from anthropic_exporter.attribution import attribution
+    from anthropic_exporter.errors import SpendLimitExceeded
+    from anthropic_exporter.guard import Guard, Limits
+
+    NEVER = {"cost_usd_per_minute": 1e9, "total_cost_usd_per_minute": 1e9, "tokens_per_day": 1e12}
+    recorder = Recorder()
+    limits = Limits.shipped().replace(**NEVER).replace(**eval(os.environ["LIMITS"]))
+    guard = Guard(recorder, limits, state_dir=os.environ.get("STATE_DIR"))
+    guard.breaker(scope="total", when=["daily_cost"], action="block")
+    guard.breaker(scope="feature", when=["request_cost"], action="block")
+    serve(recorder, port=int(os.environ["METRICS_PORT"]))
+    client = anthropic.Anthropic(
+        api_key="sk-ant-test", base_url=os.environ["API"], max_retries=0, middleware=[recorder.middleware()]
+    )
+
+    def notify(alert):
+        with Path("notifications").open("a") as file:
+            file.write(f"{alert.name} {alert.status} {alert.feature}\\n")
+
+    guard.on_alert(notify)
+
+    def call(words="5000"):
+        message = [{"role": "user", "content": "Hello"}]
+        client.messages.create(model="claude-opus-5-5", max_tokens=int(words), messages=message)
+
+    def ask(words="5000", feature="chat"):
+        try:
+            with attribution(feature=feature):
+                call(words)
+        except SpendLimitExceeded as error:
+            return f"stopped by {error.reason}"
+        return "answered"
+
+    def do(query):
+        if query.startswith("open"):
+            guard.open_breaker("chat", reason="by hand")
+        elif query.startswith("close"):
+            guard.close_breaker("chat")
+        elif query.startswith("today"):
+            return repr(sum(one.usd for one in guard.today()))
+        elif query.startswith("role"):
+            return guard._part.role
+        elif query.startswith("alerts"):
+            return repr([alert.name for alert in guard.alerts()])
+        elif query.startswith("loop"):
+            with attribution(feature="agent", task="a task", max_calls=1):
+                call(), call()
+        elif query.startswith("expensive"):
+            return ask("20000", feature="report")
+        else:
+            return ask(feature=query or "chat")
+        return "done"
+
+    def app(environ, start_response):
+        start_response("200 OK", [("Content-Type", "text/plain"), ("Connection", "close")])
+        return [f"{os.getpid()} {do(environ['QUERY_STRING'])}".encode()]
+"""

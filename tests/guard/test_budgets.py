@@ -76,10 +76,17 @@ def test_a_damaged_file_is_put_aside_and_said_and_stops_nobody(start_guard, spen
     assert "is damaged and starts from nothing" in caplog.text
 
 
-def test_two_guards_never_share_a_folder(start_guard, tmp_path):
-    start_guard(state_dir=tmp_path)
-    with pytest.raises(ConfigurationError, match="another process keeps its state here; give each process"):
-        start_guard(state_dir=tmp_path)
+def test_a_second_guard_waits_for_the_folder_of_the_first_and_says_so(start_guard, spend, tmp_path, caplog, samples):
+    first, second = start_guard(state_dir=tmp_path), start_guard(state_dir=tmp_path)
+    spend(0.5)
+    second.tick()
+    assert "another process keeps its state here; give each service a state_dir of its own" in caplog.text
+    assert samples("anthropic_exporter_record_errors_total", stage="guard_state") == 1
+    first.close()
+    spend(0.5)
+    second.tick()
+    second.close()
+    assert '"chat": [250000, 1.0]' in (tmp_path / "budgets.json").read_text()
 
 
 def test_a_folder_that_cannot_be_is_one_line(start_guard, tmp_path):

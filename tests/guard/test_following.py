@@ -96,7 +96,7 @@ def test_a_breaker_that_does_not_want_the_condition_stays_closed(recorder, serve
         guard.breaker(scope="total", when=["daily_tokens"], action="block")
         guard.follow(server.url)
         say(BUDGET)
-        wait_until(lambda: guard._judge.fleet)
+        wait_until(lambda: guard._judge.elsewhere.get("fleet"))
         assert admitted(recorder) is True
 
 

@@ -130,34 +130,43 @@ class _Asked:
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
-def test_a_forked_child_has_its_own_guard_and_leaves_the_parents_files_alone(recorder, spend, tmp_path):
+def test_a_forked_child_and_its_parent_are_judged_together(recorder, spend, tmp_path):
     guard = Guard(recorder, state_dir=tmp_path, timing=Timing(evaluate_every_seconds=0.05))
     guard.breaker(action="block")
     guard.open_breaker("search", reason="deploy 17")
+    sent = tmp_path / "sent"
+    sent.touch()
+    guard.on_alert(lambda alert: sent.write_text(f"{sent.read_text()}{alert.name} {alert.status};"))
     spend(0.5)
     guard.tick()
-    kept = (tmp_path / "budgets.json").read_text()
     child = os.fork()
     if not child:  # pragma: no cover - runs in the child
         ok = False
         try:
             with pytest.raises(SpendLimitExceeded):
                 guard._gate.admit(_Asked(), Attribution("search"))
-            told = threading.Event()
-            guard.on_alert(lambda _: told.set())
             for _ in range(4):
                 spend(0.6)
-            ok = (
-                told.wait(5.0)
-                and [round(one.usd, 6) for one in guard.today()] == [2.9]
-                and guard._ticker.thread.is_alive()
-            )
+            wait_until(lambda: usd_today(guard) == 2.9 and sent.read_text())
+            ok = guard._ticker.thread.is_alive()
         finally:
             os._exit(0 if ok else 1)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
-    assert (tmp_path / "budgets.json").read_text() == kept
-    assert [one.usd for one in guard.today()] == [0.5]
+    wait_until(lambda: usd_today(guard) == 2.9)
     guard.close()
+    assert '"chat": [725000, 2.9]' in (tmp_path / "budgets.json").read_text()
+    assert sent.read_text() == "AnthropicCostRateHigh firing;"
+
+
+def usd_today(guard):
+    return round(sum(one.usd for one in guard.today()), 6)
+
+
+def wait_until(condition):
+    deadline = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
 
 
 def test_a_second_read_before_and_used_after_another_thread_is_no_clock_put_back(guard, clock):

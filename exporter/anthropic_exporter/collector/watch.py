@@ -10,41 +10,26 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
-from anthropic_exporter.call import NO_FAILURE
 from anthropic_exporter.collector.merge import Fleet
-from anthropic_exporter.collector.series import SHOWN
-from anthropic_exporter.guard.anomalies import COST_RATE, Measure
+from anthropic_exporter.guard.anomalies import Measure
 from anthropic_exporter.guard.measuring import levels
 from anthropic_exporter.guard.measuring import windows as w
 from anthropic_exporter.guard.measuring.budgets import Budgets
+from anthropic_exporter.guard.measuring.growth import DAY_TOKENS, DAY_USD, columns_of
 from anthropic_exporter.guard.measuring.levels import Sums
 from anthropic_exporter.guard.telling.alerts import Alert, Alerts
 from anthropic_exporter.guard.thresholds import Limits
-from anthropic_exporter.metrics import families as f
+from anthropic_exporter.metrics.families import HISTOGRAM
 from anthropic_exporter.transport.breakers_message import Holding
-
-_LABELS = {family.name: family.labels for family in SHOWN}
-_BATCH = "batch"
-_TOKEN_FIELDS = {
-    "input": (w.PROMPT,),
-    "cache_read": (w.PROMPT, w.CACHE_READ),
-    "cache_write_5m": (w.PROMPT,),
-    "cache_write_1h": (w.PROMPT,),
-    "output": (w.OUTPUT,),
-}
-_OUTCOMES = {"rate_limit_error": w.RATE_LIMITED, "overloaded_error": w.OVERLOADED}
-_CACHE_FIELDS = {"hit": w.HITS, "miss": w.MISSES}
 
 
 class _Role(NamedTuple):
-    """What growth of a cell means: fields of a place's windows, and a share of a budget."""
+    """What growth of a cell means: columns of a place's windows, and of the day's budgets."""
 
     cell: int
     feature: str
     model: str
-    fields: tuple[int, ...]
-    tokens: bool = False
-    usd: bool = False
+    columns: tuple[int, ...]
 
 
 class FleetWatch:
@@ -107,35 +92,30 @@ class FleetWatch:
 
     def _add(self, role: _Role, grown: float, fresh: float, second: int) -> None:
         """Count growth in budgets, and what of it happened just now in paces."""
-        if role.tokens or role.usd:
-            self._budgets.add(role.feature, round(grown) if role.tokens else 0, grown if role.usd else 0.0)
-        if fresh > 0.0 and role.fields:
-            place = self._windows[role.feature, role.model]
-            if place.second != second:
-                place.advance(second)
-            for field in role.fields:
-                place.totals[field] += fresh
+        for column in role.columns:
+            if column == DAY_TOKENS:
+                self._budgets.add(role.feature, round(grown), 0.0)
+            elif column == DAY_USD:
+                self._budgets.add(role.feature, 0, grown)
+            elif fresh > 0.0:
+                place = self._windows[role.feature, role.model]
+                if place.second != second:
+                    place.advance(second)
+                place.totals[column] += fresh
 
     def _learn_series(self) -> None:
         series = self._fleet.series
         for number in range(self._known_series, len(series.targets)):
             target = series.targets[number]
             labels = dict(zip(target.family.labels, series.labels_of(number), strict=True))
-            role = _role(target.family.name, target.start, labels)
-            if role is not None:
-                self._roles.append(role)
+            columns = columns_of(target.family.name, labels)
+            if columns and target.family.kind != HISTOGRAM:
+                self._roles.append(_Role(target.start, labels["feature"], labels["model"], columns))
         self._known_series = len(series.targets)
 
     def _measures(self) -> Iterator[Measure]:
         all_sums = [Sums(place, self._now) for place in self._windows.places()]
-        explained = False
-        for sums in all_sums:
-            for measure in levels.of_place(sums, None):
-                explained = explained or (measure.condition is COST_RATE and measure.holds)
-                yield measure
-        if not explained:
-            yield from levels.of_total(all_sums, self._limits)
-        yield from levels.of_models(all_sums, self._limits)
+        yield from levels.of_all(all_sums, lambda _: None, self._limits)
         yield from self._budgets.measures()
 
     def dump(self) -> dict[str, Any]:
@@ -149,25 +129,3 @@ class FleetWatch:
             ValueError: it is not that.
         """
         self._budgets.load(dumped)
-
-
-def _role(family: str, cell: int, labels: Mapping[str, str]) -> _Role | None:
-    """What growth of the first cell of a series means; None for what no condition of the fleet asks about."""
-    where = (cell, labels.get("feature", ""), labels.get("model", ""))
-    interactive = labels.get("tier") != _BATCH
-    if family == f.COST.name:
-        return _Role(*where, (w.COST,) if interactive else (), usd=True)
-    if family == f.TOKENS.name:
-        kind = labels["type"]
-        return _Role(*where, _TOKEN_FIELDS.get(kind, ()) if interactive else (), tokens=kind != "cache_read")
-    fields = _fields(family, labels)
-    return _Role(*where, fields) if fields else None
-
-
-def _fields(family: str, labels: Mapping[str, str]) -> tuple[int, ...]:
-    if family == f.REQUESTS.name:
-        outcome = labels["outcome"]
-        return (w.REQUESTS,) if outcome in NO_FAILURE else (w.REQUESTS, _OUTCOMES.get(outcome, w.FAILED))
-    if family == f.CACHE_REQUESTS.name:
-        return (_CACHE_FIELDS.get(labels["result"], w.UNASKED),)
-    return (w.MISS_COST,) if family == f.CACHE_MISS_COST.name else ()

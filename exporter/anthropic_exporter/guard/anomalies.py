@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 from anthropic_exporter.bundle.detection import detection_numbers
 
@@ -224,6 +225,8 @@ RUNAWAY = Condition(
     "since the task began",
 )
 RUNAWAY_COST = RUNAWAY._replace(unit="{:.2f} USD")
+#: Conditions of the day's budgets: they end at midnight, all at once.
+DAILY = frozenset({DAILY_COST.key, DAILY_TOKENS.key})
 
 CONDITIONS = {
     one.key: one
@@ -232,3 +235,31 @@ CONDITIONS = {
         *(LATENCY, TTFT, STUCK, ERROR_RATE, RATE_LIMITED, OVERLOADED, DAILY_TOKENS, DAILY_COST, RUNAWAY),
     )
 }
+
+#: Every kind of measurement by a name of its own: some conditions are measured in several ways.
+KINDS = {
+    **CONDITIONS,
+    "long_answers": LONG_ANSWERS,
+    "request_tokens": REQUEST_TOKENS,
+    "cache_share_drop": CACHE_SHARE_DROP,
+    "slow_requests": SLOW_REQUESTS,
+    "runaway_cost": RUNAWAY_COST,
+}
+_NAMES = {condition: name for name, condition in KINDS.items()}
+
+
+def kind_of(condition: Condition) -> str:
+    """The name of a kind of measurement."""
+    return _NAMES[condition]
+
+
+def measure_of(values: Mapping[str, Any]) -> Measure:
+    """A measurement from the plain values of one.
+
+    Raises:
+        ValueError: they are not.
+        KeyError: one is missing, or the condition is not known.
+    """
+    scope, feature, model, note = (str(values[key])[:128] for key in ("scope", "feature", "model", "note"))
+    value, threshold = float(values["value"]), float(values["threshold"])
+    return Measure(KINDS[values["condition"]], scope, feature, model, value, threshold, note)

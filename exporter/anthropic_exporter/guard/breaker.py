@@ -11,8 +11,7 @@ from anthropic_exporter.call import NO_FAILURE, Call
 from anthropic_exporter.errors import ConfigurationError, SpendLimitExceeded
 from anthropic_exporter.guard.anomalies import (
     CONDITIONS,
-    DAILY_COST,
-    DAILY_TOKENS,
+    DAILY,
     ERROR_RATE,
     OVERLOADED,
     RATE_LIMITED,
@@ -31,7 +30,6 @@ MANUAL = "manual"
 _DAY = 86_400
 #: Names that one breaker may stop by hand at a time.
 _MOST_CIRCUITS = 1_000
-_DAILY = frozenset({DAILY_COST.key, DAILY_TOKENS.key})
 #: What a condition is measured by, where that is less than feature and model.
 _MEASURED_BY = {
     "cost_spike": "feature",
@@ -123,7 +121,7 @@ class Circuit:
         if self.state != OPEN:
             self._open(measure.condition.key, at.now)
             self.retry_at = at.now + seconds
-        if measure.condition.key in _DAILY:
+        if measure.condition.key in DAILY:
             self.retry_at = at.now + _DAY - at.wall % _DAY
         if self.reason == measure.condition.key:
             self.limit, self.window = against(measure), measure.condition.window

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from collections.abc import Set as AbstractSet
 from typing import TYPE_CHECKING
 
-from anthropic_exporter.guard.anomalies import CONDITIONS, DAILY_COST, DAILY_TOKENS, Identity, Measure
+from anthropic_exporter.guard.anomalies import CONDITIONS, DAILY, Identity, Measure
 from anthropic_exporter.guard.breaker import Held
 from anthropic_exporter.metrics import families as f
 from anthropic_exporter.transport import breakers_message
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 _log = logging.getLogger("anthropic_exporter.guard")
 _WAIT_SECONDS = 1.0
 _PAUSE_AFTER_ERROR_SECONDS = 0.5
-_DAILY = frozenset({DAILY_COST.key, DAILY_TOKENS.key})
 _NOTE = "Measured by the collector, for the whole fleet."
 
 
@@ -78,7 +77,7 @@ class Following:
         found = [breakers_message.decode(one.data) for one in received]
         heard = [self._hear(message, now) for message in found if message is not None]
         if any(heard):
-            self._tell(lambda identity: identity[0] in _DAILY)
+            self._tell(lambda identity: identity[0] in DAILY)
         self._expire(now)
 
     def _hear(self, message: BreakersMessage, now: float) -> bool:

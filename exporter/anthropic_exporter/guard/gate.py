@@ -13,6 +13,7 @@ from anthropic_exporter.guard.breaker import BLOCK, DEGRADE, OBSERVE, Breaker, L
 from anthropic_exporter.guard.clock import GuardClock
 from anthropic_exporter.guard.judge import Judge
 from anthropic_exporter.guard.measuring.tasks import Tasks
+from anthropic_exporter.guard.service.part import ServicePart
 from anthropic_exporter.guard.ticker import Ticker
 from anthropic_exporter.metrics import families as f
 from anthropic_exporter.recorder import Recorder
@@ -38,6 +39,8 @@ class Gate:
         self._clock = clock
         self._tasks = tasks
         self._ticker = ticker
+        #: What other processes of the service want obeyed.
+        self.service: ServicePart | None = None
 
     def admit(self, request: Any, where: Attribution) -> Any:
         """The request to send.
@@ -47,11 +50,19 @@ class Gate:
         """
         if self._ticker.waiting:
             self._ticker.start()
+        if self.service is not None and self.service.is_news():
+            self._catch_up(self.service)
         if where.task is not None and not _deciding.get():
             request = self._admit_task(request, where.feature, where.task)
         if self._judge.shut and not _deciding.get():
             request = self._admit_by_breakers(request, where.feature)
         return request
+
+    def _catch_up(self, service: ServicePart) -> None:
+        try:
+            service.catch_up()
+        except Exception as error:  # noqa: BLE001 - the error boundary
+            self._recorder.failed("guard", error)
 
     def _admit_by_breakers(self, request: Any, named_feature: str) -> Any:
         labels = self._labels(model_of(request), named_feature)

@@ -4,23 +4,29 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import itertools
+import logging
+import weakref
 from collections.abc import Callable, Iterable
 from collections.abc import Set as AbstractSet
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
+from weakref import WeakKeyDictionary
 
 from anthropic_exporter import threads
 from anthropic_exporter.errors import ConfigurationError
-from anthropic_exporter.forking import in_child
+from anthropic_exporter.forking import around, in_child
 from anthropic_exporter.guard.anomalies import COST_RATE, Identity
 from anthropic_exporter.guard.breaker import OBSERVE, Breaker, BreakerState, Held
-from anthropic_exporter.guard.clock import GuardClock
+from anthropic_exporter.guard.clock import GuardClock, Moment
 from anthropic_exporter.guard.gate import Gate
 from anthropic_exporter.guard.judge import Judge
 from anthropic_exporter.guard.measuring.budgets import Budgets
 from anthropic_exporter.guard.measuring.tasks import Tasks
 from anthropic_exporter.guard.measuring.windows import Windows
-from anthropic_exporter.guard.persistence import Memory
+from anthropic_exporter.guard.persistence import FolderHeldError, Memory
+from anthropic_exporter.guard.service.commands import CLOSE, OPEN, Command
+from anthropic_exporter.guard.service.part import FOLLOWER, ServicePart
 from anthropic_exporter.guard.telling.alerts import Alert, Alerts
 from anthropic_exporter.guard.telling.callbacks import Callback, Callbacks
 from anthropic_exporter.guard.thresholds import Limits
@@ -35,7 +41,22 @@ if TYPE_CHECKING:
 
     from anthropic_exporter.guard.following import Following
 
+_log = logging.getLogger("anthropic_exporter.guard")
 _LAST_CALLBACKS_SECONDS = 2.0
+#: The Guards of each recorder: every process of a service numbers them in the same order.
+_guards: WeakKeyDictionary[Recorder, dict[int, weakref.ref[Guard]]] = WeakKeyDictionary()
+
+
+def _number_of(guard: Guard) -> int:
+    """The smallest number that no other Guard of its recorder has."""
+    taken = _guards.setdefault(guard.recorder, {})
+    number = next(one for one in itertools.count() if one not in taken or _has_ended(taken[one]()))
+    taken[number] = weakref.ref(guard)
+    return number
+
+
+def _has_ended(guard: Guard | None) -> bool:
+    return guard is None or guard.is_closed
 
 
 class Timing(NamedTuple):
@@ -68,12 +89,16 @@ class Spent(NamedTuple):
 
 
 class Guard:
-    """Watches one recorder in its process: alerts with the thresholds of the rules, and breakers if asked for.
+    """Watches one recorder: alerts with the thresholds of the rules, and breakers if asked for.
+
+    In a service of several processes, each with the same lines, one of them judges what all do together and sends the
+    alerts, and all obey. When it ends, another one goes on within a second.
 
     Args:
         recorder: whose calls it watches.
         limits: the thresholds; those of the shipped rules if None.
-        state_dir: a folder for this process alone, in which budgets and baselines survive it; None keeps neither.
+        state_dir: a folder for this service alone, in which budgets and baselines survive a reboot. Without it they
+            survive restarts of a service that calls `serve`, and nothing else.
         timing: how fast and how patient it is.
         clock: seconds since the epoch; the recorder's if None.
 
@@ -96,9 +121,14 @@ class Guard:
         self._following: Following | None = None
         self._budgets = Budgets(self.limits)
         self._learning = Learning(self.timing.calibration_seconds, self.limits.of("spike_min_requests"))
-        self._memory = None if state_dir is None else Memory(state_dir, self._budgets, self._learning.baselines)
+        self._state_dir = state_dir
+        self._memory: Memory | None = None
+        self._was_logged = False
+        self._open_memory()
+        self._number = _number_of(self)
         self._wire(clock or recorder.clock)
         self._undo = (recorder.subscribe(self._watch.take), recorder.admit_by(self._gate.admit))
+        around(self._about_to_fork)
         in_child(self._forked)
         atexit.register(self.close)
 
@@ -120,6 +150,20 @@ class Guard:
             tasks=self._tasks,
             learning=self._learning,
         )
+        self._part = ServicePart(
+            number=self._number,
+            recorder=self.recorder,
+            limits=self.limits,
+            budgets=self._budgets,
+            judge=self._judge,
+            clock=self._clock,
+            watch=self._watch,
+            learning=self._learning,
+            callbacks=self._callbacks,
+            carry_out=self._carry_out,
+            failed=self._failed,
+        )
+        self._gate.service = self._part
         self._clock.moment()  # begins the day, and starts the thread
 
     def _no_alerts(self) -> Alerts:
@@ -201,7 +245,13 @@ class Guard:
         Raises:
             ConfigurationError: there is no breaker of this scope.
         """
-        at, judge = self._clock.moment(), self._judge
+        at = self._clock.moment()
+        self._open_here(name, scope, reason, at, seconds)
+        until = None if seconds is None else at.wall + seconds
+        self._part.tell_all(Command(name, scope, OPEN, reason, until))
+
+    def _open_here(self, name: str, scope: str, reason: str, at: Moment, seconds: float | None) -> None:
+        judge = self._judge
         with judge.lock:
             for breaker in judge.of_scope(scope):
                 breaker.open(scope, name, reason, at, seconds)
@@ -215,11 +265,25 @@ class Guard:
         Raises:
             ConfigurationError: there is no breaker of this scope.
         """
+        self._close_here(name, scope)
+        self._part.tell_all(Command(name, scope, CLOSE))
+
+    def _close_here(self, name: str, scope: str) -> None:
         judge = self._judge
         with judge.lock:
             for breaker in judge.breakers if scope == "total" else judge.of_scope(scope):
                 breaker.close(scope, name)
             judge.update_shut()
+
+    def _carry_out(self, command: Command) -> None:
+        """Do here what somebody did by hand in another process of the service."""
+        at = self._clock.moment()
+        with contextlib.suppress(ConfigurationError):  # this process has no breaker of that scope
+            if command.do == OPEN:
+                left = None if command.until is None else command.until - at.wall
+                self._open_here(command.name, command.scope, command.reason, at, left)
+            else:
+                self._close_here(command.name, command.scope)
 
     def follow(self, url: str) -> None:
         """Obey what a collector sees for the whole fleet: `anthropic-exporter collect --guard thresholds.yml`.
@@ -240,7 +304,7 @@ class Guard:
     def _obey(self, held: Held, over: AbstractSet[Identity]) -> None:
         at = self._clock.moment()
         with self._judge.lock:
-            self._judge.obey(held, over, at)
+            self._judge.obey("fleet", held, over, at)
 
     def set_baseline(
         self, feature: str, *, cost_usd_per_minute: float | None = None, tokens_per_minute: float | None = None
@@ -252,9 +316,9 @@ class Guard:
     # -- what the application may read
 
     def alerts(self) -> tuple[Alert, ...]:
-        """The alerts that fire, the oldest first."""
+        """The alerts that fire, the oldest first: those of all processes of the service."""
         with self._judge.lock:
-            return tuple(self._judge.alerts.firing(self._clock.ahead))
+            return tuple((self._part.alerts or self._judge.alerts).firing(self._clock.ahead))
 
     def breakers(self) -> tuple[BreakerState, ...]:
         """The state of every breaker: one value per name that is not closed, or one value if all are closed."""
@@ -262,15 +326,19 @@ class Guard:
             return tuple(state for breaker in self._judge.breakers for state in breaker.states(self._clock.ahead))
 
     def today(self) -> tuple[Spent, ...]:
-        """What was spent since 00:00 UTC, by feature."""
+        """What was spent since 00:00 UTC, by feature: by all processes of the service."""
         _, by_feature = self._budgets.spent()
         return tuple(Spent(feature, spent.tokens, spent.usd) for feature, spent in by_feature.items())
 
     def tick(self) -> None:
         """Evaluate everything now. The Guard's thread does it; call it if `evaluate_every_seconds` is None."""
-        learned = self._watch.evaluate_all()
+        learned = self._part.tick()
         self._callbacks.watch()
-        self._keep(learned=learned)
+        if self._part.role != FOLLOWER:
+            self._keep(learned=learned)
+        elif self._memory is not None:  # the judge keeps the state
+            self._memory.close()
+            self._memory = None
 
     # -- its failures, its end, its children
 
@@ -281,7 +349,35 @@ class Guard:
     def _count_callback(self, name: str, result: str) -> None:
         self.recorder.count(f.GUARD_CALLBACKS, name, result)
 
+    def _open_memory(self) -> None:
+        """Take the folder over, unless another process has it: then when that one ends, or judges no longer."""
+        if self._state_dir is not None and self._memory is None:
+            with contextlib.suppress(FolderHeldError):
+                self._memory = Memory(self._state_dir, self._budgets, self._learning.baselines)
+
+    def _reopen_memory(self) -> None:
+        """Keep the state in the folder from now on; what is in it counts if nobody in the service knew more."""
+        if self._state_dir is not None and self._memory is None:
+            try:
+                self._memory = Memory(self._state_dir, self._budgets, self._learning.baselines, restore=False)
+            except ConfigurationError as error:
+                if not self._was_logged:
+                    self._was_logged = True
+                    _log.error("%s; until that one ends, this one keeps no state there", error)
+                self._failed("guard_state", error)
+            else:
+                if self._part.knows_nothing:
+                    self._restore_beside_own(self._memory)
+
+    def _restore_beside_own(self, memory: Memory) -> None:
+        _, own = self._budgets.spent()
+        memory.restore()
+        self._budgets.turn(self._clock.moment().wall)
+        for feature, spent in own.items():
+            self._budgets.add(feature, spent.tokens, spent.usd)
+
     def _keep(self, *, learned: bool) -> None:
+        self._reopen_memory()
         if self._memory is None:
             return
         try:
@@ -305,14 +401,27 @@ class Guard:
         except Exception as error:  # noqa: BLE001 - the error boundary
             self._failed("guard", error)
         self._callbacks.close(_LAST_CALLBACKS_SECONDS)
+        self._part.give_up()
         if self._memory is not None:
             self._memory.close()
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether it stopped watching."""
+        return self._ticker.stopped
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    def _about_to_fork(self) -> None:
+        if not self.is_closed:
+            try:
+                self._part.about_to_fork()
+            except Exception as error:  # noqa: BLE001 - the error boundary
+                self._failed("guard", error)
 
     def _forked(self) -> None:
         """In a child: keep the day's spend and the breakers, begin everything else anew, leave the files alone."""
@@ -321,8 +430,9 @@ class Guard:
         self._callbacks.reset()
         self._judge.reset(self._no_alerts())
         self._watch.reset(Windows(self.limits))
+        self._watch.budgets = self._budgets
         self._clock.reset()
         self._ticker.reset()
-        self._judge.fleet = {}
+        self._judge.elsewhere = {}
         if self._following is not None and not self._ticker.stopped:
             self._following.start()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from collections.abc import Set as AbstractSet
 
 from anthropic_exporter.call import BLOCKED, Call
@@ -32,8 +32,10 @@ class Judge:
     def __init__(self, alerts: Alerts, callbacks: Callbacks) -> None:
         self._callbacks = callbacks
         self.breakers: tuple[Breaker, ...] = ()
-        #: What a collector sees for the whole fleet.
-        self.fleet: Held = {}
+        #: What holds for more than this process, by who measures it: the service's judge, the fleet's collector.
+        self.elsewhere: dict[str, Held] = {}
+        #: While another process judges, it sends the alerts; gets what only this process can measure.
+        self.report: Callable[[Measure], None] | None = None
         self.reset(alerts)
 
     def reset(self, alerts: Alerts) -> None:
@@ -62,6 +64,8 @@ class Judge:
         self.alerts.saw(measure, at.now)
         if measure.holds:
             self._trip(measure, at)
+            if self.report is not None:
+                self.report(measure)
         return measure.holds
 
     def settle(self, measures: list[Measure], at: Moment) -> list[Alert]:
@@ -70,6 +74,8 @@ class Judge:
         for measure in measures:
             if measure.holds:
                 self._trip(measure, at)
+                if self.report is not None:
+                    self.report(measure)
         for breaker in self.breakers:
             breaker.advance(at, self._holds)
         self.update_shut()
@@ -92,26 +98,27 @@ class Judge:
         self.update_shut()
         return None if circuit is None else exceeded(circuit, at.ahead)
 
-    def obey(self, held: Held, over: AbstractSet[Identity], at: Moment) -> None:
-        """Take what holds for the whole fleet; breakers that only what is `over` keeps open are closed."""
-        self.fleet = held
+    def obey(self, who: str, held: Held, over: AbstractSet[Identity], at: Moment) -> None:
+        """Take what holds elsewhere, as `who` measures it; breakers that only what is `over` keeps open are closed."""
+        self.elsewhere[who] = held
         for breaker in self.breakers:
             for measure in held.values():
                 breaker.trip(measure, at)
-            breaker.release({identity for identity in over if not self.alerts.holding(identity)})
+            breaker.release({identity for identity in over if not self._holds(identity)})
         self.update_shut()
 
     def _holds(self, identity: Identity) -> bool:
-        """Whether a condition holds in this process or in the fleet."""
-        return identity in self.fleet or self.alerts.holding(identity)
+        """Whether a condition holds in this process or elsewhere."""
+        return any(identity in held for held in self.elsewhere.values()) or self.alerts.holding(identity)
 
     def update_shut(self) -> None:
         """Note whether a breaker is not closed."""
         self.shut = any(not breaker.closed for breaker in self.breakers)
 
     def send(self, alerts: Iterable[Alert]) -> None:
-        """Queue alerts for the callbacks. Call it without the lock."""
-        self._callbacks.send(alerts)
+        """Queue alerts for the callbacks, unless another process sends them. Call it without the lock."""
+        if self.report is None:
+            self._callbacks.send(alerts)
 
     def _trip(self, measure: Measure, at: Moment) -> None:
         for breaker in self.breakers:

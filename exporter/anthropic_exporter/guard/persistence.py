@@ -33,6 +33,10 @@ _MOST_BYTES = 33_554_432
 _OURS = re.compile(r"lock|\.?\w+\.json(\.new|\.damaged)?")
 
 
+class FolderHeldError(ConfigurationError):
+    """Another process keeps its state in the folder."""
+
+
 class StateFolder:
     """A folder with the state of one Guard, held by one process at a time.
 
@@ -43,7 +47,8 @@ class StateFolder:
         folder: created if it does not exist.
 
     Raises:
-        ConfigurationError: the folder cannot be written, every user can write there, or another process holds it.
+        ConfigurationError: the folder cannot be written, or every user can write there.
+        FolderHeldError: another process holds it.
     """
 
     def __init__(self, folder: str | Path) -> None:
@@ -75,8 +80,8 @@ class StateFolder:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             self._lock.close()
-            raise ConfigurationError(
-                f"{self._folder}: another process keeps its state here; give each process a state_dir of its own"
+            raise FolderHeldError(
+                f"{self._folder}: another process keeps its state here; give each service a state_dir of its own"
             ) from error
 
     def read(self, name: str) -> dict[str, Any]:
@@ -156,20 +161,26 @@ class Memory:
 
     Args:
         folder: where; as in `StateFolder`.
-        budgets: restored at once, and kept.
-        baselines: restored at once, and kept.
+        budgets: kept.
+        baselines: kept.
+        restore: whether to restore them at once.
 
     Raises:
         ConfigurationError: as `StateFolder`.
     """
 
-    def __init__(self, folder: str | Path, budgets: Budgets, baselines: Baselines) -> None:
+    def __init__(self, folder: str | Path, budgets: Budgets, baselines: Baselines, *, restore: bool = True) -> None:
         self._folder = StateFolder(folder)
         self._budgets = budgets
         self._baselines = baselines
         self._kept: tuple[int, int, float] | None = None
-        self._restore("budgets", budgets.load)
-        self._restore("baselines", baselines.load)
+        if restore:
+            self.restore()
+
+    def restore(self) -> None:
+        """Let what is in the folder replace what budgets and baselines hold."""
+        self._restore("budgets", self._budgets.load)
+        self._restore("baselines", self._baselines.load)
 
     def _restore(self, name: str, load: Callable[[dict[str, Any]], None]) -> None:
         try:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from operator import itemgetter
 
 from anthropic_exporter.call import Call, Inference, Tokens
-from anthropic_exporter.guard.anomalies import COST_RATE, Measure
+from anthropic_exporter.guard.anomalies import Measure
 from anthropic_exporter.guard.clock import GuardClock, Moment
 from anthropic_exporter.guard.judge import Judge
 from anthropic_exporter.guard.measuring import levels
@@ -15,7 +15,7 @@ from anthropic_exporter.guard.measuring.budgets import BudgetStore
 from anthropic_exporter.guard.measuring.levels import Sums
 from anthropic_exporter.guard.measuring.spikes import of_feature
 from anthropic_exporter.guard.measuring.tasks import Tasks
-from anthropic_exporter.guard.measuring.windows import PlaceWindows, WindowStore
+from anthropic_exporter.guard.measuring.windows import PlaceWindows, Windows
 from anthropic_exporter.guard.thresholds import Limits
 from anthropic_exporter.guard.usual.learning import Learning
 from anthropic_exporter.recorder import Recorder
@@ -55,7 +55,7 @@ class Watch:
         judge: Judge,
         clock: GuardClock,
         limits: Limits,
-        windows: WindowStore,
+        windows: Windows,
         budgets: BudgetStore,
         tasks: Tasks,
         learning: Learning,
@@ -70,10 +70,12 @@ class Watch:
         self._learning = learning
         self.reset(windows)
 
-    def reset(self, windows: WindowStore) -> None:
+    def reset(self, windows: Windows) -> None:
         """Start with these windows. For a forked child, whose parent may hold the lock."""
         self._evaluating = threading.RLock()
         self.windows = windows
+        #: The windows of all processes of the service, if this one judges for them.
+        self.service: Windows | None = None
 
     # -- the hot path
 
@@ -94,7 +96,7 @@ class Watch:
             prompt, usd = fresh + read + short + long, bill.total_usd
             if place is not None and place.spend(bill, requests, usd, prompt, read, output):
                 self.evaluate(place)
-            if self.budgets.add(feature, prompt + output, usd):
+            if self.budgets.add(feature, prompt - read + output, usd):  # as the API limits tokens: without cache reads
                 self.evaluate(None)
         if self._judge.shut or task is not None:
             self._ended(call)
@@ -122,33 +124,57 @@ class Watch:
 
     # -- every half second
 
-    def evaluate_all(self) -> bool:
-        """Measure everything and act on it. True if something new was learned."""
+    def evaluate_all(self, elsewhere: Iterable[Measure] = (), budgets: BudgetStore | None = None) -> bool:
+        """Measure everything and act on it. True if something new was learned.
+
+        Args:
+            elsewhere: what other processes of the service measure of their own calls.
+            budgets: the day's spend of the service; this process's if None.
+        """
         with self._evaluating:
             self._recorder.drain()
             at, judge = self._clock.moment(), self._judge
-            measures = list(self._measures(at))
+            windows = self.windows if self.service is None else self.service
+            measures = list(self._measures(windows, at))
+            if self.service is not None:
+                measures += [
+                    one for place in self.windows.places() for one in levels.of_requests(self._sums(place, at))
+                ]
+            measures += [*self._of_own_calls(at), *elsewhere]
             with judge.lock:
-                measures += self.budgets.measures()
-                news = judge.settle(measures, at)
-                learned = self._learning.learn(self.windows.places(), judge.alerts, at.now, at.wall)
+                measures += (budgets or self.budgets).measures()
+                news = judge.settle(levels.one_each(measures), at)
+                learned = self._learning.learn(windows.places(), judge.alerts, at.now, at.wall)
             judge.send(news)
-            self.windows.forget(self._clock.second)
+            self._forget()
             return learned
 
-    def _measures(self, at: Moment) -> Iterator[Measure]:
-        all_sums = [self._sums(place, at) for place in self.windows.places()]
-        explained = False
+    def evaluate_own(self) -> None:
+        """Measure what one of several processes can tell: its single calls, and whether it alone exceeds a limit."""
+        with self._evaluating:
+            self._recorder.drain()
+            at, judge = self._clock.moment(), self._judge
+            measures = [one for place in self.windows.places() for one in levels.urgent(self._sums(place, at))]
+            measures += self._of_own_calls(at)
+            with judge.lock:
+                measures += self.budgets.measures()
+                judge.settle(measures, at)
+            self._forget()
+
+    def _forget(self) -> None:
+        for windows in (self.windows, self.service):
+            if windows is not None:
+                windows.forget(self._clock.second)
+
+    def _measures(self, windows: Windows, at: Moment) -> Iterator[Measure]:
+        all_sums = [self._sums(place, at) for place in windows.places()]
         by_feature: dict[str, list[Sums]] = {}
         for sums in all_sums:
             by_feature.setdefault(sums.place.feature, []).append(sums)
-            for measure in levels.of_place(sums, self._learning.share(sums.place, at.wall)):
-                explained = explained or (measure.condition is COST_RATE and measure.holds)
-                yield measure
-        if not explained:
-            yield from levels.of_total(all_sums, self._limits)
-        yield from levels.of_models(all_sums, self._limits)
+        yield from levels.of_all(all_sums, lambda place: self._learning.share(place, at.wall), self._limits)
         yield from self._spikes(by_feature, at.wall)
+
+    def _of_own_calls(self, at: Moment) -> Iterator[Measure]:
         yield from levels.of_inflight(self._inflight(at.wall), at.wall, self._limits)
         with self._judge.lock:
             yield from list(self._tasks.measures(at.now))

@@ -25,8 +25,10 @@ from anthropic_exporter.metrics.stores.mapped_cells import MappedCells
 
 _log = logging.getLogger("anthropic_exporter")
 _LOCKS = "locks"
-#: Bytes of the lock file: who holds the port, who folds the files of ended processes, and who writes down the life.
+#: Bytes of the lock file: who holds the port, who folds the files of ended processes, who writes down the life.
 _PORT, _CARETAKER, _LIFE = range(3)
+#: The first of the bytes for the Guards of each process; a process seldom has more than one.
+_GUARDS, _MOST_GUARDS = 8, 8
 _HOLDER_AT = 16
 _LIFE_AT, _LIFE_BYTES = 64, 128
 _LIFE_SECONDS = 0.2
@@ -140,6 +142,16 @@ class CellFolder:
         """Whether this is the one process of the service that folds files; the first that asks becomes it."""
         fd = self.lock_file()
         return fd is not None and locks.take(fd, _CARETAKER)
+
+    def take_guard(self, number: int) -> bool:
+        """Become the one process that judges for all Guards with this number, unless another process does."""
+        fd = self._locks()
+        return fd is not None and number < _MOST_GUARDS and locks.take(fd, _GUARDS + number)
+
+    def give_up_guard(self, number: int) -> None:
+        """Let another process judge."""
+        if self._lock_fd >= 0 and number < _MOST_GUARDS:
+            locks.give_up(self._lock_fd, _GUARDS + number)
 
     def name_holder(self, *, holds: bool) -> None:
         """Write down which process holds the port, for processes that it spawns."""

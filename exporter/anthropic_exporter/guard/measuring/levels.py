@@ -6,7 +6,7 @@ Every function is pure: windows and thresholds in, measurements out. No measurem
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from anthropic_exporter.bundle.detection import detection_numbers
 from anthropic_exporter.guard.anomalies import (
@@ -23,6 +23,7 @@ from anthropic_exporter.guard.anomalies import (
     SLOW_REQUESTS,
     STUCK,
     TTFT,
+    Identity,
     Measure,
 )
 from anthropic_exporter.guard.measuring import windows as w
@@ -63,6 +64,20 @@ class Sums:
         return self._spread[seconds]
 
 
+def of_all(
+    all_sums: Sequence[Sums], usual_read_share: Callable[[PlaceWindows], float | None], limits: Limits
+) -> Iterator[Measure]:
+    """Every condition of every place, of every model, and of everything together unless a place explains it."""
+    explained = False
+    for sums in all_sums:
+        for measure in of_place(sums, usual_read_share(sums.place)):
+            explained = explained or (measure.condition is COST_RATE and measure.holds)
+            yield measure
+    if not explained:
+        yield from of_total(all_sums, limits)
+    yield from of_models(all_sums, limits)
+
+
 def of_place(sums: Sums, usual_read_share: float | None) -> Iterator[Measure]:
     """Every condition of one feature on one model."""
     yield from urgent(sums)
@@ -79,6 +94,13 @@ def urgent(sums: Sums) -> Iterator[Measure]:
     rate = sums.per_minute(w.COST, FAST_SECONDS if enough else SLOW_SECONDS)
     yield Measure(COST_RATE, *where, rate, limits.cost_usd_per_minute)
     yield Measure(CACHE_MISS_COST, *where, _missed_usd(sums), limits.cache_miss_cost_usd_per_minute)
+    yield from of_requests(sums)
+
+
+def of_requests(sums: Sums) -> Iterator[Measure]:
+    """The largest request of the last minute, if it exceeded a threshold for single requests."""
+    place = sums.place
+    limits, where = place.limits, ("place", place.feature, place.model)
     if sums.second - place.large_at < REQUEST_SECONDS:
         cost = place.largest_usd(REQUEST_SECONDS, sums.second)
         output = place.largest_output(REQUEST_SECONDS, sums.second)
@@ -150,6 +172,14 @@ def _latency(sums: Sums) -> Iterator[Measure]:
         yield Measure(
             TTFT, *where, quantile(_NUMBERS.latency_quantile, first_tokens, f.TTFT.buckets), limits.ttft_p95_seconds
         )
+
+
+def one_each(measures: Iterable[Measure]) -> list[Measure]:
+    """Of several measurements for the same alert the nearest: several processes measure their own calls."""
+    by_identity: dict[Identity, list[Measure]] = {}
+    for measure in measures:
+        by_identity.setdefault(measure.identity, []).append(measure)
+    return [found[0] if len(found) == 1 else next(nearest(found)) for found in by_identity.values()]
 
 
 def nearest(measures: Iterable[Measure]) -> Iterator[Measure]:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_left
-from typing import NamedTuple, Protocol
+from collections.abc import Sequence
+from typing import NamedTuple
 
 from anthropic_exporter.bundle.detection import detection_numbers
 from anthropic_exporter.call import NO_FAILURE, SUCCESS, Bill
@@ -32,6 +33,11 @@ _DURATION_BOUNDS, _TTFT_BOUNDS = tuple(map(float, f.DURATION.buckets)), tuple(ma
 _ANSWER_BOUNDS = f.REQUEST_OUTPUT_TOKENS.buckets
 _ANSWERS = len(_DURATION_BOUNDS) + 1
 _SPREAD_WIDTH = _ANSWERS + len(_ANSWER_BOUNDS) + 1
+#: The columns of `grow`: the totals, then requests by duration, by output tokens, and by time to first token.
+DURATIONS_AT = _WIDTH
+ANSWERS_AT = DURATIONS_AT + _ANSWERS
+FIRST_TOKENS_AT = DURATIONS_AT + _SPREAD_WIDTH
+COLUMNS = FIRST_TOKENS_AT + len(_TTFT_BOUNDS) + 1
 
 #: After an evaluation without a result, this share of a minute's threshold must be spent before the next one.
 _MORE = 0.005
@@ -149,6 +155,16 @@ class PlaceWindows:
             totals[UNASKED] += 1
         return look or totals[COST] > self.cost_trip
 
+    def grow(self, columns: Sequence[float]) -> None:
+        """Add what many calls did: a value for each of the `COLUMNS`."""
+        for sums, start in (
+            (self.totals, 0),
+            (self._spread, DURATIONS_AT),
+            (self._first_tokens.totals, FIRST_TOKENS_AT),
+        ):
+            for index in range(len(sums)):
+                sums[index] += columns[start + index]
+
     def _is_large(self, usd: float, output: int) -> bool:
         """Keep the largest request of this second. True if this one exceeds a threshold for single requests."""
         self.peak_usd, self.peak_output = max(self.peak_usd, usd), max(self.peak_output, output)
@@ -199,19 +215,6 @@ def window_minutes(now: float) -> dict[int, float]:
 
 def _trip(fast: float, slow: float, per_minute: float) -> float:
     return min(fast + per_minute * FAST_SECONDS / 60, slow + per_minute * SLOW_SECONDS / 60)
-
-
-class WindowStore(Protocol):
-    """Where the windows live: this process, or a store that workers share."""
-
-    def __getitem__(self, key: tuple[str, str]) -> PlaceWindows:
-        """The windows of a (feature, model); created if new."""
-
-    def places(self) -> list[PlaceWindows]:
-        """The windows of every feature and model."""
-
-    def forget(self, second: int) -> None:
-        """Drop windows without a request within the longest window."""
 
 
 class Windows(dict[tuple[str, str], PlaceWindows]):

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import NamedTuple
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
 
-from anthropic_exporter.guard.anomalies import Identity, Measure, describe
+from anthropic_exporter.guard.anomalies import KINDS, Identity, Measure, describe, kind_of, measure_of
 
 FIRING, RESOLVED = "firing", "resolved"
 
@@ -45,6 +45,19 @@ class _Active:
         self.held_at = now
         self.holding = True
         self.told = False
+
+    def dump(self) -> dict[str, Any]:
+        """As plain values."""
+        times = {"started_at": self.started_at, "held_at": self.held_at, "holding": self.holding, "sent": self.told}
+        measure = self.measure._asdict() | {"condition": kind_of(self.measure.condition)}
+        return measure | times
+
+    @classmethod
+    def load(cls, dumped: Mapping[str, Any]) -> _Active:
+        """Make it from what `dump` gave."""
+        made = cls(measure_of(dumped), float(dumped["started_at"]))
+        made.held_at, made.holding, made.told = float(dumped["held_at"]), bool(dumped["holding"]), bool(dumped["sent"])
+        return made
 
 
 class Alerts:
@@ -119,6 +132,10 @@ class Alerts:
         active = self._active.get(identity)
         return active is not None and active.holding
 
+    def holding_measures(self) -> list[Measure]:
+        """The latest measurement of every condition that holds now."""
+        return [active.measure for active in self._active.values() if active.holding]
+
     def firing(self, ahead: float = 0.0) -> list[Alert]:
         """The alerts that are open, the oldest first; times as in `news`."""
         return [_alert(active, None, ahead) for active in sorted(self._active.values(), key=lambda one: one.started_at)]
@@ -129,6 +146,26 @@ class Alerts:
             one.started_at for identity, one in self._active.items() if identity[2] == feature and identity[0] in keys
         ]
         return min(found, default=None)
+
+    def dump(self) -> dict[str, Any]:
+        """As plain values, for the process that judges next."""
+        return {
+            "active": [one.dump() for one in list(self._active.values())],
+            "sent_at": [[*identity, at] for identity, at in list(self._told_at.items())],
+        }
+
+    def load(self, dumped: Mapping[str, Any]) -> None:
+        """Take over what `dump` gave; conditions that this version does not know are left out.
+
+        Raises:
+            ValueError: it is not what `dump` gives.
+        """
+        try:
+            active = [_Active.load(one) for one in dumped["active"] if one["condition"] in KINDS]
+            self._active = {one.measure.identity: one for one in active}
+            self._told_at = {(str(a), str(b), str(c), str(d)): float(at) for a, b, c, d, at in dumped["sent_at"]}
+        except (KeyError, TypeError, AttributeError) as error:
+            raise ValueError("not alerts") from error
 
     def _forget_old(self, now: float) -> None:
         if len(self._told_at) > len(self._active):

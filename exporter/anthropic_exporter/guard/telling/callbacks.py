@@ -92,6 +92,11 @@ class Callbacks:
                     self._count(name_of(callback), DROPPED)
                     self._unsaid.append(callback)
 
+    @property
+    def waiting(self) -> list[Alert]:
+        """The alerts that a callback has yet to take."""
+        return list(dict.fromkeys(alert for _, lane in self._lanes for alert in lane.items))
+
     def watch(self) -> None:
         """Keep to the time limits, and start threads that could not be started. Called with each evaluation."""
         self._say_dropped()

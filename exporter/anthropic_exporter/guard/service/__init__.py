@@ -1,0 +1,1 @@
+"""The Guards of the processes of one service as one: one process judges, all obey."""
