@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import queue
 import re
 import subprocess
@@ -16,7 +17,8 @@ PATIENCE_SECONDS = 30
 class Collecting:
     """One collector; killed or stopped, it can be started again on the same folder."""
 
-    def __init__(self, url, folder, *arguments):
+    def __init__(self, url, folder, *arguments, path=None):
+        self.environment = environment_of(path)
         self.command = [
             sys.executable,
             "-m",
@@ -32,7 +34,9 @@ class Collecting:
         self.url = ""
 
     def start(self, says="serving"):
-        self.process = subprocess.Popen(self.command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        self.process = subprocess.Popen(
+            self.command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=self.environment
+        )
         self._lines = queue.Queue()
         threading.Thread(target=self._listen, args=(self.process, self._lines), daemon=True).start()
         self.wait_until_serving(says)
@@ -83,6 +87,11 @@ class Collecting:
     def __exit__(self, *_):
         if self.process is not None and self.process.poll() is None:
             self.kill()
+
+
+def environment_of(path):
+    """That of this process, with the package of another version first if there is one."""
+    return os.environ if path is None else {**os.environ, "PYTHONPATH": str(path)}
 
 
 def value_of(text, name, **labels):

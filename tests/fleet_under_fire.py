@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 import threading
@@ -10,9 +9,10 @@ import time
 from pathlib import Path
 from typing import NamedTuple
 
-from collectors import Collecting, value_of, wait_until
+from collectors import Collecting, environment_of, value_of, wait_until
 from fleet_worker import BEGAN, NUMBERS, RECORDED, SENT_AT, TAKEN
 from queue_engines import PATIENCE_SECONDS, Redis, free_port
+from relays import Relay
 
 WORKER = Path(__file__).with_name("fleet_worker.py")
 PERIOD_SECONDS = 0.1
@@ -41,13 +41,17 @@ class Worker(NamedTuple):
 class Fire:
     """Two hosts with workers, a queue and a collector.
 
-    With `mapped`, the workers of a host count together, and one of them sends the cells of all.
+    With `mapped`, the workers of a host count together, and one of them sends the cells of all. The first host reaches
+    the queue through `relay`. `old_worker` and `old_collector` are the `exporter` folders of other versions: of the
+    second host, and of the collector.
     """
 
-    def __init__(self, folder, workers=1, *, mapped=False):
+    def __init__(self, folder, workers=1, *, mapped=False, old_worker=None, old_collector=None):
         self.folder = folder
         self.queue = Redis(folder / "redis")
-        self.collector = Collecting(self.queue.url, folder / "state")
+        self.relay = Relay(self.queue.port)
+        self.paths = [None, old_worker]
+        self.collector = Collecting(self.queue.url, folder / "state", path=old_collector)
         self.ports = [str(free_port()) if mapped else "" for _ in range(2)]
         self.mapped = mapped
         self.hosts = [0, 1] * workers
@@ -71,16 +75,18 @@ class Fire:
         for worker in self.workers:
             self._end(worker)
         self.collector.__exit__()
+        self.relay.close()
         self.queue.kill()
 
     def _start_worker(self, host, *options):
         truth = self.folder / f"truth-{len(self.truths)}"
         truth.write_bytes(NUMBERS.pack(0, 0, 0, 0))
         self.truths.append(truth)
-        command = [sys.executable, str(WORKER), self.queue.url, str(truth), f"host-{host}", str(PERIOD_SECONDS)]
+        url = self.queue.url if host else f"redis://127.0.0.1:{self.relay.port}"
+        command = [sys.executable, str(WORKER), url, str(truth), f"host-{host}", str(PERIOD_SECONDS)]
         runtime = self.folder / f"runtime-{host}"
         runtime.mkdir(exist_ok=True)
-        environment = {**os.environ, "ANTHROPIC_EXPORTER_RUNTIME_DIR": str(runtime)}
+        environment = {**environment_of(self.paths[host]), "ANTHROPIC_EXPORTER_RUNTIME_DIR": str(runtime)}
         process = subprocess.Popen([*command, self.ports[host], *options], env=environment)
         self.workers.append(Worker(process, host, truth))
 

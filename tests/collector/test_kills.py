@@ -7,7 +7,10 @@ from __future__ import annotations
 
 import pytest
 
+from collectors import wait_until
 from fleet_under_fire import Fire
+
+resource = pytest.importorskip("resource")
 
 pytest.importorskip("redis")
 pytestmark = pytest.mark.stack
@@ -46,3 +49,30 @@ def test_a_queue_that_is_down_for_several_periods_loses_nothing(tmp_path):
         fire.queue.start()
         outcome = fire.end(in_order=True)
     assert (outcome.falls, outcome.shown) == (0, outcome.recorded)
+
+
+def test_a_host_that_is_partitioned_and_back_loses_nothing(tmp_path):
+    with Fire(tmp_path, mapped=True) as fire:
+        fire.traffic(200)
+        fire.relay.cut()
+        fire.traffic(2000)
+        fire.relay.mend()
+        outcome = fire.end(in_order=True)
+    assert (outcome.falls, outcome.lost_beyond_the_last_period, outcome.counted_twice) == (0, 0, 0)
+
+
+def test_a_disk_that_is_full_for_a_while_loses_nothing(tmp_path):
+    """A limit on the size of files stands for the full disk."""
+    with Fire(tmp_path, mapped=True) as fire:
+        fire.traffic(200)
+        pid = fire.collector.process.pid
+        limits = resource.prlimit(pid, resource.RLIMIT_FSIZE)
+        resource.prlimit(pid, resource.RLIMIT_FSIZE, (1000, limits[1]))
+        wait_until(lambda: fire.collector.value("anthropic_collector_errors_total", stage="state") > 0)
+        before = fire.collector.value("anthropic_requests_total")
+        wait_until(lambda: fire.collector.value("anthropic_requests_total") > before)  # a stale meter would be worse
+        resource.prlimit(pid, resource.RLIMIT_FSIZE, limits)
+        wait_until(lambda: fire.collector.value("anthropic_collector_state_age_seconds") < 1.5)
+        fire.kill_collector()
+        outcome = fire.end()
+    assert (outcome.falls, outcome.lost_beyond_the_last_period, outcome.counted_twice) == (0, 0, 0)

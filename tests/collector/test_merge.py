@@ -220,6 +220,15 @@ def test_the_clock_of_a_host_may_be_an_hour_off(fleet):
     assert fleet.late == {}
 
 
+def test_a_clock_that_jumps_changes_no_total(fleet):
+    """Forward, growth is late for once; back, it is not. Silence is measured by the collector's own clock."""
+    for sequence, (sent_at, value) in enumerate(((0, 1.0), (3600, 50.0), (3601, 60.0), (-7200, 171.0)), 1):
+        defined = () if sequence > 1 else (requests(),)
+        fleet.take(message(*defined, sequence=sequence, sent_at=NOON + sent_at, cells={0: value}), float(sequence))
+    assert (total(fleet, NAME), fleet.late) == (171.0, {0: 49.0})
+    assert fleet.members["one"].heard_at == 4.0
+
+
 # -- properties: a queue may lose, repeat and reorder
 
 publishers = st.lists(
