@@ -134,6 +134,24 @@ def test_what_breakers_saved_is_measured_apart_from_the_estimate(review):
     assert saved["estimated_usd"] == pytest.approx(8.2833 / 120 * (33 * HOUR - 2 * HOUR - 22) - 8.2833, rel=0.001)
 
 
+def test_the_report_is_written_from_what_prometheus_has(review, tmp_path):
+    pytest.importorskip("matplotlib", reason="the extra report is not installed")
+    path = tmp_path / "week.html"
+    code, shown = review("--report", str(path))
+    assert (code, shown.err) == (1, f"wrote {path}\n")
+    page = path.read_text()
+    assert "21 Nov" in page
+    assert "CostRateHigh" in page
+    assert "no verdict" in page
+    assert "3 alerts, from onset to delivery" in page
+
+
+def test_what_goes_with_a_report_needs_one(review):
+    code, shown = review("--prices", "mine.yml")
+    assert code == 2
+    assert shown.err == "anthropic-exporter: review: --reconcile and --prices go with --report\n"
+
+
 def test_a_wrong_mark_is_one_line(review):
     code, shown = review("--mark", "zz", "true")
     assert code == 2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,6 +35,16 @@ if TYPE_CHECKING:
 )
 @click.option("--usd", type=float, help="With --missed: what it cost.")
 @click.option("--note", default="", help="With --mark or --missed: a few words.")
+@click.option(
+    "--report", type=click.Path(path_type=Path), help="Write the review with dollars, pictures and advice as one page."
+)
+@click.option(
+    "--reconcile",
+    "bill",
+    type=click.Path(path_type=Path),
+    help="With --report: what reconcile --json printed, for the page.",
+)
+@click.option("--prices", type=click.Path(path_type=Path), help="With --report: the price file of your recorders.")
 @history.json_option
 def review(**options: Any) -> int:
     """List every alert that fired, with dollars, duration, time to detection, and your verdicts.
@@ -41,8 +52,12 @@ def review(**options: Any) -> int:
     From the verdicts: precision, missed incidents, the noisiest alerts, thresholds that would have been quieter.
     Exit codes: 0 every alert has a verdict, 1 some have none, 2 it could not be read.
     """
+    if options["report"] is None and (options["bill"] or options["prices"]):
+        raise ConfigurationError("review: --reconcile and --prices go with --report")
     with raising():
         found = _reviewed(options)
+        if options["report"] is not None:
+            _write_report(found, options)
     if options["as_json"]:
         from anthropic_exporter.tuning.review import as_json  # noqa: PLC0415 - imported when the command runs
 
@@ -82,3 +97,21 @@ def _changed(found: dict[str, Verdict], options: dict[str, Any]) -> dict[str, Ve
         one = verdicts.missed(history.moment(at), feature, options["usd"], options["note"])
         found[one.id] = one
     return found
+
+
+def _write_report(found: Review, options: dict[str, Any]) -> None:
+    from anthropic_exporter.pricing.book import PriceBook  # noqa: PLC0415 - imported when the command runs
+    from anthropic_exporter.tuning import pictures  # noqa: PLC0415 - as above
+    from anthropic_exporter.tuning.advice import items, usage  # noqa: PLC0415 - as above
+    from anthropic_exporter.tuning.report import bill, page, spend  # noqa: PLC0415 - as above
+
+    billed = None if options["bill"] is None else bill.read(options["bill"])
+    source = history.connect(options["prometheus_url"], options["prometheus_token_file"])
+    with history.progress("Reading the dollars", found.end - found.start) as advance:
+        spent = spend.read(source, found.start, found.end, advance)
+    with history.progress("Reading what was used", 1.0) as advance:
+        used = usage.read(source, found.start, found.end, advance)
+    day = dt.datetime.fromtimestamp(found.end, dt.timezone.utc).date()
+    advice = items.items(used, PriceBook.load(options["prices"]), day, 1.0)
+    pictures.write(options["report"], page.page(page.Report(found, spent, advice, used.is_watched, billed)))
+    click.echo(f"wrote {options['report']}", err=True)

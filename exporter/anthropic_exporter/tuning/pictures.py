@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import io
+import warnings
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,26 +15,30 @@ from anthropic_exporter.tuning.calibrate import Calibration
 _WIDTH_INCHES, _ROW_INCHES = 9.0, 1.9
 #: Okabe and Ito's colours, which people with any colour vision tell apart.
 BLUE, ORANGE, GREEN, RED, GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#888888"
+GRID = "#e6e6e6"
 _STYLE: Any = {  # matplotlib names every key that it knows in its type
     "font.size": 9,
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.grid": True,
-    "grid.color": "#e6e6e6",
+    "grid.color": GRID,
     "axes.axisbelow": True,
     "svg.fonttype": "none",
+    "text.parse_math": False,  # a feature may be named $x
     "svg.hashsalt": "anthropic-exporter",
 }
 _MOST_ROWS = 20
 
 
-def figure(rows: int, draw: Callable[[Any], None], *, height: float = _ROW_INCHES) -> str:
-    """An SVG of `rows` axes below each other, drawn by `draw`, which gets a list of them."""
+def figure(rows: int, draw: Callable[[Any], None], *, height: float = _ROW_INCHES, width: float = _WIDTH_INCHES) -> str:
+    """An SVG of `rows` axes below each other, drawn by `draw`, which gets a list of them. Sizes are in inches."""
     import matplotlib as mpl  # noqa: PLC0415 - only who draws loads it
     from matplotlib.figure import Figure  # noqa: PLC0415 - as above
 
-    with mpl.rc_context(_STYLE):
-        made = Figure(figsize=(_WIDTH_INCHES, height * rows), layout="constrained")
+    with mpl.rc_context(_STYLE), warnings.catch_warnings():
+        # The reader's browser has glyphs that the font measured here lacks.
+        warnings.filterwarnings("ignore", message="Glyph .* missing from")
+        made = Figure(figsize=(width, height * rows), layout="constrained")
         axes = made.subplots(rows, 1, squeeze=False)
         draw([row[0] for row in axes])
         text = io.StringIO()

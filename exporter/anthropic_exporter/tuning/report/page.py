@@ -1,0 +1,200 @@
+"""The report as one HTML page: figures, pictures, alerts with verdicts, the bill, advice. Every text is escaped."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from importlib import resources
+from typing import Any, NamedTuple
+
+from anthropic_exporter.tuning import show_review
+from anthropic_exporter.tuning.advice.items import Item
+from anthropic_exporter.tuning.advice.show import APART, NOT_WATCHED, TITLES
+from anthropic_exporter.tuning.advice.show import data as data_of
+from anthropic_exporter.tuning.report import charts
+from anthropic_exporter.tuning.report.spend import Spend
+from anthropic_exporter.tuning.review import Review, Reviewed
+from anthropic_exporter.tuning.saved import ESTIMATED_FORMULA, MEASURED_FORMULA
+
+_MOST_ALERTS, _MOST_ITEMS = 100, 10
+#: A page that a mail client or a shared folder shows: it may load nothing and run nothing.
+_POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
+
+
+class Report(NamedTuple):
+    """What the page shows. `bill` is what `reconcile --json` printed, None if it is not at hand."""
+
+    review: Review
+    spend: Spend
+    advice: Sequence[Item]
+    is_watched: bool
+    bill: Mapping[str, Any] | None = None
+
+
+def page(report: Report) -> str:
+    """The whole page."""
+    span = f"{show_review.time(report.review.start)} to {show_review.time(report.review.end)} UTC"
+    style = resources.files("anthropic_exporter.tuning.report").joinpath("report.css").read_text("utf-8")
+    sections = (_figures(report), _spending(report.spend), _alerts(report.review), _saved(report.review))
+    body = "\n".join([*sections, _bill(report.bill), _advice(report)])
+    return (
+        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        '<meta name="color-scheme" content="light dark">\n'
+        f"<title>Claude spend, {text(span)}</title>\n<style>\n{style}</style>\n</head>\n<body>\n<main>\n"
+        f"<header><h1>Claude spend</h1><p>{text(span)}. Dollars are at list price.</p></header>\n"
+        f"{body}\n</main>\n</body>\n</html>\n"
+    )
+
+
+def text(value: object) -> str:
+    """A text as HTML."""
+    return html.escape(str(value))
+
+
+def _figures(report: Report) -> str:
+    review, detection = report.review, report.review.detection
+    precision = "no verdicts" if review.precision is None else f"{review.precision:.0%} true"
+    noticed = "not known" if detection is None else f"{detection.mean:.0f} s"
+    within = "" if detection is None else f"95 % within {detection.p95:.0f} s"
+    best = max((item.usd_per_month for item in report.advice), default=0.0)
+    cards = (
+        ("Spent", usd(report.spend.total), f"{len(report.spend.by_feature)} features"),
+        ("Alerts", str(len(review.reviewed)), precision),
+        ("Time to detection", noticed, within),
+        ("Saved, measured", f"≥ {usd(review.saved.measured_usd)}", f"{review.saved.blocked} requests blocked"),
+        ("Largest advice", usd(best), "a month" if best else "nothing to change"),
+    )
+    shown = "".join(
+        f'<div class="card"><dt>{text(name)}</dt><dd>{text(value)}<small>{text(note)}</small></dd></div>'
+        for name, value, note in cards
+    )
+    return f"<dl>{shown}</dl>"
+
+
+def _spending(spend: Spend) -> str:
+    if not spend.total:
+        return _section("Where the dollars went", "<p>Nothing was spent.</p>")
+    drawn = (
+        ("By day", charts.dollars_by_day(spend, 1)),
+        ("By feature", charts.dollars_by(spend.by_feature, 2, "Dollars by feature")),
+        ("By model", charts.dollars_by(spend.by_model, 3, "Dollars by model")),
+    )
+    figures = "".join(f"<figure><figcaption>{name}</figcaption>{svg}</figure>" for name, svg in drawn)
+    return _section("Where the dollars went", f'<div class="pictures">{figures}</div>')
+
+
+def _alerts(review: Review) -> str:
+    if not review.reviewed:
+        return _section("Alerts", "<p>No alert fired.</p>")
+    headings = ("fired (UTC)", "alert", "feature", "model", "lasted", "cost above usual", "noticed after", "verdict")
+    rows = [_row(one) for one in review.reviewed[:_MOST_ALERTS]]
+    more = len(review.reviewed) - len(rows)
+    rest = f"<p>{more} more alerts are not shown.</p>" if more else ""
+    counts = _table(("", ""), [[text(name), text(value)] for name, value in show_review.counts(review)[:4]], "counts")
+    drawn = charts.detection(review.reviewed, 4)
+    picture = f"<figure><figcaption>Time to detection</figcaption>{drawn}</figure>" if drawn else ""
+    parts = [f'<div class="pictures">{counts}{picture}</div>', _table(headings, rows, "wide"), rest, _missed(review)]
+    return _section("Alerts", "".join(parts))
+
+
+def _row(one: Reviewed) -> list[str]:
+    firing = one.firing
+    cells = (
+        show_review.time(firing.start),
+        firing.alert.removeprefix("Anthropic"),
+        firing.feature or "-",
+        firing.model or "-",
+        f"{show_review.length(firing.seconds)}{'+' if firing.is_cut else ''}",
+        "-" if firing.cost_usd is None else usd(firing.cost_usd),
+        "-" if one.detection.total is None else f"{one.detection.total:.0f} s",
+    )
+    note = f"<small>{text(one.note)}</small>" if one.note else ""
+    verdict = f'<span class="verdict {one.verdict or "open"}">{text(one.verdict or "no verdict")}</span>{note}'
+    return [*map(text, cells), verdict]
+
+
+def _missed(review: Review) -> str:
+    if not review.missed:
+        return ""
+    rows = [
+        [
+            *(text(show_review.time(one.seconds)), text(one.feature or "-")),
+            *("-" if one.usd is None else usd(one.usd), text(one.note)),
+        ]
+        for one in review.missed
+    ]
+    return f"<h3>Incidents without an alert</h3>{_table(('began (UTC)', 'feature', 'cost', 'note'), rows)}"
+
+
+def _saved(review: Review) -> str:
+    saved = review.saved
+    rows = [
+        ["Measured, at least", _whole(usd(saved.measured_usd)), text(MEASURED_FORMULA)],
+        ["Estimated, at most", _whole(usd(saved.estimated_usd)), text(ESTIMATED_FORMULA)],
+    ]
+    return _section("What it saved", _table(("", "dollars", "what it is"), rows))
+
+
+def _bill(bill: Mapping[str, Any] | None) -> str:
+    if bill is None:
+        return ""
+    recorded, billed = bill["recorded"], bill["billed"]
+    share = f"{recorded['tokens'] / billed['tokens']:.1%}" if billed["tokens"] else "none"
+    verdict = "There is drift to look into." if bill["drift"] else "No drift."
+    line = f"{share} of the billed tokens are recorded: {usd(recorded['usd'])} of {usd(billed['usd'])}. {verdict}"
+    rows = [
+        [text(one[name]) for name in ("model", "tier", "heading", "found", "action")]
+        for one in bill["verdicts"]
+        if one["cause"] != "agrees"
+    ]
+    found = _table(("model", "tier", "finding", "what was found", "what to do"), rows, "wide") if rows else ""
+    return _section("Recorded and billed", f"<p>{text(line)}</p>{found}")
+
+
+def _advice(report: Report) -> str:
+    if not report.advice:
+        note = "" if report.is_watched else f"<p>{text(NOT_WATCHED)}</p>"
+        return _section("What would cost less", f"<p>Nothing to change.</p>{note}")
+    items = "".join(f"<li>{_item(item)}</li>" for item in report.advice[:_MOST_ITEMS])
+    note = APART if report.is_watched else f"{APART} {NOT_WATCHED}"
+    return _section("What would cost less", f"<ol>{items}</ol><p>{text(note)}</p>")
+
+
+def _item(item: Item) -> str:
+    place = ", ".join(filter(None, (item.feature, item.model)))
+    needs = f"<br>You have to know: {text(item.needs)}." if item.needs else ""
+    return (
+        f"<strong>{usd(item.usd_per_month)} a month</strong>: {text(TITLES[item.kind])} ({text(place)})"
+        f"<p>{text(item.change)}{needs}</p><details><summary>Formula and data</summary>"
+        f"<p>{text(item.formula)}</p><p>{text(data_of(item))}</p><p>Source: {text(item.source)}</p></details>"
+    )
+
+
+def _section(title: str, body: str) -> str:
+    return f"<section><h2>{title}</h2>{body}</section>"
+
+
+def _table(headings: Iterable[str], rows: Sequence[Iterable[str]], kind: str = "") -> str:
+    """A table of cells that are HTML already."""
+    head = "".join(f"<th>{heading}</th>" for heading in headings)
+    body = "".join(f"<tr>{''.join(_cells(row))}</tr>" for row in rows)
+    return (
+        f'<div class="scroll"><table class="{kind}"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+    )
+
+
+def _cells(row: Iterable[str]) -> Iterator[str]:
+    for cell in row:
+        yield f"<td>{cell}</td>"
+
+
+def _whole(words: str) -> str:
+    """Words that stay on one line."""
+    return f'<span class="whole">{words}</span>'
+
+
+def usd(amount: float) -> str:
+    """Dollars for people."""
+    return f"{amount:,.2f} USD"
