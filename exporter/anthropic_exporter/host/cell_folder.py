@@ -145,7 +145,7 @@ class CellFolder:
 
     def take_guard(self, number: int) -> bool:
         """Become the one process that judges for all Guards with this number, unless another process does."""
-        fd = self._locks()
+        fd = self.lock_file()
         return fd is not None and number < _MOST_GUARDS and locks.take(fd, _GUARDS + number)
 
     def give_up_guard(self, number: int) -> None:
