@@ -143,3 +143,44 @@ def test_promtool_accepts_every_file(tmp_path, seconds):
     rules = [str(path) for path in sorted((tmp_path / "rules").glob("*.yml"))]
     done = subprocess.run([promtool, "check", "rules", *rules], capture_output=True, text=True, check=False, timeout=60)
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("form", ["rules", "mimir"])
+def test_labels_that_are_kept_route_and_inhibit_apart(form):
+    route = files(Fit(keep_labels=("namespace", "team"), format=form))["alertmanager/route.yml"]
+    assert "group_by: [alertname, feature, model, job, instance, namespace, team]" in route
+    assert "equal: [category, feature, model, namespace, team]" in route
+    assert "equal: [job, instance, namespace, team]" in route
+    yaml.safe_load(route)
+
+
+def test_days_of_another_time_zone_are_named_in_rules_and_panels():
+    exported = files(Fit(utc_offset_minutes=-330))
+    assert "since 00:00 UTC-05:30" in exported["rules/budget.yml"]
+    dashboard = exported["dashboards/claude-cost.json"]
+    assert "Dollars since 00:00 UTC-05:30." in dashboard
+    assert not re.search(r"UTC(?!-05:30)", dashboard)
+
+
+def test_mimir_evaluates_the_ledger_in_one_group():
+    groups = yaml.safe_load(files(Fit(format="mimir", keep_labels=("namespace",)))["rules/ledger.yml"])["groups"]
+    assert [group["name"] for group in groups] == ["anthropic-ledger"]
+
+
+@pytest.mark.parametrize(
+    ("options", "line"),
+    [
+        ({"without": ("ledger",)}, "ledger cannot be left out: the other rules read it"),
+        ({"without": ("metre",)}, "'metre' is not a rule file; leave out one of budget, cache, cost, errors"),
+        ({"keep_labels": ("feature",)}, "label 'feature' cannot be kept: name a label of your targets"),
+        ({"keep_labels": ("my label",)}, "label 'my label' cannot be kept: name a label of your targets"),
+    ],
+)
+def test_what_no_rules_can_be_written_for_is_refused(options, line):
+    with pytest.raises(ConfigurationError, match=line):
+        Fit(**options)
+
+
+def test_a_refused_option_is_one_line_and_2(tmp_path, capsys):
+    assert run_command(["export", "--out", str(tmp_path), "--without", "ledger"]) == 2
+    assert capsys.readouterr().err.strip().endswith("ledger cannot be left out: the other rules read it")

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from anthropic_exporter.errors import ConfigurationError
-from anthropic_exporter.guard import Spent
+from anthropic_exporter.guard import Limits, Spent
+from anthropic_exporter.guard.measuring.budgets import Budgets
 
 
 def test_the_day_is_counted_by_feature_and_starts_anew_at_midnight_utc(guard, spend, clock):
@@ -18,6 +19,15 @@ def test_the_day_is_counted_by_feature_and_starts_anew_at_midnight_utc(guard, sp
     assert guard.today() == ()
     spend(0.125)
     assert guard.today() == (Spent("chat", 31_250, 0.125),)
+
+
+@pytest.mark.parametrize(("offset_minutes", "left"), [(0, 0.5), (120, 0.0), (-330, 0.5)])
+def test_the_day_begins_at_midnight_of_its_time_zone(offset_minutes, left):
+    budgets = Budgets(Limits.shipped(), offset_minutes)
+    budgets.turn(20 * 3600.0)  # 20:00 UTC, 22:00 at +2, 14:30 at -5:30
+    budgets.add("chat", 1000, 0.5)
+    budgets.turn(22.5 * 3600.0)  # 22:30 UTC, 00:30 at +2, 17:00 at -5:30
+    assert budgets.spent()[0].usd == left
 
 
 def test_the_call_that_uses_the_budget_up_tells_of_it(start_guard, spend):

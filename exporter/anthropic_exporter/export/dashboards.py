@@ -1,4 +1,4 @@
-"""The shipped dashboard for another scrape interval."""
+"""The shipped dashboard for another scrape interval, and for days of another time zone."""
 
 from __future__ import annotations
 
@@ -10,9 +10,11 @@ _MINUTE_SECONDS = 60
 #: A rate needs two samples; one of four may be missing.
 _SCRAPES_A_WINDOW = 4
 _WINDOW = re.compile(r"\[1m\]")
+_ZONE = re.compile(r"\bUTC\b")
 
 
 def fitted(dashboard: str, fit: Fit) -> str:
     """The dashboard with windows of at least four scrapes, which is a minute up to a scrape interval of 15 s."""
     seconds = max(_MINUTE_SECONDS, _SCRAPES_A_WINDOW * fit.scrape_interval)
-    return _WINDOW.sub(f"[{seconds}s]" if seconds != _MINUTE_SECONDS else "[1m]", dashboard)
+    fitting = _WINDOW.sub(f"[{seconds}s]" if seconds != _MINUTE_SECONDS else "[1m]", dashboard)
+    return _ZONE.sub(fit.placeholders()["zone"], fitting)

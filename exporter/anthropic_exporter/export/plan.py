@@ -40,7 +40,7 @@ def _rules(texts: Mapping[str, str], fit: Fit) -> dict[str, str]:
 
 
 def _routing(fit: Fit) -> dict[str, str]:
-    shipped = _shipped("alertmanager", "alertmanager.yml")
+    shipped = snippets.kept(_shipped("alertmanager", "alertmanager.yml"), fit.keep_labels)
     templates = {"alertmanager/templates/anthropic.tmpl": _shipped("alertmanager", "templates", "anthropic.tmpl")}
     if fit.format == "prometheus-rule":
         return {

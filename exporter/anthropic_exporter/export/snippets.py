@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from textwrap import indent
 
 from anthropic_exporter.rules import Fit
@@ -26,7 +27,14 @@ routes:
     continue: false
 {route}
 """
+_BY_SUBJECT = re.compile(r"(?P<list>(?:group_by|equal): \[[^\]]*\b(?:feature|instance)\b[^\]]*)\]")
 _SECTION = re.compile(r"(?m)^(?P<name>\w+):\n(?P<body>(?:[ #].*\n|\n)+)")
+
+
+def kept(shipped: str, labels: Sequence[str]) -> str:
+    """The shipped routing with labels of targets in every group and inhibition by feature, model or instance."""
+    added = "".join(f", {label}" for label in labels)
+    return _BY_SUBJECT.sub(lambda found: f"{found['list']}{added}]", shipped)
 
 
 def scrape_config(fit: Fit) -> str:

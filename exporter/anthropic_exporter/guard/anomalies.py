@@ -204,7 +204,7 @@ DAILY_TOKENS = Condition(
     "budget",
     "The day's budget of tokens is used up.",
     "{:.0f} tokens",
-    "since 00:00 UTC",
+    "since the day began",
 )
 DAILY_COST = Condition(
     "daily_cost",
@@ -213,7 +213,7 @@ DAILY_COST = Condition(
     "budget",
     "The day's budget of dollars is used up.",
     "{:.2f} USD",
-    "since 00:00 UTC",
+    "since the day began",
 )
 RUNAWAY = Condition(
     "runaway_loop",

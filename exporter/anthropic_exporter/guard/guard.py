@@ -60,7 +60,7 @@ def _has_ended(guard: Guard | None) -> bool:
 
 
 class Timing(NamedTuple):
-    """How fast and how patient a Guard is; all in seconds.
+    """How fast and how patient a Guard is, and when its day begins.
 
     Attributes:
         evaluate_every_seconds: interval of evaluating everything; dollars are evaluated with every call as well. None:
@@ -70,6 +70,7 @@ class Timing(NamedTuple):
         resolve_seconds: how long a condition must stay false before its alert resolves; None: as in the rules.
         cooldown_seconds: an alert that fires again sooner than this is sent when this time is over.
         callback_timeout_seconds: how long a callback may take before the next one gets its turn.
+        utc_offset_minutes: how far the budget's day is ahead of UTC; the same as `export --utc-offset` of the rules.
     """
 
     evaluate_every_seconds: float | None = 0.5
@@ -78,10 +79,11 @@ class Timing(NamedTuple):
     resolve_seconds: float | None = None
     cooldown_seconds: float = 300.0
     callback_timeout_seconds: float = 10.0
+    utc_offset_minutes: int = 0
 
 
 class Spent(NamedTuple):
-    """Tokens and dollars since 00:00 UTC; `feature` is empty for unattributed calls."""
+    """Tokens and dollars since the budget's day began; `feature` is empty for unattributed calls."""
 
     feature: str
     tokens: float
@@ -119,7 +121,7 @@ class Guard:
         self.limits = limits or Limits.shipped()
         self.timing = timing or Timing()
         self._following: Following | None = None
-        self._budgets = Budgets(self.limits)
+        self._budgets = Budgets(self.limits, self.timing.utc_offset_minutes)
         self._learning = Learning(self.timing.calibration_seconds, self.limits.of("spike_min_requests"))
         self._state_dir = state_dir
         self._memory: Memory | None = None
@@ -326,7 +328,7 @@ class Guard:
             return tuple(state for breaker in self._judge.breakers for state in breaker.states(self._clock.ahead))
 
     def today(self) -> tuple[Spent, ...]:
-        """What was spent since 00:00 UTC, by feature: by all processes of the service."""
+        """What was spent since the budget's day began, by feature: by all processes of the service."""
         _, by_feature = self._budgets.spent()
         return tuple(Spent(feature, spent.tokens, spent.usd) for feature, spent in by_feature.items())
 

@@ -80,6 +80,14 @@ class Prometheus:
         """The groups of rules that the server has loaded."""
         return list(self._get("rules", {})["groups"])
 
+    def active_targets(self) -> list[dict[str, Any]]:
+        """The targets that the server scrapes."""
+        return list(self._get("targets", {"state": "active"})["activeTargets"])
+
+    def alertmanagers(self) -> int:
+        """How many Alertmanagers the server sends alerts to."""
+        return len(self._get("alertmanagers", {})["activeAlertmanagers"])
+
     def _get(self, path: str, asked: Mapping[str, str]) -> Any:
         request = self._request(path, urllib.parse.urlencode(asked))
         try:

@@ -9,6 +9,7 @@ from textwrap import indent
 
 from anthropic_exporter import bundle
 from anthropic_exporter.rules import questions, templates
+from anthropic_exporter.rules.keeping import keep
 from anthropic_exporter.rules.links import panel_of
 from anthropic_exporter.rules.settings import Fit
 
@@ -37,7 +38,8 @@ def panel_ids() -> dict[str, int]:
 
 def rule_file(question: str, fit: Fit, ids: Mapping[str, int]) -> str:
     """The rule file of one question."""
-    return _filled(_with_panels(_BLOCK.sub(_block, templates.text(question)), ids), fit.placeholders())
+    text = _with_panels(_BLOCK.sub(_block, templates.text(question)), ids)
+    return _filled(keep(text, fit.keep_labels), fit.placeholders())
 
 
 def _block(match: re.Match[str]) -> str:

@@ -7,10 +7,15 @@ from dataclasses import dataclass
 
 from anthropic_exporter.bundle.detection import detection_numbers
 from anthropic_exporter.errors import ConfigurationError
+from anthropic_exporter.rules.templates import QUESTIONS
 
 SCRAPE_INTERVALS = range(5, 61)
 SLOW = detection_numbers().slow_window_seconds
 MINUTE = 60
+#: What every other rule file reads.
+NEEDED = ("ledger",)
+_LABEL = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
+_OWN_LABELS = ("life", "of", "feature", "model", "tier", "when", "part", "le", "threshold", "alertname", "severity")
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _DURATION = re.compile(r"(\d+)([smhd])")
 FORMATS = ("rules", "prometheus-rule", "mimir")
@@ -48,6 +53,19 @@ class Fit:
             raise ConfigurationError(f"scrape interval {self.scrape_interval} s: use 5 to 60 seconds")
         if self.format not in FORMATS:
             raise ConfigurationError(f"format {self.format!r}: use one of {', '.join(FORMATS)}")
+        for question in self.without:
+            self._check_left_out(question)
+        for label in self.keep_labels:
+            if not _LABEL.fullmatch(label) or label in _OWN_LABELS:
+                raise ConfigurationError(f"label {label!r} cannot be kept: name a label of your targets, as namespace")
+
+    @staticmethod
+    def _check_left_out(question: str) -> None:
+        if question in NEEDED:
+            raise ConfigurationError(f"{question} cannot be left out: the other rules read it")
+        if question not in QUESTIONS:
+            left = ", ".join(name for name in QUESTIONS if name not in NEEDED)
+            raise ConfigurationError(f"{question!r} is not a rule file; leave out one of {left}")
 
     def placeholders(self) -> dict[str, str]:
         """The value of each `${name}` in a template."""

@@ -1,4 +1,4 @@
-"""What was spent since 00:00 UTC, per feature and in all; remembered over restarts."""
+"""What was spent since the day began, per feature and in all; remembered over restarts."""
 
 from __future__ import annotations
 
@@ -54,9 +54,11 @@ class Budgets(BudgetStore):
 
     Args:
         limits: the budgets; a feature's own budget stands beside the one of everything together.
+        utc_offset_minutes: how far the day is ahead of UTC.
     """
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: Limits, utc_offset_minutes: int = 0) -> None:
+        self._ahead_seconds = 60 * utc_offset_minutes
         self._usd, self._tokens = limits.of("cost_usd_per_day"), limits.of("tokens_per_day")
         self._usd_of, self._tokens_of = limits.own("cost_usd_per_day"), limits.own("tokens_per_day")
         self._own = self._usd_of.keys() | self._tokens_of.keys()
@@ -72,7 +74,7 @@ class Budgets(BudgetStore):
 
     def turn(self, wall: float) -> None:
         """Go on to the day of `wall`, seconds since the epoch; back to the day before where the clock was put back."""
-        day = int(wall // _DAY)
+        day = int((wall + self._ahead_seconds) // _DAY)
         if day == self._day:
             return
         today = self._days.setdefault(day, _Day({}))
