@@ -3,25 +3,20 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import threading
 import time
-import urllib.request
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 
 import pytest
 import yaml
 
-from anthropic_exporter import Call, Inference, Recorder, Tokens, export, serve, toolchain
+from anthropic_exporter import Call, Inference, Recorder, Tokens, export, serve
 from anthropic_exporter.commands.main import run as run_command
 from anthropic_exporter.rules import Fit
-from anthropic_exporter.stack import running
-from anthropic_exporter.stack.process import Process
+from foreign import Foreign, wait_for
 
 pytestmark = pytest.mark.stack
 MODEL = "claude-opus-5-5"
-PATIENCE_SECONDS = 60
 FIT = Fit(job="shop/.*", keep_labels=("namespace",))
 
 
@@ -39,64 +34,11 @@ class Shop(BaseHTTPRequestHandler):
 
 
 @contextlib.contextmanager
-def foreign(folder: Path, fit: Fit, jobs: list[tuple[str, str, str]], *, rules: bool = True):
-    """A Prometheus with rules of its own, jobs at 5 s as (name, address, namespace), and our export in a folder."""
-    if rules:
-        export.write(export.files(fit), folder / "claude")
-    own = {"alert": "ShopDown", "expr": 'up{job="node"} == 0', "labels": {"severity": "page"}}
-    (folder / "own.yml").write_text(yaml.safe_dump({"groups": [{"name": "shop", "interval": "1s", "rules": [own]}]}))
-    with running.free_ports(1) as (port,):
-        url = f"http://127.0.0.1:{port}"
-    scrapes = [
-        {"job_name": job, "static_configs": [{"targets": [address], "labels": {"namespace": namespace}}]}
-        for job, address, namespace in jobs
-    ]
-    config = {
-        "global": {"scrape_interval": "5s"},
-        "rule_files": [str(folder / "own.yml"), str(folder / "claude" / "rules" / "*.yml")],
-        "scrape_configs": scrapes,
-    }
-    (folder / "prometheus.yml").write_text(yaml.safe_dump(config))
-    command = [
-        str(toolchain.provide(["prometheus"])["prometheus"]),
-        f"--config.file={folder / 'prometheus.yml'}",
-        f"--storage.tsdb.path={folder / 'data'}",
-        f"--web.listen-address={url.removeprefix('http://')}",
-    ]
-    process = Process(command, folder / "prometheus.log", f"{url}/-/ready")
-    try:
-        process.wait_until_ready()
-        yield url
-    finally:
-        process.close()
-
-
-@contextlib.contextmanager
 def a_shop():
     with ThreadingHTTPServer(("127.0.0.1", 0), Shop) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield f"127.0.0.1:{server.server_port}"
         server.shutdown()
-
-
-def ask(url: str, path: str):
-    with urllib.request.urlopen(f"{url}/api/v1/{path}", timeout=10) as response:
-        return json.load(response)["data"]
-
-
-def wait_for(condition):
-    end = time.monotonic() + PATIENCE_SECONDS
-    while not (found := condition()):
-        assert time.monotonic() < end, "the condition did not become true in time"
-        time.sleep(0.2)
-    return found
-
-
-def scraped(url: str) -> bool:
-    targets = ask(url, "targets?state=active")["activeTargets"]
-    groups = ask(url, "rules")["groups"]
-    evaluated = all(not group["lastEvaluation"].startswith("0001") for group in groups if group["interval"] <= 15)
-    return evaluated and all(target["health"] != "unknown" for target in targets)
 
 
 def checked(url: str, capsys) -> tuple[int, list[str]]:
@@ -105,8 +47,8 @@ def checked(url: str, capsys) -> tuple[int, list[str]]:
     return code, capsys.readouterr().out.splitlines()
 
 
-def alerts(url: str) -> set[tuple[str, str, str]]:
-    found = [one for one in ask(url, "alerts")["alerts"] if one["state"] == "firing"]
+def alerts(server: Foreign) -> set[tuple[str, str, str]]:
+    found = [one for one in server.ask("alerts")["alerts"] if one["state"] == "firing"]
     return {
         (one["labels"]["alertname"], one["labels"].get("feature", ""), one["labels"].get("namespace", ""))
         for one in found
@@ -124,8 +66,8 @@ def test_only_our_problems_alert_and_the_check_finds_what_is_missing(tmp_path, c
             ("orders", shop, "prod"),
             ("node", gone, "prod"),
         ]
-        with foreign(tmp_path, FIT, jobs) as url:
-            wait_for(lambda: scraped(url))
+        with Foreign(tmp_path, FIT, jobs) as foreign:
+            wait_for(foreign.has_scraped)
             stopped = threading.Event()
             call = Call(MODEL, inferences=(Inference(MODEL, Tokens(output=8_000)),), feature="chat (beta)")
 
@@ -137,15 +79,15 @@ def test_only_our_problems_alert_and_the_check_finds_what_is_missing(tmp_path, c
             thread.start()
             try:
                 expected = ("AnthropicCostRateHigh", "chat (beta)", "prod")
-                wait_for(lambda: expected in alerts(url))
+                wait_for(lambda: expected in alerts(foreign))
             finally:
                 stopped.set()
                 thread.join()
-            others = alerts(url) - {expected, ("ShopDown", "", "prod"), ("AnthropicWatchdog", "", "")}
+            others = alerts(foreign) - {expected, ("ShopDown", "", "prod"), ("AnthropicWatchdog", "", "")}
             assert {one[0] for one in others} <= {"AnthropicCostSpike", "AnthropicTokenSpike"}
-            code, lines = checked(url, capsys)
+            code, lines = checked(foreign.url, capsys)
             assert (code, lines[:-1]) == (1, ["alerts are sent to no Alertmanager: add one below `alerting`"])
-            assert lines[-1] == f"checked {url}: 1 finding"
+            assert lines[-1] == f"checked {foreign.url}: 1 finding"
 
 
 def test_the_check_names_rules_for_another_interval_job_and_threshold(tmp_path, capsys):
@@ -158,10 +100,10 @@ def test_the_check_names_rules_for_another_interval_job_and_threshold(tmp_path, 
         rules = document["groups"][0]["rules"]
         document["groups"][0]["rules"] = [one for one in rules if one["labels"]["threshold"] != "cost_usd_per_minute"]
         thresholds.write_text(yaml.safe_dump(document))
-        with foreign(tmp_path, fit, jobs) as url:
-            wait_for(lambda: scraped(url))
-            wait_for(lambda: ask(url, "query?query=anthropic_exporter_build_info")["result"])
-            code, lines = checked(url, capsys)
+        with Foreign(tmp_path, fit, jobs) as foreign:
+            wait_for(foreign.has_scraped)
+            wait_for(lambda: foreign.value("anthropic_exporter_build_info"))
+            code, lines = checked(foreign.url, capsys)
     assert code == 1
     text = "\n".join(lines)
     assert "threshold cost_usd_per_minute has no default: its alert cannot fire; add it to thresholds.yml" in lines
@@ -175,10 +117,10 @@ def test_the_check_names_rules_for_another_interval_job_and_threshold(tmp_path, 
 
 
 def test_a_prometheus_without_our_rules_is_one_finding(tmp_path, capsys):
-    with foreign(tmp_path, FIT, [], rules=False) as url:
-        code, lines = checked(url, capsys)
+    with Foreign(tmp_path, None, []) as foreign:
+        code, lines = checked(foreign.url, capsys)
     finding = "no rules of this bundle are loaded: add the exported rules/*.yml to rule_files, and reload"
-    assert (code, lines) == (1, [finding, f"checked {url}: 1 finding"])
+    assert (code, lines) == (1, [finding, f"checked {foreign.url}: 1 finding"])
 
 
 def test_an_address_where_no_prometheus_answers_is_one_line_and_2(capsys):
