@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 from collections import deque
@@ -28,29 +29,42 @@ class _Waiting(NamedTuple):
     name: str
 
 
-_waiting: deque[_Waiting] = deque()
+#: What `retry` starts; empty as a rule.
+waiting: deque[_Waiting] = deque()
 
 
-def start_eventually(target: Callable[..., Any], *arguments: Any, name: str) -> None:
-    """Start a daemon thread now, or when `retry` finds that the system has one again."""
-    if start(target, *arguments, name=name) is None:
-        _waiting.append(_Waiting(os.getpid(), target, arguments, name))
+def start_eventually(target: Callable[..., Any], *arguments: Any, name: str) -> bool:
+    """Start a daemon thread now, or when `retry` finds that the system has one again. Whether it was now."""
+    if start(target, *arguments, name=name) is not None:
+        return True
+    waiting.append(_Waiting(os.getpid(), target, arguments, name))
+    return False
 
 
 def retry() -> None:
     """Start what could not be started; cheap if there is nothing. Called with calls, scrapes and alerts."""
-    while _waiting:
+    while waiting:
         try:
-            one = _waiting.popleft()
+            one = waiting.popleft()
         except IndexError:  # another thread took it
             return
         if one.pid != os.getpid():  # the parent's threads are not the child's
             continue
         if start(one.target, *one.arguments, name=one.name) is None:
-            _waiting.append(one)
+            waiting.append(one)
             return
 
 
 def missing() -> int:
     """How many threads wait to be started."""
-    return sum(one.pid == os.getpid() for one in tuple(_waiting))
+    return sum(one.pid == os.getpid() for one in tuple(waiting))
+
+
+def give_up(target: Callable[..., Any]) -> bool:
+    """Start a thread for `target` no more. Whether one waited to be started."""
+    found = [one for one in tuple(waiting) if one.target == target]
+    for one in found:
+        with contextlib.suppress(ValueError):  # another thread starts it at this moment
+            waiting.remove(one)
+            return True
+    return False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import gc
 
 import anthropic
 import pytest
@@ -162,3 +163,26 @@ def test_what_somebody_else_wrapped_since_is_left_alone(options, recorder, sampl
         assert made == ["Anthropic"] * 2
         assert requests(samples) == 1
     _base_client.SyncAPIClient.__init__ = ORIGINALS[0]
+
+
+def test_clients_that_exist_already_are_named_in_the_log(options, recorder, caplog, monkeypatch):
+    unmade = anthropic.Anthropic.__new__(anthropic.Anthropic)
+    clients = [anthropic.Anthropic(**options), anthropic.AsyncAnthropic(**options)]
+    closed = anthropic.Anthropic(**options)
+    closed.close()
+    carrying = anthropic.Anthropic(**options, middleware=[recorder.middleware()])
+    monkeypatch.setattr(gc, "get_objects", lambda: [*clients, closed, carrying, unmade, options])
+    instrument(recorder)()
+    line = next(one.getMessage() for one in caplog.records if "instrument()" in one.getMessage())
+    assert line.startswith("2 clients were created before instrument() and not recorded: call instrument() first")
+    assert "with_options(middleware=[*client.middleware, recorder.middleware()])" in line
+    for one in (clients[0], carrying):
+        one.close()
+
+
+def test_a_client_that_exists_already_is_recorded_as_the_log_says(fake_api, options, recorder, samples):
+    fake_api.push(answer())
+    with anthropic.Anthropic(**options) as client:
+        recorded = client.with_options(middleware=[*client.middleware, recorder.middleware()])
+        recorded.messages.create(**ASK)
+    assert samples("anthropic_requests_total", outcome="success") == 1

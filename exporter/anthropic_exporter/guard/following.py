@@ -10,6 +10,7 @@ from collections.abc import Callable
 from collections.abc import Set as AbstractSet
 from typing import TYPE_CHECKING
 
+from anthropic_exporter import threads
 from anthropic_exporter.guard.anomalies import CONDITIONS, DAILY, Identity, Measure
 from anthropic_exporter.guard.breaker import Held
 from anthropic_exporter.metrics import families as f
@@ -54,17 +55,17 @@ class Following:
         self._any = False
         self._failed_open = False
         self._silent_from = time.monotonic() + breakers_message.EXPIRES_SECONDS
-        self._thread = threading.Thread(target=self._run, name="anthropic-guard-follow", daemon=True)
-        self._thread.start()
+        if not threads.start_eventually(self._run, self._stopped, name="anthropic-guard-follow"):
+            self._recorder.count(f.RECORD_ERRORS, "threads")
 
-    def _run(self) -> None:
-        while not self._stopped.is_set():
+    def _run(self, stopped: threading.Event) -> None:
+        while not stopped.is_set():
             try:
                 self.step(_WAIT_SECONDS)
             except Exception as error:  # noqa: BLE001 - the error boundary
                 with contextlib.suppress(Exception):  # a strict recorder raises it; it is counted
                     self._recorder.failed("guard_follow", error)
-                self._stopped.wait(_PAUSE_AFTER_ERROR_SECONDS)
+                stopped.wait(_PAUSE_AFTER_ERROR_SECONDS)
 
     def step(self, seconds: float) -> None:
         """Read once, and obey."""

@@ -7,6 +7,7 @@ import threading
 import weakref
 from collections.abc import Callable
 
+from anthropic_exporter import threads
 from anthropic_exporter.forking import in_child
 
 _log = logging.getLogger("anthropic_exporter")
@@ -23,7 +24,7 @@ class _Ticker:
         in_child(self._forget_thread, first=True)
 
     def _forget_thread(self) -> None:
-        self._thread: threading.Thread | None = None
+        self._is_started = False
         self._lock = threading.Lock()
 
     def add(self, method: Callable[[], None]) -> None:
@@ -39,17 +40,15 @@ class _Ticker:
             self._methods = [kept for kept in self._methods if kept() not in (None, method)]
 
     def _start(self) -> None:
-        if self._thread is None:
-            thread = threading.Thread(target=self._run, name="anthropic-exporter-host", daemon=True)
-            try:
-                thread.start()
-            except RuntimeError:  # no thread is to be had, or the interpreter ends: scrapes still work
-                return
-            self._thread = thread
+        if not self._is_started:
+            self._is_started = True
+            if not threads.start_eventually(self._run, name="anthropic-exporter-host"):
+                _log.warning("the system gives no thread to share counts between processes; it is tried again")
 
     def _run(self) -> None:
         pause = threading.Event()
         while not pause.wait(TICK_SECONDS):
+            threads.retry()
             for kept in self._methods:
                 method = kept()
                 if method is not None:

@@ -75,7 +75,8 @@ class Publisher:
         self._said_final = False
         self._said_failing = False
         self._logged_at = float("-inf")
-        threads.start_eventually(self._run, name="anthropic-publish")
+        if not threads.start_eventually(self._run, name="anthropic-publish"):
+            self._recorder.count(f.RECORD_ERRORS, "threads")
 
     def _run(self) -> None:
         while not self._stopped.wait(self._period_seconds):
@@ -155,7 +156,8 @@ class Publisher:
         self._stopped.set()
         done = threading.Event()
         # On a thread of its own: a queue that hangs must not keep the application from ending.
-        threading.Thread(target=self._finish, args=(done, timeout), name="anthropic-publish-end", daemon=True).start()
+        if threads.start(self._finish, done, timeout, name="anthropic-publish-end") is None:
+            self._finish(done, timeout)
         sent = done.wait(timeout)
         if not sent:
             _log.warning("the queue %s did not take the last messages within %.0f s", self._address.shown, timeout)

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
+from anthropic_exporter import threads
 from anthropic_exporter.attribution import Attribution
 from anthropic_exporter.call import BLOCKED, Call
 from anthropic_exporter.forking import in_child
@@ -112,7 +113,7 @@ class Intake:
         self._strict = strict
         self._features = None if features is None else tuple(features)
         self._users = None if users is None else tuple(users)
-        self._max_series = max_series
+        self.max_series = max_series
         self._models = tuple(models)
         self._sinks: tuple[Sink, ...] = ()
         self.gates: tuple[Gate, ...] = ()
@@ -154,7 +155,7 @@ class Intake:
         self._snapshot = Snapshot([], {}, {})
         self._faults = Faults(self._count_failure, self._clock, strict=self._strict)
         cells = None if self.sharing is None else self.sharing.child_cells()
-        self._metrics = Metrics(self._clock, self._features, cells, self._users, self._max_series)
+        self._metrics = Metrics(self._clock, self._features, cells, self._users, self.max_series)
         self.inflight = Inflight()
         self.retries = Retries()
         self.seen = SeenResults()
@@ -195,6 +196,8 @@ class Intake:
         """Note that an attempt was sent; its label set exists from now on. Returns seconds since the epoch."""
         model = kept(model)
         self._expect(self.served.label(model), where.feature, where.user)
+        if threads.waiting:
+            threads.retry()
         now = self._clock()
         self.inflight.begin(key, Started(model, where.feature, now, heard))
         return now
@@ -268,6 +271,7 @@ class Intake:
     def own_snapshot(self) -> Snapshot:
         """Every series of this process alone, as of now; as of the scrape before if they cannot be read in a second."""
         self._live.refresh()
+        threads.retry()
         if not self._read_cells():
             self.count(f.STALE_SCRAPES)
         self.drain()  # what came meanwhile

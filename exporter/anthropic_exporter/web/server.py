@@ -13,6 +13,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from anthropic_exporter import threads
 from anthropic_exporter.errors import ConfigurationError
 from anthropic_exporter.metrics import families as f
 from anthropic_exporter.recorder import Recorder
@@ -81,18 +82,23 @@ class Server:
         self.host, self.port = str(listener.getsockname()[0]), int(listener.getsockname()[1])
         headers = protection.headers if protection else tuple
         self._loop = EventLoop(listener, site, limits.of_this_process(), tls, headers)
-        self._thread = threading.Thread(target=self._loop.run, name="anthropic-exporter", daemon=True)
-        self._start()
+        self._ended = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._start(recorder)
 
-    def _start(self) -> None:
-        try:
-            self._thread.start()
-        except RuntimeError as error:
-            self._loop.abandon()
-            raise ConfigurationError(
-                "cannot serve: the system gives no thread; raise the limit of processes (pids_limit, ulimit -u)"
-            ) from error
+    def _start(self, recorder: Recorder) -> None:
+        """Serve from a thread. Until the system has one, connections wait: the application starts all the same."""
         _running.add(self)
+        if not threads.start_eventually(self._serve, name="anthropic-exporter"):
+            recorder.count(f.RECORD_ERRORS, "threads")
+            _log.error("port %d is not served yet: the system gives no thread (pids_limit, ulimit -u)", self.port)
+
+    def _serve(self) -> None:
+        self._thread = threading.current_thread()
+        try:
+            self._loop.run()
+        finally:
+            self._ended.set()
 
     @property
     def url(self) -> str:
@@ -102,14 +108,19 @@ class Server:
 
     def close(self) -> None:
         """Stop serving and free the port; answers that are under way have a second to be sent. Idempotent."""
+        if threads.give_up(self._serve):  # it never had a thread
+            self._loop.abandon()
+            self._ended.set()
         self._loop.stop()
-        if self._thread.is_alive() and self._thread is not threading.current_thread():
-            self._thread.join(_JOIN_SECONDS)
+        if self._thread is not threading.current_thread():
+            self._ended.wait(_JOIN_SECONDS)
         self._owned.close()
 
     def _forget(self) -> None:
         """In a forked child: give back what belongs to the parent."""
         self._loop.abandon()
+        self._ended = threading.Event()
+        self._ended.set()
 
     def __enter__(self) -> Self:
         return self
