@@ -11,6 +11,7 @@ import click
 
 from anthropic_exporter.__about__ import __version__
 from anthropic_exporter.commands.advise import advise
+from anthropic_exporter.commands.backtest import backtest
 from anthropic_exporter.commands.calibrate import calibrate
 from anthropic_exporter.commands.check import check
 from anthropic_exporter.commands.collect import collect
@@ -74,6 +75,7 @@ for _command in (
     calibrate,
     review,
     advise,
+    backtest,
     collect,
 ):
     commands.add_command(_command)

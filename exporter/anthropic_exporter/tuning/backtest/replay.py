@@ -1,0 +1,137 @@
+"""Rules evaluated over the past by a real Prometheus, much faster than time goes by.
+
+Half an hour after half an hour: the scrapes are written to a Prometheus of its own, each rule is asked for every
+evaluation of that half hour in one range query, and what it records is written too, before the rules that read it are
+asked. A series that is missing from an evaluation gets the marker that ends it, as the rule manager would have it. The
+ledger reads what it recorded an evaluation ago, which no range query can: it is computed (`history/ledger.py`).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+
+from anthropic_exporter.history import ledger, remote_write
+from anthropic_exporter.history.prometheus_api import Prometheus, Series
+from anthropic_exporter.history.remote_write import Labels
+from anthropic_exporter.tuning.backtest import rules as r
+from anthropic_exporter.tuning.backtest.rules import Rule
+from anthropic_exporter.tuning.backtest.scrapes import Slice
+
+#: Prometheus takes samples that are up to an hour older than its newest one.
+SLICE_SECONDS = 1_800
+_JOBS = 2
+_CLOCK: Labels = (("__name__", "anthropic_ledger:now"), ("part", "clock"))
+
+
+class Replay:
+    """Remembers from slice to slice which series are alive, and when the conditions of alerts held.
+
+    Args:
+        scratch: an empty Prometheus that takes what is written to it.
+        found: all rules.
+        scrape: seconds between scrapes.
+        phases: seconds after a multiple of its interval at which each group is evaluated.
+    """
+
+    def __init__(self, scratch: Prometheus, found: list[Rule], scrape: float, phases: Mapping[str, float]) -> None:
+        self._scratch = scratch
+        self._phases = phases
+        self._total = next(rule for rule in found if rule.name == r.COMPUTED[-1])
+        self._ledger = ledger.Ledger(ledger.Durations.of(round(scrape), round(self._total.interval)))
+        self.layers = r.layers(r.wanted(found))
+        self._alive: dict[Labels, float] = {}
+        self._recorded: dict[int, set[Labels]] = {}
+        self.held: dict[Rule, dict[Labels, list[float]]] = {}
+
+    @property
+    def families(self) -> set[str]:
+        """Names of the series that have to be read: what the rules read and do not record, and the ledger's."""
+        rules = [rule for layer in self.layers for rule in layer]
+        words = {word for rule in rules for word in r.names(rule) if word.startswith(_PREFIXES) or word == "up"}
+        return words - {rule.name for rule in rules} - set(r.COMPUTED) - {"ALERTS"} | set(_LEDGER) | {"up"}
+
+    def add(self, start: float, end: float, shown: Slice) -> None:
+        """Evaluate all rules from `start` until `end` (Unix seconds)."""
+        remote_write.write(self._scratch.url, shown.written(self._alive))
+        pages = ledger.pages((one.labels, one.points) for one in shown.series)
+        remote_write.write(self._scratch.url, self._totals(self._times(self._total, start, end), pages))
+        with ThreadPoolExecutor(_JOBS) as pool:
+            for layer in self.layers:
+                for rule, times, answer in pool.map(lambda rule: self._asked(rule, start, end), layer):
+                    if rule.is_alert:
+                        self._keep(rule, answer)
+                    else:
+                        remote_write.write(self._scratch.url, self._samples(rule, answer, times))
+
+    def _times(self, rule: Rule, start: float, end: float) -> list[int]:
+        """Milliseconds at which a rule is evaluated."""
+        phase = self._phases[rule.group]
+        first = math.ceil((start - phase) / rule.interval - 1e-9)
+        count = max(0, math.ceil((end - phase) / rule.interval - 1e-9) - first)
+        return [round(1000 * ((first + number) * rule.interval + phase)) for number in range(count)]
+
+    def _asked(self, rule: Rule, start: float, end: float) -> tuple[Rule, list[int], list[Series]]:
+        times = self._times(rule, start, end)
+        if not times:
+            return rule, times, []
+        answer = self._scratch.range(rule.expression, times[0] / 1000, times[-1] / 1000, rule.interval)
+        return rule, times, answer
+
+    def _totals(self, times: Iterable[int], pages: list[ledger.Page]) -> Iterable[tuple[Labels, list[bytes]]]:
+        found: dict[Labels, list[bytes]] = {}
+        waiting = list(reversed(pages))
+        for at in times:
+            while waiting and round(waiting[-1].at * 1000) <= at:
+                self._ledger.see([waiting.pop()])
+            evaluation, moment = self._ledger.evaluate(at / 1000), remote_write.moment(at)
+            for (key, when), value in evaluation.totals.items():
+                sample = remote_write.sample(remote_write.value(value), moment)
+                found.setdefault(_total_labels(key, when), []).append(sample)
+            if not evaluation.pauses:
+                sample = remote_write.sample(remote_write.value(at / 1000), moment)
+                found.setdefault(_CLOCK, []).append(sample)
+        self._ledger.see(reversed(waiting))
+        return found.items()
+
+    def _keep(self, rule: Rule, answer: Iterable[Series]) -> None:
+        held = self.held.setdefault(rule, {})
+        for one in answer:
+            labels = tuple(sorted((name, text) for name, text in one.labels.items() if name != "__name__"))
+            held.setdefault(labels, []).extend(at for at, _ in one.points)
+
+    def _samples(self, rule: Rule, answer: list[Series], times: list[int]) -> Iterator[tuple[Labels, list[bytes]]]:
+        """What a rule records: its samples, and a marker wherever a series is missing after it was there."""
+        if not times:
+            return
+        before, now = self._recorded.get(id(rule), set()), set()
+        for one in answer:
+            labels = tuple(sorted({**one.labels, **dict(rule.labels), "__name__": rule.name}.items()))
+            values = {round(at * 1000): value for at, value in one.points}
+            yield labels, list(_with_ends(values, times, is_alive=labels in before))
+            before.discard(labels)
+            if times[-1] in values:
+                now.add(labels)
+        for labels in before:
+            yield labels, [remote_write.sample(remote_write.STALE, remote_write.moment(times[0]))]
+        self._recorded[id(rule)] = now
+
+
+_PREFIXES = ("anthropic_", "prometheus_", "alertmanager_")
+_LEDGER = ("anthropic_ledger_total", "anthropic_exporter_start_timestamp_seconds", "anthropic_exporter_age_seconds")
+
+
+def _with_ends(values: Mapping[int, float], times: Iterable[int], *, is_alive: bool) -> Iterator[bytes]:
+    for at in times:
+        value = values.get(at)
+        if value is not None:
+            yield remote_write.sample(remote_write.value(value), remote_write.moment(at))
+        elif is_alive:
+            yield remote_write.sample(remote_write.STALE, remote_write.moment(at))
+        is_alive = value is not None
+
+
+def _total_labels(key: ledger.Key, when: str) -> Labels:
+    own = {name: text for name, text in zip(ledger.BY, key, strict=True) if text}
+    return tuple(sorted({"__name__": r.COMPUTED[-1], "when": when, **own}.items()))

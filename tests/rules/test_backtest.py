@@ -1,0 +1,185 @@
+"""Rules over the past agree with promtool, evaluation by evaluation, for the shipped and for edited thresholds."""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+
+import promtool_tests
+import pytest
+import test_false_alarms as hour
+
+import histories
+from anthropic_exporter.commands.main import run
+from anthropic_exporter.errors import ConfigurationError
+from anthropic_exporter.history import remote_write
+from anthropic_exporter.history.prometheus_api import Series
+from anthropic_exporter.tuning.backtest import rules
+from anthropic_exporter.tuning.backtest.rules import Rule
+from anthropic_exporter.tuning.backtest.scrapes import Slice
+
+SPAN = ("--last", "1h", "--until", "2026-01-01T01:00", "--lead", "1m")
+FOUND = {"AnthropicCostRateHigh", "AnthropicCostSpike", "AnthropicErrorRateHigh"}
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory):
+    """An hour in a real Prometheus: a gap, a restart, a step of cost, failures."""
+    with histories.prometheus(tmp_path_factory.mktemp("prometheus")) as url:
+        series = dict(hour.stored())
+        series[(("__name__", "up"),)] = [float(not 300 <= step < 303) for step in range(hour.STEPS)]
+        for start in range(0, hour.STEPS, 360):
+            part = range(start, start + 360)
+            histories.write_series(
+                url,
+                [
+                    (dict(labels), [(hour.START + 5 * step, values[step]) for step in part if shows(values, step)])
+                    for labels, values in series.items()
+                ],
+            )
+        yield url
+
+
+def shows(values, step):
+    return step < len(values) and values[step] is not None
+
+
+@pytest.fixture
+def folder(tmp_path):
+    made = tmp_path / "rules"
+    made.mkdir()
+    for name in hour.FILES:
+        shutil.copy(promtool_tests.RULES / f"{name}.yml", made)
+    return made
+
+
+@pytest.fixture
+def backtest(source, folder, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "160")
+
+    def run_it(*arguments, span=SPAN):
+        code = run(["backtest", "--prometheus", source, "--rules", str(folder), *span, *arguments])
+        return code, capsys.readouterr()
+
+    return run_it
+
+
+@pytest.mark.stack
+def test_it_agrees_with_promtool_to_the_evaluation(backtest, promtool, tmp_path):
+    code, shown = backtest("--json")
+    assert code == 1
+    (fired,) = json.loads(shown.out)["sets"].values()
+    expected = hour.by_promtool(promtool, tmp_path / "promtool")
+    assert expected.keys() == FOUND
+    first = {}
+    for one in fired:
+        first.setdefault(one["alert"], one["start"] - hour.START)
+    counts = dict.fromkeys(first, 0)
+    for one in fired:
+        counts[one["alert"]] += round(one["seconds"] / 5) + 1
+    assert {alert: (math.floor(at / 5) * 5, counts[alert]) for alert, at in first.items()} == expected
+
+
+@pytest.mark.stack
+def test_dollars_until_the_alert_and_while_it_fires(backtest):
+    _, shown = backtest("--json")
+    (fired,) = json.loads(shown.out)["sets"].values()
+    cost = next(one for one in fired if one["alert"] == "AnthropicCostRateHigh" and one["labels"].get("feature"))
+    assert cost["labels"] == {"category": "cost", "feature": "chat", "model": "opus"} | cost["labels"]
+    # from the 480th step on 0.32 dollars a scrape
+    steps = round((cost["start"] - hour.START) / 5 - 480)
+    assert 1 <= steps <= 6
+    assert cost["until_usd"] == pytest.approx(0.32 * steps, abs=0.33)
+    assert cost["while_usd"] > cost["until_usd"]
+
+
+@pytest.mark.stack
+def test_two_sets_of_thresholds_side_by_side(backtest, folder, tmp_path):
+    high = tmp_path / "high.yml"
+    shipped = (folder / "thresholds.yml").read_text()
+    assert 'expr: "2"\n        labels: {threshold: cost_usd_per_minute}' in shipped
+    high.write_text(shipped.replace('expr: "2"\n', 'expr: "50"\n'))
+    code, shown = backtest("--thresholds", str(folder / "thresholds.yml"), "--thresholds", str(high))
+    assert code == 1
+    assert "Side by side" in shown.out
+    row = next(line for line in shown.out.split("Side by side")[1].splitlines() if "CostRateHigh" in line)
+    shipped_count, high_count = (int(cell) for cell in row.replace("│", " ").split()[1:])
+    assert shipped_count >= 1
+    assert high_count == 0
+
+
+@pytest.mark.stack
+def test_a_folder_without_rules_is_one_line(source, tmp_path, capsys):
+    code = run(["backtest", "--prometheus", source, "--rules", str(tmp_path), *SPAN])
+    assert code == 2
+    assert capsys.readouterr().err == (
+        f"anthropic-exporter: {tmp_path}: has no rules of the ledger: give --rules a folder such as prometheus/rules\n"
+    )
+
+
+# --- pure
+
+
+def rule(**fields):
+    return Rule(
+        **{"name": "A", "expression": "x", "labels": (), "group": "g", "interval": 5, "is_alert": True} | fields
+    )
+
+
+@pytest.mark.parametrize(
+    ("wait", "keep", "expected"),
+    [
+        (0, 0, [(0, 10, True), (40, 55, True), (100, 100, False)]),
+        (10, 0, [(10, 10, True), (50, 55, True)]),
+        (0, 30, [(0, 85, True), (100, 130, False)]),
+        (0, 60, [(0, 160, False)]),
+    ],
+)
+def test_an_alert_waits_for_its_time_and_is_kept_for_its_time(wait, keep, expected):
+    held = [0, 5, 10, 40, 45, 50, 55, 100]
+    assert list(rules.spans(held, rule(wait=wait, keep=keep))) == expected
+    assert list(rules.spans([], rule())) == []
+
+
+def test_what_reads_itself_is_refused():
+    found = [rule(name="a:b:c", expression="a:b:c + 1", is_alert=False), rule(expression="a:b:c > 1")]
+    with pytest.raises(ConfigurationError, match="a:b:c: is recorded from itself"):
+        rules.layers(found)
+
+
+def test_durations_are_read_as_prometheus_reads_them():
+    assert [rules.seconds(one) for one in ("1m30s", "5s", "2h", "1d", "1w", "500ms", None)] == [
+        *(90, 5, 7_200, 86_400, 604_800),
+        *(0.5, 0),
+    ]
+
+
+@pytest.mark.parametrize(
+    "text", ["groups: 3", "groups: [3]", "groups: [{rules: [{record: x}]}]", "groups: [{name: g, rules: [{expr: x}]}]"]
+)
+def test_another_file_is_one_line(tmp_path, text):
+    (tmp_path / "own.yml").write_text(text)
+    with pytest.raises(ConfigurationError, match=r"own.yml: is not a file of rules"):
+        rules.read(tmp_path)
+
+
+def ended(found):
+    """Moments at which the written samples end a series."""
+    return {dict(labels)["__name__"]: [one.count(remote_write.STALE) for one in samples] for labels, samples in found}
+
+
+def test_a_series_ends_where_its_target_was_scraped_without_it():
+    where = {"job": "anthropic", "instance": "a"}
+    up = Series({"__name__": "up", **where}, tuple((5.0 * number, 1.0) for number in range(6)))
+    gone = Series({"__name__": "gone", **where}, ((0.0, 1.0), (5.0, 1.0)))
+    alive = {}
+    assert ended(Slice([up, gone]).written(alive)) == {"up": [0] * 6, "gone": [0, 0, 1]}
+    assert [dict(labels)["__name__"] for labels in alive] == ["up"]
+
+
+def test_a_target_that_is_gone_ends_all_its_series_in_the_slice_after():
+    other = Series({"__name__": "up", "job": "x", "instance": "b"}, tuple((5.0 * number, 1.0) for number in range(20)))
+    up = Series({"__name__": "up", "job": "x", "instance": "a"}, ((0.0, 1.0), (5.0, 1.0), (10.0, 1.0)))
+    cost = Series({"__name__": "cost", "job": "x", "instance": "a"}, ((0.0, 1.0), (5.0, 2.0), (10.0, 2.0)))
+    assert ended(Slice([other, up, cost]).written({}))["cost"] == [0, 0, 0, 1]
