@@ -36,7 +36,7 @@ from typing import NamedTuple
 
 import yaml
 
-from anthropic_exporter import Call, Recorder, publish, serve, stack, toolchain
+from anthropic_exporter import Call, Inference, Recorder, publish, serve, stack, toolchain
 from anthropic_exporter.attribution import Attribution
 from anthropic_exporter.metrics.families import REQUEST_OUTPUT_TOKENS
 from anthropic_exporter.stack import Notification, Stack, Threshold
@@ -158,12 +158,14 @@ class Killed:
             "--warm",
         ]
         self.child = subprocess.Popen([*command, str(play.at)], cwd=ROOT, stdout=subprocess.PIPE, text=True)
-        self.address = f"127.0.0.1:{int(self.child.stdout.readline())}"
+        assert self.child.stdout is not None  # for the type checker: it is a pipe
+        self._stdout = self.child.stdout
+        self.address = f"127.0.0.1:{int(self._stdout.readline())}"
 
     def close(self) -> None:
         self.child.send_signal(signal.SIGKILL)
         self.child.wait()
-        self.child.stdout.close()
+        self._stdout.close()
 
 
 def process(feature: str, at: float, seed: int) -> None:
@@ -193,7 +195,7 @@ def history(played: list[Play], recorder: Recorder, folder: Path) -> None:
             lines.writelines(f"{name} {number * grown:.12g} {at:.3f}\n" for number, at in enumerate(moments))
         lines.write("# EOF\n")
     promtool = toolchain.provide(["promtool"])["promtool"]
-    command = [promtool, "tsdb", "create-blocks-from", "openmetrics", text, folder / "prometheus-data"]
+    command = [str(promtool), "tsdb", "create-blocks-from", "openmetrics", str(text), str(folder / "prometheus-data")]
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
 
 
@@ -201,7 +203,7 @@ def paces(played: list[Play], recorder: Recorder, now: float) -> dict[str, float
     """What a minute of ordinary traffic costs and holds, and how many requests five have, by series."""
     found: dict[str, float] = collections.defaultdict(float)
     for play, kind in ((one, kind) for one in played for kind in one.incident.ordinary):
-        call = Call(kind.model, inferences=(incidents.Inference(kind.model, kind.tokens),), started_at=now)
+        call = Call(kind.model, inferences=(Inference(kind.model, kind.tokens),), started_at=now)
         amounts = {
             "anthropic_cost_usd": recorder.prices.bill(call).total_usd,
             "anthropic_tokens": sum(kind.tokens),

@@ -142,7 +142,8 @@ def groups(rules: Path, thresholds: dict[str, Any]) -> list[dict[str, Any]]:
     others = [
         group for document in documents for group in document["groups"] if group["name"] != "anthropic-thresholds"
     ]
-    return thresholds["groups"] + others
+    own: list[dict[str, Any]] = thresholds["groups"]
+    return own + others
 
 
 def own_thresholds(rules: Path, own: Path | None, most: Spent) -> dict[str, Any]:

@@ -140,7 +140,7 @@ def chopped(chance, body):
     return [body[start:end] for start, end in zip([0, *cuts], [*cuts, len(body)], strict=True)]
 
 
-class Chunks(http.SyncByteStream):
+class Chunks(http.SyncByteStream):  # type: ignore[name-defined, misc]
     """A body in chunks; raises at the end where the connection breaks."""
 
     def __init__(self, chunks, broken):
@@ -153,7 +153,7 @@ class Chunks(http.SyncByteStream):
             raise http.ReadError("cut")
 
 
-class AsyncChunks(http.AsyncByteStream):
+class AsyncChunks(http.AsyncByteStream):  # type: ignore[name-defined, misc]
     """The same for async clients; waits for the event loop before each chunk, as a socket may."""
 
     def __init__(self, chunks, broken):

@@ -13,7 +13,7 @@ import re
 import subprocess
 import tempfile
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import yaml
 
@@ -92,9 +92,9 @@ def labelled(series: str) -> str:
     return name + '{job="anthropic", instance="a"' + (f", {labels}" if labels else "") + "}"
 
 
-def thresholds() -> dict:
+def thresholds() -> dict[str, Any]:
     """As shipped; only the budgets are out of the way, as they are for the Guard."""
-    document = yaml.safe_load((RULES / "thresholds.yml").read_text(encoding="utf-8"))
+    document: dict[str, Any] = yaml.safe_load((RULES / "thresholds.yml").read_text(encoding="utf-8"))
     for rule in document["groups"][0]["rules"]:
         if rule["labels"]["threshold"] in NO_BUDGETS:
             rule["expr"] = "1e12"
@@ -110,7 +110,7 @@ def fired(scraped: Scraped, folder: Path) -> dict[str, float]:
     document = {"rule_files": rules, "evaluation_interval": every, "tests": [test]}
     (folder / "thresholds.yml").write_text(yaml.safe_dump(thresholds(), sort_keys=False))
     (folder / "test.yml").write_text(yaml.dump(document, Dumper=getattr(yaml, "CSafeDumper", yaml.SafeDumper)))
-    promtool = toolchain.provide(["promtool"])["promtool"]
+    promtool = str(toolchain.provide(["promtool"])["promtool"])
     command = [promtool, "test", "rules", "test.yml"]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
     told = done.stdout + done.stderr

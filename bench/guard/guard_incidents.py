@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from anthropic_exporter import Call, Recorder
+from anthropic_exporter.attribution import Attribution
 from anthropic_exporter.guard import Alert, Guard, Limits, Timing
 from anthropic_exporter.guard.anomalies import CONDITIONS
 from anthropic_exporter.metrics.families import DURATION
@@ -117,7 +118,7 @@ class World:
 
     def begin(self, index: int) -> None:
         one = self.sent[index]
-        self.recorder.begin(index, one.call.model, _Where(FEATURE))
+        self.recorder.begin(index, one.call.model, Attribution(feature=FEATURE))
         self.began[index] = one.seconds
 
     def end(self, index: int, seconds: float) -> None:
@@ -180,11 +181,6 @@ class World:
 
     def stuck(self, now: float) -> bool:
         return now - min(self.began.values(), default=now) > 300
-
-
-class _Where(NamedTuple):
-    feature: str
-    user: str = ""
 
 
 _HOLDS = {

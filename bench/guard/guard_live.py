@@ -7,6 +7,7 @@ CPU time of this process, the quickest of some rounds; 15 minutes of history on 
 
 from __future__ import annotations
 
+import functools
 import itertools
 import time
 from collections.abc import Callable
@@ -72,13 +73,18 @@ def measured(features: int, users: int) -> Cost:
     """All names spend within each second; the middle one of 30 answers."""
     clock = Clock()
     state, add = filled(clock, features, users)
-    call, answers, sizes = best(add, 50, 200), [], []
+    call, answers = best(add, 50, 200), []
+    sizes: list[int] = []
+
+    def note(since: int) -> None:
+        sizes.append(len(state.read(since)))
+
     for _ in range(30):
         for _ in range(max(features, users)):
             add()
         clock.now += 1
         since = state._next - 1  # noqa: SLF001 - what the page remembers
-        answers.append(best(lambda since=since: sizes.append(len(state.read(since))), 1))
+        answers.append(best(functools.partial(note, since), 1))
     return Cost(call, sorted(answers)[15], max(sizes), best(state.read, 5), len(state.read()))
 
 

@@ -22,18 +22,16 @@ from tests import browser
 
 from anthropic_exporter import Call, Inference, Recorder, Tokens, serve
 from anthropic_exporter.guard import Guard, Limits
+from anthropic_exporter.host.port import ServiceHandle
 from anthropic_exporter.simulator import fake_api
 from anthropic_exporter.simulator.traffic import Application
 from anthropic_exporter.simulator.workload import CACHE_LOST, WORKLOAD
-from anthropic_exporter.web.server import Server
 
 ROOT = Path(__file__).resolve().parents[2]
 
 INCIDENT_SECONDS = 150
 TALLEST = 3600  # pixels
 TALLEST_PHONE = 1000  # of the picture in the docs
-#: A day's budget is for a team to set; the sample application spends the shipped one within a minute.
-BUDGETS = {"tokens_per_day": 1e9, "cost_usd_per_day": 1e4}
 #: Name, the width of a telephone, dark.
 SCREENS = (
     ("desktop", False, False),
@@ -44,11 +42,13 @@ SCREENS = (
 
 
 @contextlib.contextmanager
-def running() -> Iterator[tuple[Application, Server]]:
+def running() -> Iterator[tuple[Application, ServiceHandle]]:
     """The sample application, its recorder, its Guard and its page."""
     with contextlib.ExitStack() as owned:
         recorder = Recorder(registry=None, features=[feature.name for feature in WORKLOAD.features])
-        guard = owned.enter_context(Guard(recorder, Limits.shipped().replace(**BUDGETS)))
+        # The sample application spends the shipped budget of a day within a minute.
+        limits = Limits.shipped().replace(tokens_per_day=1e9, cost_usd_per_day=1e4)
+        guard = owned.enter_context(Guard(recorder, limits))
         guard.breaker(when=["cost_rate", "cache_miss_cost"])
         server = owned.enter_context(serve(recorder, port=0, live=True, guard=guard))
         api = owned.enter_context(fake_api.start(fake_api.Behaviour(speed=2.0)))  # within the latency thresholds
@@ -56,7 +56,7 @@ def running() -> Iterator[tuple[Application, Server]]:
 
 
 @contextlib.contextmanager
-def crowd() -> Iterator[Server]:
+def crowd() -> Iterator[ServiceHandle]:
     """A process with 100 features and 200 users, some with long names; calls that did not come through the SDK."""
     recorder = Recorder(registry=None)
     with serve(recorder, port=0, live=True) as server:
@@ -70,7 +70,7 @@ def crowd() -> Iterator[Server]:
 
 
 def pictures(
-    driver: Any, server: Server, folder: Path, name: str, screens: tuple[Any, ...], tallest: int = TALLEST
+    driver: Any, server: ServiceHandle, folder: Path, name: str, screens: tuple[Any, ...], tallest: int = TALLEST
 ) -> None:
     """The page as it is now, on each screen."""
     for screen, phone, dark in screens:

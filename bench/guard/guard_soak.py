@@ -14,7 +14,7 @@ import math
 import random
 import threading
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from pathlib import Path
 from typing import NamedTuple
 
@@ -67,7 +67,7 @@ def soak(calls: int, *, per_second: int = 4, step: int = 5) -> Soaked:
     told: list[Alert] = []
     guard.on_alert(told.append)
     crew = Crew(recorder)
-    chance, spent, days, dollars = random.Random(7), Counter[str](), Counter[int](), Counter[int]()
+    chance, spent, days, dollars = random.Random(7), Counter[str](), Counter[int](), defaultdict[int, float](float)
     incidents = sent = peak = 0
     early = (0, 0)
     while sent < calls:

@@ -96,7 +96,7 @@ def merging(workers: int) -> tuple[float, float, float]:
         for _ in range(workers):
             subprocess.run([sys.executable, "-c", PEER], check=True, env=environment)
         registry = CollectorRegistry()
-        MultiProcessCollector(registry, place)
+        MultiProcessCollector(registry, place)  # type: ignore[no-untyped-call]
         began = time.thread_time()
         peer = generate_latest(registry)
         spent = time.thread_time() - began

@@ -15,7 +15,10 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import Any
 
 QUICK = "--quick" in sys.argv
 SECONDS = 3 if QUICK else 15
@@ -37,7 +40,10 @@ class Victim:
         self.process = subprocess.Popen(
             [sys.executable, "-c", VICTIM], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
-        self.port = int(self.process.stdout.readline())
+        assert self.process.stdin is not None  # for the type checker: both are pipes
+        assert self.process.stdout is not None
+        self._stdin, self._stdout = self.process.stdin, self.process.stdout
+        self.port = int(self._stdout.readline())
         self.folder = Path(f"/proc/{self.process.pid}")
 
     def usage(self) -> tuple[int, int, float, float]:
@@ -49,9 +55,9 @@ class Victim:
         return int(status["Threads"]), descriptors, memory, (int(times[11]) + int(times[12])) / 100
 
     def close(self) -> None:
-        self.process.stdin.close()
+        self._stdin.close()
         self.process.wait()
-        self.process.stdout.close()
+        self._stdout.close()
 
 
 def scrape(port: int) -> float:
@@ -127,14 +133,14 @@ class Flood:
             for _ in range(self.count):
                 client = socket.create_connection(("127.0.0.1", self.port))
                 client.sendall(self.request)
-                selector.register(client, selectors.EVENT_READ)
+                selector.register(client, selectors.EVENT_READ, client)
             while not self.stopped.is_set():
                 for key, _ in selector.select(0.1):
                     with contextlib.suppress(OSError):
-                        key.fileobj.recv(65_536)
-                        key.fileobj.sendall(self.request)
+                        key.data.recv(65_536)
+                        key.data.sendall(self.request)
             for key in list(selector.get_map().values()):
-                key.fileobj.close()
+                key.data.close()
 
     def close(self) -> None:
         self.stopped.set()
@@ -142,7 +148,7 @@ class Flood:
 
 
 SLOW = b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n"
-ATTACKS = {
+ATTACKS: dict[str, Callable[[int], AbstractContextManager[Any]]] = {
     "nobody": lambda _: contextlib.nullcontext(),
     f"{CLIENTS:,} idle connections": lambda port: contextlib.closing(Attack(port, CLIENTS)),
     f"{CLIENTS:,} dripping requests": lambda port: contextlib.closing(
@@ -153,7 +159,7 @@ ATTACKS = {
 }
 
 
-def measured(attack) -> tuple[int, int, float, float, list[float]]:
+def measured(attack: Callable[[int], AbstractContextManager[Any]]) -> tuple[int, int, float, float, list[float]]:
     victim = Victim()
     try:
         scrape(victim.port)
@@ -166,7 +172,8 @@ def measured(attack) -> tuple[int, int, float, float, list[float]]:
                 found.append(victim.usage())
             seconds = time.perf_counter() - began
             used = victim.usage()[3] - before[3]
-        return (*(max(one[index] for one in found) - before[index] for index in range(3)), used / seconds, scrapes)
+        most = [max(column) - first for column, first in zip(zip(*found, strict=True), before, strict=True)]
+        return int(most[0]), int(most[1]), most[2], used / seconds, scrapes
     finally:
         victim.close()
 

@@ -41,7 +41,7 @@ def error(counts, before):
         recorder.record(call)
     exact = (sum(counts) * (NUMBER // len(counts)) + sum(before)) * READ
     labels = {"model": MODEL, "feature": "", "user": "", "tier": "standard", "type": "cache_read"}
-    shown = Fraction(registry.get_sample_value("anthropic_cost_usd_total", labels))
+    shown = Fraction(registry.get_sample_value("anthropic_cost_usd_total", labels) or 0.0)
     return float(abs(shown - exact) / exact)
 
 

@@ -39,7 +39,7 @@ def main() -> int:
             key = (firing.feature, firing.alert)
             found.setdefault(key, onset.detection(source, firing).to_firing)
 
-    play.watch = watch_and_review
+    play.watch = watch_and_review  # type: ignore[assignment]
     pairs = []
     for result in play.run(played):
         ours = found.get((result.play.feature, result.alert))
