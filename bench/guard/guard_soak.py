@@ -81,7 +81,8 @@ def soak(calls: int, *, per_second: int = 4, step: int = 5) -> Soaked:
         sent += len(batch)
         for call in batch:
             spent[call.feature] += call.total_tokens
-            days[int(clock.now // 86_400)] += call.total_tokens
+            cached = sum(one.tokens.cache_read for one in call.inferences)  # a budget of tokens leaves cache reads out
+            days[int(clock.now // 86_400)] += call.total_tokens - cached
             dollars[int(clock.now // 86_400)] += recorder.prices.bill(call).total_usd
         guard.tick()
         peak = max(peak, len(guard._watch.windows.places()))  # noqa: SLF001 - what is measured
