@@ -14,6 +14,7 @@ from anthropic_exporter.metrics import families as f
 from anthropic_exporter.metrics.cells import ExactSums
 from anthropic_exporter.metrics.stores.mapped_cells import MappedCells
 from anthropic_exporter.metrics.stores.merge import Merge
+from anthropic_exporter.metrics.stores.merged_bounds import MergedBounds
 from anthropic_exporter.metrics.writer import label_bounds
 
 pytestmark = [
@@ -40,7 +41,7 @@ def cells_in(folder):
 def shown(path):
     """Dollars and requests as a process sees them that has just come."""
     sources, _ = CellFolder(path).sources()
-    readings = Merge(label_bounds()).snapshot(sources, time.time()).readings()
+    readings = Merge(MergedBounds(label_bounds())).snapshot(sources, time.time()).readings()
     return [sum(one.values[0] for one in readings.get(name, ())) for name in (f.COST.name, f.REQUESTS.name)]
 
 
@@ -119,7 +120,7 @@ def test_a_crash_in_a_fold_counts_every_ended_process_once(tmp_path):
         in_child_that_ends_at(-1, work, "none")
 
     def fold():
-        CellFolder(tmp_path).fold_ended(label_bounds())
+        CellFolder(tmp_path).fold_ended(MergedBounds(label_bounds()))
 
     expected = 0
     for _ in crashes(fold, "folding.py", "cell_folder.py", stride=53):

@@ -9,19 +9,19 @@ import re
 import sys
 import threading
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from anthropic_exporter.forking import in_child
 from anthropic_exporter.host import folding, locks
 from anthropic_exporter.host.identity import boot_id, family_root, process_name
-from anthropic_exporter.metrics.bounded_labels import Bounded
 from anthropic_exporter.metrics.ledger import Life, from_text, to_text
 from anthropic_exporter.metrics.stores.cell_file import CellFile
 from anthropic_exporter.metrics.stores.cell_reader import CellReader
 from anthropic_exporter.metrics.stores.file_format import Header, Record
 from anthropic_exporter.metrics.stores.mapped_cells import MappedCells
+from anthropic_exporter.metrics.stores.merged_bounds import MergedBounds
 
 _log = logging.getLogger("anthropic_exporter")
 _LOCKS = "locks"
@@ -296,7 +296,7 @@ class CellFolder:
 
     # -- folding
 
-    def fold_ended(self, bounds: Mapping[str, Bounded]) -> None:
+    def fold_ended(self, bounds: MergedBounds) -> None:
         """Fold the files of ended processes, as the one process of the service that does so.
 
         Raises:

@@ -8,21 +8,19 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from anthropic_exporter.metrics import families as f
-from anthropic_exporter.metrics.bounded_labels import Bounded
-from anthropic_exporter.metrics.families import FAMILIES
 from anthropic_exporter.metrics.stores import file_format as fmt
 from anthropic_exporter.metrics.stores.cell_file import CellFile
 from anthropic_exporter.metrics.stores.cell_reader import CellReader
 from anthropic_exporter.metrics.stores.file_format import Header, Record, StoredSeries
+from anthropic_exporter.metrics.stores.merged_bounds import MergedBounds
 
 NAME = "ended.cells"
 #: So long the file names a process whose own file is gone: a reader may hold it open and be slow.
 _NAMED_SECONDS = 120.0
-_FAMILIES = {family.name: family for family in FAMILIES}
 #: Gauges that mean nothing once their process has ended.
 _OF_THE_LIVING = (f.INFLIGHT.name, f.OLDEST_INFLIGHT.name, f.LONGEST_SILENCE.name)
 
@@ -33,7 +31,7 @@ def fold(
     folder: Path,
     before: CellReader | None,
     ended: Sequence[CellReader],
-    bounds: Mapping[str, Bounded],
+    bounds: MergedBounds,
     now: float,
 ) -> None:
     """Add the files of ended processes to the file of all that have ended.
@@ -42,7 +40,7 @@ def fold(
         folder: where the files are.
         before: the file of those that ended earlier; None for the first.
         ended: the files to add; nobody writes to them any more.
-        bounds: of the labels, with nothing let in yet.
+        bounds: of labels and series, with nothing let in yet.
         now: seconds since the epoch.
 
     Raises:
@@ -82,11 +80,11 @@ def _header(before: CellReader | None, ended: Sequence[CellReader], now: float) 
     )
 
 
-def _write(file: CellFile, records: Iterable[Record], bounds: Mapping[str, Bounded]) -> None:
+def _write(file: CellFile, records: Iterable[Record], bounds: MergedBounds) -> None:
     sums: dict[Key, tuple[float, list[list[float]]]] = {}
     gauges: dict[Key, list[float]] = {}
     for record in sorted(records, key=lambda one: (one.created, one.series)):
-        key = tuple(_bounded(one, bounds) for one in record.series)
+        key = bounds.fold(record.series)
         if fmt.gauge_of(record) is not None:
             _keep_gauge(gauges, key, list(record.values))
         else:
@@ -95,14 +93,6 @@ def _write(file: CellFile, records: Iterable[Record], bounds: Mapping[str, Bound
         file.add_filled(key, created, _exact_sums(rows), low_parts=True)
     for key, values in gauges.items():
         file.add_filled(key, 0.0, values)
-
-
-def _bounded(stored: StoredSeries, bounds: Mapping[str, Bounded]) -> StoredSeries:
-    family = _FAMILIES.get(stored.family)
-    if family is None or len(family.labels) != len(stored.labels):
-        return stored
-    pairs = zip(family.labels, stored.labels, strict=True)
-    return stored._replace(labels=tuple(bounds[name].fold(value) if name in bounds else value for name, value in pairs))
 
 
 def _rows(record: Record) -> list[list[float]]:

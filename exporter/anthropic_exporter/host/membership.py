@@ -18,12 +18,12 @@ from anthropic_exporter.host.multiproc_dir import MultiprocFiles
 from anthropic_exporter.host.ticking import TICKER
 from anthropic_exporter.locking import SafeLock, this_frame
 from anthropic_exporter.metrics import families as f
-from anthropic_exporter.metrics.bounded_labels import Bounded
 from anthropic_exporter.metrics.cells import Block, Cells, Reading, Snapshot
 from anthropic_exporter.metrics.ledger import Life
 from anthropic_exporter.metrics.stores.cell_file import CellFile
 from anthropic_exporter.metrics.stores.mapped_cells import MappedCells
 from anthropic_exporter.metrics.stores.merge import Merge
+from anthropic_exporter.metrics.stores.merged_bounds import MergedBounds
 from anthropic_exporter.recording.intake import Intake
 
 _log = logging.getLogger("anthropic_exporter")
@@ -209,9 +209,9 @@ class Membership:
             self._life = self.folder.life(own)
         return self._life
 
-    def bounds(self) -> dict[str, Bounded]:
-        """The bounds of labels over all processes, with nothing let in yet."""
-        return self._recorder.label_bounds()
+    def bounds(self) -> MergedBounds:
+        """The bounds over all processes, with nothing let in yet."""
+        return MergedBounds(self._recorder.label_bounds(), self._recorder.max_series)
 
     # -- a few times a second
 

@@ -12,11 +12,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 from anthropic_exporter.metrics import families as f
-from anthropic_exporter.metrics.bounded_labels import Bounded
 from anthropic_exporter.metrics.cells import Reading, Series, Snapshot, width
 from anthropic_exporter.metrics.families import FAMILIES, GAUGE, Family
 from anthropic_exporter.metrics.stores import file_format as fmt
 from anthropic_exporter.metrics.stores.file_format import Record, StoredSeries
+from anthropic_exporter.metrics.stores.merged_bounds import MergedBounds
 
 _MAX_SECONDS = 60
 _FAMILIES: Mapping[str, Family] = {family.name: family for family in FAMILIES}
@@ -70,17 +70,16 @@ class Merge:
     """Merges sources again and again; label sets keep their order, and the time since when they count.
 
     Args:
-        bounds: of the labels, with nothing let in yet: many processes bring more values than one may have.
+        bounds: of labels and series, with nothing let in yet: many processes bring more than one may have.
     """
 
-    def __init__(self, bounds: Mapping[str, Bounded]) -> None:
+    def __init__(self, bounds: MergedBounds) -> None:
         self._bounds = bounds
         self._blocks: list[list[float]] = []
         self._by_meaning: dict[tuple[tuple[str, Labels], ...], int] = {}
         self._places: dict[tuple[str, Labels], tuple[int, int]] = {}
         self._series: dict[str, list[Series]] = {}
         self._parts: dict[str, list[tuple[_Part, ...]]] = {}
-        self._folded: set[tuple[str, str]] = set()
         self._lock = threading.Lock()
 
     def snapshot(self, sources: Sequence[Source], now: float) -> Snapshot:
@@ -126,7 +125,7 @@ class Merge:
         """The places of a record's series; none for a gauge, or for what this version does not know."""
         if not all(_is_summed(one) for one in record.series):
             return ()
-        meaning = tuple((one.family, self._fold(_FAMILIES[one.family], one.labels)) for one in record.series)
+        meaning = tuple((one.family, one.labels) for one in self._bounds.fold(record.series))
         block = self._by_meaning.get(meaning)
         if block is not None:
             return (_Part(block, 0, 0, record.shown),)
@@ -156,26 +155,6 @@ class Merge:
         self._by_meaning[meaning] = number
         return number
 
-    def _fold(self, family: Family, labels: Labels) -> Labels:
-        return tuple(
-            self._fold_one(name, value) if name in self._bounds else value
-            for name, value in zip(family.labels, labels, strict=True)
-        )
-
-    def _fold_one(self, label: str, value: str) -> str:
-        folded = self._bounds[label].fold(value)
-        if folded != value and len(self._folded) < _MOST_FOLDED:
-            self._folded.add((label, value))
-        return folded
-
-    @property
-    def overflow(self) -> dict[str, int]:
-        """How many values of each label this merge folded into `other`, beyond what each process folded."""
-        found: dict[str, int] = {}
-        for label, _ in self._folded:
-            found[label] = found.get(label, 0) + 1
-        return found
-
     # -- numbers
 
     def _add_rows(self, record: Record, parts: tuple[_Part, ...], rows: list[list[list[float]]]) -> None:
@@ -193,8 +172,8 @@ class Merge:
         if family is None or family.kind != GAUGE or len(stored.labels) != len(family.labels):
             return
         value, at = record.values[0], record.values[-1]
-        labels = self._fold(family, stored.labels)
-        gauges.setdefault((family.name, labels), []).append(StoredGauge(value, at, alive))
+        (folded,) = self._bounds.fold(record.series[:1])
+        gauges.setdefault((family.name, folded.labels), []).append(StoredGauge(value, at, alive))
 
     def _merged_gauges(
         self, gauges: Mapping[tuple[str, Labels], list[StoredGauge]], now: float
@@ -207,7 +186,6 @@ class Merge:
         return found
 
 
-_MOST_FOLDED = 10_000
 _RECENT_SECONDS = 15.0
 
 

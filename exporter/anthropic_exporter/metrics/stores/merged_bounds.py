@@ -1,0 +1,55 @@
+"""Bounds over all processes of a service: of each label, and of the series that their product makes.
+
+Every process bounds its own, but many processes bring more together than one may have. Label sets that exist stay; new
+ones fold into `other`: first users, then features, then models. Whoever asks in the same order gets the same answers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from anthropic_exporter.metrics.bounded_labels import OTHER, Bounded
+from anthropic_exporter.metrics.families import FAMILIES, GAUGE
+from anthropic_exporter.metrics.series_budget import DEFAULT_SERIES, SeriesBudget
+from anthropic_exporter.metrics.stores.file_format import StoredSeries
+
+_FAMILIES = {family.name: family for family in FAMILIES}
+_FOLDED_FIRST = ("user", "feature", "model")
+
+
+class MergedBounds:
+    """Folds the labels of stored series.
+
+    Args:
+        bounds: of the labels, with nothing let in yet.
+        most: series of all processes together, `_created` not counted.
+    """
+
+    def __init__(self, bounds: Mapping[str, Bounded], most: int = DEFAULT_SERIES) -> None:
+        self._bounds = bounds
+        self._budget = SeriesBudget(most)
+        self._known: set[StoredSeries] = set()
+
+    def fold(self, block: Sequence[StoredSeries]) -> tuple[StoredSeries, ...]:
+        """The series that those of a block are shown as. A family that this version does not know stays as it is."""
+        full = {label for label in _FOLDED_FIRST if not self._budget.has_room(label)}
+        return tuple(self._fold(one, full) for one in block)
+
+    def _fold(self, one: StoredSeries, full: set[str]) -> StoredSeries:
+        family = _FAMILIES.get(one.family)
+        if family is None or len(family.labels) != len(one.labels):
+            return one
+        pairs = list(zip(family.labels, one.labels, strict=True))
+        found = one._replace(labels=tuple(self._fold_value(name, value) for name, value in pairs))
+        if found in self._known or family.kind == GAUGE:
+            return found
+        if full:
+            labels = zip(family.labels, found.labels, strict=True)
+            found = found._replace(labels=tuple(OTHER if name in full and value else value for name, value in labels))
+        if found not in self._known:
+            self._known.add(found)
+            self._budget.take([family])
+        return found
+
+    def _fold_value(self, label: str, value: str) -> str:
+        return self._bounds[label].fold(value) if label in self._bounds else value
