@@ -10,7 +10,7 @@ from anthropic_exporter import ConfigurationError
 from anthropic_exporter.collector import state_file
 from anthropic_exporter.collector.collector import Collector
 from anthropic_exporter.collector.state_file import StateFolder
-from anthropic_exporter.transport.cells_message import Definition, encode
+from anthropic_exporter.transport.cells_message import Definition, Layout, encode
 from anthropic_exporter.transport.interface import Received, TransportError
 from collectors import value_of
 from fleet_messages import COST, INFLIGHT, MODEL, SPEED, message, requests
@@ -329,6 +329,20 @@ def test_gauges_of_a_fleet(opened, log, clock):
     assert shown(collector, "anthropic_oldest_inflight_request_age_seconds") == 7.5
     clock.now += 31
     assert shown(collector, "anthropic_inflight_requests") is None
+
+
+def test_workers_of_all_hosts(opened, log, clock):
+    """A host that is cut off and comes back does not look like workers that are lost."""
+    workers = Layout("anthropic_exporter_workers", "gauge", ("state",))
+    defined = [Definition(number, workers, (state,), 0.0) for number, state in enumerate(("alive", "exited", "lost"))]
+    for host, cells in (("one", {0: 4.0, 1: 7.0, 2: 5.0}), ("two", {0: 2.0, 1: 1.0, 2: 0.0})):
+        log.messages.append(encode(message(*defined, identity=host, host=host, cells=cells)))
+    collector = opened()
+    collector.catch_up(1.0)
+    name = "anthropic_exporter_workers"
+    assert [shown(collector, name, state=state) for state in ("alive", "exited", "lost")] == [6.0, 8.0, 5.0]
+    clock.now += 31
+    assert [shown(collector, name, state=state) for state in ("alive", "exited", "lost")] == [None, 8.0, 5.0]
 
 
 def test_the_lag_is_the_longest_of_the_last_minute(opened, log, clock):

@@ -32,13 +32,21 @@ def merged(series: ShownSeries, members: Iterable[Member], now: float) -> dict[s
         live = is_live(member, now)
         for number, value in member.gauges.items():
             name = series.targets[number].family.name
-            if live or name in _LASTING:
+            if live or _is_lasting(name, series.labels_of(number)):
                 values[number] = _merge_of(name)(values[number], value) if number in values else value
     found: dict[str, list[Reading]] = {}
     for number, value in sorted(values.items()):
         name = series.targets[number].family.name
         found.setdefault(name, []).append(Reading(series.labels_of(number), [value], 0.0))
     return found
+
+
+def _is_lasting(name: str, labels: tuple[str, ...]) -> bool:
+    """Whether a gauge is true of a publisher that is silent, too.
+
+    Workers that ended stay ended: a host that is cut off and comes back must not look like many that are lost at once.
+    """
+    return name in _LASTING or (name == f.WORKERS.name and labels[0] != "alive")
 
 
 def _merge_of(name: str) -> _Merge:
