@@ -182,6 +182,71 @@ def test_numbers_are_rounded_up_to_two_digits():
     assert {value: rounded_up(value) for value in values} == values
 
 
+def today(week):
+    """Dollars since midnight in a week, busier by chance on some days; little at the weekend."""
+    chance, points = random.Random(f"budget {week}"), []
+    for day in range(7):
+        usd = (40 if day < 5 else 4) * chance.lognormvariate(0, 0.15)
+        points += [(START + day * DAY + 60 * one, usd * (one + 1) / 1_440) for one in range(0, 1_440, 2)]
+    return points
+
+
+def test_a_budget_holds_on_other_weeks():
+    chosen = [tail.fit(today(week), 7 * DAY, is_daily=True).threshold(0.25) for week in range(100)]
+    pages = [tail.episodes(today(week + 1_000), value) for week, value in enumerate(chosen)]
+    assert statistics.fmean(pages) <= 0.25
+    # and it is no more than the double of an ordinary day
+    assert statistics.median(chosen) < 2 * 40
+
+
+@pytest.fixture(scope="module")
+def others(tmp_path_factory):
+    """Two days of what the rules record of latency, spikes and budgets."""
+    with histories.prometheus(tmp_path_factory.mktemp("prometheus")) as url:
+        place = {"feature": "chat", "model": "claude-opus-5-5"}
+        chance = random.Random(4)
+        for hour in range(48):
+            times = [START + 3_600 * hour + 60 * one for one in range(60)]
+            noise = [chance.lognormvariate(0, 0.2) for _ in times]
+            gone = [at % DAY / DAY for at in times]
+            values = {
+                "feature_model:anthropic_request_duration_seconds:p95_slow": (place, [2 * one for one in noise]),
+                "feature:anthropic_cost_usd_per_minute:beyond_chance": ({"feature": "chat"}, noise),
+                "feature:anthropic_cost_usd_per_minute:without_largest": ({"feature": "chat"}, noise),
+                "feature:anthropic_cost_usd_per_minute:baseline": ({"feature": "chat"}, [0.5] * 60),
+                "total:anthropic_cost_usd:today": ({}, [30 * one for one in gone]),
+                series.THRESHOLD: ({"threshold": "cost_spike_min_usd_per_minute"}, [0.1] * 60),
+            }
+            written = [
+                ({"__name__": name, **labels}, list(zip(times, points, strict=True)))
+                for name, (labels, points) in values.items()
+            ]
+            histories.write_series(url, written)
+        yield url
+
+
+@pytest.mark.stack
+def test_latency_spikes_and_budgets_are_chosen_if_asked_for(others, capsys, tmp_path):
+    kinds = ["--for", "latency", "--for", "spike", "--for", "budget"]
+    where = ["--prometheus", others, "--last", "2d", "--until", "2026-11-25", "--verdicts", str(tmp_path / "none.yml")]
+    assert run(["calibrate", *where, *kinds, "--json"]) == 0
+    found = {one["threshold"]: one for one in json.loads(capsys.readouterr().out)["thresholds"]}
+    assert found.keys() == {"latency_p95_seconds", "cost_spike_ratio", "cost_usd_per_day"}
+    assert {name: (one["feature"], one["model"]) for name, one in found.items()} == {
+        "latency_p95_seconds": ("chat", "claude-opus-5-5"),
+        "cost_spike_ratio": ("chat", ""),
+        "cost_usd_per_day": ("", ""),
+    }
+    # 30 dollars a day: 1.2 times the greatest, 3 times the mean
+    assert found["cost_usd_per_day"]["choices"]["greatest"]["value"] == 36.0
+    assert found["cost_usd_per_day"]["choices"]["ratio"]["value"] == 90.0
+    assert 2.0 < found["cost_spike_ratio"]["choices"]["tail"]["value"] < 20.0
+    target = tmp_path / "thresholds.yml"
+    shutil.copy(THRESHOLDS, target)
+    assert run(["calibrate", *where, *kinds, "--write", str(target), "--method", "greatest"]) == 0
+    assert 'expr: "36"\n        labels: {threshold: cost_usd_per_day}' in target.read_text()
+
+
 def test_an_episode_ends_after_a_pause():
     points = [(0, 5), (60, 1), (120, 5), (180, 1), (240, 1), (300, 1), (360, 5)]
     assert tail.episodes(points, 3) == 2

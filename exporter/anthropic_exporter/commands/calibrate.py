@@ -34,6 +34,14 @@ if TYPE_CHECKING:
     help="How thresholds are chosen; the table shows all.",
 )
 @click.option(
+    "--for",
+    "kinds",
+    multiple=True,
+    type=click.Choice(["cost", "request", "latency", "spike", "budget"]),
+    help="Which thresholds: paces of cost, single requests, latency, spikes, daily budgets; repeatable. Default: cost "
+    "and request.",
+)
+@click.option(
     "--verdicts",
     type=click.Path(path_type=Path),
     default=Path("anthropic-verdicts.yml"),
@@ -75,7 +83,8 @@ def _calibrated(options: dict[str, Any]) -> Calibration:
     incidents = [(history.moment(since), history.moment(until)) for since, until in options["exclude"]]
     incidents += _judged_true(source, (start, end), options["verdicts"])
     with history.progress("Reading the history", end - start) as advance:
-        found = calibration.calibrate(source, (start, end), options["pages"], incidents, advance)
+        kinds = options["kinds"] or calibration.DEFAULT_KINDS
+        found = calibration.calibrate(source, (start, end), options["pages"], incidents, kinds, advance)
     if not found.found:
         raise ConfigurationError(
             "there is no history of what the rules record in this time: load the rules, or give --last or --until"

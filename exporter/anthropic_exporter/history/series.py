@@ -46,7 +46,9 @@ SIGNALS = {
 class Judged(NamedTuple):
     """A series that rules record, and the threshold that it is compared with.
 
-    `floor` is the smallest threshold worth a page, in the unit of the series.
+    `floor` is the smallest threshold worth a page, in the unit of the series. `kind` is how a person asks for it, one
+    of `KINDS`. `expression` is what the alert compares, where that is not the series itself. `is_daily` says that the
+    series grows from 0 each day.
     """
 
     series: str
@@ -54,8 +56,19 @@ class Judged(NamedTuple):
     floor: float
     unit: str
     alert: str
+    kind: str = "cost"
+    expression: str = ""
+    is_daily: bool = False
 
 
+COST_KIND, REQUEST_KIND, LATENCY_KIND, SPIKE_KIND, BUDGET_KIND = "cost", "request", "latency", "spike", "budget"
+KINDS = (COST_KIND, REQUEST_KIND, LATENCY_KIND, SPIKE_KIND, BUDGET_KIND)
+_SPIKE = (
+    "(feature:anthropic_{0}_per_minute:beyond_chance"
+    " and on (feature) feature:anthropic_{0}_per_minute:{1} > on () group_left ()"
+    ' anthropic_threshold{{threshold="{2}", feature="", model=""}})'
+    " / on (feature) (last_over_time(feature:anthropic_{0}_per_minute:baseline[5m]) > 0)"
+)
 #: What `calibrate` may choose thresholds for, and `review` suggests them for.
 JUDGED = (
     Judged(
@@ -79,12 +92,58 @@ JUDGED = (
         "USD a minute",
         "AnthropicCacheMissWaste",
     ),
-    Judged(f.REQUEST_COST_MAX.name, "request_cost_usd", 0.05, "USD", "AnthropicRequestUnusuallyExpensive"),
+    Judged(
+        f.REQUEST_COST_MAX.name, "request_cost_usd", 0.05, "USD", "AnthropicRequestUnusuallyExpensive", REQUEST_KIND
+    ),
     Judged(
         f.REQUEST_OUTPUT_TOKENS_MAX.name,
         "request_output_tokens",
         1_000.0,
         "tokens",
         "AnthropicRequestUnusuallyExpensive",
+        REQUEST_KIND,
+    ),
+    Judged(
+        "feature_model:anthropic_request_duration_seconds:p95_slow",
+        "latency_p95_seconds",
+        1.0,
+        "seconds",
+        "AnthropicLatencyHigh",
+        LATENCY_KIND,
+    ),
+    Judged(
+        "feature_model:anthropic_time_to_first_token_seconds:p95_slow",
+        "ttft_p95_seconds",
+        0.5,
+        "seconds",
+        "AnthropicTimeToFirstTokenHigh",
+        LATENCY_KIND,
+    ),
+    Judged(
+        "feature:anthropic_cost_usd_per_minute:beyond_chance",
+        "cost_spike_ratio",
+        1.5,
+        "times the baseline",
+        "AnthropicCostSpike",
+        SPIKE_KIND,
+        _SPIKE.format("cost_usd", "without_largest", "cost_spike_min_usd_per_minute"),
+    ),
+    Judged(
+        "total:anthropic_cost_usd:today",
+        "cost_usd_per_day",
+        0.05,
+        "USD a day",
+        "AnthropicDailyCostBudgetExceeded",
+        BUDGET_KIND,
+        is_daily=True,
+    ),
+    Judged(
+        "total:anthropic_tokens:today",
+        "tokens_per_day",
+        1_000.0,
+        "tokens a day",
+        "AnthropicDailyTokenBudgetExceeded",
+        BUDGET_KIND,
+        is_daily=True,
     ),
 )

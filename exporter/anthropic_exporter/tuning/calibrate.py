@@ -22,7 +22,10 @@ SAYS = {
 }
 DAY_SECONDS = 86_400.0
 _STEP_SECONDS = 60.0
+_SUBQUERY_SECONDS = 15.0
 _RATIO, _HEADROOM = 3.0, 1.2
+#: Those that page somebody for money; the others are chosen if asked for.
+DEFAULT_KINDS = (series.COST_KIND, series.REQUEST_KIND)
 #: What is left out before and after an incident.
 _AROUND_SECONDS = 600.0
 
@@ -79,6 +82,7 @@ def calibrate(
     span: Span,
     pages: float,
     incidents: Iterable[Span] = (),
+    kinds: Sequence[str] = DEFAULT_KINDS,
     advance: Callable[[float], None] = lambda _: None,
 ) -> Calibration:
     """Choose thresholds from a span so that all together give at most `pages` false pages a week.
@@ -88,20 +92,29 @@ def calibrate(
         span: start and end in Unix seconds.
         pages: false pages a week that are accepted, of all thresholds together.
         incidents: spans that are not ordinary traffic.
+        kinds: which signals thresholds are chosen for, of `series.KINDS`.
         advance: called with the number of seconds that were read.
     """
     start, end = span
     left_out = tuple((since - _AROUND_SECONDS, until + _AROUND_SECONDS) for since, until in incidents)
     signals = []
-    for judged in series.JUDGED:
-        found = prometheus.range(f"max_over_time({judged.series}[{_STEP_SECONDS:g}s])", start, end, _STEP_SECONDS)
+    asked = [judged for judged in series.JUDGED if judged.kind in kinds]
+    for judged in asked:
+        found = prometheus.range(_greatest(judged), start, end, _STEP_SECONDS)
         signals += [(judged, place, points) for place, points in _by_place(found, left_out).items() if points]
-        advance((end - start) / len(series.JUDGED))
+        advance((end - start) / len(asked))
     seconds = _known_seconds([points for _, _, points in signals])
     current = thresholds(prometheus, end)
     share = pages / max(len(signals), 1)
     calibrated = [_of(signal, seconds, share, current) for signal in signals]
     return Calibration(start, end, seconds, pages, tuple(calibrated), left_out)
+
+
+def _greatest(judged: Judged) -> str:
+    """The greatest value of each step."""
+    if judged.expression:
+        return f"max_over_time(({judged.expression})[{_STEP_SECONDS:g}s:{_SUBQUERY_SECONDS:g}s])"
+    return f"max_over_time({judged.series}[{_STEP_SECONDS:g}s])"
 
 
 def _by_place(found: Iterable[Any], left_out: Sequence[Span]) -> dict[Place, Points]:
@@ -124,10 +137,11 @@ def _of(
     signal: tuple[Judged, Place, Points], seconds: float, share: float, current: Mapping[tuple[str, str, str], float]
 ) -> Calibrated:
     judged, (feature, model), points = signal
-    fitted = tail.fit(points, seconds)
+    fitted = tail.fit(points, seconds, is_daily=judged.is_daily)
+    ordinary = tail.peaks_of(points, tail.DAY_SECONDS) if judged.is_daily else [one for _, one in points if one > 0]
     values = {
         TAIL: fitted.threshold(share),
-        RATIO: _RATIO * statistics.fmean(value for _, value in points if value > 0),
+        RATIO: _RATIO * statistics.fmean(ordinary),
         GREATEST: _HEADROOM * max(value for _, value in points),
     }
     known = seconds >= DAY_SECONDS

@@ -104,7 +104,7 @@ def review(
 
 def _suggestions(prometheus: Prometheus, reviewed: list[Reviewed]) -> list[Suggestion]:
     found = []
-    for judged in series.JUDGED:
+    for judged in (one for one in series.JUDGED if not one.expression):
         groups: dict[tuple[str, str], list[Reviewed]] = {}
         for one in reviewed:
             if one.firing.alert == judged.alert and one.verdict:

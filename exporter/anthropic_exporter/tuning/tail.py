@@ -18,6 +18,9 @@ _HOUR_SECONDS = 3_600
 #: `keep_firing_for` of the alerts, and two evaluations.
 _PAUSE_SECONDS = 180.0
 _PEAK_SHARE, _FEWEST_PEAKS, _MOST_PEAKS = 0.1, 8, 60
+#: Of single days, the highest third: the others are weekends and holidays.
+_DAY_SHARE = 1 / 3
+DAY_SECONDS = 86_400
 
 Points = Sequence[tuple[float, float]]
 
@@ -47,24 +50,25 @@ class Tail(NamedTuple):
         return self.level * math.exp(self.excess * ratio)
 
 
-def fit(points: Points, seconds: float) -> Tail:
-    """The tail of a signal whose history is `seconds` long."""
+def fit(points: Points, seconds: float, *, is_daily: bool = False) -> Tail:
+    """The tail of a signal whose history is `seconds` long. `is_daily`: it grows from 0 each day."""
     weeks = seconds / WEEK_SECONDS
-    peaks = sorted(hourly_peaks(points), reverse=True)
-    count = min(max(round(_PEAK_SHARE * len(peaks)), _FEWEST_PEAKS), _MOST_PEAKS, max(len(peaks) - 1, 0))
+    peaks = sorted(peaks_of(points, DAY_SECONDS if is_daily else _HOUR_SECONDS), reverse=True)
+    wanted = round(_DAY_SHARE * len(peaks)) if is_daily else max(round(_PEAK_SHARE * len(peaks)), _FEWEST_PEAKS)
+    count = min(wanted, _MOST_PEAKS, max(len(peaks) - 1, 0))
     if not count:
         return Tail(peaks[0] if peaks else 0.0, len(peaks), 0.0, weeks)
     level = peaks[count]
     return Tail(level, count, sum(math.log(peak / level) for peak in peaks[:count]), weeks)
 
 
-def hourly_peaks(points: Iterable[tuple[float, float]]) -> list[float]:
-    """The greatest value of each hour that has one above 0."""
+def peaks_of(points: Iterable[tuple[float, float]], every: int) -> list[float]:
+    """The greatest value of each hour or day (`every` seconds) that has one above 0."""
     found: dict[int, float] = {}
     for at, value in points:
         if value > 0 and math.isfinite(value):
-            hour = int(at // _HOUR_SECONDS)
-            found[hour] = max(found.get(hour, 0.0), value)
+            number = int(at // every)
+            found[number] = max(found.get(number, 0.0), value)
     return list(found.values())
 
 
