@@ -78,22 +78,27 @@ def calibration(found: Calibration, method: str) -> str:
                     va="bottom",
                     fontsize=7,
                 )
-            if one.current is not None and one.current.value < _MOST_TIMES * max(value for _, value in one.points):
+            highest = max(value for _, value in one.points)
+            lines = [choice.value for choice in one.choices.values()]
+            if one.current is not None and one.current.value < _MOST_TIMES * highest:
+                lines.append(one.current.value)
                 axis.axhline(one.current.value, color=RED, linewidth=1.2, linestyle="--")
                 axis.annotate(
                     f"now {one.current.value:,g}",
-                    (0.0, one.current.value),
+                    (0.01, one.current.value),
                     xycoords=("axes fraction", "data"),
                     ha="left",
                     va="bottom",
                     fontsize=7,
                     color=RED,
                 )
-            axis.set_ylim(bottom=0)
+            axis.set_ylim(0, _ROOM_FOR_NAMES * max(highest, *lines))
 
     return figure(len(shown), draw)
 
 
+#: Above the highest line, for the names on the lines.
+_ROOM_FOR_NAMES = 1.15
 #: A threshold in force that is so much higher than the history would flatten it.
 _MOST_TIMES = 5.0
 
