@@ -59,7 +59,7 @@ def main():
         "counting it": lambda: watch.write(call, call.bill, watching.prices, (MODEL, "")),
     }
     found = interleaved(measured, 1_000, 5 if QUICK else 25)
-    table("advice (bar: remembering and counting together at most 2 µs)", found, "an attempt")
+    table("advice (aim: remembering and counting together at most 2 µs)", found, "an attempt")
 
 
 if __name__ == "__main__":

@@ -187,10 +187,14 @@ def test_nothing_of_a_prompt_is_kept(recorder):
 
 
 def test_what_is_remembered_is_bounded(recorder):
-    for number in range(5_000):
-        send(recorder, {"system": f"{number} {SYSTEM}", "messages": [{"role": "user", "content": f"{number}"}]})
-    assert len(recorder.advice._repeats.prefixes) <= 1_024
-    assert len(recorder.advice._repeats.turns) <= 4_096
+    examples = [{"role": "assistant", "content": "Yes."}, {"role": "user", "content": "And?"}]
+    for number in range(9_000):
+        first = {"role": "user", "content": f"{number}"}
+        send(recorder, {"system": f"{number} {SYSTEM}", "messages": [first, *examples[: number % 3]]})
+    watch = recorder.advice
+    watch.write_counts(lambda *_: None)
+    for remembered, most in ((watch._repeats.prefixes, 2_048), (watch._repeats.turns, 8_192)):
+        assert most / 2 <= len(remembered) + len(remembered._old) <= most
 
 
 def test_what_was_read_lately_survives_a_forgetting():

@@ -54,8 +54,7 @@ class Repeats:
         prefix.at = now
         if turn is None:
             prefix.cached = cached
-            if messages == 1:
-                self.turns.limit()
+            self.turns.limit()
         self.turns[talk] = tuple.__new__(Turn, (now, messages, prompt, cached, turn is None))
 
 
