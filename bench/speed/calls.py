@@ -1,99 +1,84 @@
-"""What recording adds to `messages.create` and to each event of a stream, beside the alternatives. `--quick`: a glance.
+"""What recording adds to `messages.create` and to a stream, beside the alternatives. `--quick`: a glance.
+
+    .venv/bin/python -m bench.speed.calls [--quick] [WORD ...]
 
 Everything runs in one process without a network: the real SDK on a transport that answers from memory. Each round runs
-every variant in turn; the figure is the median of the differences to the plain client within a round.
+every variant in turn. Printed are the CPU microseconds that a variant adds to the plain client, on the calling thread
+and in the whole process; the ratio is to the OpenTelemetry metrics instrumentation in the same round. p99 is what the
+99th percentile of a call's duration grows by. With words, only the cases whose name holds one of them run.
 """
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
-import json
+import statistics
 import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from time import perf_counter, process_time, thread_time
+from typing import Any, NamedTuple
 
-import httpx2
-from anthropic import Anthropic, Middleware
+from anthropic import Middleware
 from prometheus_client import CollectorRegistry
 
-from anthropic_exporter import Recorder, attribution
-from bench.speed.measure import interleaved, paired, table
+from anthropic_exporter import Recorder, attribution, serve
+from anthropic_exporter.guard import Guard, Limits
+from anthropic_exporter.host.membership import Membership
+from bench.speed.fake_sdk_client import ASKED, BODIES, async_client, client
 from bench.speed.record import by_hand
 
 QUICK = "--quick" in sys.argv
-EVENTS = 200
-USAGE = {"input_tokens": 1234, "cache_read_input_tokens": 30_000, "cache_creation_input_tokens": 2048}
-MESSAGE = {
-    "id": "msg_1",
-    "type": "message",
-    "role": "assistant",
-    "model": "claude-opus-5-5",
-    "content": [{"type": "text", "text": "Yes."}],
-    "stop_reason": "end_turn",
-    "stop_sequence": None,
-    "usage": {**USAGE, "output_tokens": 187},
-}
-ASKED = {"model": "claude-opus-5-5", "max_tokens": 1000, "messages": [{"role": "user", "content": "Is it?"}]}
-
-
-def events():
-    started = {**MESSAGE, "content": [], "stop_reason": None, "usage": {**USAGE, "output_tokens": 1}}
-    yield "message_start", {"message": started}
-    yield "content_block_start", {"index": 0, "content_block": {"type": "text", "text": ""}}
-    for _ in range(EVENTS):
-        yield "content_block_delta", {"index": 0, "delta": {"type": "text_delta", "text": "word "}}
-    yield "content_block_stop", {"index": 0}
-    yield "message_delta", {"delta": {"stop_reason": "end_turn"}, "usage": {"output_tokens": 187}}
-    yield "message_stop", {}
-
-
-JSON = json.dumps(MESSAGE).encode()
-CHUNKS = [f"event: {name}\ndata: {json.dumps({'type': name, **data})}\n\n".encode() for name, data in events()]
-
-
-#: As many headers as the API sends, so that looking through them has its price.
-HEADERS = {
-    "request-id": "req_1",
-    "anthropic-organization-id": "org_1",
-    **{
-        f"anthropic-ratelimit-{resource}-{part}": value
-        for resource in ("requests", "tokens", "input-tokens", "output-tokens")
-        for part, value in (("limit", "400000"), ("remaining", "399000"), ("reset", "2026-11-25T00:00:00Z"))
-    },
-    **{f"x-other-{number}": "of the servers in between" for number in range(9)},
-}
-
-
-class Body(httpx2.SyncByteStream):
-    def __iter__(self):
-        yield from CHUNKS
-
-
-def answer(request):
-    if b'"stream":true' in request.content.replace(b" ", b""):
-        return httpx2.Response(200, headers={**HEADERS, "content-type": "text/event-stream"}, stream=Body())
-    return httpx2.Response(200, headers={**HEADERS, "content-type": "application/json"}, content=JSON)
-
-
-class Kept(Middleware):
-    """Keeps what passes last."""
-
-    def handle(self, request, call_next):
-        self.passed = request, call_next(request)
-        return self.passed[1]
+WORDS = [word for word in sys.argv[1:] if not word.startswith("--")]
+OPENTELEMETRY = "OpenTelemetry, metrics only"
+OURS, SERVED = "recorder, nothing served", "recorder, served"
+GUARDED, MAPPED = "recorder, Guard with breakers", "recorder, mapped cells"
 
 
 class Nothing(Middleware):
-    def handle(self, request, call_next):
+    """The cost of the SDK's own hook."""
+
+    def handle(self, request: Any, call_next: Any) -> Any:
         return call_next(request)
 
+    async def handle_async(self, request: Any, call_next: Any) -> Any:
+        return await call_next(request)
 
-def client(*middleware):
-    http = httpx2.Client(transport=httpx2.MockTransport(answer))
-    return Anthropic(api_key="none", middleware=list(middleware), http_client=http, max_retries=0)
+
+class Variant(NamedTuple):
+    """A client, what runs after each of its calls, and the context that it runs in."""
+
+    client: Any
+    after: Callable[[], object] | None = None
+    context: Callable[[], contextlib.AbstractContextManager[object]] = contextlib.nullcontext
+
+
+class Case(NamedTuple):
+    """One kind of call, and how many of them make a round."""
+
+    name: str
+    body: bytes
+    is_async: bool
+    is_stream: bool
+    calls: int
+
+
+CASES = (
+    Case("sync, 450 B", BODIES["450 B"], is_async=False, is_stream=False, calls=64),
+    Case("async, 450 B", BODIES["450 B"], is_async=True, is_stream=False, calls=64),
+    Case("sync, 2 kB", BODIES["2 kB"], is_async=False, is_stream=False, calls=64),
+    Case("async, 2 kB", BODIES["2 kB"], is_async=True, is_stream=False, calls=64),
+    Case("sync, 200 kB", BODIES["200 kB"], is_async=False, is_stream=False, calls=32),
+    Case("async, 200 kB", BODIES["200 kB"], is_async=True, is_stream=False, calls=32),
+    Case("sync, stream of 200 events", BODIES["450 B"], is_async=False, is_stream=True, calls=12),
+    Case("async, stream of 200 events", BODIES["450 B"], is_async=True, is_stream=True, calls=12),
+)
 
 
 @contextlib.contextmanager
-def opentelemetry():
-    """Metrics only, as its instrumentation of the SDK records them; nothing where it is not installed."""
+def opentelemetry() -> Iterator[None]:
+    """Metrics only, as its instrumentation of the SDK records them."""
     from opentelemetry.instrumentation.anthropic import AnthropicInstrumentor
 
     instrumentor = AnthropicInstrumentor()
@@ -104,64 +89,165 @@ def opentelemetry():
         instrumentor.uninstrument()
 
 
-def set_meter_provider():
-    from opentelemetry import metrics
-    from opentelemetry.sdk.metrics import MeterProvider
-    from opentelemetry.sdk.metrics.export import InMemoryMetricReader
-
-    metrics.set_meter_provider(MeterProvider(metric_readers=[InMemoryMetricReader()]))
-
-
-def variants(run):
-    recorder, hand = Recorder(registry=None), by_hand(CollectorRegistry())
-    plain, empty, ours = client(), client(Nothing()), client(recorder.middleware())
-
-    def by_hand_after():
-        run(plain)
-        hand()
-
-    found = {
-        "plain client": (lambda: run(plain), contextlib.nullcontext),
-        "empty middleware": (lambda: run(empty), contextlib.nullcontext),
-        "recorder": (lambda: run(ours), contextlib.nullcontext),
-        "prometheus_client by hand": (by_hand_after, contextlib.nullcontext),
-    }
+def set_meter_provider() -> bool:
+    """Whether OpenTelemetry is installed and counts from now on."""
     try:
-        set_meter_provider()
-        found["OpenTelemetry, metrics only"] = (lambda: run(plain), opentelemetry)
+        from opentelemetry import metrics
+        from opentelemetry.sdk.metrics import MeterProvider
+        from opentelemetry.sdk.metrics.export import InMemoryMetricReader
     except ImportError:
-        print("without OpenTelemetry: `make bench` installs it")
-    return found
+        print("without OpenTelemetry: `make bench` installs it; ratios are to prometheus_client by hand")
+        return False
+    metrics.set_meter_provider(MeterProvider(metric_readers=[InMemoryMetricReader()]))
+    return True
 
 
-def alone():
-    """The recorder's middleware on one request and its response, without the SDK around it."""
-    kept, middleware = Kept(), Recorder(registry=None).middleware()
-    create(client(kept))
-    request, response = kept.passed
-    return lambda: middleware.handle(request, lambda _: response)
+def guarded() -> Recorder:
+    """A recorder with a Guard that has a breaker, and thresholds out of reach."""
+    recorder = Recorder(registry=None)
+    limits = Limits.shipped().replace(tokens_per_day=1e15, cost_usd_per_day=1e9, total_cost_usd_per_minute=1e9)
+    limits = limits.replace(cost_usd_per_minute=1e9, cache_miss_cost_usd_per_minute=1e9)
+    Guard(recorder, limits).breaker(scope="feature", when=["cost_rate"], action="block")
+    return recorder
 
 
-def create(one):
-    one.messages.create(**ASKED)
+def mapped(folder: Path) -> Recorder:
+    """A recorder whose cells are in a file that other processes read."""
+    recorder = Recorder(registry=None)
+    recorder.membership = Membership(recorder, folder)
+    if not recorder.membership.share():
+        raise RuntimeError("the cells cannot be mapped")
+    return recorder
 
 
-def stream(one):
-    for _ in one.messages.create(**ASKED, stream=True):
-        pass
+def recorders(owned: contextlib.ExitStack) -> dict[str, Recorder]:
+    """The variants of ours."""
+    served = Recorder(registry=None)
+    owned.enter_context(contextlib.closing(serve(served, port=0)))
+    folder = Path(owned.enter_context(tempfile.TemporaryDirectory()))
+    return {OURS: Recorder(registry=None), SERVED: served, GUARDED: guarded(), MAPPED: mapped(folder)}
 
 
-def main():
-    rounds = 6 if QUICK else 40
-    with attribution(feature="chat", user="acme"):
-        found = paired(variants(create), 40, rounds, "plain client")
-        table("µs added to messages.create (bar: 30, of which 12 to 15 are the SDK's own hook)", found, "recorder")
-        again = interleaved({"recorder, its middleware alone again and again": alone()}, 1000, rounds)
-        table("µs of it that are left where the processor's caches hold all of it", again, *again)
-        streams = paired(variants(stream), 5, rounds, "plain client")
-        each = {name: (value - found[name]) / EVENTS for name, value in streams.items()}
-        table(f"µs added to each of {EVENTS} stream events beyond what a call adds (bar: 0.5)", each, "recorder")
-        table(f"µs added to a stream of {EVENTS} events, all in all", streams, "recorder")
+def variants(case: Case, ours: dict[str, Recorder], *, has_opentelemetry: bool) -> dict[str, Variant]:
+    """Every variant of a case; the first is the reference."""
+    make: Any = async_client if case.is_async else client
+    plain = make(case.body)
+    found = {
+        "plain client": Variant(plain),
+        "empty middleware": Variant(make(case.body, Nothing())),
+        "prometheus_client by hand": Variant(plain, by_hand(CollectorRegistry())),
+    }
+    if has_opentelemetry:
+        found[OPENTELEMETRY] = Variant(plain, context=opentelemetry)
+    return {**found, **{name: Variant(make(case.body, one.middleware())) for name, one in ours.items()}}
+
+
+def call_sync(case: Case, variant: Variant, calls: int, seconds: list[float]) -> None:
+    """Make calls, and note how long each takes."""
+    create, after = variant.client.messages.create, variant.after
+    for _ in range(calls):
+        began = perf_counter()
+        if case.is_stream:
+            for _ in create(**ASKED, stream=True):
+                pass
+        else:
+            create(**ASKED)
+        if after:
+            after()
+        seconds.append(perf_counter() - began)
+
+
+async def call_async(case: Case, variant: Variant, calls: int, seconds: list[float]) -> None:
+    """The same, async."""
+    create, after = variant.client.messages.create, variant.after
+    for _ in range(calls):
+        began = perf_counter()
+        if case.is_stream:
+            async for _ in await create(**ASKED, stream=True):
+                pass
+        else:
+            await create(**ASKED)
+        if after:
+            after()
+        seconds.append(perf_counter() - began)
+
+
+class Spent:
+    """What the calls of one variant took, in microseconds a call: one entry a round, or a call."""
+
+    def __init__(self) -> None:
+        self.thread: list[float] = []
+        self.process: list[float] = []
+        self.calls: list[float] = []
+
+
+def measured(case: Case, found: dict[str, Variant], rounds: int) -> dict[str, Spent]:
+    """Run every variant in turn; who begins changes with each round."""
+    spent = {name: Spent() for name in found}
+    loop = asyncio.new_event_loop()
+
+    def run(variant: Variant, calls: int, seconds: list[float]) -> None:
+        if case.is_async:
+            loop.run_until_complete(call_async(case, variant, calls, seconds))
+        else:
+            call_sync(case, variant, calls, seconds)
+
+    names = list(found)
+    for number in range(rounds + 1):
+        turn = number % len(names)
+        for name in (*names[turn:], *names[:turn]):
+            seconds: list[float] = []
+            with found[name].context():
+                run(found[name], 2, [])
+                process, thread = process_time(), thread_time()
+                run(found[name], case.calls, seconds)
+                thread, process = thread_time() - thread, process_time() - process
+            if number:  # the first round warms up
+                spent[name].thread.append(thread / case.calls * 1e6)
+                spent[name].process.append(process / case.calls * 1e6)
+                spent[name].calls += [one * 1e6 for one in seconds]
+    loop.close()
+    return spent
+
+
+def added(ones: list[float], base: list[float]) -> float:
+    """The mean of the middle two thirds of the differences within a round."""
+    differences = sorted(one - other for one, other in zip(ones, base, strict=True))
+    cut = len(differences) // 6
+    return statistics.mean(differences[cut : len(differences) - cut])
+
+
+def p99(values: list[float]) -> float:
+    """The 99th percentile."""
+    return sorted(values)[int(len(values) * 0.99)]
+
+
+def show(case: Case, spent: dict[str, Spent]) -> None:
+    """Print what each variant adds to the plain client."""
+    base = spent.pop("plain client")
+    reference = spent[OPENTELEMETRY if OPENTELEMETRY in spent else "prometheus_client by hand"]
+    of_thread, of_process = added(reference.thread, base.thread), added(reference.process, base.process)
+    print(f"\n{case.name}: added to a call of {statistics.median(base.thread):.0f} µs")
+    print(f"  {'':34}{'µs':>9}{'ratio':>8}{'process µs':>13}{'ratio':>8}{'p99 µs':>10}")
+    for name, one in spent.items():
+        thread, process = added(one.thread, base.thread), added(one.process, base.process)
+        print(
+            f"  {name:34}{thread:9.1f}{thread / of_thread:8.2f}{process:13.1f}{process / of_process:8.2f}"
+            f"{p99(one.calls) - p99(base.calls):10.1f}",
+            flush=True,
+        )
+
+
+def main() -> None:
+    """Measure every case."""
+    has_opentelemetry = set_meter_provider()
+    for case in CASES:
+        if WORDS and not any(word in case.name for word in WORDS):
+            continue
+        with contextlib.ExitStack() as owned:
+            owned.enter_context(attribution(feature="chat", user="acme"))
+            found = variants(case, recorders(owned), has_opentelemetry=has_opentelemetry)
+            show(case, measured(case, found, 8 if QUICK else 40))
 
 
 if __name__ == "__main__":

@@ -6,9 +6,10 @@ import anthropic
 import pytest
 
 from anthropic_exporter import Recorder
-from anthropic_exporter.capture import attempt, middleware
+from anthropic_exporter.capture import attempt, middleware, sent
 from anthropic_exporter.metrics.writer import Metrics
 from anthropic_exporter.pricing.book import PriceBook
+from anthropic_exporter.recording import answers
 from anthropic_exporter.wire.stream import BodyFold
 from bodies import ASK, answer, events, refused, streamed
 from support import Samples
@@ -18,6 +19,21 @@ pytest_plugins = ("fixtures_fake_api",)
 PLACES = [
     (middleware, "_is_message_request"),
     (middleware, "_watched"),
+    (middleware, "sent_by_the_short_way"),
+    (sent.Sent, "__init__"),
+    (sent.Sent, "kept"),
+    (sent.Sent, "as_attempt"),
+    (sent, "asks_for_caching"),
+    (sent, "read_answer"),
+    (sent, "heading"),
+    (answers, "plain_of"),
+    (answers.Answers, "write"),
+    (answers.Answers, "_learn"),
+    (answers.Answers, "note_limits"),
+    (Metrics, "line"),
+    (Metrics, "write_plain"),
+    (Recorder, "keep"),
+    (Recorder, "may_use"),
     (middleware, "_path_of"),
     (middleware, "tee"),
     (attempt.Attempt, "__init__"),
@@ -44,9 +60,12 @@ PLACES = [
 ]
 
 
+ASK_CACHED = ASK | {"cache_control": {"type": "ephemeral"}}
+
+
 def attempted(client):
-    """What an application gets of a body, a stream and an error."""
-    seen = [client.messages.create(**ASK).to_dict()]
+    """What an application gets of bodies, streams and an error."""
+    seen = [client.messages.create(**ask).to_dict() for ask in (ASK, ASK_CACHED, ASK)]
     seen.append([one.to_dict() for one in client.messages.create(**ASK, stream=True)])
     with client.messages.with_streaming_response.create(**ASK, stream=True) as response:
         seen.append(response.read())
@@ -61,7 +80,7 @@ def test_the_application_gets_the_same_when_we_fail(fake_api, sdk_client, regist
     recorded = sdk_client.with_options(middleware=[recorder.middleware()])
     usage = {"input_tokens": 100, "output_tokens": 50}
     whole, stream, refusal = answer(usage), streamed(events(usage)), refused(400, "invalid_request_error")
-    fake_api.push(*[whole, stream, stream, refusal] * 2)
+    fake_api.push(*[whole, whole, whole, stream, stream, refusal] * 2)
     expected = attempted(sdk_client)
 
     def fail(*_, **__):
@@ -69,6 +88,7 @@ def test_the_application_gets_the_same_when_we_fail(fake_api, sdk_client, regist
 
     monkeypatch.setattr(where, name, fail)
     assert attempted(recorded) == expected
+    recorder.drain()  # what waits fails now
     monkeypatch.undo()
     assert recorder.inflight.snapshot() == []
     if (where, name) != (Metrics, "count"):  # failures are counted by it

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Protocol
 
-from anthropic_exporter.attribution import current
+from anthropic_exporter.attribution import Attribution, current
 from anthropic_exporter.call import (
     ABANDONED,
     CANCELLED,
@@ -23,22 +23,37 @@ from anthropic_exporter.call import (
     UNREADABLE,
     Call,
 )
+from anthropic_exporter.kept_text import kept
 from anthropic_exporter.recording.calls import call_of
-from anthropic_exporter.recording.inflight import Heard
+from anthropic_exporter.recording.inflight import Heard, Inflight, Started
 from anthropic_exporter.recording.intake import Intake
 from anthropic_exporter.recording.retries import PATIENCE_SECONDS, Failed, may_be_retried
 from anthropic_exporter.wire.decompress import inflater
 from anthropic_exporter.wire.headers import NO_HEADING, heading
 from anthropic_exporter.wire.model_ids import served_label
 from anthropic_exporter.wire.outcomes import error_type
+from anthropic_exporter.wire.plain_answer import Plain, message_of
+from anthropic_exporter.wire.rate_limits import RateLimitHeaders
 from anthropic_exporter.wire.regional import is_regional
 from anthropic_exporter.wire.stream import BodyFold, Unread
 from anthropic_exporter.wire.usage import Reading, asks_for_caching, read_message
 
-_FIRST_ERROR_STATUS = 400
+_OK, _FIRST_ERROR_STATUS = 200, 400
 _TIMEOUTS = frozenset({"APITimeoutError", "TimeoutException", "TimeoutError"})
 _ANSWERED = frozenset({SUCCESS, REFUSAL, TRUNCATED})
 _CANCELLATIONS = frozenset({"CancelledError", "KeyboardInterrupt", "SystemExit", "GeneratorExit"})
+
+
+class Begun(Protocol):
+    """An attempt that began on the short way; see `Sent` for the attributes."""
+
+    recorder: Intake
+    model: str
+    where: Attribution
+    at: float
+    started: float
+    inflight: Inflight
+    known_label: str | None
 
 
 class Attempt:
@@ -49,6 +64,7 @@ class Attempt:
         request: the request's JSON body.
         retries_taken: 0 on the first attempt of a logical call.
         key: the SDK's idempotency key, the same for all attempts of a logical call.
+        sent: the same attempt, as it began on the short way.
     """
 
     __slots__ = (
@@ -61,6 +77,7 @@ class Attempt:
         "_heard_at",
         "_inflight",
         "_key",
+        "_known_label",
         "_recorder",
         "_regional",
         "_request",
@@ -72,7 +89,9 @@ class Attempt:
         "model",
     )
 
-    def __init__(self, recorder: Intake, request: Any, retries_taken: int, key: str | None) -> None:
+    def __init__(
+        self, recorder: Intake, request: Any, retries_taken: int, key: str | None, sent: Begun | None = None
+    ) -> None:
         if type(request) is not dict:
             request = dict(request) if isinstance(request, Mapping) else {}
         model = request.get("model")
@@ -80,7 +99,8 @@ class Attempt:
         self._recorder = recorder
         self._request: dict[str, Any] = request
         self._key = key
-        self._where = current()
+        self._known_label: str | None = None
+        self._where = current() if sent is None else sent.where
         before = recorder.retries.before(key) if retries_taken else None
         self._retry_reason = ("unknown" if before is None else before.outcome) if retries_taken else ""
         self._status = 0
@@ -90,10 +110,44 @@ class Attempt:
         self._fold: BodyFold = _NO_BODY
         self._ttft: float | None = None
         self._done = False
-        self._inflight = recorder.inflight
-        self._at = recorder.begin(id(self), self.model, self._where, self.heard)
-        self._started = time.perf_counter()
+        if sent is None:
+            self._inflight = recorder.inflight
+            self._at = recorder.begin(id(self), self.model, self._where, self.heard)
+            self._started = time.perf_counter()
+        else:
+            self._inflight, self._at, self._started = sent.inflight, sent.at, sent.started
+            self._inflight.begin(id(self), Started(kept(self.model), self._where.feature, self._at, self.heard))
         self._began = self._started if before is None else before.began
+
+    def answered(
+        self,
+        sent: Begun,
+        ended: float,
+        body: bytes | Plain,
+        path: bytes,
+        rate_limit_headers: RateLimitHeaders,
+        *,
+        asked: bool,
+    ) -> Call | None:
+        """Begin and end as an attempt that was answered with a whole body. Returns its call; None if that fails."""
+        self._recorder, self.model, self._where = sent.recorder, sent.model, sent.where
+        self._at, self._started, self._began = sent.at, sent.started, sent.started
+        self._request, self._key, self._retry_reason, self._ttft = _ASKS if asked else {}, None, "", None
+        self._known_label = sent.known_label
+        self._status, self._regional = _OK, is_regional(path)
+        self._heading = NO_HEADING._replace(rate_limit_headers=rate_limit_headers)
+        self._fold = BodyFold()
+        try:
+            if isinstance(body, bytes):
+                self._fold.tail.append(body)
+            else:
+                self._fold.message = message_of(body)
+                self._fold.stopped = self._fold.final_usage = True
+            self._read_rest(whole=True)
+            return self._call(self._outcome(TRUNCATED), ended, last=True)
+        except Exception as error:  # noqa: BLE001 - the error boundary
+            self._recorder.failed("attempt", error)
+            return None
 
     # -- what happens to it, in order
 
@@ -144,7 +198,7 @@ class Attempt:
     @property
     def label(self) -> str:
         """The model label of this attempt while no response has named the model that served."""
-        return self._recorder.served.label(self.model)
+        return self._recorder.served.label(self.model) if self._known_label is None else self._known_label
 
     def heard(self) -> Heard:
         """What came of the response so far."""
@@ -253,7 +307,7 @@ class Attempt:
         reading = read_message(fold.message if fold.final_usage else _without_output(fold.message), self.model)
         if reading.malformed:
             self._recorder.malformed("usage", reading.malformed)
-        if not reading.fell_back:
+        if not reading.fell_back and reading.model != self._known_label:
             self._recorder.served.learn(self.model, reading.model)
         return reading
 
@@ -281,6 +335,21 @@ class Attempt:
 
 
 _NO_BODY = BodyFold()
+#: What of a request its whole answer is read by.
+_ASKS: dict[str, Any] = {"cache_control": {"type": "ephemeral"}}
+
+
+def read_answer(
+    sent: Begun,
+    ended: float,
+    body: bytes | Plain,
+    path: bytes,
+    asked: bool,
+    rate_limit_headers: RateLimitHeaders,
+) -> Call | None:
+    """The call of a whole answer to a first attempt, which waited since `ended`; see `Answers.write`."""
+    attempt = Attempt.__new__(Attempt)
+    return attempt.answered(sent, ended, body, path, rate_limit_headers, asked=asked)
 
 
 def outcome_of(error: BaseException) -> str:

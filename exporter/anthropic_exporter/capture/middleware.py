@@ -15,6 +15,7 @@ from anthropic import APIRequest, Middleware
 from anthropic_exporter.attribution import current
 from anthropic_exporter.capture.attempt import Attempt
 from anthropic_exporter.capture.batches import BatchLookup, BatchResults, batch_of_results, is_about_batches
+from anthropic_exporter.capture.sent import Sent, sent_by_the_short_way
 from anthropic_exporter.capture.tee import tee
 from anthropic_exporter.errors import SpendLimitExceeded
 from anthropic_exporter.recording.intake import Intake
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
     from anthropic_exporter.capture.sessions import SessionReader
 
-Watched = Union[Attempt, BatchResults, BatchLookup, "SessionReader"]
+Watched = Union[Sent, Attempt, BatchResults, BatchLookup, "SessionReader"]
 
 _MANAGED_AGENTS = re.compile(r"/v1/(?:sessions|dreams)(?:/|$)")
 _Sending = tuple[tuple[Any, ...], ...]
@@ -88,6 +89,7 @@ class Capture(Middleware):
         """
         recorder = self.recorder
         try:
+            recorder.drain()  # a gate judges by every call that has ended
             if _is_message_request(request):
                 where = current()
                 for gate in recorder.gates:
@@ -116,6 +118,11 @@ class Capture(Middleware):
             if http is None:  # another middleware answered from memory: no HTTP attempt was made
                 watched.forget()
                 return
+            if isinstance(watched, Sent):
+                if watched.kept(http):
+                    watched.forget()
+                    return
+                watched = watched.as_attempt()
             buffered = http.is_closed
             watched.head(http.status_code, http.headers, _path_of(http), buffered=buffered)
             if buffered:
@@ -133,6 +140,9 @@ class Capture(Middleware):
 
 def _watched(recorder: Intake, request: APIRequest) -> Watched | None:
     """What watches this request: an attempt, a reader of batch results, or nothing where nothing is billed."""
+    sent = sent_by_the_short_way(recorder, request)
+    if sent is not None:
+        return sent
     if _is_message_request(request):
         return Attempt(recorder, request.json, request.retries_taken, request.options.idempotency_key)
     path = request.url.partition("?")[0]

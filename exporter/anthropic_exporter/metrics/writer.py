@@ -26,10 +26,44 @@ from anthropic_exporter.call import (
 from anthropic_exporter.metrics import exact_sum
 from anthropic_exporter.metrics import families as f
 from anthropic_exporter.metrics.bounded_labels import OTHER, Bounded
-from anthropic_exporter.metrics.cells import Block, Cells, ExactSums, Reading, width
+from anthropic_exporter.metrics.cells import Block, Cells, Reading
 from anthropic_exporter.metrics.families import Family
+from anthropic_exporter.metrics.layout import (
+    CACHE_READ,
+    CACHE_READ_USD,
+    CACHE_RESULT,
+    CACHE_RESULTS,
+    CACHE_WRITE_1H,
+    CACHE_WRITE_1H_USD,
+    CACHE_WRITE_5M,
+    CACHE_WRITE_5M_USD,
+    CALL_DURATION,
+    CALL_DURATION_SUM,
+    COST,
+    COST_SUM,
+    DURATION,
+    DURATION_SUM,
+    ESTIMATED,
+    INPUT,
+    INPUT_USD,
+    KINDS,
+    MISS_COST,
+    OUTPUT,
+    OUTPUT_TOKENS,
+    OUTPUT_TOKENS_SUM,
+    OUTPUT_USD,
+    PREMIUM,
+    SAVINGS,
+    SUMS,
+    THINKING,
+    TTFT,
+    TTFT_SUM,
+    USD_REST,
+    USD_SINCE,
+)
 from anthropic_exporter.metrics.series_budget import DEFAULT_SERIES, SeriesBudget
 from anthropic_exporter.metrics.sliding_max import SlidingMax
+from anthropic_exporter.pricing.book import Card
 from anthropic_exporter.wire.rate_limits import RateLimit, RateLimitHeaders, rate_limits
 from anthropic_exporter.wire.usage import CACHE_MISS_REASONS
 
@@ -48,31 +82,11 @@ _RESERVED = {
     "stop_reason": STOP_REASONS,
     "tool": ("web_search", "web_fetch", "code_execution", "session_runtime"),
 }
-_CACHE_RESULTS = ("hit", "miss", "ineligible", "unasked")
 #: Outcomes whose first burst must be visible to `rate()`: their series exist at 0 from the first request on.
 _EXPECTED_OUTCOMES = (SUCCESS, "rate_limit_error", "overloaded_error")
-
-# Layout of the block of a (model, feature): counters first, then the histograms. A histogram's buckets begin at its
-# own offset, and its sum is its last float.
-_THINKING, _MISS_COST, _SAVINGS, _PREMIUM, _ESTIMATED = range(5)
-_CACHE_RESULT = {result: 5 + index for index, result in enumerate(_CACHE_RESULTS)}
-_DURATION = 5 + len(_CACHE_RESULTS)
-_CALL_DURATION = _DURATION + width(f.DURATION)
-_TTFT = _CALL_DURATION + width(f.CALL_DURATION)
-_OUTPUT_TOKENS = _TTFT + width(f.TTFT)
-_COST = _OUTPUT_TOKENS + width(f.REQUEST_OUTPUT_TOKENS)
-_DURATION_SUM, _CALL_DURATION_SUM, _TTFT_SUM = _CALL_DURATION - 1, _TTFT - 1, _OUTPUT_TOKENS - 1
-_OUTPUT_TOKENS_SUM, _COST_SUM = _COST - 1, _COST + width(f.REQUEST_COST) - 1
-# Layout of the block of a (model, feature, user, tier): tokens and dollars by type are shown. Behind them are the
-# dollars since those shown were last settled, and what was rounded off of those shown.
-_KINDS = len(TOKEN_TYPES)
-_USD, _USD_SINCE, _USD_REST = _KINDS, 2 * _KINDS, 3 * _KINDS
-_SUMS = ExactSums(_USD, _USD_SINCE, _USD_REST, _KINDS)
-_INPUT, _CACHE_READ, _CACHE_WRITE_5M, _CACHE_WRITE_1H, _OUTPUT = range(_KINDS)
-_INPUT_USD, _CACHE_READ_USD, _CACHE_WRITE_5M_USD, _CACHE_WRITE_1H_USD, _OUTPUT_USD = range(_USD_SINCE, _USD_REST)
 _PLACE_FAMILIES = (
     *(f.THINKING, f.CACHE_MISS_COST, f.CACHE_SAVINGS, f.CACHE_WRITE_PREMIUM, f.ESTIMATED_TOKENS),
-    *(f.CACHE_REQUESTS for _ in _CACHE_RESULTS),
+    *(f.CACHE_REQUESTS for _ in CACHE_RESULTS),
     *(f.DURATION, f.CALL_DURATION, f.TTFT, f.REQUEST_OUTPUT_TOKENS, f.REQUEST_COST),
 )
 #: Computed at each scrape for each (model, feature).
@@ -82,7 +96,6 @@ _USER_FAMILIES = (*_SPEND_FAMILIES, *(f.REQUESTS for _ in _EXPECTED_OUTCOMES))
 #: Eight resources have a limit, a remainder and a reset.
 _RATE_LIMIT_FAMILIES = (f.RATELIMIT_LIMIT, f.RATELIMIT_REMAINING, f.RATELIMIT_RESET) * 8
 _PLACED = ("model", "feature", "user")
-
 
 #: Blocks as they were before a batch was written, by identity.
 Before = dict[int, tuple[Block, list[float]]]
@@ -110,6 +123,19 @@ class Slot(NamedTuple):
     requests: Block
     spend: Block
     stop_reasons: dict[str, Block]
+
+
+class Line:
+    """Where successful answers of one kind are written, and their prices: all that their counts and times leave open.
+
+    Valid for requests from `start` on and before `end`, in seconds since the epoch, and while `book` is in force.
+    """
+
+    __slots__ = ("book", "end", "long_above_tokens", "long_rates", "rates", "slot", "start", "stop_reason")
+
+    def __init__(self, slot: Slot, stop_reason: Block, card: Card, book: object) -> None:
+        self.slot, self.stop_reason, self.book = slot, stop_reason, book
+        self.start, self.end, self.rates, self.long_rates, self.long_above_tokens, _ = card
 
 
 def label_bounds(features: Iterable[str] | None = None, users: Iterable[str] | None = None) -> dict[str, Bounded]:
@@ -238,7 +264,7 @@ class Metrics:
         labels = (model, feature)
         place = self._places.get(labels)
         if place is None:
-            results = iter(_CACHE_RESULTS)
+            results = iter(CACHE_RESULTS)
             series = [
                 (family, (*labels, next(results)) if family is f.CACHE_REQUESTS else labels)
                 for family in _PLACE_FAMILIES
@@ -254,7 +280,7 @@ class Metrics:
             series = [(family, (*key, kind)) for family in (f.TOKENS, f.COST) for kind in TOKEN_TYPES]
             if (user, tier) != (OTHER, "standard") or (model, feature) not in self._places:  # else counted with it
                 self._budget.take(_SPEND_FAMILIES)
-            block = self._spend[model, feature, user, tier] = self.cells.block(series, 2 * _KINDS, _SUMS)
+            block = self._spend[model, feature, user, tier] = self.cells.block(series, 2 * KINDS, SUMS)
         return block
 
     def _speed_block(self, model: str) -> Block:
@@ -348,6 +374,81 @@ class Metrics:
             self._write_doubts(call, bill, slot)
         return slot
 
+    def line(self, call: Call, slot: Slot, card: Card, book: object) -> Line | None:
+        """The line of calls like this one, which was written to `slot`. None where one of its labels was folded."""
+        stop_reason = slot.stop_reasons.get(call.stop_reason)
+        key = (call.model, call.feature, call.user, call.tier, call.outcome)
+        if stop_reason is None or self._slots.get(key) is not slot:
+            return None
+        return Line(slot, stop_reason, card, book)
+
+    def write_plain(  # noqa: C901, PLR0915 - each call passes here: a step in a function of its own costs 2 %
+        self, line: Line, counts: tuple[int, int, int, int, int], now: float, seconds: float, *, asked: bool
+    ) -> None:
+        """Write a plain answer that ended at `now` and took `seconds`: what `write` does with its call and its bill.
+
+        The same additions in the same order, so that the numbers are the same to the last bit.
+        """
+        fresh, read, short, long, output = counts
+        rates = line.rates
+        if line.long_rates is not None and fresh + read + short + long > line.long_above_tokens:
+            rates = line.long_rates
+        fresh_rate, read_rate, short_rate, long_rate, output_rate = rates
+        slot, before = line.slot, self.before
+        place, requests, spend, stop_reason = slot.place, slot.requests, slot.spend, line.stop_reason
+        block = place.block
+        for one in (requests, block, spend, stop_reason):
+            if id(one) not in before:
+                before[id(one)] = (one, list(one))
+        self._last_record = now
+        requests[0] += 1.0
+        bucket = bisect_left(f.DURATION.buckets, seconds)
+        block[DURATION + bucket] += 1.0
+        block[DURATION_SUM] += seconds
+        block[CALL_DURATION + bisect_left(f.CALL_DURATION.buckets, seconds)] += 1.0
+        block[CALL_DURATION_SUM] += seconds
+        fresh_usd, output_usd = fresh * fresh_rate, output * output_rate
+        spend[INPUT] += fresh
+        spend[OUTPUT] += output
+        spend[INPUT_USD] += fresh_usd
+        spend[OUTPUT_USD] += output_usd
+        result, usd = "unasked", fresh_usd + output_usd
+        if read or short or long:
+            read_usd, short_usd, long_usd = read * read_rate, short * short_rate, long * long_rate
+            spend[CACHE_READ] += read
+            spend[CACHE_WRITE_5M] += short
+            spend[CACHE_WRITE_1H] += long
+            spend[CACHE_READ_USD] += read_usd
+            spend[CACHE_WRITE_5M_USD] += short_usd
+            spend[CACHE_WRITE_1H_USD] += long_usd
+            result, usd = "hit" if read else "miss", fresh_usd + read_usd + short_usd + long_usd + output_usd
+            if not read:
+                paid = fresh_usd + read_usd + short_usd + long_usd
+                block[MISS_COST] += max(0.0, paid - (fresh + read + short + long) * read_rate)
+            block[SAVINGS] += read * (fresh_rate - read_rate)
+            block[PREMIUM] += short * (short_rate - fresh_rate) + long * (long_rate - fresh_rate)
+        elif asked:
+            result = "ineligible"
+        block[CACHE_RESULT[result]] += 1.0
+        block[OUTPUT_TOKENS + bisect_left(f.REQUEST_OUTPUT_TOKENS.buckets, output)] += 1.0
+        block[OUTPUT_TOKENS_SUM] += output
+        second = int(now)
+        place.output_tokens.add(second, output)
+        if usd:
+            block[COST + bisect_left(f.REQUEST_COST.buckets, usd)] += 1.0
+            block[COST_SUM] += usd
+            place.cost_usd.add(second, usd)
+        stop_reason[0] += 1.0
+        self._unsettled += 1
+        if self._unsettled >= exact_sum.SETTLE_EVERY:
+            self.settle()
+
+    def keep_rate_limits(self, model: str, at: float, headers: RateLimitHeaders) -> None:
+        """Keep the rate limits of a request that was sent `at`, if they are the newest of a model as it is shown."""
+        kept = self._rate_limit_headers.get(model)
+        if headers and (kept is None or at >= kept[0]):
+            self._rate_limit_headers[model] = (at, headers)
+
     def _stop_reason(self, slot: Slot, stop_reason: str) -> Block:
         block = self._counter(f.STOP_REASONS, (slot.place.model, slot.place.feature, stop_reason))
         if self._bounds["stop_reason"].fold(stop_reason) == stop_reason:  # each record of a folded one is an overflow
@@ -358,14 +459,14 @@ class Metrics:
         seconds, first, whole = call.duration_seconds, call.time_to_first_token_seconds, call.call_duration_seconds
         block = self._touch(place.block)
         if seconds is not None:
-            block[_DURATION + bisect_left(f.DURATION.buckets, seconds)] += 1.0
-            block[_DURATION_SUM] += seconds
+            block[DURATION + bisect_left(f.DURATION.buckets, seconds)] += 1.0
+            block[DURATION_SUM] += seconds
         if whole is not None:
-            block[_CALL_DURATION + bisect_left(f.CALL_DURATION.buckets, whole)] += 1.0
-            block[_CALL_DURATION_SUM] += whole
+            block[CALL_DURATION + bisect_left(f.CALL_DURATION.buckets, whole)] += 1.0
+            block[CALL_DURATION_SUM] += whole
         if first is not None:
-            block[_TTFT + bisect_left(f.TTFT.buckets, first)] += 1.0
-            block[_TTFT_SUM] += first
+            block[TTFT + bisect_left(f.TTFT.buckets, first)] += 1.0
+            block[TTFT_SUM] += first
             if seconds is not None and seconds > first and call.outcome == SUCCESS:
                 speed, rate = self._touch(self._speed_block(place.model)), call.output_tokens / (seconds - first)
                 speed[bisect_left(f.TOKENS_PER_SECOND.buckets, rate)] += 1.0
@@ -374,8 +475,8 @@ class Metrics:
     def write_call_duration(self, model: str, feature: str, seconds: float) -> None:
         """Write the duration of a call whose end was only known later."""
         block = self._touch(self._place(*self.place_of(model, feature)).block)
-        block[_CALL_DURATION + bisect_left(f.CALL_DURATION.buckets, seconds)] += 1.0
-        block[_CALL_DURATION_SUM] += seconds
+        block[CALL_DURATION + bisect_left(f.CALL_DURATION.buckets, seconds)] += 1.0
+        block[CALL_DURATION_SUM] += seconds
 
     def _keep_rate_limits(self, model: str, call: Call) -> None:
         """Keep the newest: a long stream ends with headers that are as old as its beginning."""
@@ -396,21 +497,21 @@ class Metrics:
             output = call.output_tokens
             self._write_inferences(call, bill, slot)
         if call.thinking_tokens:
-            block[_THINKING] += call.thinking_tokens
+            block[THINKING] += call.thinking_tokens
         if call.requests:
-            block[_CACHE_RESULT[bill.cache_result]] += 1.0
-            block[_OUTPUT_TOKENS + bisect_left(f.REQUEST_OUTPUT_TOKENS.buckets, output)] += 1.0
-            block[_OUTPUT_TOKENS_SUM] += output
+            block[CACHE_RESULT[bill.cache_result]] += 1.0
+            block[OUTPUT_TOKENS + bisect_left(f.REQUEST_OUTPUT_TOKENS.buckets, output)] += 1.0
+            block[OUTPUT_TOKENS_SUM] += output
             place.output_tokens.add(second, output)
             usd = bill.total_usd
             if usd:
-                block[_COST + bisect_left(f.REQUEST_COST.buckets, usd)] += 1.0
-                block[_COST_SUM] += usd
+                block[COST + bisect_left(f.REQUEST_COST.buckets, usd)] += 1.0
+                block[COST_SUM] += usd
                 place.cost_usd.add(second, usd)
         if call.cache_asked:
-            block[_MISS_COST] += bill.cache_miss_cost_usd
-            block[_SAVINGS] += bill.cache_savings_usd
-            block[_PREMIUM] += bill.cache_write_premium_usd
+            block[MISS_COST] += bill.cache_miss_cost_usd
+            block[SAVINGS] += bill.cache_savings_usd
+            block[PREMIUM] += bill.cache_write_premium_usd
 
     def _write_inferences(self, call: Call, bill: Bill, slot: Slot) -> None:
         """Inferences each on its own model, or without a price."""
@@ -424,7 +525,7 @@ class Metrics:
 
     def _write_rare(self, call: Call, slot: Slot) -> None:
         labels = (slot.place.model, slot.place.feature)
-        self._touch(slot.place.block)[_ESTIMATED] += call.estimated_output_tokens
+        self._touch(slot.place.block)[ESTIMATED] += call.estimated_output_tokens
         if call.retry_reason:
             self.count(f.RETRIES, (*labels, call.retry_reason))
         if call.cache_miss_reason:
@@ -454,8 +555,8 @@ class Metrics:
         """Bring the dollars that are shown up to date."""
         self._unsettled = 0
         for block in self._spend.values():
-            if any(block[_USD_SINCE:_USD_REST]):
-                self.cells.settle(self._touch(block), _SUMS)
+            if any(block[USD_SINCE:USD_REST]):
+                self.cells.settle(self._touch(block), SUMS)
 
     def move_to(self, cells: Cells, moved: Mapping[int, Block]) -> None:
         """Write to `cells` from now on; `moved` are its blocks by the `id` of those that they replace."""
@@ -496,16 +597,16 @@ _NO_COST = Cost()
 
 def _add(block: Block, tokens: Tokens, cost: Cost) -> None:
     """Add to a spend block."""
-    block[_INPUT] += tokens[_INPUT]
-    block[_CACHE_READ] += tokens[_CACHE_READ]
-    block[_CACHE_WRITE_5M] += tokens[_CACHE_WRITE_5M]
-    block[_CACHE_WRITE_1H] += tokens[_CACHE_WRITE_1H]
-    block[_OUTPUT] += tokens[_OUTPUT]
-    block[_INPUT_USD] += cost[_INPUT]
-    block[_CACHE_READ_USD] += cost[_CACHE_READ]
-    block[_CACHE_WRITE_5M_USD] += cost[_CACHE_WRITE_5M]
-    block[_CACHE_WRITE_1H_USD] += cost[_CACHE_WRITE_1H]
-    block[_OUTPUT_USD] += cost[_OUTPUT]
+    block[INPUT] += tokens[INPUT]
+    block[CACHE_READ] += tokens[CACHE_READ]
+    block[CACHE_WRITE_5M] += tokens[CACHE_WRITE_5M]
+    block[CACHE_WRITE_1H] += tokens[CACHE_WRITE_1H]
+    block[OUTPUT] += tokens[OUTPUT]
+    block[INPUT_USD] += cost[INPUT]
+    block[CACHE_READ_USD] += cost[CACHE_READ]
+    block[CACHE_WRITE_5M_USD] += cost[CACHE_WRITE_5M]
+    block[CACHE_WRITE_1H_USD] += cost[CACHE_WRITE_1H]
+    block[OUTPUT_USD] += cost[OUTPUT]
 
 
 def _gauge(labels: tuple[str, ...], value: float) -> Reading:

@@ -37,6 +37,7 @@ class LivePrices:
         clock: seconds since the epoch.
         resume: takes calls that waited, to be written now.
         broken: takes the one line that says what is wrong with an edit.
+        changing: called before the book is replaced: calls that ended before keep the prices of their time.
 
     Raises:
         ConfigurationError: a mistake in the price file.
@@ -48,11 +49,13 @@ class LivePrices:
         clock: Callable[[], float],
         resume: Callable[[Iterable[Call]], None],
         broken: Callable[[str], None],
+        changing: Callable[[], None] = lambda: None,
     ) -> None:
         self._path = Path(prices) if isinstance(prices, str | Path) else None
         self._stamp = _stamp(self._path) if self._path else None
         self.book = prices if isinstance(prices, PriceBook) else PriceBook.load(self._path)
         self._clock, self._resume, self._broken = clock, resume, broken
+        self._changing = changing
         self.due = clock() + _CHECK_EVERY_SECONDS if self._path else float("inf")
         self._answers: dict[str, Model | None] = {}
         self.reset()
@@ -117,6 +120,7 @@ class LivePrices:
             said = error if isinstance(error, ConfigurationError) else f"{self._path}: {type(error).__name__}"
             self._broken(f"{said}; the prices before this edit stay in force")
             return
+        self._changing()
         self.book = book.extended(self._found())
         _log.info("%s: prices read again", self._path)
 

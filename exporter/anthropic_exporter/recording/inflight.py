@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
+
+from anthropic_exporter.attribution import Attribution
 
 
 class Heard(NamedTuple):
@@ -26,10 +28,26 @@ class Started(NamedTuple):
     heard: Callable[[], Heard] | None = None
 
 
+class Sending(Protocol):
+    """An attempt on the short way, of which nothing came so far."""
+
+    model: str
+    at: float
+
+    @property
+    def where(self) -> Attribution:
+        """Who it is for."""
+
+
 class Inflight:
-    """A registry of attempts in flight, by the identity of the attempt."""
+    """A registry of attempts in flight, by the identity of the attempt.
+
+    Attributes:
+        sending: attempts on the short way, by the SDK's idempotency key.
+    """
 
     def __init__(self) -> None:
+        self.sending: dict[str, Sending] = {}
         self._started: dict[int, Started] = {}
         self._noticed: dict[int, Heard] = {}
 
@@ -44,11 +62,7 @@ class Inflight:
 
     def snapshot(self) -> list[Started]:
         """All attempts in flight."""
-        while True:
-            try:
-                return list(self._started.values())
-            except RuntimeError:  # a finalizer took an entry out while the list was being made
-                continue
+        return [started for _, started in self._items()]
 
     def quiet_since(self, now: float) -> list[Started]:
         """All attempts in flight, `at` being when the last byte came of each; when it was sent where none came.
@@ -71,9 +85,10 @@ class Inflight:
     def _items(self) -> list[tuple[int, Started]]:
         while True:
             try:
-                return list(self._started.items())
-            except RuntimeError:  # as in `snapshot`
+                sending, started = list(self.sending.values()), list(self._started.items())
+            except RuntimeError:  # a finalizer or another thread took an entry out while the list was being made
                 continue
+            return [*started, *((id(one), Started(one.model, one.where.feature, one.at)) for one in sending)]
 
 
 def by_place(

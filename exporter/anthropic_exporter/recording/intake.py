@@ -22,9 +22,10 @@ from anthropic_exporter.metrics import families as f
 from anthropic_exporter.metrics.bounded_labels import Bounded
 from anthropic_exporter.metrics.cells import Reading, Snapshot
 from anthropic_exporter.metrics.series_budget import DEFAULT_SERIES
-from anthropic_exporter.metrics.writer import Before, Metrics, label_bounds
+from anthropic_exporter.metrics.writer import Before, Line, Metrics, Slot, label_bounds
 from anthropic_exporter.pricing.book import PriceBook
 from anthropic_exporter.pricing.reload import LivePrices
+from anthropic_exporter.recording.answers import MOST_WAITING, MOST_WAITING_FOR_A_SERVER, Answers
 from anthropic_exporter.recording.batch_memory import SeenResults
 from anthropic_exporter.recording.faults import Faults
 from anthropic_exporter.recording.inflight import Heard, Inflight, Started
@@ -88,6 +89,8 @@ class Intake:
     Attributes:
         advice: what is remembered of requests for `advise`; None unless asked for.
         gates: asked in turn before a request is sent.
+        answers: the short way of a successful answer.
+        is_strict: our own failures are raised.
         inflight: attempts that were sent and have not ended.
         retries: failed attempts that the SDK may try again.
         seen: batch results that are counted already.
@@ -110,7 +113,7 @@ class Intake:
     ) -> None:
         self._clock = self.clock = clock
         self.advice: AdviceWatch | None = None
-        self._strict = strict
+        self.is_strict = strict
         self._features = None if features is None else tuple(features)
         self._users = None if users is None else tuple(users)
         self.max_series = max_series
@@ -121,15 +124,16 @@ class Intake:
         if advise:
             self.watch_for_advice()
         self._reset()
-        self._live = LivePrices(prices, clock, self._resume, self._prices_broken)
+        self._live = self._live_prices(prices)
         in_child(self._forked)
 
     def _continue(
         self, prices: Any, features: Iterable[str] | None, models: Iterable[str], users: Iterable[str] | None
     ) -> None:
         """Go on with other settings: prices are replaced; features, users and models are let in as well."""
+        self._write_all()
         if prices is not None:
-            self._live = LivePrices(prices, self._clock, self._resume, self._prices_broken)
+            self._live = self._live_prices(prices)
         if features is not None:
             self._features = tuple(dict.fromkeys((*(self._features or ()), *features)))
             self._metrics.let_in(self._features)
@@ -145,17 +149,22 @@ class Intake:
 
         self.advice = AdviceWatch(self.failed)
 
+    def _live_prices(self, prices: Any) -> LivePrices:
+        return LivePrices(prices, self._clock, self._resume, self._prices_broken, self._write_all)
+
     def _reset(self) -> None:
         """Start from nothing: at construction, and in a forked child, whose counters are its own."""
         self._lock = SafeLock()
         self._pending: deque[Entry] = deque()
+        self._next_pending = iter(self._pending.popleft, None)
         self._batch = Batch()
         self._sinks_lock = SafeLock()
         self._for_sinks: deque[Call] = deque(maxlen=_MOST_FOR_SINKS)
         self._snapshot = Snapshot([], {}, {})
-        self._faults = Faults(self._count_failure, self._clock, strict=self._strict)
+        self._faults = Faults(self._count_failure, self._clock, strict=self.is_strict)
         cells = None if self.sharing is None else self.sharing.child_cells()
         self._metrics = Metrics(self._clock, self._features, cells, self._users, self.max_series)
+        self.answers = Answers(self, self._metrics)
         self.inflight = Inflight()
         self.retries = Retries()
         self.seen = SeenResults()
@@ -170,7 +179,7 @@ class Intake:
     def _expect_all(self) -> None:
         for model in self._models:
             for feature in self._features or ("",):
-                self._expect(model, feature, "")
+                self.expect(model, feature, "")
 
     def _forked(self) -> None:
         self._reset()
@@ -195,14 +204,31 @@ class Intake:
     def begin(self, key: int, model: str, where: Attribution, heard: Callable[[], Heard] | None = None) -> float:
         """Note that an attempt was sent; its label set exists from now on. Returns seconds since the epoch."""
         model = kept(model)
-        self._expect(self.served.label(model), where.feature, where.user)
+        self.expect(self.served.label(model), where.feature, where.user)
         if threads.waiting:
             threads.retry()
         now = self._clock()
         self.inflight.begin(key, Started(model, where.feature, now, heard))
         return now
 
-    def _expect(self, model: str, feature: str, user: str) -> None:
+    def keep(self, entry: Entry, *, may_wait: bool) -> None:
+        """Take an answer, as `Answers.write` and its arguments. It waits, unless somebody is to see it at once."""
+        self._pending.append(entry)
+        if not may_wait or self.sharing is not None or len(self._pending) >= self.answers.most:
+            self.drain()
+
+    @property
+    def has_sinks(self) -> bool:
+        """Whether written calls are passed on."""
+        return bool(self._sinks)
+
+    @property
+    def may_wait(self) -> bool:
+        """Whether an answer may wait: no sink wants it now, and no test wants to see what fails."""
+        return not self._sinks and not self.is_strict
+
+    def expect(self, model: str, feature: str, user: str) -> None:
+        """Make a label set exist at 0 from the next scrape on."""
         labels = (model, feature, user)
         if labels not in self._seen and len(self._seen) < _MOST_SEEN_LABEL_SETS:
             self._pending.append((self._metrics.expect, *labels))
@@ -239,6 +265,7 @@ class Intake:
 
         No lock of ours is held meanwhile: a sink may call the client, render, or take its time.
         """
+        self._write_all()  # what ended before is not for this sink
         self._sinks = (*self._sinks, sink)
 
         def unsubscribe() -> None:
@@ -285,7 +312,8 @@ class Intake:
             if not self._lock.wait(this_frame(), _PATIENCE_SECONDS):
                 return False
             self._write_late()
-            self._write_batch(len(self._pending), self._metrics.prepare_page)
+            self._write_batch(len(self._pending))
+            self._write_batch(len(self._pending), self._metrics.prepare_page)  # with what failed in the first
             gauges, cells = self._gauges(), self._metrics.cells
             if self.sharing is not None:
                 self.sharing.publish(gauges)
@@ -295,6 +323,7 @@ class Intake:
             self._lock.release(this_frame())
 
     def _gauges(self) -> dict[str, list[Reading]]:
+        self.answers.write_limits()
         process = process_gauges(self._metrics, self.place_of, self.inflight, self.prices, self._clock())
         return {**self._metrics.gauges(), **process}
 
@@ -305,9 +334,11 @@ class Intake:
         try:
             if not self._lock.wait(this_frame(), _SHARING_SECONDS if wait else 0.0):
                 return False
-            self._write_batch(0)  # what was interrupted is written to the cells that it began in
+            # Nothing waits in shared cells; what was interrupted is written to the cells that it began in.
+            self._write_batch(len(self._pending))
             cells, moved = sharing.adopt(self._metrics.cells)
             self._metrics.move_to(cells, moved)
+            self.answers.forget_lines()
             self.sharing = sharing
             return True
         finally:
@@ -337,6 +368,27 @@ class Intake:
 
     # -- inside
 
+    def tick(self) -> bool:
+        """Write what waits, outside of any call. Returns whether anything waited. Call it again within a second."""
+        self.answers.most = MOST_WAITING_FOR_A_SERVER
+        waits = bool(self._pending)
+        if waits:
+            self.drain()
+        return waits
+
+    def stop_ticking(self) -> None:
+        """Write what waits; `tick` is not called any more."""
+        self.answers.most = MOST_WAITING
+        self.drain()
+
+    def _write_all(self) -> None:
+        """Write all that waits now, before something changes that it must not see."""
+        try:
+            if self._pending and self._lock.wait(this_frame(), _PATIENCE_SECONDS):
+                self._write_batch(len(self._pending))
+        finally:
+            self._lock.release(this_frame())
+
     def drain(self) -> None:
         """Write what waits, unless another thread is at it; that one, the next call or a scrape does it then."""
         rounds = 0
@@ -361,16 +413,19 @@ class Intake:
 
     def _write_batch(self, most: int, *more: Callable[[], None]) -> None:
         """Write at most `most` entries, and those of a batch that was interrupted. Called with the lock held."""
-        self._finish(self._batch)
+        if self._batch.is_written:
+            self._finish(self._batch)
         batch = self._batch
         self._metrics.start_batch(batch.before)
-        self._metrics.undo_batch()  # where it was interrupted: as if nothing of it had been written
-        batch.before.clear()
+        if batch.before or batch.for_sinks:  # it was interrupted: as if nothing of it had been written
+            self._metrics.undo_batch()
+            batch.before.clear()
+            batch.for_sinks.clear()
+        entries = batch.entries
         # One step takes them from the one and puts them into the other.
-        batch.entries.extend(islice(iter(self._pending.popleft, None), min(most, len(self._pending))))
-        batch.for_sinks.clear()
+        entries.extend(islice(self._next_pending, min(most, len(self._pending))))
         raised = None
-        for entry in [*batch.entries, *((one,) for one in more)]:
+        for entry in [*entries, *((one,) for one in more)] if more else entries:
             try:
                 entry[0](*entry[1:])
             except Exception as error:
@@ -388,10 +443,11 @@ class Intake:
         """Pass a written batch on to the sinks, and start the next. Doing it twice changes nothing."""
         if batch.is_written:
             for_sinks = batch.for_sinks
-            beyond = len(self._for_sinks) + len(for_sinks) - _MOST_FOR_SINKS
-            for _ in range(beyond):
-                self._pending.append((self._write_event, f.SINK_DROPPED, ()))
-            self._for_sinks.extend(islice(iter(for_sinks.popleft, None), len(for_sinks)))
+            if for_sinks:
+                beyond = len(self._for_sinks) + len(for_sinks) - _MOST_FOR_SINKS
+                for _ in range(beyond):
+                    self._pending.append((self._write_event, f.SINK_DROPPED, ()))
+                self._for_sinks.extend(islice(iter(for_sinks.popleft, None), len(for_sinks)))
             self._batch = Batch()
 
     def _write_late(self) -> None:
@@ -402,14 +458,29 @@ class Intake:
         if self.advice is not None:
             self._pending.append((self.advice.write_counts, self._metrics.count))
 
-    def _write(self, call: Call, now: float) -> None:
+    def write_now(self, call: Call, now: float) -> Slot | None:
+        """Write a call that ended at `now`, with the lock held. None if it waits for its price."""
+        return self._write(call, now)
+
+    def may_use(self, line: Line, at: float) -> bool:
+        """Whether a request of `at` may be written by a line. Sinks get a `Call`, which a line does not make."""
+        live = self._live
+        return not self._sinks and line.start <= at < line.end and line.book is live.book and at < live.due
+
+    def line_of(self, call: Call, slot: Slot) -> Line | None:
+        """The line of calls like this one, which was written to `slot`. None if there is none."""
+        book = self._live.book
+        card = book.card(call.model, call)
+        return None if card is None else self._metrics.line(call, slot, card, book)
+
+    def _write(self, call: Call, now: float) -> Slot | None:
         live = self._live
         if call.started_at >= live.due:
             live.refresh_soon()
         bill = live.book.bill(call)
         if None in bill.costs:
             if live.holds(call):
-                return
+                return None
             self._faults.unpriced(call, bill)
         if call.unmetered:
             self._faults.unmetered(call)
@@ -418,6 +489,7 @@ class Intake:
             self.advice.write(call, bill, live.book, slot.place[:2])
         if self._sinks:
             self._batch.for_sinks.append(call.shown(slot.place.model, slot.place.feature, slot.user, bill))
+        return slot
 
     def _write_event(self, family: f.Family, labels: tuple[str, ...]) -> None:
         self._metrics.count_event(family, labels)

@@ -26,6 +26,8 @@ from anthropic_exporter.web.routes import Answer, Route, refusal
 from anthropic_exporter.web.site import Site, request_of
 
 _LOOK_SECONDS = 0.25
+#: How often answers that wait are written while there are any, and how often it is looked whether there are.
+_TICK_SECONDS, _IDLE_TICK_SECONDS = 0.05, 1.0
 _ACCEPTS_AT_ONCE = 32
 _STEPS_AT_ONCE = 32
 _SEND_BUFFER_BYTES = 262_144
@@ -95,6 +97,7 @@ class EventLoop:
         self._backoff = _FIRST_BACKOFF_SECONDS
         self._accepts_again = float("inf")
         self._closes_at = float("inf")
+        self._tick_seconds, self._ticks_at = _TICK_SECONDS, 0.0
         self._selector.register(self._woken, READ, self._drain_wakes)
         self._selector.register(listener, READ, self._accept)
 
@@ -131,6 +134,7 @@ class EventLoop:
             for _ in range(len(self._done)):
                 self._guarded(self._done.popleft())
             self._expire(time.monotonic())
+            self._tick(time.monotonic())
             used, began = time.thread_time() - began, time.thread_time()
             self._pause(used + sum(self._used.popleft() for _ in range(len(self._used))))
         self._end()
@@ -139,11 +143,19 @@ class EventLoop:
         """Whether it was stopped, and every answer was sent or had its time."""
         return time.monotonic() >= self._closes_at or (self._closes_at != float("inf") and not self._connections)
 
-    def _timeout(self) -> float | None:
-        """Seconds to wait for an event; None, for ever, where no deadline can pass."""
+    def _timeout(self) -> float:
+        """Seconds to wait for an event."""
         if self._done:
             return 0.0
-        return _LOOK_SECONDS if self._connections or self._accepts_again != float("inf") else None
+        looks = self._connections or self._accepts_again != float("inf")
+        return min(_LOOK_SECONDS if looks else _IDLE_TICK_SECONDS, max(0.0, self._ticks_at - time.monotonic()))
+
+    def _tick(self, now: float) -> None:
+        """Write the answers that wait, so that the application's threads need not."""
+        if now >= self._ticks_at:
+            found = self._site.tick()
+            self._tick_seconds = _TICK_SECONDS if found else min(2 * self._tick_seconds, _IDLE_TICK_SECONDS)
+            self._ticks_at = now + self._tick_seconds
 
     def _guarded(self, act: Callable[[], None]) -> None:
         try:
@@ -172,6 +184,7 @@ class EventLoop:
                 self._drop(connection)
 
     def _end(self) -> None:
+        self._site.stop_ticking()
         for connection in list(self._connections):
             self._drop(connection)
         self._threads.close()

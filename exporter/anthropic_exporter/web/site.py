@@ -96,6 +96,18 @@ class Site:
         except Exception as error:  # noqa: BLE001 - the error boundary
             return self._failed(error)
 
+    def tick(self) -> bool:
+        """Write what waits in the recorder. Returns whether anything did."""
+        try:
+            return self._recorder.tick()
+        except Exception as error:  # noqa: BLE001 - a strict recorder raises
+            self.failed(error)
+            return False
+
+    def stop_ticking(self) -> None:
+        """Nobody calls `tick` any more."""
+        self._recorder.stop_ticking()
+
     def limited(self, limit: str) -> None:
         """Count that a limit was reached."""
         with contextlib.suppress(Exception):  # the server goes on whatever a sink or a strict recorder does

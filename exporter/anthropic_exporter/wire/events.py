@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import functools
 import json
 import re
 from collections.abc import Iterable, Iterator
@@ -17,6 +18,18 @@ IS_DELTA = re.compile(_DELTA).match
 _BEFORE_OTHERS = re.compile(rb"\n\n(?!" + _DELTA + rb")")
 _LENGTH_BYTES = 4
 _decoded = json.JSONDecoder().decode
+
+
+def _parsed(data: bytes) -> Any:
+    return _decoded(data.decode())
+
+
+try:  # the SDK brings it: it takes a half to an eighth of the time
+    import jiter
+except ImportError:
+    pass
+else:
+    _parsed = functools.partial(jiter.from_json, cache_mode="keys")  # and keeps no text of an answer
 
 
 class Splitter(Protocol):
@@ -139,7 +152,7 @@ def json_object(data: bytes) -> dict[str, Any]:
         ValueError: the bytes are no JSON object.
     """
     try:
-        value = _decoded(data.decode())
+        value = _parsed(data)
     except ValueError:  # in another encoding, perhaps: `json.loads` looks for those first, and takes longer
         value = json.loads(data)
     if not isinstance(value, dict):

@@ -8,6 +8,7 @@ from typing import NamedTuple
 from anthropic_exporter.wire.rate_limits import PREFIXES, RateLimitHeaders
 
 _TYPE, _ENCODING, _RETRY = b"content-type", b"content-encoding", b"x-should-retry"
+_OTHERS = frozenset({_TYPE, _ENCODING, _RETRY})
 _MOST_NAMES = 1000
 
 
@@ -41,13 +42,24 @@ def heading(headers: Iterable[tuple[bytes, bytes]]) -> Heading:
     )
 
 
+def names_rate_limits(headers: Iterable[tuple[bytes, bytes]]) -> bool:
+    """Whether any of these headers is a rate limit."""
+    for name, _ in headers:
+        wanted = _wanted.get(name)
+        if wanted is None:
+            wanted = _look_at(name)
+        if wanted and wanted not in _OTHERS:
+            return True
+    return False
+
+
 # Names as servers spell them, each with its lower case where it is wanted, else empty: looking at a name is done once.
 _wanted: dict[bytes, bytes] = {}
 
 
 def _look_at(name: bytes) -> bytes:
     lower = name.lower()
-    wanted = lower if lower in (_TYPE, _ENCODING, _RETRY) or lower.startswith(PREFIXES) else b""
+    wanted = lower if lower in _OTHERS or lower.startswith(PREFIXES) else b""
     if len(_wanted) < _MOST_NAMES:
         _wanted[name] = wanted
     return wanted

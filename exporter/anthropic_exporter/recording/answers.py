@@ -1,0 +1,170 @@
+"""Answers that wait to be read: the short way from a successful call to the cells.
+
+The thread of a call only appends the answer's bytes to what waits. They are read, priced and written many at a time,
+outside of the call where possible. A plain answer of a kind that was seen before is written by its line, which knows
+cells and prices; every other answer becomes a `Call` as on the general way. A line is made only from a call that the
+general way wrote, and only if that call says nothing that the line does not write.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any, Protocol
+
+from anthropic_exporter.call import SUCCESS, Call
+from anthropic_exporter.metrics.writer import Line, Metrics, Slot
+from anthropic_exporter.recording.served_models import ServedModels
+from anthropic_exporter.wire.headers import heading, names_rate_limits
+from anthropic_exporter.wire.plain_answer import Kind, Plain, plain_of
+
+#: So many answers wait at most: where nobody comes by to write them, and while a server's thread does.
+MOST_WAITING, MOST_WAITING_FOR_A_SERVER = 32, 256
+#: The largest body that waits as it is, in bytes; of a larger one only what it says is kept.
+MOST_BODY_BYTES = 4_096
+_MOST_LINES = 5_000
+_MOST_HEADERS = 200
+_LONGEST_WORD = 128
+
+#: Names and values of a response's headers.
+RawHeaders = Iterable[tuple[bytes, bytes]]
+_LineKey = tuple[Kind, str, str, str, bytes]
+#: What a call without waiting knew of itself when it ended; `read` makes a `Call` of it.
+Read = Callable[..., "Call | None"]
+
+
+class Writing(Protocol):
+    """What answers need of the intake. Called with its lock held."""
+
+    served: ServedModels
+
+    @property
+    def has_sinks(self) -> bool:
+        """Whether written calls are passed on."""
+
+    def may_use(self, line: Line, at: float) -> bool:
+        """Whether a request of `at` may be written by a line."""
+
+    def line_of(self, call: Call, slot: Slot) -> Line | None:
+        """The line of calls like this one; None if there is none."""
+
+    def write_now(self, call: Call, now: float) -> Slot | None:
+        """Write a call that ended at `now`."""
+
+
+class Answers:
+    """Writes answers that waited, and keeps the newest rate-limit headers until somebody asks for them.
+
+    Args:
+        intake: where calls are written. All methods but `note_limits` are called with its lock held.
+        metrics: where lines are written.
+
+    Attributes:
+        most: how many answers may wait.
+    """
+
+    def __init__(self, intake: Writing, metrics: Metrics) -> None:
+        self._intake = intake
+        self._metrics = metrics
+        self.most = MOST_WAITING
+        self._lines: dict[_LineKey, Line] = {}
+        self._headers: dict[tuple[str, str], tuple[float, RawHeaders]] = {}
+        self._shown_as: dict[tuple[str, str], str] = {}
+
+    # -- rate-limit headers
+
+    def note_limits(self, label: str, feature: str, at: float, headers: list[tuple[bytes, bytes]]) -> bool:
+        """Keep headers for the next scrape, if they are the newest. False if they are to be written with the answer."""
+        if not names_rate_limits(headers):
+            return True
+        kept = self._headers.get((label, feature))
+        if kept is None and (len(self._headers) >= _MOST_HEADERS or not self._metrics.rate_limits_at(label)):
+            return False
+        if kept is None or at >= kept[0]:
+            self._headers[label, feature] = (at, headers)
+        return True
+
+    def write_limits(self) -> None:
+        """Show the headers that were kept, under the model that their answers were written to."""
+        for place, kept in list(self._headers.items()):
+            at, headers = kept
+            shown = self._shown_as.get(place, place[0])
+            self._metrics.keep_rate_limits(shown, at, heading(headers).rate_limit_headers)
+            if self._headers.get(place) is kept:
+                del self._headers[place]
+
+    # -- answers
+
+    def forget_lines(self) -> None:
+        """The cells are others from now on."""
+        self._lines.clear()
+
+    def write(
+        self, read: Read, sent: Any, ended: float, now: float, body: bytes | Plain, path: bytes, *rest: Any
+    ) -> None:
+        """Write one answer that ended at `now`; `ended` is the same moment of `time.perf_counter()`.
+
+        Args:
+            read: makes the call of an answer that is not plain.
+            sent: the attempt.
+            ended: when it ended.
+            now: when it ended, in seconds since the epoch.
+            body: the body of the answer, or what it says.
+            path: the path that was asked.
+            rest: whether caching was asked for, and the rate-limit headers to write with it.
+        """
+        intake, where, at = self._intake, sent.where, sent.at
+        plain, key = None, None
+        if not intake.has_sinks:  # they want a `Call`, which a line does not make
+            plain = body if type(body) is tuple else plain_of(body)  # type: ignore[arg-type]
+        if plain is not None:
+            key = (plain[0], sent.model, where.feature, where.user, path)
+            line = self._lines.get(key)
+            if line is not None and not rest[1] and intake.may_use(line, at):
+                if sent.known_label != plain[0][0]:
+                    intake.served.learn(sent.model, plain[0][0])
+                    intake.served.recognise(sent.model, plain[0][0])
+                self._metrics.write_plain(line, plain[1], now, ended - sent.started, asked=rest[0])
+                return
+        call = read(sent, ended, body, path, *rest)
+        if call is not None:
+            slot = intake.write_now(call, now)
+            if slot is not None and slot.place.model != call.model and len(self._shown_as) < _MOST_LINES:
+                self._shown_as[call.model, where.feature] = slot.place.model
+            if key is not None and plain is not None and slot is not None:
+                self._learn(key, plain, call, slot, asked=rest[0])
+
+    def _learn(self, key: _LineKey, plain: Plain, call: Call, slot: Slot, *, asked: bool) -> None:
+        """Make the line of the answers that are like this one but for their counts and times."""
+        model, asked_model = key[0][0], key[1]
+        line = self._intake.line_of(call, slot)
+        if line is None or not _says_no_more(call, plain, asked=asked) or call.model != model:
+            return
+        if len(self._lines) >= _MOST_LINES:
+            self._lines.clear()
+        if max(map(len, (asked_model, key[4], *filter(None, key[0])))) <= _LONGEST_WORD:
+            self._lines[key] = line
+            self._intake.served.recognise(asked_model, model)
+
+
+def _says_no_more(call: Call, plain: Plain, *, asked: bool) -> bool:
+    """Whether a line writes all that the call says."""
+    counts = plain[1]
+    plainly = Call(
+        call.model,
+        SUCCESS,
+        call.inferences,
+        call.feature,
+        call.user,
+        call.tier,
+        call.started_at,
+        call.duration_seconds,
+        stop_reason=plain[0][1],
+        cache_asked=bool(asked or counts[1] or counts[2] or counts[3]),
+        inference_geo=call.inference_geo,
+        regional=call.regional,
+        rate_limit_headers=call.rate_limit_headers,
+        call_duration_seconds=call.duration_seconds,
+        task=call.task,
+    )
+    one = call.inferences[0] if len(call.inferences) == 1 else None
+    return call == plainly and one is not None and one == (call.model, counts, True, True, 0)

@@ -1,0 +1,297 @@
+"""The short way of a whole answer: it waits to be read, and shows the same numbers as the general way."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import json
+import os
+import signal
+import sys
+import time
+
+import anthropic
+import httpx2
+import pytest
+from anthropic import AsyncAnthropic, Middleware
+from bench.fuzz import two_ways
+
+from anthropic_exporter import Recorder, attribution, serve
+from anthropic_exporter.recording.answers import MOST_BODY_BYTES, MOST_WAITING
+from bodies import ASK, USAGE, answer, message
+from support import MODEL, Samples
+
+pytest_plugins = ("fixtures_fake_api",)
+
+PRICES = """
+models:
+  claude-opus-5-5:
+    prices: [{input: %d, output: 20, cache_write_5m: 5, cache_write_1h: 8, cache_read: 0.2}]
+"""
+
+
+@pytest.fixture
+def recorder(registry, clock):
+    """Not strict: a strict recorder lets no answer wait."""
+    return Recorder(registry=registry, clock=clock)
+
+
+@pytest.fixture
+def client(fake_api, recorder):
+    options = {"api_key": "sk-ant-test", "base_url": fake_api.base_url, "max_retries": 0}
+    with anthropic.Anthropic(**options, middleware=[recorder.middleware()]) as client:
+        yield client
+
+
+def waiting(recorder):
+    """How many answers wait."""
+    return sum(entry[0] == recorder.answers.write for entry in recorder._pending)
+
+
+def call(fake_api, client, number=1, *, usage=USAGE, **fields):
+    fake_api.push(*[answer(usage, **fields)] * number)
+    for _ in range(number):
+        client.messages.create(**ASK)
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_both_ways_show_the_same(seed):
+    seen = two_ways.run(400, seed)
+    assert seen["kept"] > 200
+    assert seen["not kept"] > 50
+
+
+def test_the_first_answer_of_a_model_is_written_at_once_and_the_next_ones_wait_until_a_scrape(
+    fake_api, client, recorder, samples
+):
+    call(fake_api, client)
+    assert waiting(recorder) == 0
+    call(fake_api, client, 3)
+    assert waiting(recorder) == 3
+    assert samples("anthropic_tokens_total", type="output") == 200
+    assert waiting(recorder) == 0
+    assert samples("anthropic_requests_total", outcome="success") == 4
+    assert samples("anthropic_cost_usd_total") == pytest.approx(4 * 0.0018, rel=1e-12)
+
+
+def test_an_answer_that_was_not_expected_is_written_at_once(fake_api, client, recorder, samples):
+    call(fake_api, client, 3)
+    assert waiting(recorder) == 2
+    call(fake_api, client, model="claude-sonnet-4-6")
+    assert waiting(recorder) == 0
+    assert samples("anthropic_requests_total", model="claude-sonnet-4-6", outcome="success") == 1
+    assert samples("anthropic_requests_total", model=MODEL, outcome="success") == 3
+
+
+def test_few_answers_wait_and_none_with_much_text(fake_api, client, recorder):
+    call(fake_api, client)
+    call(fake_api, client, MOST_WAITING + 5, content=[{"type": "text", "text": "word " * 2_000}])
+    assert 0 < waiting(recorder) < MOST_WAITING
+    bodies = [entry[5] for entry in recorder._pending if entry[0] == recorder.answers.write]
+    assert all(len(body) <= MOST_BODY_BYTES for body in bodies)
+    assert "word" not in str(bodies)
+
+
+def test_a_server_writes_what_waits(fake_api, client, recorder):
+    with serve(recorder, port=0):
+        call(fake_api, client, 4)
+        deadline = time.monotonic() + 30
+        while waiting(recorder) and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert waiting(recorder) == 0
+
+
+def test_times_are_those_of_the_end_of_the_call(fake_api, client, recorder, clock, samples):
+    call(fake_api, client, 2)
+    ended = clock()
+    clock.now += 61
+    assert samples("anthropic_exporter_last_record_timestamp_seconds") == ended
+    assert samples("anthropic_request_output_tokens_max") == 0
+
+
+def test_an_answer_has_the_prices_of_its_time(fake_api, registry, clock, tmp_path):
+    prices = tmp_path / "prices.yml"
+    prices.write_text(PRICES % 4)
+    recorder, samples = Recorder(registry=registry, clock=clock, prices=prices), Samples(registry)
+    options = {"api_key": "sk-ant-test", "base_url": fake_api.base_url, "max_retries": 0}
+    with anthropic.Anthropic(**options, middleware=[recorder.middleware()]) as client:
+        call(fake_api, client, 2, usage={"input_tokens": 1_000_000, "output_tokens": 1})
+        assert waiting(recorder) == 1
+        prices.write_text(PRICES % 7000)
+        clock.now += 31
+        assert samples("anthropic_cost_usd_total", type="input") == 8
+        call(fake_api, client, usage={"input_tokens": 1_000_000, "output_tokens": 1})
+        assert samples("anthropic_cost_usd_total", type="input") == 7008
+
+
+def test_a_gate_is_asked_after_every_call_before_was_counted(fake_api, client, recorder):
+    seen = []
+    recorder.admit_by(lambda request, _: seen.append(waiting(recorder)) or request)
+    call(fake_api, client, 4)
+    assert seen == [0, 0, 0, 0]
+
+
+def test_a_sink_gets_each_call_at_once_and_none_from_before(fake_api, client, recorder):
+    call(fake_api, client, 3)
+    seen = []
+    leave = recorder.subscribe(seen.append)
+    assert seen == []
+    call(fake_api, client)
+    assert [one.inferences[0].tokens.output for one in seen] == [50]
+    leave()
+    call(fake_api, client)
+    assert (len(seen), waiting(recorder)) == (1, 1)
+
+
+def test_the_newest_rate_limits_are_shown_though_newer_answers_have_none(fake_api, client, clock, samples):
+    for number, headers in enumerate([{}, {"anthropic-ratelimit-requests-remaining": "7"}, {}, {}]):
+        clock.now += number
+        fake_api.push(answer(headers=headers))
+        client.messages.create(**ASK)
+    fake_api.push(answer(headers={"Anthropic-Ratelimit-Requests-Remaining": "5"}), answer())
+    client.messages.create(**ASK)
+    client.messages.create(**ASK)
+    assert samples("anthropic_ratelimit_remaining", resource="requests") == 5
+
+
+def test_an_attempt_in_flight_is_shown(registry, clock):
+    recorder, samples = Recorder(registry=registry, clock=clock), Samples(registry)
+    seen = []
+
+    def respond(_):
+        clock.now += 3
+        seen.append(
+            [samples(f"anthropic_{name}") for name in ("inflight_requests", "oldest_inflight_request_age_seconds")]
+        )
+        return httpx2.Response(200, json=message())
+
+    http = httpx2.Client(transport=httpx2.MockTransport(respond))
+    client = anthropic.Anthropic(api_key="none", middleware=[recorder.middleware()], http_client=http)
+    for _ in range(3):
+        client.messages.create(**ASK)
+    assert seen == [[1, 3]] * 3
+    assert samples("anthropic_inflight_requests") == 0
+
+
+class InATask(Middleware):
+    """Sends each attempt in a task of its own, as a middleware with a deadline does."""
+
+    async def handle_async(self, request, call_next):
+        return await asyncio.create_task(call_next(request))
+
+
+async def test_an_async_client_that_carries_the_middleware_twice_is_counted_once_across_tasks(registry, clock):
+    recorder = Recorder(registry=registry, clock=clock)
+    http = httpx2.AsyncClient(transport=httpx2.MockTransport(lambda _: httpx2.Response(200, json=message())))
+    middleware = [recorder.middleware(), InATask(), recorder.middleware()]
+    async with AsyncAnthropic(api_key="none", middleware=middleware, http_client=http) as client:
+        await asyncio.gather(*(client.messages.create(**ASK) for _ in range(5)))
+        with attribution(feature="chat"):
+            await client.messages.create(**ASK)
+    samples = Samples(registry)
+    assert samples("anthropic_requests_total", outcome="success") == 6
+    assert samples("anthropic_requests_total", outcome="success", feature="chat") == 1
+    assert recorder.inflight.snapshot() == []
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+def test_what_waits_at_a_fork_is_counted_by_the_parent_alone(fake_api, client, recorder, samples):
+    call(fake_api, client, 4)
+    assert waiting(recorder) == 3
+    recorder._about_to_fork()
+    child = Recorder(registry=None)
+    child._pending.extend(recorder._pending)
+    child._reset()  # what a forked child does first
+    assert b"anthropic_requests_total{" not in child.render()
+    assert samples("anthropic_requests_total", outcome="success") == 4
+
+
+def test_nothing_waits_in_cells_that_other_processes_read(fake_api, client, recorder, samples):
+    call(fake_api, client, 3)
+    recorder._about_to_fork()
+    assert (waiting(recorder), recorder.sharing is None) == (0, False)
+    call(fake_api, client, 3)
+    assert waiting(recorder) == 0  # kill -9 loses none of them
+    assert samples("anthropic_requests_total", outcome="success") == 6
+
+
+class Interrupted(Exception):  # noqa: N818 - as an application names its own
+    """What a signal handler of an application raises."""
+
+
+def raising_at(number):
+    """A trace function that raises at the instruction of ours with this number, and how many it has left."""
+    left = [number]
+
+    def trace(frame, event, _):
+        module = frame.f_globals.get("__name__", "")
+        if not module.startswith("anthropic_exporter.") or module.endswith(("bounded_labels", "reload")):
+            return None
+        frame.f_trace_opcodes = True
+        if event == "opcode":
+            left[0] -= 1
+            if left[0] == 0:
+                raise Interrupted
+        return trace
+
+    return trace, left
+
+
+def interrupted(number, passed):
+    """Requests counted of 1 + 3, where the instruction with this number was interrupted; None if there is none."""
+    recorder = Recorder(registry=None)
+    middleware, (request, response) = recorder.middleware(), passed
+
+    def one():  # in a context of its own, as a request of a web framework
+        contextvars.Context().run(middleware.handle, request, lambda _: response)
+
+    one()
+    trace, left = raising_at(number)
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        one()
+        one()
+        recorder.render()
+    except Interrupted:
+        pass
+    finally:
+        sys.settrace(before)
+    if left[0] > 0:
+        return None
+    page = recorder.render().decode()
+    lines = dict(line.rpartition(" ")[::2] for line in page.splitlines() if line[0] != "#")
+    numbers = {
+        sum(float(value) / each for name, value in lines.items() if name.startswith(family) and part in name)
+        for family, part, each in (
+            ("anthropic_requests_total{", 'outcome="success"', 1),
+            ("anthropic_tokens_total{", 'type="output"', 50),
+            ("anthropic_stop_reasons_total{", "", 1),
+            ("anthropic_request_cost_usd_bucket{", 'le="+Inf"', 1),
+        )
+    }
+    assert len(numbers) == 1  # every family counts the same
+    return numbers.pop()
+
+
+class Kept(Middleware):
+    """Keeps what passes last."""
+
+    def handle(self, request, call_next):
+        self.passed = request, call_next(request)
+        return self.passed[1]
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="signal handlers as on POSIX")
+def test_an_answer_is_counted_once_or_not_at_all_wherever_the_short_way_is_interrupted():
+    kept = Kept()
+    http = httpx2.Client(transport=httpx2.MockTransport(lambda _: httpx2.Response(200, content=json.dumps(message()))))
+    anthropic.Anthropic(api_key="none", middleware=[kept], http_client=http).messages.create(**ASK)
+    found = []
+    for number in [*range(1, 1_500, 7), *range(1_500, 100_000, 1_777)]:
+        counted = interrupted(number, kept.passed)
+        if counted is None:
+            break
+        found.append(counted)
+    assert set(found) == {1, 2, 3}
+    assert found == sorted(found)  # what was taken in before the interruption is counted, what came later is not
