@@ -172,7 +172,7 @@ class Merge:
         if family is None or family.kind != GAUGE or len(stored.labels) != len(family.labels):
             return
         value, at = record.values[0], record.values[-1]
-        (folded,) = self._bounds.fold(record.series[:1])
+        folded = self._bounds.fold_gauge(stored)
         gauges.setdefault((family.name, folded.labels), []).append(StoredGauge(value, at, alive))
 
     def _merged_gauges(

@@ -29,11 +29,19 @@ class MergedBounds:
         self._bounds = bounds
         self._budget = SeriesBudget(most)
         self._known: set[StoredSeries] = set()
+        self._gauges: dict[StoredSeries, StoredSeries] = {}
 
     def fold(self, block: Sequence[StoredSeries]) -> tuple[StoredSeries, ...]:
         """The series that those of a block are shown as. A family that this version does not know stays as it is."""
         full = {label for label in _FOLDED_FIRST if not self._budget.has_room(label)}
         return tuple(self._fold(one, full) for one in block)
+
+    def fold_gauge(self, one: StoredSeries) -> StoredSeries:
+        """The same for a gauge, of which every scrape asks; none of them counts in the budget."""
+        found = self._gauges.get(one)
+        if found is None:
+            found = self._gauges[one] = self._fold(one, set())
+        return found
 
     def _fold(self, one: StoredSeries, full: set[str]) -> StoredSeries:
         family = _FAMILIES.get(one.family)
