@@ -254,7 +254,8 @@ class Bench:
     def untouched_text(self, name: str) -> str:
         case = next(case for case in self.cases if case.name == name)
         filled = promtool_tests.filled_in(copy.deepcopy(case.test), promtool_tests.defaults())
-        others = [promtool_tests.load(file) for file in case.rules if file != self.file]
+        files = promtool_tests.with_ledger(case.rules)
+        others = [promtool_tests.load(file) for file in files if file != self.file]
         return repr((filled, promtool_tests.thresholds(filled), [only(one, self.needed(case)) for one in others]))
 
     def untouched(self, case: Case) -> str:
@@ -274,7 +275,8 @@ def without_annotations(case: Case) -> Case:
 
 
 def rules_of(case: Case) -> list[Yaml]:
-    return [rule for file in case.rules for rule in promtool_tests.rules_of(promtool_tests.load(file))]
+    files = promtool_tests.with_ledger(case.rules)
+    return [rule for file in files for rule in promtool_tests.rules_of(promtool_tests.load(file))]
 
 
 def needed(case: Case) -> set[str]:
