@@ -25,6 +25,7 @@ from pathlib import Path
 import yaml
 
 from anthropic_exporter import Call, Inference, Recorder, Tokens, export, toolchain
+from anthropic_exporter.history.prometheus_api import Prometheus
 from anthropic_exporter.rules import Fit
 from anthropic_exporter.stack import running
 from anthropic_exporter.stack.process import Process
@@ -130,6 +131,11 @@ def cores(instances: int, warm: float, measured: float) -> float:
         try:
             process.wait_until_ready()
             time.sleep(warm)
+            shown = Prometheus(url).vector("sum(scrape_samples_scraped) and on () count(up == 1)", time.time())
+            alive = Prometheus(url).vector("count(up == 1)", time.time())[0].points[0][1]
+            if alive < instances:
+                raise SystemExit(f"only {alive:.0f} of {instances} instances could be scraped: the machine is too busy")
+            print(f"{instances} instances, {shown[0].points[0][1]:,.0f} series", file=sys.stderr, flush=True)
             with_rules = cpu(url, measured)
             configuration(folder, address, instances, rules=False)
             urllib.request.urlopen(urllib.request.Request(f"{url}/-/reload", method="POST"), timeout=60).close()
