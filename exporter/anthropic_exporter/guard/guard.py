@@ -164,6 +164,7 @@ class Guard:
             callbacks=self._callbacks,
             carry_out=self._carry_out,
             failed=self._failed,
+            wake=self._ticker.wake,
         )
         self._gate.service = self._part
         self._clock.moment()  # begins the day, and starts the thread
@@ -328,7 +329,7 @@ class Guard:
             return tuple(state for breaker in self._judge.breakers for state in breaker.states(self._clock.ahead))
 
     def today(self) -> tuple[Spent, ...]:
-        """What was spent since the budget's day began, by feature: by all processes of the service."""
+        """What was spent since 00:00 UTC, by feature: by all processes of the service."""
         _, by_feature = self._budgets.spent()
         return tuple(Spent(feature, spent.tokens, spent.usd) for feature, spent in by_feature.items())
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from collections.abc import Set as AbstractSet
 
 from anthropic_exporter.call import BLOCKED, Call
@@ -36,6 +36,8 @@ class Judge:
         self.elsewhere: dict[str, Held] = {}
         #: While another process judges, it sends the alerts; gets what only this process can measure.
         self.report: Callable[[Measure], None] | None = None
+        #: Called when this process sends alerts for others as well.
+        self.sent: Callable[[], None] | None = None
         self.reset(alerts)
 
     def reset(self, alerts: Alerts) -> None:
@@ -115,10 +117,12 @@ class Judge:
         """Note whether a breaker is not closed."""
         self.shut = any(not breaker.closed for breaker in self.breakers)
 
-    def send(self, alerts: Iterable[Alert]) -> None:
+    def send(self, alerts: Sequence[Alert]) -> None:
         """Queue alerts for the callbacks, unless another process sends them. Call it without the lock."""
-        if self.report is None:
+        if self.report is None and alerts:
             self._callbacks.send(alerts)
+            if self.sent is not None:
+                self.sent()
 
     def _trip(self, measure: Measure, at: Moment) -> None:
         for breaker in self.breakers:

@@ -40,6 +40,7 @@ class Ticker:
         """Forget the thread, as a forked child must: threads stay in the parent."""
         self._lock = threading.Lock()
         self._stopped = threading.Event()
+        self._wanted = threading.Event()
         self.thread: threading.Thread | None = None
         self.waiting = self._every_seconds is not None
 
@@ -60,13 +61,23 @@ class Ticker:
     def run(self, every_seconds: float) -> None:
         """Call `tick` until stopped."""
         pause = every_seconds
-        while not self._stopped.wait(pause):
+        while not self._wait(pause):
             began = time.thread_time()
             try:
                 self._tick()
             except Exception as error:  # noqa: BLE001 - the error boundary
                 self._failed("guard", error)
             pause = max(every_seconds, (time.thread_time() - began) / _MOST_OF_A_CORE)
+
+    def _wait(self, pause: float) -> bool:
+        """Wait until the interval is over or somebody wakes it. Whether it was stopped."""
+        self._wanted.wait(pause)
+        self._wanted.clear()
+        return self._stopped.is_set()
+
+    def wake(self) -> None:
+        """Call `tick` now, on the thread."""
+        self._wanted.set()
 
     @property
     def stopped(self) -> bool:
@@ -76,4 +87,5 @@ class Ticker:
     def stop(self) -> None:
         """Stop calling. Idempotent."""
         self._stopped.set()
+        self._wanted.set()
         self.waiting = False

@@ -24,7 +24,7 @@ from anthropic_exporter.metrics.stores.mapped_cells import MappedCells
 from anthropic_exporter.metrics.stores.merged_bounds import MergedBounds
 
 _log = logging.getLogger("anthropic_exporter")
-_LOCKS = "locks"
+_LOCKS, _OWN = "locks", "own "
 #: Bytes of the lock file: who holds the port, who folds the files of ended processes, who writes down the life.
 _PORT, _CARETAKER, _LIFE = range(3)
 #: The first of the bytes for the Guards of each process; a process seldom has more than one.
@@ -50,6 +50,11 @@ class CellSource(NamedTuple):
     key: str
     alive: bool
     records: Sequence[Record]
+
+    @property
+    def is_own(self) -> bool:
+        """Whether they are this process's."""
+        return self.key.startswith(_OWN)
 
 
 class CellFolder:
@@ -241,7 +246,7 @@ class CellFolder:
 
     def _sources_of(self, readers: Iterable[CellReader]) -> tuple[list[CellSource], Workers]:
         alive, exited, lost = len(self._own), 0, 0
-        sources = [CellSource(f"own {cells.serial}", True, cells.records()) for name, cells in self._own.items()]
+        sources = [CellSource(f"{_OWN}{cells.serial}", True, cells.records()) for name, cells in self._own.items()]
         if self._ended is not None:
             exited, lost = self._ended.header.exited, self._ended.header.lost
             sources.append(CellSource(f"file {self._ended.serial}", False, self._ended.refresh()))

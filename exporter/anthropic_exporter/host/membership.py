@@ -203,6 +203,11 @@ class Membership:
             gauges={**snapshot.gauges, **_about(workers), f.MERGE_SECONDS.name: _one(time.perf_counter() - began)}
         )
 
+    def others(self) -> Snapshot:
+        """The numbers of all processes but this one."""
+        sources, _ = self.folder.sources()
+        return Merge(self.bounds()).snapshot([one for one in sources if not one.is_own], self._recorder.clock())
+
     def life(self, own: Life) -> Life:
         """The life of the service's counters; `own` is that of this process, which the service takes if it has none."""
         if self._life is None:

@@ -58,6 +58,7 @@ class Budgets(BudgetStore):
     """
 
     def __init__(self, limits: Limits, utc_offset_minutes: int = 0) -> None:
+        self._arguments = (limits, utc_offset_minutes)
         self._ahead_seconds = 60 * utc_offset_minutes
         self._usd, self._tokens = limits.of("cost_usd_per_day"), limits.of("tokens_per_day")
         self._usd_of, self._tokens_of = limits.own("cost_usd_per_day"), limits.own("tokens_per_day")
@@ -67,6 +68,16 @@ class Budgets(BudgetStore):
         self._day = -1
         self._set_trips()
 
+    def day_of(self, wall: float) -> int:
+        """The number of the day of `wall`, seconds since the epoch."""
+        return int((wall + self._ahead_seconds) // _DAY)
+
+    def empty(self, wall: float) -> Budgets:
+        """The same budgets with nothing spent, on the day of `wall`."""
+        made = Budgets(*self._arguments)
+        made.turn(wall)
+        return made
+
     @property
     def version(self) -> tuple[int, int, float]:
         """Another one after every call that spent something."""
@@ -74,7 +85,7 @@ class Budgets(BudgetStore):
 
     def turn(self, wall: float) -> None:
         """Go on to the day of `wall`, seconds since the epoch; back to the day before where the clock was put back."""
-        day = int((wall + self._ahead_seconds) // _DAY)
+        day = self.day_of(wall)
         if day == self._day:
             return
         today = self._days.setdefault(day, _Day({}))

@@ -45,7 +45,6 @@ _FRESH_SECONDS = 5.0
 #: A process reports what it measures again while it holds.
 _REPORTED_SECONDS = 1.5
 _REPORT_EVERY_SECONDS = 0.4
-_DAY = 86_400
 
 
 class ServicePart:
@@ -63,6 +62,7 @@ class ServicePart:
         callbacks: where alerts are sent.
         carry_out: opens or closes breakers of this process by hand.
         failed: counts failures.
+        wake: lets the Guard's thread evaluate now.
     """
 
     def __init__(  # noqa: PLR0913 - the parts of a Guard
@@ -79,11 +79,13 @@ class ServicePart:
         callbacks: Callbacks,
         carry_out: Callable[[Command], None],
         failed: Callable[[str, Exception], None],
+        wake: Callable[[], None],
     ) -> None:
         self._number, self._recorder, self._limits, self._budgets = number, recorder, limits, budgets
         self._judge, self._clock, self._watch, self._learning = judge, clock, watch, learning
-        self._callbacks, self._failed = callbacks, failed
+        self._callbacks, self._failed, self._wake = callbacks, failed, wake
         self._commands = Commands(carry_out)
+        callbacks.delivered = self._delivered
         self.reset()
         in_child(self.reset)
 
@@ -102,7 +104,9 @@ class ServicePart:
         self._reported: dict[Identity, float] = {}
         self._letters: dict[Identity, tuple[float, Measure]] = {}
         self._written: dict[str, Any] = {}
-        self._judge.report = None
+        self._judge.sent = None
+        #: Before it is known who judges, no alert is sent.
+        self._judge.report = None if self._recorder.membership is None else self._report
         self._lock = threading.RLock()
         _, at_start = self._budgets.spent()
         self._at_start = {feature: (one.tokens, one.usd) for feature, one in at_start.items()}
@@ -159,13 +163,13 @@ class ServicePart:
         before, self.role = self.role, role
         mine = self._spent_here() if before in ("", ALONE) else {}
         self._judge.report = self._report if role == FOLLOWER else None
+        self._judge.sent = self._wake if role == JUDGE else None  # so that the next judge knows, and all obey at once
         if before == FOLLOWER:
             self.alerts = None
             with self._judge.lock:
                 self._judge.obey(_SERVICE, {}, frozenset(), self._clock.moment())
         if role == FOLLOWER:
-            self._watch.budgets = Budgets(self._limits)
-            self._watch.budgets.turn(self._clock.moment().wall)
+            self._watch.budgets = self._budgets.empty(self._clock.moment().wall)
             self._state_seen = self._held_seen = (0, 0)
         if role == JUDGE:
             self._take_over(mine)
@@ -191,7 +195,10 @@ class ServicePart:
         files, at = self._files, self._clock.moment()
         assert files is not None  # noqa: S101 - whoever judges has them
         state = files.read("state")
-        is_todays = _day(state.get("at")) == int(at.wall // _DAY)
+        written_at = state.get("at")
+        is_todays = isinstance(written_at, (int, float)) and (
+            self._budgets.day_of(written_at) == self._budgets.day_of(at.wall)
+        )
         self.knows_nothing = not is_todays
         self._spend = None
         try:
@@ -210,7 +217,9 @@ class ServicePart:
                 self._budgets.add(feature, tokens, usd)
         files.skip_mail(int(state.get("mail") or 0))
         self._commands.take(commands.loaded(files.read("held").get("commands")), at.wall)
-        self._callbacks.send([Alert(**one) for one in state.get("unsent", ()) if _is_alert(one)])
+        unsent = files.read("unsent")
+        self._written["unsent"] = unsent
+        self._callbacks.send([Alert(**one) for one in unsent.get("alerts", ()) if _is_alert(one)])
         age = at.wall - float(state.get("at") or 0.0)
         self._begin(before, at, is_fresh=age < _FRESH_SECONDS)
 
@@ -223,15 +232,15 @@ class ServicePart:
         membership = self._recorder.membership
         if membership is None:
             return
-        windows = Windows(self._limits)
-        if membership.is_shared and before is None:  # what this process did so far is part of the whole
+        windows, is_shared = Windows(self._limits), membership.is_shared
+        if is_shared and before is None:  # what this process did so far is part of the whole
             windows, self._watch.windows = self._watch.windows, windows
         service = ServiceSpend(windows, self._budgets, before)
-        service.take(membership.snapshot(), self._clock.second, is_fresh=is_fresh)
+        snapshot = membership.snapshot() if is_shared else membership.others()
+        service.take(snapshot, self._clock.second, is_fresh=is_fresh)
         self._spend = service
-        if membership.is_shared:
-            self._watch.budgets = Budgets(self._limits)
-            self._watch.budgets.turn(at.wall)
+        if is_shared:
+            self._watch.budgets = self._budgets.empty(at.wall)
             self._watch.service = service.windows
         else:
             self._watch.budgets, self._watch.service = self._budgets, None
@@ -239,10 +248,10 @@ class ServicePart:
     def _share(self, service: ServiceSpend) -> None:
         """Other processes have come: what this one did so far is part of the whole."""
         service.windows, self._watch.windows = self._watch.windows, Windows(self._limits)
-        self._watch.budgets, self._watch.service = Budgets(self._limits), service.windows
-        self._watch.budgets.turn(self._clock.moment().wall)
+        nothing = self._budgets.empty(self._clock.moment().wall)
+        self._watch.budgets, self._watch.service = nothing, service.windows
         self._recorder.drain()
-        own = ServiceSpend(Windows(self._limits), self._watch.budgets, None).read(self._recorder.own_snapshot())
+        own = ServiceSpend(Windows(self._limits), nothing, None).read(self._recorder.own_snapshot())
         service.before = spend.added(service.before or {}, own)
 
     def _judge_all(self) -> bool:
@@ -286,15 +295,26 @@ class ServicePart:
             "budgets": self._budgets.dump(),
             "before": spend.dump(service.before) if shared else None,
             "alerts": alerts,
-            "unsent": [alert._asdict() for alert in self._callbacks.waiting],
             "mail": mail,
         }
+        self._keep_unsent(self._callbacks.waiting)
         if _conditions(held) != _conditions(self._written.get("held", {})):
             self._write(files, "held", held)
         if state != self._written.get("state"):
             self._write(files, "state", state, at=self._clock.moment().wall)
         else:
             files.beat()
+
+    def _delivered(self, waiting: list[Alert]) -> None:
+        """An alert was delivered: the next judge must not send it again."""
+        with self._lock:
+            if self.role == JUDGE:
+                self._keep_unsent(waiting)
+
+    def _keep_unsent(self, waiting: list[Alert]) -> None:
+        unsent = {"alerts": [alert._asdict() for alert in waiting]}
+        if self._files is not None and unsent != self._written.get("unsent", {"alerts": []}):
+            self._write(self._files, "unsent", unsent)
 
     def _write(self, files: ServiceFiles, name: str, value: dict[str, Any], **more: float) -> None:
         try:
@@ -406,10 +426,6 @@ def _conditions(held: dict[str, Any]) -> list[Any]:
     """What makes a difference to those who obey: not by how much a threshold is exceeded."""
     holding = [[one[key] for key in ("condition", "scope", "feature", "model")] for one in held.get("holding", ())]
     return [holding, held.get("commands", [])]
-
-
-def _day(at: Any) -> int:
-    return int(at // _DAY) if isinstance(at, (int, float)) else -1
 
 
 def _is_alert(values: Any) -> bool:

@@ -55,6 +55,8 @@ class Callbacks:
         self._timeout_seconds = timeout_seconds
         self.most_waiting = most_waiting
         self._lanes: tuple[tuple[Callback, Lane[Alert]], ...] = ()
+        #: Gets the alerts that still wait whenever one was delivered.
+        self.delivered: Callable[[list[Alert]], None] | None = None
         self._unsaid: deque[Callback] = deque(maxlen=most_waiting)
         self._lock = threading.Lock()
 
@@ -71,10 +73,12 @@ class Callbacks:
             self._lanes = (*self._lanes, *((callback, self._lane(callback)) for callback in callbacks))
 
     def _lane(self, callback: Callback) -> Lane[Alert]:
-        def ended(_: Alert, result: str) -> None:
+        def ended(alert: Alert, result: str) -> None:
             if result not in (OK, FAILED):
                 _log.warning(_LINE, name_of(callback), result)
             self._count(name_of(callback), result)
+            if result == OK and self.delivered is not None:
+                self.delivered(self._waiting_besides(callback, alert))
 
         return Lane(
             "anthropic-guard-callback",
@@ -95,7 +99,12 @@ class Callbacks:
     @property
     def waiting(self) -> list[Alert]:
         """The alerts that a callback has yet to take."""
-        return list(dict.fromkeys(alert for _, lane in self._lanes for alert in lane.items))
+        return self._waiting_besides(None, None)
+
+    def _waiting_besides(self, callback: Callback | None, delivered: Alert | None) -> list[Alert]:
+        """The alerts that wait, but for one that a callback has just taken."""
+        found = ((one, alert) for one, lane in self._lanes for alert in lane.items)
+        return list(dict.fromkeys(alert for one, alert in found if one is not callback or alert is not delivered))
 
     def watch(self) -> None:
         """Keep to the time limits, and start threads that could not be started. Called with each evaluation."""
