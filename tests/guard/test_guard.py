@@ -244,23 +244,16 @@ def test_a_look_that_finds_nothing_is_not_repeated_with_every_call(guard, spend,
 def test_it_takes_a_tenth_of_a_core_at_most(guard, monkeypatch):
     pauses = []
 
-    class Stopped:
-        def wait(self, pause):
-            pauses.append(pause)
-            return len(pauses) > 1
-
-        def is_set(self):
-            return False
-
-        def set(self):
-            pass
+    def wait(pause):
+        pauses.append(pause)
+        return len(pauses) > 1
 
     def busy():
         until = time.thread_time() + 0.02
         while time.thread_time() < until:
             pass
 
-    monkeypatch.setattr(guard._ticker, "_stopped", Stopped())
+    monkeypatch.setattr(guard._ticker, "_wait", wait)
     monkeypatch.setattr(guard._ticker, "_tick", busy)
     guard._ticker.run(0.05)
     assert pauses[0] == 0.05
