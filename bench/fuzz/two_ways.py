@@ -22,12 +22,12 @@ from types import SimpleNamespace
 from typing import Any
 from unittest import mock
 
-import httpx2
 from anthropic import Anthropic, APIError
 
 from anthropic_exporter import Recorder, attribution
 from anthropic_exporter.capture import attempt, sent
 from anthropic_exporter.pricing.reload import LivePrices
+from bench.fuzz.fuzz_bodies import http as http_library
 
 _MODEL = "claude-opus-5-5"
 _PRICES = "models: {%s: {prices: [{input: %d, output: 20, cache_write_5m: 5, cache_write_1h: 8, cache_read: 0.2}]}}\n"
@@ -127,7 +127,7 @@ class World:
             found |= _LIMITS | {"Anthropic-RateLimit-Requests-Remaining": str(self.rng.randrange(400))}
         return found
 
-    def respond(self, request: httpx2.Request) -> httpx2.Response:
+    def respond(self, request: Any) -> Any:
         """Answer after a while, in which something else may happen."""
         after, self.meanwhile = self.meanwhile, None
         if after:
@@ -135,11 +135,11 @@ class World:
         self.now += self.rng.random() * 2
         self.counter += self.take((0.05, 0.3, 1.0, 7.0, 700.0))
         if self.likely(0.02):
-            raise self.take((httpx2.ReadTimeout, httpx2.ConnectError))("no", request=request)
+            raise self.take((http_library.ReadTimeout, http_library.ConnectError))("no", request=request)
         if self.likely(0.03):
             error = {"type": "error", "error": {"type": self.take(("overloaded_error", "api_error", "odd"))}}
-            return httpx2.Response(self.take((400, 429, 500, 529)), headers=self.headers(), json=error)
-        return httpx2.Response(self.take((200, 200, 200, 200, 201)), headers=self.headers(), content=self.body())
+            return http_library.Response(self.take((400, 429, 500, 529)), headers=self.headers(), json=error)
+        return http_library.Response(self.take((200, 200, 200, 200, 201)), headers=self.headers(), content=self.body())
 
     def ask(self) -> dict[str, Any]:
         found: dict[str, Any] = {
@@ -171,7 +171,7 @@ class TwoWays:
         self.general = Recorder(registry=None, clock=lambda: self.world.now, prices=prices)
         self.general.inflight.sending = Everything()
         self.general.life = self.short.life
-        http = httpx2.Client(transport=httpx2.MockTransport(self.world.respond))
+        http = http_library.Client(transport=http_library.MockTransport(self.world.respond))
         both = [self.short.middleware(), self.general.middleware()]
         self.client = Anthropic(api_key="none", middleware=both, http_client=http, max_retries=1)
         self.doubled = self.client.with_options(middleware=[*both, *both])

@@ -11,10 +11,10 @@ import sys
 import time
 
 import anthropic
-import httpx2
 import pytest
 from anthropic import AsyncAnthropic, Middleware
 from bench.fuzz import two_ways
+from bench.fuzz.fuzz_bodies import http as library
 
 from anthropic_exporter import Recorder, attribution, serve
 from anthropic_exporter.recording.answers import MOST_BODY_BYTES, MOST_WAITING
@@ -163,9 +163,9 @@ def test_an_attempt_in_flight_is_shown(registry, clock):
         seen.append(
             [samples(f"anthropic_{name}") for name in ("inflight_requests", "oldest_inflight_request_age_seconds")]
         )
-        return httpx2.Response(200, json=message())
+        return library.Response(200, json=message())
 
-    http = httpx2.Client(transport=httpx2.MockTransport(respond))
+    http = library.Client(transport=library.MockTransport(respond))
     client = anthropic.Anthropic(api_key="none", middleware=[recorder.middleware()], http_client=http)
     for _ in range(3):
         client.messages.create(**ASK)
@@ -182,7 +182,7 @@ class InATask(Middleware):
 
 async def test_an_async_client_that_carries_the_middleware_twice_is_counted_once_across_tasks(registry, clock):
     recorder = Recorder(registry=registry, clock=clock)
-    http = httpx2.AsyncClient(transport=httpx2.MockTransport(lambda _: httpx2.Response(200, json=message())))
+    http = library.AsyncClient(transport=library.MockTransport(lambda _: library.Response(200, json=message())))
     middleware = [recorder.middleware(), InATask(), recorder.middleware()]
     async with AsyncAnthropic(api_key="none", middleware=middleware, http_client=http) as client:
         await asyncio.gather(*(client.messages.create(**ASK) for _ in range(5)))
@@ -285,7 +285,9 @@ class Kept(Middleware):
 @pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="signal handlers as on POSIX")
 def test_an_answer_is_counted_once_or_not_at_all_wherever_the_short_way_is_interrupted():
     kept = Kept()
-    http = httpx2.Client(transport=httpx2.MockTransport(lambda _: httpx2.Response(200, content=json.dumps(message()))))
+    http = library.Client(
+        transport=library.MockTransport(lambda _: library.Response(200, content=json.dumps(message())))
+    )
     anthropic.Anthropic(api_key="none", middleware=[kept], http_client=http).messages.create(**ASK)
     found = []
     for number in [*range(1, 1_500, 7), *range(1_500, 100_000, 1_777)]:
