@@ -248,6 +248,7 @@ def interrupted(number, passed):
     one()
     trace, left = raising_at(number)
     before = sys.gettrace()
+    sys._getframe().f_trace_opcodes = True  # Python 3.12 traces instructions only if a frame asks before
     sys.settrace(trace)
     try:
         one()

@@ -41,6 +41,7 @@ class Raising:
 
     def __enter__(self):
         self.before = sys.gettrace()
+        sys._getframe().f_trace_opcodes = True  # Python 3.12 traces instructions only if a frame asks before
         sys.settrace(self)
         return self
 
