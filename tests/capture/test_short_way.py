@@ -194,6 +194,21 @@ async def test_an_async_client_that_carries_the_middleware_twice_is_counted_once
     assert recorder.inflight.snapshot() == []
 
 
+def test_an_answer_that_is_nested_too_deeply_counts_as_one_that_cannot_be_read(recorder, registry):
+    body = json.dumps(message())[:-1] + ',"zz":' + "[" * 100_000 + "]" * 100_000 + "}"
+    headers = {"content-type": "application/json"}
+    http = library.Client(
+        transport=library.MockTransport(lambda _: library.Response(200, headers=headers, content=body))
+    )
+    client = anthropic.Anthropic(api_key="none", middleware=[recorder.middleware()], http_client=http)
+    with pytest.raises((RecursionError, ValueError)):  # as without the middleware
+        client.messages.create(**ASK)
+    samples = Samples(registry)
+    assert samples("anthropic_requests_total", outcome="truncated") == 1
+    assert samples("anthropic_exporter_unmetered_responses_total", reason="unreadable") == 1
+    assert samples("anthropic_inflight_requests") == 0
+
+
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
 def test_what_waits_at_a_fork_is_counted_by_the_parent_alone(fake_api, client, recorder, samples):
     call(fake_api, client, 4)

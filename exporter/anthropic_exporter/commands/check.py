@@ -65,7 +65,7 @@ def _running(url: str, token_file: Path | None) -> int:
     from anthropic_exporter.history.prometheus_api import Prometheus  # noqa: PLC0415 - as above
 
     with raising():
-        server = Prometheus(url, token_file=token_file, timeout=_PATIENCE_SECONDS)
+        server = Prometheus(url, token_file=token_file, timeout=_PATIENCE_SECONDS, option="--url")
         found = loaded.findings(loaded.read(server, time.time()))
     return _reported(found, server.url)
 

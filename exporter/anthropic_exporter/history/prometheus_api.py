@@ -41,18 +41,20 @@ class Prometheus:
         url: such as `http://localhost:9090`; user and password in it are sent as basic authentication and never shown.
         token_file: holds a bearer token.
         timeout: seconds that one answer may take.
+        option: the command's option for the address, named in errors.
     """
 
-    def __init__(self, url: str, *, token_file: Path | None = None, timeout: float = 300.0) -> None:
+    def __init__(
+        self, url: str, *, token_file: Path | None = None, timeout: float = 300.0, option: str = "--prometheus"
+    ) -> None:
         parts = urllib.parse.urlsplit(url if "://" in url else f"http://{url}")
         if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise ConfigurationError(
-                "the address of Prometheus has to look like http://localhost:9090: give --prometheus"
-            )
+            raise ConfigurationError(f"the address of Prometheus has to look like http://localhost:9090: give {option}")
         place = parts.netloc.rpartition("@")[2]
         self.url = urllib.parse.urlunsplit((parts.scheme, place, parts.path.rstrip("/"), "", ""))
         self._headers = _authorization(parts, token_file)
         self._timeout = timeout
+        self._option = option
 
     def vector(self, expression: str, at: float) -> list[Series]:
         """Values of an expression at one moment; a scalar is one series without labels."""
@@ -97,7 +99,7 @@ class Prometheus:
             with error:
                 raise ConfigurationError(f"{self.url}: {_complaint(error)}") from error
         except (OSError, ValueError, KeyError, TypeError, http.client.HTTPException) as error:
-            raise ConfigurationError(f"{self.url}: {_why(error)}: give --prometheus") from error
+            raise ConfigurationError(f"{self.url}: {_why(error)}: give {self._option}") from error
 
     def _request(self, path: str, query: str) -> urllib.request.Request:
         address = f"{self.url}/api/v1/{path}"

@@ -145,6 +145,13 @@ def name_and_data(event: bytes) -> tuple[bytes, bytes]:
     return name, b"\n".join(data)
 
 
+def _loaded(data: bytes) -> Any:
+    try:
+        return json.loads(data)
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error
+
+
 def json_object(data: bytes) -> dict[str, Any]:
     """Parse a JSON object.
 
@@ -153,8 +160,8 @@ def json_object(data: bytes) -> dict[str, Any]:
     """
     try:
         value = _parsed(data)
-    except ValueError:  # in another encoding, perhaps: `json.loads` looks for those first, and takes longer
-        value = json.loads(data)
+    except (ValueError, RecursionError):  # in another encoding, perhaps: `json.loads` looks for those, and takes longer
+        value = _loaded(data)
     if not isinstance(value, dict):
         raise ValueError("an event's data is no JSON object")  # noqa: TRY004 - malformed data, not a wrong argument
     return value
