@@ -7,7 +7,7 @@ SUPPLY := .venv-supply/bin
 HASHED := -c constraints/python3.11.txt --python-version 3.13 --universal --generate-hashes --no-annotate --custom-compile-command 'make lock-image' --quiet
 .DEFAULT_GOAL := help
 
-.PHONY: help setup tools browser test test-fast coverage test-lowest test-newest matrix lint format types check generate drift mutants bench demo lock lock-image audit sbom dist clean
+.PHONY: help setup tools browser test test-again test-fast coverage test-lowest test-newest matrix lint format types check generate drift mutants bench demo lock lock-image audit sbom dist clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -32,6 +32,9 @@ browser: setup ## unpack Chromium into .tools where PATH has none; where that fa
 
 test: setup tools browser ## all tests, with real Prometheus, Alertmanager and Chromium
 	$(BIN)/python -m pytest -n auto --dist loadfile $(ARGS)
+
+test-again: setup ## the tests that failed in the last run once more, one at a time; one that passes now is unsteady
+	$(BIN)/python -m pytest --last-failed --last-failed-no-failures none --maxfail 1 $(ARGS)
 
 test-fast: setup ## the tests that start no other process
 	$(BIN)/python -m pytest -n auto --dist loadfile -m 'not stack' $(ARGS)

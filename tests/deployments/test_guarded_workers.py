@@ -35,6 +35,10 @@ class Service:
         wait_for(lambda: answers.update([self.ask(query)]) or len(answers) == 3)
         return answers
 
+    def judge(self):
+        """The process that judges, as soon as there is one."""
+        return wait_for(lambda: next((pid for pid, role in self.of_each("role").items() if role == "judge"), None))
+
     def until_all(self, query, *wanted):
         return wait_for(lambda: sorted((found := self.of_each(query)).values()) == sorted(wanted) and found)
 
@@ -82,8 +86,7 @@ def test_another_worker_goes_on_with_the_numbers_of_a_killed_judge(start):
     wait_for(service.notifications)
     spent = service.spent()
     for _ in range(2):
-        roles = service.of_each("role")
-        judge = next(pid for pid, role in roles.items() if role == "judge")
+        judge = service.judge()
         os.kill(judge, signal.SIGKILL)
         wait_for(lambda judge=judge: "judge" in (found := service.of_each("role")).values() and judge not in found)
         service.until_all("", *["stopped by daily_cost"] * 3)
@@ -129,7 +132,7 @@ def test_a_breaker_that_one_worker_opens_by_hand_is_open_in_all(start):
 
 def test_while_the_judge_hangs_each_worker_judges_itself(start):
     service = start("--timeout", "600", limits={})
-    judge = next(pid for pid, role in service.of_each("role").items() if role == "judge")
+    judge = service.judge()
     os.kill(judge, signal.SIGSTOP)
     wait_for(lambda: service.ask("role")[1] == "alone", 60)
     os.kill(judge, signal.SIGCONT)

@@ -30,7 +30,7 @@ def test_another_worker_takes_the_port_of_a_killed_one_and_nothing_is_lost(start
     for worker in workers:
         worker.record(5)
     workers[0].kill()
-    assert wait_for(lambda: total(scrape(port)), 5) == 15
+    assert wait_for(lambda: total(scrape(port)), 30) == 15
     assert 'anthropic_exporter_workers{state="alive"} 2.0' in scrape(port)
     assert 'anthropic_exporter_workers{state="lost"} 1.0' in scrape(port)
 
