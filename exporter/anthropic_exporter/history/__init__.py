@@ -1,1 +1,1 @@
-"""What a Prometheus remembers: samples, exact increases of counters, and the names of the series that are read."""
+"""Reads history from Prometheus: samples, exact increases of counters, and the names of the series."""

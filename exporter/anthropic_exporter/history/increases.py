@@ -23,7 +23,7 @@ Identity = frozenset[tuple[str, str]]
 
 
 class Increase(NamedTuple):
-    """Growth of one group of series in the step that ends at `until`; `labels` are the values of `by`, in its order."""
+    """Growth of one group of series in the step that ends at `until`; `labels` are the values of `by`, in order."""
 
     labels: tuple[str, ...]
     until: float
@@ -119,7 +119,7 @@ class _Reader:
 
 
 def growth(series: Series, after: float) -> float:
-    """By how much one counter grew after a moment, by its samples. The first sample of a young series counts whole."""
+    """Growth of a counter after a moment, from its samples. The first sample of a new series counts in full."""
     total, before = 0.0, 0.0
     for at, value in series.points:
         if at > after:

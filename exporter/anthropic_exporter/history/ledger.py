@@ -1,7 +1,7 @@
 """The ledger that the rules keep, computed over the past: the same totals, sample for sample.
 
 The rules of the group `anthropic-ledger` read what they recorded an evaluation ago, so a range query cannot evaluate
-them. Here the group is a value that is fed pages and asked for evaluations, in order of time. Names and steps are those
+them. Here the group is an object that takes pages and returns evaluations, in order of time. Names and steps are those
 of `rules/templates/ledger.yml`, which docs/ledger.md explains. Windows include both of their ends, as in Prometheus 2;
 Prometheus 3 leaves the beginning out, which matters only where scrapes and evaluations fall on the same millisecond.
 Pure: knows neither HTTP nor Prometheus.
@@ -177,7 +177,7 @@ class Ledger:
         return len(self._ticks) < needed or self._ticks[-needed] < now - self._durations.pause
 
     def _forget(self, last: float | None, now: float) -> None:
-        """Drop what is older than the memory of the rules, and lives that nothing can ask for again."""
+        """Drop what is older than the memory of the rules, and lives that no rule can read again."""
         oldest = now - _JUST_BEFORE - self._durations.memory
         if last is not None and last < oldest:
             self._totals.clear()

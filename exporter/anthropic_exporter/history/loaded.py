@@ -35,7 +35,7 @@ class Loaded(NamedTuple):
         targets: its active targets.
         ours: (job, instance) of the processes that show the recorder's metrics.
         counted: those of them whose life the ledger can read.
-        defaults: names of the thresholds that have a default.
+        defaults: names of thresholds with a default.
         alertmanagers: how many it sends alerts to.
     """
 
@@ -81,7 +81,7 @@ def _processes(prometheus: Prometheus, name: str, now: float) -> frozenset[tuple
 
 
 def findings(loaded: Loaded) -> list[str]:
-    """One line for each thing that does not fit, with what to do."""
+    """Return one line for each problem, with what to do."""
     if not loaded.groups:
         return ["no rules of this bundle are loaded: add the exported rules/*.yml to rule_files, and reload"]
     return [*_groups(loaded), *_rules(loaded), *_thresholds(loaded), *_jobs(loaded), *_targets(loaded), *_ways(loaded)]

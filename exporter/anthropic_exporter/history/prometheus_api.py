@@ -1,4 +1,4 @@
-"""Prometheus' HTTP API, as far as reading history needs it. Any server that speaks it will do: Mimir, Thanos, others.
+"""The parts of Prometheus' HTTP API that read history. Any compatible server works, such as Mimir or Thanos.
 
 Source: prometheus.io/docs/prometheus/latest/querying/api, read 2026-11-30.
 """
@@ -21,7 +21,7 @@ from anthropic_exporter.errors import ConfigurationError
 
 #: A range query may return 11,000 points a series; fewer keep one answer small.
 _MOST_POINTS = 5_000
-#: Proxies refuse longer addresses; such a query goes into the body.
+#: Proxies refuse longer addresses; a longer query is sent in the body.
 _LONGEST_ADDRESS = 4_000
 _MOST_BYTES = 1 << 30
 _SHOWN_CHARACTERS = 200
@@ -152,7 +152,7 @@ def _series(one: Mapping[str, Any]) -> Series:
 
 
 def _complaint(error: urllib.error.HTTPError) -> str:
-    """What the server says is wrong with the question; of any other answer only the status."""
+    """The server's description of a bad query; for any other answer only the status."""
     try:
         return f"{error.code}: {str(json.loads(error.read(65_536))['error'])[:_SHOWN_CHARACTERS]}"
     except (ValueError, KeyError, TypeError, OSError):

@@ -19,7 +19,7 @@ ADVICE_PROMPT_TOKENS, ADVICE_COST = f.ADVICE_PROMPT_TOKENS, f.ADVICE_COST
 
 
 class Signal(NamedTuple):
-    """What rises when an incident begins: a counter with its matchers, or a gauge."""
+    """The series that rises when an incident begins: a counter with its matchers, or a gauge."""
 
     name: str
     matchers: str = ""

@@ -1,14 +1,14 @@
-"""What a call costs. Pure: frozen price rows and a `Call` in, a `Bill` out.
+"""What a call costs. Pure: takes frozen price rows and a `Call`, returns a `Bill`.
 
-Rules, each read at https://platform.claude.com/docs/en/about-claude/pricing on 2026-11-21 unless it says otherwise:
+Source of each rule, unless it names another: platform.claude.com/docs/en/about-claude/pricing, read 2026-11-21.
 
 - Message batches cost half, fast mode a multiple; the two do not combine, a call has one tier.
 - `inference_geo: us` multiplies every token price by 1.1 on Claude 4.6 and later, regional endpoints of Bedrock and
   Google Cloud by 1.1 on Claude 4.5 and later; these stack with the tier. Server tools have no such factor.
 - A prompt (input + cache reads + cache writes) above the limit of a model that has one reprices the whole request.
 - Cache reads have their own price on every model; nothing here derives it from input.
-- The row that holds on the UTC day of the request's start is the one that counts.
-- A tier that the row has no factor for (fast mode where there is none) has no price: never a guess.
+- The row in force on the UTC day on which the request starts applies.
+- A tier without a factor in the row (fast mode on a model that does not have it) has no price: we never guess.
 - A refusal before any output is free but in some categories (handling stop reasons, read 2026-11-21): `Call.billable`.
 - Priority Tier has no public price a token: standard prices, flagged in `Call.estimates`.
 - A tier without a factor in the row (flex, or one that is not documented) has no price.
@@ -36,13 +36,13 @@ _PLACES = frozenset({"geo_us", "regional", "us_gov"})
 _SECONDS_PER_HOUR = 3_600
 _SECONDS_PER_DAY = 86_400
 _EPOCH = dt.date(1970, 1, 1)
-# Ids of one model in many spellings times tiers and geographies: more than this is a server gone wrong.
+# More than all spellings of an id times tiers and geographies: beyond it, a server sends made-up ids.
 _MOST_CARDS = 2_000
 _DATE = re.compile(r"-20\d{6}$")
 
 
 class Card(NamedTuple):
-    """The rates of one kind of request on one UTC day, factors applied; `start` and `end` in seconds of the epoch.
+    """The rates of one kind of request on one UTC day, factors applied; `start` and `end` are Unix seconds.
 
     `regional` is the factor that a regional endpoint of a cloud platform has on this model; 1 where it has none.
     """
@@ -78,12 +78,12 @@ class PriceBook:
         return cls(price_file.shipped() if path is None else price_file.read(Path(path)))
 
     def extended(self, found: dict[str, Model]) -> PriceBook:
-        """This book and models that were found elsewhere; what the book knows itself, it keeps."""
+        """Return this book with models from elsewhere added; models that the book already has stay as they are."""
         return PriceBook(PriceFile({**found, **self.models}, self.server_tools, self.session_runtime_usd_per_hour))
 
     @property
     def checked(self) -> dt.date:
-        """The day on which the oldest row was last compared with its source; rows that name no day are left out."""
+        """The oldest day on which a row was last compared with its source; rows without a day are ignored."""
         days = [model.checked for model in self.models.values() if model.checked > UNCHECKED]
         return min(days, default=UNCHECKED)
 
@@ -98,7 +98,7 @@ class PriceBook:
         return UNKNOWN if model is None else model.origin
 
     def card(self, model: str, call: Call) -> Card | None:
-        """The rate card of one inference of `call`; None where the book has no price for it."""
+        """Return the rate card of one inference of `call`, or None if the book has no price for it."""
         at, key = call.started_at, (model, call.tier, call.inference_geo, call.regional)
         card = self._cards.get(key)
         if card is not None and card.start <= at < card.end:
@@ -127,7 +127,7 @@ class PriceBook:
         return Card(start, end, rates, long_rates, row.long_above_tokens, regional)
 
     def bill(self, call: Call) -> Bill:
-        """Price a call. The bill of a free refusal is zero; an unknown model has the cost None, never a guess."""
+        """Price a call. A free refusal costs zero; the cost of an unknown model is None, never a guess."""
         costs: list[Cost | None] = []
         total = miss = savings = premium = 0.0
         asked = call.cache_asked
@@ -157,7 +157,7 @@ class PriceBook:
         return Bill(tuple(costs), tools, total, result, miss, savings, premium, estimates)
 
     def _estimates(self, call: Call, costs: list[Cost | None]) -> tuple[tuple[str, float], ...]:
-        """The uncertain part of the dollars, by reason; reasons that come to nothing are left out."""
+        """The uncertain part of the dollars, by reason; reasons worth nothing are left out."""
         found: dict[str, float] = {}
         for inference, cost in zip(call.inferences, costs, strict=True):
             card = self.card(inference.model, call)
@@ -178,7 +178,7 @@ _FREE = Cost()
 
 
 def bare_name(name: str) -> str:
-    """A model's id without what a gateway or a cloud platform put around it; a date stays."""
+    """A model's id without the prefixes and suffixes of gateways and cloud platforms; a date stays."""
     return identify(name).bare or name
 
 
@@ -260,7 +260,7 @@ def _cache_economics(rates: Rates, tokens: Tokens) -> tuple[float, float]:
 
 
 def _cache_result(call: Call) -> str:
-    """A `hit` read, a `miss` wrote without reading; what did neither was too short, whoever asked."""
+    """`hit` if it read, `miss` if it wrote without reading; a prompt that did neither was too short to cache."""
     if any(inference.tokens.cache_read for inference in call.inferences):
         return "hit"
     wrote = any(one.tokens.cache_write_5m or one.tokens.cache_write_1h for one in call.inferences)

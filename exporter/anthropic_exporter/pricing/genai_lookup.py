@@ -1,6 +1,6 @@
 """Prices of models that the book does not know, from the library genai-prices (the extra `prices`), as rows of ours.
 
-Written against genai-prices 0.2.3, read 2026-11-21. What its answers mean, and what is done about it here:
+Written against genai-prices 0.2.3, read 2026-11-21. How it answers, and what this module does about it:
 
 - A request context that it does not know silently gives the standard price. A tier counts as known only where every
   price of it is the same multiple of the standard price, and not 1; else the tier stays unpriced.
@@ -34,12 +34,12 @@ _CONTEXTS = {"batch": {"processing": "batch"}, "fast": {"speed": "fast"}}
 
 
 def installed() -> bool:
-    """Whether the library is there. It is imported only when a model has to be looked up."""
+    """Whether the library is installed. It is imported only when a model has to be looked up."""
     return importlib.util.find_spec("genai_prices") is not None
 
 
 def look_up(name: str) -> Model | None:
-    """The prices of a model as genai-prices knows them; None where it does not. Takes a few ms, the first time 50."""
+    """The prices of a model in genai-prices, or None if it has none. Takes a few ms, the first time 50."""
     import genai_prices  # noqa: PLC0415 - an extra, and slow to import
 
     bare = bare_name(name)
@@ -61,7 +61,7 @@ def _found(name: str, at: dt.datetime, provider: str = "anthropic", context: dic
 
 
 def _starts(info: Any) -> list[dt.date]:
-    """The days on which any of a model's prices begins to hold."""
+    """The days on which any of a model's prices changes."""
     dated = [*(info.prices if isinstance(info.prices, list) else ()), *(info.price_variants or ())]
     days: set[dt.date] = {one.constraint.start_date for one in dated if hasattr(one.constraint, "start_date")}
     return [dt.date.min, *sorted(days)]
@@ -113,6 +113,6 @@ def _regional(name: str, at: dt.datetime, rates: Rates) -> float:
 
 
 def _factor(rates: tuple[float, ...], others: tuple[float, ...]) -> float | None:
-    """The one number that all prices are multiplied with; None where there is no such number."""
+    """The one number that all prices are multiplied by, or None if they differ."""
     ratios = {round(other / rate, 6) for rate, other in zip(rates, others, strict=True) if rate}
     return ratios.pop() if len(ratios) == 1 else None

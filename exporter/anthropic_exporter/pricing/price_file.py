@@ -1,4 +1,4 @@
-"""Reads and checks a price file: YAML in, frozen rows out, every mistake named by file, line and key."""
+"""Reads and checks a price file and returns frozen rows. Errors name file, line and key."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SHIPPED_ORIGIN, FILE_ORIGIN = "shipped", "file"
 _FOREVER = dt.date.max
 #: The `checked` of rows that do not say when they were compared with their source.
 UNCHECKED = dt.date(1970, 1, 1)
-#: What a model is taken to need before it caches, where nothing says.
+#: Minimum cacheable tokens of a model whose minimum is unknown.
 USUAL_MINIMUM_TOKENS = 1024
 
 
@@ -77,7 +77,7 @@ def shipped() -> PriceFile:
 def read(path: Path) -> PriceFile:
     """Read a user's price file and lay it over the shipped book.
 
-    A model that the book knows keeps what the file does not say of it: factors, minimum, source.
+    Of a model that the book has, the file replaces only what it contains: factors, minimum and source stay.
 
     Raises:
         ConfigurationError: naming file, line and key of the first mistake.

@@ -1,4 +1,4 @@
-"""The price book in force: read again when the user's file changes, extended by models that genai-prices knows."""
+"""The price book in force: reloads the user's file when it changes, and adds models from genai-prices."""
 
 from __future__ import annotations
 
@@ -28,15 +28,15 @@ Stamp = tuple[int, int, int]
 class LivePrices:
     """Holds the book and replaces it, never on the thread of a call.
 
-    A changed file is read by the next scrape, or by a short thread where nobody scrapes. A call on a model that the
-    book does not know waits for genai-prices, where that is installed: a short thread or the next scrape looks the
-    model up, once, and hands the call back.
+    The next scrape reads a changed file; without scrapes, a short-lived thread does. If genai-prices is installed, a
+    call on an unknown model waits: a short-lived thread or the next scrape looks the model up once, and resumes the
+    call.
 
     Args:
         prices: a price file, a ready book, or None for the shipped one.
         clock: seconds since the epoch.
         resume: takes calls that waited, to be written now.
-        broken: takes the one line that says what is wrong with an edit.
+        broken: takes one line that says what is wrong with an edit.
         changing: called before the book is replaced: calls that ended before keep the prices of their time.
 
     Raises:
@@ -61,15 +61,15 @@ class LivePrices:
         self.reset()
 
     def reset(self) -> None:
-        """Forget threads and waiting calls: at construction, and in a forked child, which has neither."""
+        """Forget threads and waiting calls: at construction, and in a forked child, which inherits neither."""
         self._lock = SafeLock()
         self._held: deque[Call] = deque()
         self._working = False
 
     def refresh(self) -> None:
-        """Read a changed file and answer what was asked. For the thread of a scrape; takes a microsecond otherwise.
+        """Read a changed file and look up models that calls wait for. Called by a scrape; usually takes a microsecond.
 
-        Waits a second at most for a thread that is at it: a scrape shows every call that was recorded before it.
+        Waits up to a second for a thread that already does so: a scrape shows every call recorded before it.
         """
         if self._held or self._lock.is_held or self._clock() >= self.due:
             self._work()
@@ -77,12 +77,12 @@ class LivePrices:
     def refresh_soon(self) -> None:
         """Do the same on a short thread."""
         if not self._working:
-            self._working = True  # before the thread runs, which says False
+            self._working = True  # set before the thread runs, because the thread resets it
             if threads.start(self._work, name="anthropic-exporter-prices") is None:
-                self._working = False  # no thread to be had: the next call or scrape tries again
+                self._working = False  # no thread can start: the next call or scrape tries again
 
     def holds(self, call: Call) -> bool:
-        """Whether a call without a price waits for an answer; it comes back by `resume`."""
+        """Whether a call without a price waits for a lookup; `resume` gets it back."""
         unknown = [one.model for one in call.inferences if self._may_ask(one.model)]
         if not unknown or len(self._held) >= _MOST_HELD or not genai_lookup.installed():
             return False
@@ -109,7 +109,7 @@ class LivePrices:
             self._lock.release(this_frame())
 
     def _read_again(self) -> None:
-        """Take the file where it changed. A broken edit changes nothing and is said once."""
+        """Reload the file if it changed. A broken edit changes nothing and is reported once."""
         stamp = _stamp(self._path)
         if self._path is None or stamp == self._stamp:
             return
@@ -138,7 +138,7 @@ class LivePrices:
 
 
 def _stamp(path: Path | None) -> Stamp | None:
-    """What tells one state of a file from another; None where there is no file."""
+    """A value that changes whenever the file does; None if there is no file."""
     try:
         stat = path.stat() if path else None
     except OSError:

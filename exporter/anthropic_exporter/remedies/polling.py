@@ -80,7 +80,7 @@ class Source:
     Args:
         url: its address, such as `http://alertmanager:9093`.
         credentials: how to prove who asks.
-        clock: seconds that never go back.
+        clock: monotonic seconds.
 
     Raises:
         ConfigurationError: the address is not an http address.

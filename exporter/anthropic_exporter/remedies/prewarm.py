@@ -29,7 +29,7 @@ class Prompt:
         client: a client of the SDK that waits for its answers.
         request: the arguments of `messages.create`, with their `cache_control`.
         recorder: counts what writing it costs.
-        clock: seconds that never go back.
+        clock: monotonic seconds.
 
     Raises:
         ConfigurationError: the client is async, or the request asks for no caching.

@@ -74,7 +74,7 @@ class Remedies:
         token_file: holds the bearer token of the webhook; read with each request, so that it can be changed.
         dry_run: log and count what would have been done, and do nothing.
         max_age_seconds: alerts that began longer ago are refused.
-        clock: seconds that never go back.
+        clock: monotonic seconds.
 
     Attributes:
         recorder: as given; for remedies that make calls of their own.

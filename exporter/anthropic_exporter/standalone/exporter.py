@@ -1,4 +1,4 @@
-"""Remedies of the standalone exporter: what `anthropic-exporter serve` is told on its command line."""
+"""Remedies of the standalone exporter: the command-line options of `anthropic-exporter serve`."""
 
 from __future__ import annotations
 

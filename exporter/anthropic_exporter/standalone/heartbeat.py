@@ -23,7 +23,7 @@ class Heartbeat:
     Args:
         silent_after_seconds: after the last beat.
         tell: gets an alert `AnthropicHeartbeatLost` that fires or is resolved; on a thread of its own.
-        clock: seconds that never go back.
+        clock: monotonic seconds.
     """
 
     def __init__(

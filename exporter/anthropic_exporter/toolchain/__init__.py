@@ -1,4 +1,4 @@
-"""Prometheus, Alertmanager and their companions where PATH has none: unpacked from the distribution's packages."""
+"""Finds Prometheus, Alertmanager and their tools on PATH, or unpacks them from the distribution's packages."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""The distribution's packages, downloaded and unpacked in a folder of ours by a user without root.
+"""Downloads packages of the distribution and unpacks them in a private folder, without root.
 
-apt-get gets private lists, cache and state, so it works where the machine's own lists are empty; its locks and its
-sandbox user, both for root alone, are off.
+apt-get gets its own lists, cache and state, so it works even if those of the machine are empty; its locks and its
+sandbox user, which need root, are off.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def available() -> bool:
 
 @contextlib.contextmanager
 def exclusive(home: Path) -> Iterator[None]:
-    """Hold the folder against other threads and processes that would unpack into it."""
+    """Lock the folder, so that no other thread or process unpacks into it."""
     home.mkdir(parents=True, exist_ok=True)
     with (home / ".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -36,9 +36,9 @@ def exclusive(home: Path) -> Iterator[None]:
 
 
 def unpack(package: str, home: Path) -> Path | None:
-    """Download `package` and unpack it to `home/packages/<package>`; None where apt-get can not get it.
+    """Download `package` and unpack it to `home/packages/<package>`; None if apt-get cannot download it.
 
-    What it depends on and the machine does not have is unpacked into the same tree.
+    Dependencies that the machine does not have are unpacked into the same tree.
     """
     with tempfile.TemporaryDirectory(dir=home, prefix="unpack-") as scratch:
         tree = Path(scratch, "tree")
@@ -53,7 +53,7 @@ def _download(package: str, state: Path, folder: Path) -> list[Path]:
     (state / "lists/partial").mkdir(parents=True, exist_ok=True)
     (folder / "archives/partial").mkdir(parents=True)
     apt_get = ["apt-get", "-q", *_private(state, folder)]
-    _run([*apt_get, "update"])  # one broken third-party source fails it; whether the package came is what counts
+    _run([*apt_get, "update"])  # fails if a third-party source is broken; the download decides
     _run([*apt_get, "install", "--yes", "--no-install-recommends", "--download-only", package])
     if not list((folder / "archives").glob(f"{package}_*.deb")):  # installed already, or its dependencies are broken
         _run([*apt_get, "download", package], cwd=folder)
@@ -61,7 +61,7 @@ def _download(package: str, state: Path, folder: Path) -> list[Path]:
 
 
 def _mend_links(tree: Path) -> None:
-    """Point links into packages that the machine has, and that were not unpacked, to where they are."""
+    """Point links that lead into installed packages, which were not unpacked, to the machine's files."""
     for link in tree.rglob("*"):
         if link.is_symlink() and not link.exists():
             wanted = os.path.relpath(os.path.normpath(link.parent / link.readlink()), tree)

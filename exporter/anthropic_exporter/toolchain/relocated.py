@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-#: Debian builds the path of templates and web pages into Prometheus and Alertmanager, and Alertmanager does not start
-#: without its templates. A path of the same length stands in for it; the launcher opens the folder as descriptor 9.
+#: Debian compiles the path of templates and web pages into Prometheus and Alertmanager, and Alertmanager does not start
+#: without its templates. A path of the same length replaces it; the launcher opens the folder as descriptor 9.
 _BUILT_IN = b"/usr/share/prometheus"
 _STAND_IN = b"/proc/self/fd/9".ljust(len(_BUILT_IN), b"/")
 _SHARE = Path("share/prometheus")
@@ -19,7 +19,7 @@ _FONTS_HERE = """<?xml version="1.0"?>
 
 
 def show(program: Path, tree: Path, target: Path) -> None:
-    """Make `target` a launcher of `program`, whole from the first moment that anybody can see it.
+    """Make `target` a launcher of `program`, whole from the moment it exists.
 
     Args:
         program: the executable, somewhere below `tree`.
@@ -48,13 +48,13 @@ def _launcher(program: Path, tree: Path, folder: Path, *, relocated: bool) -> st
 
 
 def _libraries(root: Path) -> set[Path]:
-    """Folders of libraries: some are at home in /lib, and some packages keep those of their own one deeper."""
+    """Library folders: some libraries are in /lib, and some packages keep theirs one level deeper."""
     found = {folder for place in ("lib", "usr/lib") for folder in root.glob(f"{place}/*-linux-*")}
     return found | {one.parent for folder in found for one in folder.glob("*/lib*.so*")}
 
 
 def _relocate(program: Path) -> bool:
-    """Whether `program` looks for its own files in `tree`, from now on."""
+    """Make `program` look for its files in `tree`; returns whether it does."""
     content = program.read_bytes()
     if _STAND_IN in content:
         return True

@@ -1,7 +1,7 @@
-"""Where Prometheus and its companions are: on PATH, in Homebrew, or unpacked here from the distribution's own packages.
+"""Finds Prometheus and its tools: on PATH, in Homebrew, or unpacked from the distribution's packages.
 
-Nothing is installed and nothing needs root: on Debian and Ubuntu a missing tool is downloaded by `apt-get` into
-`.tools/` and unpacked there by `dpkg`.
+Nothing is installed and nothing needs root: on Debian and Ubuntu, `apt-get` downloads a missing tool into `.tools/`
+and `dpkg` unpacks it there.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 class Tool(NamedTuple):
     """One executable: the names it goes by, the packages that may hold it, the oldest version that runs the bundle.
 
-    `program` is where the package has it, where that is not `usr/bin` and one of the names.
+    `program` is its path in the package, unless that is `usr/bin` and one of the names.
     """
 
     aliases: tuple[str, ...]
@@ -39,14 +39,14 @@ _ALERTMANAGER = ("alertmanager", "prometheus-alertmanager")  # the second is Deb
 #: keep_firing_for came with Prometheus 2.42, routing_key_file with Alertmanager 0.25 (changelogs, read 2026-11-21).
 TOOLS = {
     "prometheus": Tool(("prometheus",), ("prometheus",), "prometheus", (2, 42)),
-    # Debian has it in a package of its own since 13, in the server's before that.
+    # A package of its own since Debian 13, part of the server's package before.
     "promtool": Tool(("promtool",), ("promtool", "prometheus"), "prometheus", (2, 42)),
     "alertmanager": Tool(_ALERTMANAGER, ("prometheus-alertmanager",), "alertmanager", (0, 25)),
     "amtool": Tool(("amtool",), ("prometheus-alertmanager",), "alertmanager", (0, 25)),
     "redis-server": Tool(("redis-server",), ("redis-server",), "redis"),
     "nats-server": Tool(("nats-server",), ("nats-server",), "nats-server", program="usr/sbin/nats-server"),
     "victoria-metrics": Tool(("victoria-metrics",), ("victoria-metrics",), "victoriametrics"),
-    # The driver depends on its browser, whose own launcher knows no other place than /usr.
+    # The driver depends on its browser, whose launcher only works in /usr.
     "chromedriver": Tool(("chromedriver",), ("chromium-driver",), "chromedriver"),
     "chromium": Tool(
         ("chromium", "chromium-browser", "google-chrome"),
@@ -69,10 +69,10 @@ def find(name: str) -> Path | None:
 
 
 def provide(names: Iterable[str] = DEFAULT) -> dict[str, Path]:
-    """Where each of these tools is, unpacked first where it is missing. Safe under concurrent callers.
+    """Return the path of each of these tools; unpack the missing ones first. Concurrent callers are safe.
 
     Raises:
-        ConfigurationError: a tool that is not there and can not be unpacked; the message says what to install.
+        ConfigurationError: a tool is missing and cannot be unpacked; the message says what to install.
     """
     found = {name: find(name) for name in names}
     missing = [name for name, path in found.items() if path is None]
@@ -85,7 +85,7 @@ def provide(names: Iterable[str] = DEFAULT) -> dict[str, Path]:
 
 
 def home() -> Path:
-    """The folder that unpacked tools live in: `.tools` of the checkout, else one below the user's cache."""
+    """The folder for unpacked tools: `.tools` in a checkout, otherwise a folder in the user's cache."""
     checkout = Path(__file__).resolve().parents[3]
     if (checkout / "pyproject.toml").is_file() and os.access(checkout, os.W_OK):
         return checkout / ".tools"
@@ -143,7 +143,7 @@ def _unpack(names: Sequence[str]) -> None:
 
 
 def unpack_package(package: str, folder: Path) -> bool:
-    """Unpack one of the distribution's packages and show its tools in `folder/bin`; False where it can not be had."""
+    """Unpack a package of the distribution and link its tools in `folder/bin`; False if it cannot be downloaded."""
     tree = debian.unpack(package, folder)
     if tree is None:
         return False

@@ -19,14 +19,14 @@ _EVERY_ADDRESS = ("0.0.0.0", "::")  # noqa: S104 - compared with, not bound
 
 
 class Admission(NamedTuple):
-    """Which requests are let in before anybody looks at a password.
+    """Which requests are admitted before passwords are checked.
 
     A web page may have a host name of its own resolve to 127.0.0.1 and read the answers as its own (DNS rebinding); the
     browser still sends that name in `Host`. And every page may send a POST of plain text anywhere.
 
     Attributes:
         names: host names without a port, in lower case, beside those of the loopback interface.
-        every_host: whether `Host` is not checked, because others reach this server by names that it cannot know.
+        every_host: whether any `Host` is accepted, because clients reach this server by names that it cannot know.
     """
 
     names: frozenset[str]
@@ -34,7 +34,7 @@ class Admission(NamedTuple):
 
     @classmethod
     def of(cls, host: str, allowed: Iterable[str] = ()) -> Admission:
-        """The rules for a server bound to `host`; names in `allowed` are let in, and then no unknown others.
+        """Return the rules for a server bound to `host`. Names in `allowed`, if any, exclude all but loopback names.
 
         Raises:
             ConfigurationError: an allowed name is not a host name.
@@ -48,7 +48,7 @@ class Admission(NamedTuple):
         return cls(known, every_host=not names and not is_loopback(host))
 
     def refuses(self, head: Head) -> Answer | None:
-        """The answer that refuses a request; None where it is let in."""
+        """Return the answer that refuses a request, or None if it is admitted."""
         host = head.headers.get("host")
         if host is not None and not self.every_host and not self._knows(host):
             said = "this server does not have that name; ask for localhost, or allow the name"
@@ -58,7 +58,7 @@ class Admission(NamedTuple):
         return None
 
     def _is_foreign(self, headers: Mapping[str, str], host: str) -> bool:
-        """Whether a web page sends it that this server did not serve. Programs send neither header."""
+        """Whether a web page from another server sends the request. Programs send neither header."""
         origin = headers.get("origin")
         site = headers.get("sec-fetch-site", "none")
         return site not in ("none", "same-origin") or (origin is not None and not self._is_own(origin, host))

@@ -1,4 +1,4 @@
-"""One connection: its socket, its phase, what was received and what is still to be sent."""
+"""One connection: its socket, its phase, received bytes and unsent bytes."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class Connection:
         self.forget_request()
 
     def enter(self, phase: Phase, now: float, seconds: float) -> None:
-        """Wait for something else, for at most `seconds`."""
+        """Enter a phase that may last `seconds`."""
         self.phase, self.since, self.deadline = phase, now, now + seconds
 
     def forget_request(self) -> None:
@@ -67,11 +67,11 @@ class Connection:
         self.closes = self.lingers = False
 
     def shake_hands(self) -> int:
-        """Go on with the TLS handshake; returns what it waits for, 0 when it is done."""
+        """Continue the TLS handshake; returns the events it waits for, 0 when it is done."""
         return _waits(self.socket.do_handshake)
 
     def receive(self) -> bool | None:
-        """Read what is there, at most one chunk. False at the end of the stream, None where nothing is there."""
+        """Read at most one chunk. Returns False at the end of the stream, None if nothing can be read yet."""
         chunk = b""
 
         def read() -> None:
@@ -84,7 +84,7 @@ class Connection:
         return bool(chunk)
 
     def send(self) -> int:
-        """Send what the socket takes; returns what it waits for, 0 when all is sent."""
+        """Send as much as the socket takes; returns the events it waits for, 0 when everything is sent."""
         while self.unsent:
             sent = 0
 
@@ -101,7 +101,7 @@ class Connection:
         return 0
 
     def say_continue(self, text: bytes) -> None:
-        """Ask for the body. Where it cannot be sent at once, the client sends the body after a moment by itself."""
+        """Ask for the body. If this cannot be sent at once, the client sends the body by itself after a moment."""
         with contextlib.suppress(OSError):
             self.socket.send(text)
 
@@ -119,9 +119,9 @@ class Connection:
 
 
 def _waits(act: Any) -> int:
-    """Do something on a non-blocking socket; returns what it waits for, 0 when it was done.
+    """Do something on a non-blocking socket; returns the events it waits for, 0 when it is done.
 
-    `ssl` is not imported here: its two exceptions are told by their names.
+    `ssl` is not imported here, so its two exceptions are recognized by name.
     """
     try:
         act()

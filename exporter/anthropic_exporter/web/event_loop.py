@@ -1,4 +1,4 @@
-"""All connections of a server on one thread: nothing waits without a deadline, nothing grows without a limit.
+"""Runs all connections of a server on one thread: every wait has a deadline, every buffer a limit.
 
 A thread for each connection would let 2,000 idle clients take 2,000 threads of the application. Here an idle client
 takes a descriptor and a few hundred bytes; handlers run on a few threads that are shared.
@@ -26,7 +26,7 @@ from anthropic_exporter.web.routes import Answer, Route, refusal
 from anthropic_exporter.web.site import Site, request_of
 
 _LOOK_SECONDS = 0.25
-#: How often answers that wait are written while there are any, and how often it is looked whether there are.
+#: How often waiting answers are written while there are any, and how often the loop checks for some.
 _TICK_SECONDS, _IDLE_TICK_SECONDS = 0.05, 1.0
 _ACCEPTS_AT_ONCE = 32
 _STEPS_AT_ONCE = 32

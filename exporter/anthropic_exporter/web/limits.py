@@ -1,4 +1,4 @@
-"""What the server may take from the process that it is a guest of."""
+"""How much of its host process the server may use."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class Limits(NamedTuple):
 
 
 def of_this_process() -> Limits:
-    """The limits that fit the process's limit of descriptors as it is now."""
+    """Return limits that fit the process's current limit of descriptors."""
     try:
         import resource  # noqa: PLC0415 - there is none on Windows
 
@@ -63,10 +63,10 @@ def of_this_process() -> Limits:
 
 
 class CpuBudget:
-    """Processor time that may be used: a quarter of one core, and two seconds that were saved up.
+    """A budget of processor time: a quarter of one core, with two seconds saved up.
 
     Args:
-        clock: seconds that never go back.
+        clock: monotonic seconds.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -75,7 +75,7 @@ class CpuBudget:
         self._at = clock()
 
     def spend(self, seconds: float) -> float:
-        """Take processor seconds off the budget. Returns for how many seconds to pause now: 0 while some are saved."""
+        """Spend processor seconds. Returns how many seconds to pause now: 0 while some are saved."""
         now = self._clock()
         earned, self._at = (now - self._at) * _CPU_SHARE, now
         self._saved = min(_CPU_BURST_SECONDS, self._saved + earned) - seconds

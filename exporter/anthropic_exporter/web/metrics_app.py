@@ -1,4 +1,4 @@
-"""`metrics_app()`: /metrics as an application to mount in the one that a team has, ASGI or WSGI."""
+"""`metrics_app()`: /metrics as an ASGI or WSGI application, to mount in an application that already has a port."""
 
 from __future__ import annotations
 
@@ -52,6 +52,6 @@ class MetricsApp:
 def metrics_app(recorder: Recorder) -> MetricsApp:
     """Return /metrics as an application: mount it at a path of an ASGI application, or in a WSGI dispatcher.
 
-    It needs no port of its own, and shows what all workers of the service counted, whichever of them answers.
+    It needs no port of its own. Whichever worker answers, the page shows the sum of all workers of the service.
     """
     return MetricsApp(recorder)

@@ -1,4 +1,4 @@
-"""Basic authentication with bcrypt hashes, so that neither a scrape every 5 s nor a guesser uses up the processor."""
+"""Basic authentication with bcrypt hashes; neither frequent scrapes nor guessed passwords use up the processor."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from typing import Any
 from anthropic_exporter.errors import ConfigurationError
 
 _MOST_REMEMBERED = 100
-#: Of the four handlers' threads, so many may wait for a hash to be computed; one always answers those that are known.
+#: How many of the four handler threads may wait for a hash; one is always free for passwords that are known.
 _MOST_WAITING = 2
 _MOST_PASSWORD_BYTES = 72
 
 
 class TooManyLogins(Exception):  # noqa: N818 - says what happened
-    """Other passwords are being checked; ask again in a second."""
+    """Too many passwords are being checked; try again in a second."""
 
 
 class Passwords:
@@ -45,7 +45,7 @@ class Passwords:
         """Whether a header has the name and password of a user.
 
         Raises:
-            TooManyLogins: the password is not known, and others are being checked.
+            TooManyLogins: the password is not cached, and too many others are being checked.
         """
         scheme, _, encoded = authorization.partition(" ")
         if scheme.lower() != "basic":

@@ -1,4 +1,4 @@
-"""What a web configuration file protects a server with, read again when one of its files changes."""
+"""The protection that a web configuration file describes, reloaded when one of its files changes."""
 
 from __future__ import annotations
 
@@ -36,13 +36,13 @@ class _State(NamedTuple):
 
 
 class Protection:
-    """TLS, passwords, tokens, headers and rate of a server. An edit is taken within a second, a broken one is not.
+    """TLS, passwords, tokens, headers and rate of a server. Edits take effect within a second; broken ones are ignored.
 
     Args:
         path: the web configuration file.
-        broken: called with one line when an edit is broken; what was in force before stays.
+        broken: called with one line when an edit is broken; the configuration before it stays in force.
         limited: called with the name of a limit that was reached.
-        clock: seconds that never go back.
+        clock: monotonic seconds.
 
     Raises:
         ConfigurationError: a mistake in the file, or a file that it names.
@@ -71,22 +71,22 @@ class Protection:
         return self._state.tls is not None
 
     def wrap(self, connected: socket.socket) -> Any:
-        """A TLS socket with the certificates as they are now."""
+        """A TLS socket with the current certificates."""
         self._refresh()
         tls = self._state.tls
         return connected if tls is None else tls.wrap(connected)
 
     def refuses(self, connected: Any) -> bool:
-        """Whether the client's certificate is not one that is let in."""
+        """Whether the client's certificate is refused."""
         tls = self._state.tls
         return tls is not None and tls.refuses(connected)
 
     def headers(self) -> tuple[tuple[str, str], ...]:
-        """Further headers of every answer."""
+        """Additional headers of every answer."""
         return self._state.config.headers
 
     def authenticate(self, headers: Mapping[str, str]) -> Answer | None:
-        """The answer that refuses a request; None where it has a password or token, or none is asked for."""
+        """Return the answer that refuses a request, or None if its password or token is right or none is required."""
         self._refresh()
         if not self._bucket.takes():
             self._limited("server_rate")
@@ -102,7 +102,7 @@ class Protection:
         return None if admitted else _unauthorized(state)
 
     def _refresh(self) -> None:
-        """Read changed files again. One thread does; the others go on with what is in force."""
+        """Reload changed files. One thread does so; the others use the configuration in force."""
         if self._clock() < self._looks_at or not self._lock.acquire(blocking=False):
             return
         try:
@@ -129,7 +129,7 @@ class Protection:
         _log.info("%s: read again", self._path)
 
     def _files(self) -> tuple[object, ...]:
-        """What tells one state of all files from another."""
+        """A value that changes whenever one of the files does."""
         config = self._state.config
         pems = (config.tls.cert, config.tls.key, config.tls.client_ca) if config.tls else ()
         paths = [self._path, *config.token_files, *(pem.path for pem in pems if pem and pem.path)]
@@ -178,7 +178,7 @@ def _token(path: Path) -> bytes:
 
 
 def _has_token(authorization: str, tokens: tuple[bytes, ...]) -> bool:
-    """Whether the header has one of the tokens; compares with all, so that the time says nothing."""
+    """Whether the header has one of the tokens; compares with all of them, so that timing reveals nothing."""
     scheme, _, given = authorization.partition(" ")
     # Headers arrive as latin-1.
     found = [hmac.compare_digest(given.strip().encode("latin-1", "replace"), token) for token in tokens]

@@ -1,4 +1,4 @@
-"""The request line and the headers of HTTP/1.1, strictly: what two programs could read in two ways is refused.
+"""Parses the request line and headers of HTTP/1.1 strictly: whatever two programs could read differently is refused.
 
 RFC 9112 (June 2022), sections 2 to 6. A message that a proxy in front reads differently would let a client smuggle a
 second request past that proxy.
@@ -23,7 +23,7 @@ _MOST_DIGITS = 12
 
 
 class Head(NamedTuple):
-    """A request without its body: `target` is path and query, `headers` are by their names in lower case."""
+    """A request without its body: `target` is path and query, `headers` are keyed by lower-case name."""
 
     method: str
     target: str
@@ -43,7 +43,7 @@ class Head(NamedTuple):
 
 
 def parse(head: bytes) -> Head | Answer:
-    """The head up to, and without, its empty line; or the answer that refuses it."""
+    """Parse a head, given without its empty line; returns it, or the answer that refuses it."""
     first, *lines = head.split(b"\r\n")
     found = _REQUEST_LINE.fullmatch(first)
     if found is None:
@@ -66,7 +66,7 @@ def parse(head: bytes) -> Head | Answer:
 
 
 def body_length(head: Head, most: int) -> int | Answer:
-    """Bytes of the body of a request that has one; or the answer that refuses it."""
+    """Return the length of the body in bytes, or the answer that refuses the request."""
     length = head.headers.get("content-length")
     if length is None or "transfer-encoding" in head.headers:
         return refusal(HTTPStatus.LENGTH_REQUIRED, "send the body in one piece, with Content-Length")

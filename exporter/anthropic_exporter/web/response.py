@@ -1,4 +1,4 @@
-"""An answer as bytes: the body is one object for all who read it, the headers are made for each connection."""
+"""An answer as bytes: all readers share one body object; headers are made for each connection."""
 
 from __future__ import annotations
 

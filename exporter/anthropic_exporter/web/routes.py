@@ -41,10 +41,10 @@ class Route(NamedTuple):
         handle: answers the request, on one of the server's few threads.
         method: GET also answers HEAD.
         max_body_bytes: a longer body is refused with 413.
-        admit: sees the headers before a byte of the body is read; what it returns, unless None, is the answer.
-        title: the route's line on the landing page; without one it has none.
+        admit: sees the headers before the body is read; unless it returns None, its answer is sent.
+        title: the route's line on the landing page, if it has one.
         accepts: the content type that a body must have. A web page of another origin cannot send JSON unasked.
-        share: requests for which it returns the same key get one answer, made after the last of them arrived.
+        share: requests with the same key share one answer, made after the last of them arrived.
         is_quick: whether `handle` returns at once: the thread of all connections calls it.
     """
 
@@ -60,5 +60,5 @@ class Route(NamedTuple):
 
 
 def refusal(status: HTTPStatus, text: str, *headers: tuple[str, str]) -> Answer:
-    """An answer that says in one line what was wrong."""
+    """An answer that says in one line what is wrong."""
     return Answer(status, TEXT, f"{text}\n".encode(), headers)

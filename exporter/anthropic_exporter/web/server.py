@@ -87,7 +87,7 @@ class Server:
         self._start(recorder)
 
     def _start(self, recorder: Recorder) -> None:
-        """Serve from a thread. Until the system has one, connections wait: the application starts all the same."""
+        """Serve from a thread. Until the system can start one, connections wait; the application starts anyway."""
         _running.add(self)
         if not threads.start_eventually(self._serve, name="anthropic-exporter"):
             recorder.count(f.RECORD_ERRORS, "threads")

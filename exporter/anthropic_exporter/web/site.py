@@ -16,7 +16,7 @@ from anthropic_exporter.web.admission import Admission
 from anthropic_exporter.web.request_head import Head
 from anthropic_exporter.web.routes import TEXT, Answer, Request, Route, refusal
 
-#: Asked about each request after its host; may take its time, so handlers' threads ask it.
+#: Called for each request after the host check; may be slow, so handler threads call it.
 Authenticate = Callable[[Mapping[str, str]], "Answer | None"]
 
 
@@ -27,7 +27,7 @@ class Site:
         recorder: counts what fails and which limits are reached.
         routes: what is served beside /metrics, /-/healthy and the landing page.
         admission: who may ask.
-        authenticate: asks for a password or token; None lets everybody in.
+        authenticate: checks a password or token; None admits everybody.
 
     Raises:
         ConfigurationError: two routes have the same method and path.
@@ -46,7 +46,7 @@ class Site:
         self._table = _table((*_own_routes(recorder), *routes))
 
     def route(self, head: Head) -> Route | Answer:
-        """Who answers the request; or the answer that refuses it."""
+        """Return the route of a request, or the answer that refuses it."""
         refused = self._admission.refuses(head)
         if refused is not None:
             return refused
@@ -73,14 +73,14 @@ class Site:
         return self._authenticate is not None or route.admit is not None
 
     def admit(self, route: Route, headers: Mapping[str, str]) -> Answer | None:
-        """The answer that refuses these headers; None where they are let in.
+        """Return the answer that refuses these headers, or None if they are admitted.
 
         A route with a key of its own asks for that key alone: a client sends one `Authorization`.
         """
         return self._asked(route.admit or self._authenticate, headers)
 
     def authenticate(self, headers: Mapping[str, str]) -> Answer | None:
-        """The answer that refuses these headers on any path; None where they are let in."""
+        """Return the answer that refuses these headers on any path, or None if they are admitted."""
         return self._asked(self._authenticate, headers)
 
     def _asked(self, ask: Authenticate | None, headers: Mapping[str, str]) -> Answer | None:
@@ -97,7 +97,7 @@ class Site:
             return self._failed(error)
 
     def tick(self) -> bool:
-        """Write what waits in the recorder. Returns whether anything did."""
+        """Write what waits in the recorder. Returns whether anything waited."""
         try:
             return self._recorder.tick()
         except Exception as error:  # noqa: BLE001 - a strict recorder raises
@@ -105,7 +105,7 @@ class Site:
             return False
 
     def stop_ticking(self) -> None:
-        """Nobody calls `tick` any more."""
+        """Say that `tick` is no longer called."""
         self._recorder.stop_ticking()
 
     def limited(self, limit: str) -> None:

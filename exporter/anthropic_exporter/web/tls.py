@@ -72,7 +72,7 @@ def _no_password() -> str:
 
 @contextlib.contextmanager
 def _file(pem: Pem) -> Iterator[Path]:
-    """A file that `ssl` may read: it takes no text, and would wait for ever on a FIFO."""
+    """A file that `ssl` may read: it does not accept text, and would wait forever for a FIFO."""
     if pem.path is not None:
         bounded_files.read_bytes(pem.path, _MOST_PEM_BYTES)
         yield pem.path

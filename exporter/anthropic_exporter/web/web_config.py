@@ -1,8 +1,8 @@
 """The web configuration file of Prometheus' exporter-toolkit, as frozen values; a mistake is named by file, line, key.
 
 The format: github.com/prometheus/exporter-toolkit, docs/web-configuration.md and web/tls_config.go, read 2026-11-30.
-`bearer_token_files` is an addition of this project. What Python's `ssl` cannot do is refused instead of ignored:
-certificates that are asked for and not verified, TLS below 1.2, preferred curves.
+`bearer_token_files` is an addition of this project. What Python's `ssl` cannot do is refused, not ignored:
+certificates that are requested but not verified, TLS below 1.2, preferred curves.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ _CIPHERS = {
         ("AES_256_CBC_SHA", "AES256-SHA"),
     )
 }
-#: Those of TLS 1.3 are always on, there as here.
+#: Those of TLS 1.3 are always on, in Go and in Python.
 _CIPHERS_13 = ("TLS_AES_128_GCM_SHA256", "TLS_AES_256_GCM_SHA384", "TLS_CHACHA20_POLY1305_SHA256")
 
 
