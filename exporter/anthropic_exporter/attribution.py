@@ -17,7 +17,7 @@ _F = TypeVar("_F", bound=Callable[..., Any])
 
 
 class Attribution(NamedTuple):
-    """The feature and the user that a call is counted under; empty where nobody said. A task where one is running."""
+    """The feature and user that a call is counted under, empty if unknown, and the running task, if any."""
 
     feature: str = ""
     user: str = ""
@@ -28,7 +28,7 @@ _task_numbers = itertools.count(1)
 
 
 class _Block:
-    """One entered block. `is_open` turns False where it is left in another context than it was entered in."""
+    """One entered block. `is_open` becomes False when it is left in a context other than the one it was entered in."""
 
     __slots__ = ("is_open", "owner", "token", "value")
 
@@ -74,11 +74,11 @@ class attribution:  # noqa: N801 - reads as a statement: `with attribution(...)`
         feature: the part of the application that spends, such as "summarise".
         user: the customer or team it spends for.
         task: a name for one run of this block, which is a task with limits of its own; no label.
-        max_calls: the calls that one run may make. A `Guard` tells of more, and blocks them where told to.
+        max_calls: the calls that one run may make. A `Guard` alerts on more, and blocks them if configured to.
         max_usd: the dollars that one run may spend; the call after that is one too many.
 
     Raises:
-        ConfigurationError: a limit that is no positive number.
+        ConfigurationError: a limit that is not a positive number.
     """
 
     def __init__(
@@ -107,7 +107,7 @@ class attribution:  # noqa: N801 - reads as a statement: `with attribution(...)`
     def __exit__(self, *_: object) -> None:
         blocks = _blocks.get()
         block = next((one for one in reversed(blocks) if one.owner is self), None)
-        if block is None:  # entered in another context, which sees from now on that it is left
+        if block is None:  # entered in another context, which now sees that it was left
             if self._entered:
                 self._entered.pop().is_open = False
             return
@@ -125,13 +125,13 @@ class attribution:  # noqa: N801 - reads as a statement: `with attribution(...)`
         )
 
     def _again(self) -> attribution:
-        """A block alike, for one run of a decorated function."""
+        """Return a new block with the same values, for one run of a decorated function."""
         task, max_calls, max_usd = self._limits
         return attribution(feature=self._feature, user=self._user, task=task, max_calls=max_calls, max_usd=max_usd)
 
     @staticmethod
     def bind(function: _F) -> _F:
-        """`function`, to be run in the block that runs now: later, in another thread, as a callback or a task.
+        """Return `function` bound to the running block: for a callback, another thread, a task, or a later call.
 
         The running task of the block goes along too. Takes any kind of function: plain, async or a generator.
         """
@@ -143,7 +143,7 @@ class attribution:  # noqa: N801 - reads as a statement: `with attribution(...)`
 
 
 class _Carried(attribution):
-    """A block with all that another one has."""
+    """A block with the values of another one."""
 
     def __init__(self, carried: Attribution) -> None:
         super().__init__()
@@ -166,7 +166,7 @@ def _was_entered_here(block: _Block) -> bool:
 
 
 def _wrapper(function: Callable[..., Any], block: attribution) -> Callable[..., Any]:
-    """Of the same kind as `function`, because frameworks look at the kind."""
+    """A wrapper of the same kind as `function`, because frameworks check the kind."""
     if inspect.iscoroutinefunction(function):
         return _coroutine(function, block)
     if inspect.isasyncgenfunction(function):
@@ -184,7 +184,7 @@ def _plain(function: Callable[..., Any], block: attribution) -> Callable[..., An
 
 
 async def _awaited(coroutine: Any, block: attribution) -> Any:
-    """What a function returned that is no async function itself, such as an object with an async `__call__`."""
+    """Await what a callable returned that is not an async function, such as an object with an async `__call__`."""
     with block._again():  # noqa: SLF001 - this module's own
         return await coroutine
 
@@ -198,7 +198,7 @@ def _coroutine(function: Callable[..., Any], block: attribution) -> Callable[...
 
 
 class _Step:
-    """The blocks of a generator, in place while it runs and away while its consumer does."""
+    """The blocks of a generator: entered while it runs, left while its consumer runs."""
 
     def __init__(self, block: attribution) -> None:
         with block._again():  # noqa: SLF001 - this module's own

@@ -1,7 +1,7 @@
 """Reads the files that users name: regular files of bounded size and depth, checked before a parser sees them.
 
-A FIFO would block its reader, a device or an endless file would fill the memory, and deep nesting overflows the stack
-of a recursive parser, libyaml's binding among them.
+A FIFO would block its reader, a device or an endless file would fill memory, and deep nesting overflows the stack of
+a recursive parser, including libyaml's binding.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any
 
 from anthropic_exporter.errors import ConfigurationError
 
-#: A long prompt takes less: the API refuses requests above 32 MB.
+#: Long prompts are smaller: the API refuses requests above 32 MB.
 MOST_JSON_BYTES = 4_194_304
 #: A bearer token, a password, a webhook's address.
 MOST_SECRET_BYTES = 16_384

@@ -1,8 +1,8 @@
 """One HTTP request whose answer is bounded in bytes and in total time. Standard library only.
 
-urllib limits the time of each read alone: a server that drips keeps its client for ever. Here one deadline holds for
-everything, from connecting to the last byte. Redirects are not followed, certificates are verified, and proxies are
-taken from the environment as urllib does.
+urllib only limits the time of each read: a server that drips bytes keeps its client forever. Here one deadline covers
+everything from connecting to the last byte. Redirects are not followed, certificates are verified, and proxies come
+from the environment, as in urllib.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def fetch(
         url: an http or https address; see `checked`.
         body: what to send.
         headers: further headers.
-        timeout: seconds for everything.
+        timeout: seconds for the whole request.
         most_bytes: bytes of the answer that are read.
 
     Raises:
@@ -60,7 +60,7 @@ def fetch(
 
 
 def checked(url: str, what: str) -> str:
-    """The address, if it is one that `fetch` takes.
+    """Return the address, if `fetch` accepts it.
 
     Raises:
         ConfigurationError: it is not an http:// or https:// address. The message names `what` needs it.
@@ -80,7 +80,7 @@ class _TimedReader(io.RawIOBase):
 
     def __init__(self, connection: socket.socket, deadline: float) -> None:
         self._connection = connection
-        self._raw = connection.makefile("rb", buffering=0)  # keeps the socket open until it is closed itself
+        self._raw = connection.makefile("rb", buffering=0)  # keeps the socket open until the reader is closed
         self._deadline = deadline
 
     def readable(self) -> bool:
@@ -96,7 +96,7 @@ class _TimedReader(io.RawIOBase):
 
 
 class _TimedSocket:
-    """A connected socket with one deadline for everything; as much of a socket as `http.client` uses."""
+    """A connected socket with one deadline for everything; implements what `http.client` uses."""
 
     def __init__(self, connection: socket.socket, deadline: float) -> None:
         self.connection = connection

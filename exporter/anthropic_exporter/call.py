@@ -43,7 +43,7 @@ SPEND_CAPS = (
     "contract_spend_limit_reached",
     "linked_organization_spend_limit_reached",
 )
-#: Every outcome there is.
+#: All outcomes.
 OUTCOMES = (
     SUCCESS,
     ABANDONED,
@@ -67,9 +67,9 @@ STOP_REASONS = (
     "refusal",
     "model_context_window_exceeded",
 )
-#: Why the tokens of an answer that succeeded are not known.
+#: Why the tokens of a successful answer are unknown.
 NO_USAGE, UNKNOWN_SHAPE, UNREADABLE = "no_usage", "unknown_shape", "unreadable"
-#: Outcomes that are not failures: the request succeeded, or the caller or a policy ended it. As in the rules.
+#: Outcomes that are not failures: the request succeeded, or the caller or a policy ended it. The rules have the same.
 NO_FAILURE = frozenset({SUCCESS, ABANDONED, CANCELLED, REFUSAL, BLOCKED})
 
 #: The disjoint parts of a call's tokens; they sum to everything billed by the token.

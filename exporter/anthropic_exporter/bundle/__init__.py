@@ -1,4 +1,4 @@
-"""Where the shipped rules, routing and dashboards are: in a checkout beside the package, in a wheel inside it."""
+"""Finds the shipped rules, routing and dashboards: beside the package in a checkout, inside it in a wheel."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def path(name: str) -> Path:
     """The folder `prometheus`, `alertmanager`, `grafana` or `docs` of the bundle.
 
     Raises:
-        ConfigurationError: this installation carries no such folder.
+        ConfigurationError: this installation does not have the folder.
     """
     checkout = _PACKAGE.parents[1]
     roots = [checkout] if (checkout / "pyproject.toml").is_file() else []

@@ -1,6 +1,6 @@
 """Check what users edit: rules and thresholds by promtool, routing by amtool, prices by their reader.
 
-Checked here, because promtool cannot know it: that the rules use each threshold, and that none is set twice.
+Checks beyond promtool: the rules use each threshold, and none is set twice.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _PATIENCE_SECONDS = 120
 
 
 class Finding(NamedTuple):
-    """One mistake: the file, its line (0 where none is known) and what is wrong."""
+    """One mistake: the file, its line (0 if unknown) and what is wrong."""
 
     file: Path
     line: int
@@ -182,7 +182,7 @@ def _failures(output: str, file: Path) -> list[Finding]:
 
 
 def _lines(block: str) -> list[str]:
-    """One text a finding: lines that begin with a place are separate, any other block is one text."""
+    """Return one text per finding: a line that begins with file and line is one finding, any other block is one."""
     lines = [line.strip() for line in block.strip().splitlines()]
     lines = [line for line in lines if not line.startswith("amtool: error")]
     return lines if all(_PLACE.match(line) for line in lines) else [" ".join(lines)]

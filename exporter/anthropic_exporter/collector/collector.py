@@ -41,7 +41,7 @@ class Collector:
         folder: held by this collector; the state in it is taken over.
         open_at: opens the stream at a position.
         clock: seconds of a clock that never goes back.
-        wall: seconds since the epoch.
+        wall: Unix seconds.
 
     Raises:
         ConfigurationError: the state is damaged.

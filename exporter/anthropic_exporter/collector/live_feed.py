@@ -48,7 +48,7 @@ class TotalsFeed:
     Args:
         fleet: whose totals grow; read under `fleet_lock`.
         fleet_lock: of the collector's totals.
-        clock: seconds, never going back.
+        clock: monotonic seconds.
     """
 
     scope = "fleet"

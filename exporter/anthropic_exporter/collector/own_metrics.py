@@ -25,7 +25,7 @@ class Progress:
     """How reading, merging and saving go.
 
     Args:
-        wall: seconds since the epoch.
+        wall: Unix seconds.
 
     Attributes:
         results: messages by what became of them.

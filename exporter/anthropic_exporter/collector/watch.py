@@ -38,7 +38,7 @@ class FleetWatch:
     Args:
         fleet: whose totals grow; the caller holds its lock.
         limits: the thresholds.
-        wall: seconds since the epoch.
+        wall: Unix seconds.
     """
 
     def __init__(self, fleet: Fleet, limits: Limits, wall: Callable[[], float] = time.time) -> None:

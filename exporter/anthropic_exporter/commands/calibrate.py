@@ -93,7 +93,7 @@ def _calibrated(options: dict[str, Any]) -> Calibration:
 
 
 def _judged_true(source: Prometheus, span: tuple[float, float], path: Path) -> list[tuple[float, float]]:
-    """From when to when incidents lasted that the team judged true."""
+    """Start and end of the incidents that the team judged true."""
     from anthropic_exporter.tuning import firings, verdicts  # noqa: PLC0415 - imported when the command runs
 
     known = verdicts.read(path)

@@ -59,7 +59,7 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON i
 
 
 def connect(url: str, token_file: Path | None) -> Prometheus:
-    """The server to read from."""
+    """Return the server to read from."""
     from anthropic_exporter.history.prometheus_api import Prometheus  # noqa: PLC0415 - imported when the command runs
 
     return Prometheus(url, token_file=token_file)
@@ -69,7 +69,7 @@ def span(last: str, until: str | None, step: int) -> tuple[int, int]:
     """Start and end in Unix seconds, both multiples of `step`.
 
     Raises:
-        ConfigurationError: one of both cannot be read, or nothing lies between them.
+        ConfigurationError: one of them cannot be read, or the span is empty.
     """
     end = int(time.time() if until is None else moment(until)) // step * step
     start = (end - duration(last)) // step * step
@@ -97,7 +97,7 @@ def moment(text: str) -> float:
 
 @contextlib.contextmanager
 def progress(label: str, total: float) -> Iterator[Callable[[float], None]]:
-    """A bar on stderr while the block runs, where that is a terminal; the block reports how much more is done."""
+    """Show a progress bar while the block runs, if stderr is a terminal; the block reports each step."""
     from rich.console import Console  # noqa: PLC0415 - imported when the command runs
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn  # noqa: PLC0415 - as above
 
@@ -116,10 +116,10 @@ def print_json(value: Any) -> None:
 
 
 def when(at: float, form: str = "%a %d %b %H:%M") -> str:
-    """A moment for people, in UTC."""
+    """Format a time for people, in UTC."""
     return dt.datetime.fromtimestamp(at, dt.timezone.utc).strftime(form)
 
 
 def iso(at: float) -> str:
-    """A moment for programs, in UTC."""
+    """Format a time for programs, in UTC."""
     return dt.datetime.fromtimestamp(at, dt.timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")

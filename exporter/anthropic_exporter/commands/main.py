@@ -1,6 +1,6 @@
 """The command group, and how an error becomes one line and an exit code.
 
-A command imports what it needs when it runs, so that `--help` starts at once.
+Each command imports its dependencies when it runs, so that `--help` is fast.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Options and set-up that several commands share."""
+"""Options and logging that several commands share."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ port_option = click.option(
 
 
 def log_to_stdout() -> None:
-    """Log to stdout, which is what a container shows; leave out the HTTP client's line for each request."""
+    """Log to stdout, which containers show, without the HTTP client's line for each request."""
     logging.basicConfig(stream=sys.stdout, level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     for name in ("httpx", "httpx2", "anthropic"):
         logging.getLogger(name).setLevel(logging.WARNING)

@@ -88,7 +88,7 @@ def _reviewed(options: dict[str, Any]) -> Review:
 
 
 def _changed(found: dict[str, Verdict], options: dict[str, Any]) -> dict[str, Verdict]:
-    """The verdicts with the incidents that were missed."""
+    """The verdicts, extended by the missed incidents."""
     from anthropic_exporter.tuning import verdicts  # noqa: PLC0415 - imported when the command runs
 
     if (options["usd"] is not None or options["note"]) and not (options["missed"] or options["marks"]):

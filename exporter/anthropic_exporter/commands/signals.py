@@ -1,4 +1,4 @@
-"""Ctrl-C, SIGTERM and a closed terminal end a command once and in order; a second Ctrl-C does not disturb the end."""
+"""Ctrl-C, SIGTERM and a closed terminal stop a command in order; a second Ctrl-C does not interrupt the shutdown."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Stopped(BaseException):
-    """The process was told to end by signal `number`."""
+    """The process received signal `number`."""
 
     def __init__(self, number: int) -> None:
         super().__init__(number)
@@ -23,7 +23,7 @@ class Stopped(BaseException):
 
     @property
     def exit_code(self) -> int:
-        """What a shell shows for it: 130 for Ctrl-C."""
+        """The exit code that a shell expects: 130 for Ctrl-C."""
         return 128 + self.number
 
 
@@ -45,7 +45,7 @@ def raising() -> Iterator[None]:
 
 @contextlib.contextmanager
 def noticed() -> Iterator[threading.Event]:
-    """An event that these signals set. For servers, to whom being told to end is no failure."""
+    """Return an event that these signals set. For servers, which exit normally on a signal."""
     event = threading.Event()
     with _handled(lambda *_: event.set()):
         yield event

@@ -16,7 +16,7 @@ def files(fit: Fit) -> dict[str, str]:
     """Text of each file by its path below the folder of the export.
 
     Raises:
-        ConfigurationError: this installation carries no bundle.
+        ConfigurationError: this installation does not have the bundle.
     """
     return {
         **_rules({THRESHOLDS: thresholds(fit), **generate(fit)}, fit),

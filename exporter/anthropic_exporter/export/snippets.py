@@ -1,4 +1,4 @@
-"""Parts of configuration files that a user pastes into their own."""
+"""Parts of configuration files for a user to paste into their own."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from anthropic_exporter.errors import ConfigurationError
 from anthropic_exporter.export.plan import THRESHOLDS
 
-#: Not matched by `rules/*.yml`, so that Prometheus does not load it.
+#: `rules/*.yml` does not match it, so Prometheus does not load it.
 _BESIDE = ".new"
 
 
@@ -23,7 +23,7 @@ class Outcome(NamedTuple):
 
 
 def write(files: Mapping[str, str], folder: Path, advance: Callable[[], None] = lambda: None) -> list[Outcome]:
-    """Write files below a folder, which is made if it is missing.
+    """Write files below a folder, creating it if needed.
 
     An existing `thresholds.yml` that differs is kept; the new one is written beside it as `thresholds.yml.new`.
 

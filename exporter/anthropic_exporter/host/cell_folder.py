@@ -37,7 +37,7 @@ _POLL_SECONDS = 0.01
 
 
 class Workers(NamedTuple):
-    """The processes of a service: running, ended with and without a goodbye."""
+    """The number of processes of a service: running, ended in order, and lost."""
 
     alive: int
     exited: int
@@ -79,7 +79,7 @@ class CellFolder:
     # -- this process's own file
 
     def make_file(self, owner: MappedCells, token: str) -> CellFile:
-        """Make the file of `owner`, not yet seen by other processes. `token` tells it from others of this process.
+        """Make the file of `owner`, still hidden from other processes. `token` distinguishes files of this process.
 
         Raises:
             OSError: the folder is gone, or the disk full.
@@ -170,9 +170,9 @@ class CellFolder:
         return "" if fd is None else os.pread(fd, 40, _HOLDER_AT).decode(errors="replace").strip()
 
     def life(self, own: Life) -> Life:
-        """The life of the service's counters: that written down here while it holds, else `own`, written down now.
+        """The life of the service's counters: the stored one if it is still valid, else `own`, which is then stored.
 
-        It holds while there are cells, in which the counters outlive their process, or the process that wrote it runs.
+        It is valid while there are cells, in which the counters outlive their process, or while its writer runs.
         """
         fd = self.lock_file()
         if fd is None:
@@ -192,7 +192,7 @@ class CellFolder:
         return life
 
     def written_life(self) -> Life | None:
-        """The life of the service's counters, where one is written down and holds.
+        """The stored life of the service's counters, if it is still valid.
 
         Raises:
             OSError: the folder is gone.
@@ -209,7 +209,7 @@ class CellFolder:
         return life if is_running or any(name.endswith(".cells") for name in self._names()) else None
 
     def lock_file(self) -> int | None:
-        """The open lock file; another one if somebody deleted the one that was open. None if there can be none."""
+        """The open lock file; a new one if the open one was deleted. None if it cannot be made."""
         try:
             if self._lock_fd < 0 or os.fstat(self._lock_fd).st_nlink == 0:
                 self._make_folder()
@@ -225,7 +225,7 @@ class CellFolder:
         return [path.name for path in self.path.iterdir()]
 
     def has_company(self) -> bool:
-        """Whether any other process has, or left, a file here."""
+        """Whether another process has or left a file here."""
         try:
             return any(name.endswith(".cells") and name not in self._own for name in self._names())
         except OSError:
@@ -340,7 +340,7 @@ class CellFolder:
             self.path.rmdir()
 
     def wait_for(self, process: str, seconds: float) -> None:
-        """Wait until a process has a file here: it has noticed that it is not alone."""
+        """Wait until a process has a file here, which means that it noticed other processes."""
         deadline = time.monotonic() + seconds
         while process and time.monotonic() < deadline:
             with contextlib.suppress(OSError):
@@ -349,7 +349,7 @@ class CellFolder:
             time.sleep(_POLL_SECONDS)
 
     def forget(self) -> None:
-        """In a forked child: nothing here is its own."""
+        """In a forked child, which owns nothing here: drop everything."""
         for reader in [*self._readers.values(), *([self._ended] if self._ended is not None else [])]:
             reader.close()
         for cells in self._own.values():
@@ -360,7 +360,7 @@ class CellFolder:
 
 
 def _program() -> str:
-    """The name of the program, for people: nothing of its arguments, which may hold secrets."""
+    """The name of the program, for people, without its arguments, which may contain secrets."""
     return re.sub(r"[^\w.-]", "_", Path(sys.argv[0] or "python").name)[:64]
 
 

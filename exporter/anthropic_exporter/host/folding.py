@@ -1,7 +1,7 @@
-"""What ended processes counted, in one file: theirs are added to it and removed, safe against a crash at any moment.
+"""Folds the files of ended processes into one, safe against a crash at any moment.
 
-The new file is written beside the old one and takes its place by a rename. It names the processes whose numbers it
-has, and readers skip those. Only then are their files marked and removed.
+The new file is written beside the old one and replaces it by a rename. It names the processes that it contains, and
+readers skip those. Only then are their files marked and removed.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from anthropic_exporter.metrics.stores.file_format import Header, Record, Stored
 from anthropic_exporter.metrics.stores.merged_bounds import MergedBounds
 
 NAME = "ended.cells"
-#: So long the file names a process whose own file is gone: a reader may hold it open and be slow.
+#: How long the file names a process whose own file is gone: a slow reader may still have it open.
 _NAMED_SECONDS = 120.0
-#: Gauges that mean nothing once their process has ended.
+#: Gauges without meaning once their process has ended.
 _OF_THE_LIVING = (f.INFLIGHT.name, f.OLDEST_INFLIGHT.name, f.LONGEST_SILENCE.name)
 
 Key = tuple[StoredSeries, ...]
@@ -40,7 +40,7 @@ def fold(
         folder: where the files are.
         before: the file of those that ended earlier; None for the first.
         ended: the files to add; nobody writes to them any more.
-        bounds: of labels and series, with nothing let in yet.
+        bounds: of labels and series, still empty.
         now: seconds since the epoch.
 
     Raises:
@@ -101,7 +101,7 @@ def _rows(record: Record) -> list[list[float]]:
 
 
 def _exact_sums(rows: Sequence[Sequence[float]]) -> list[float]:
-    """The sums of columns, then what did not fit into them: together they are exact."""
+    """The sums of columns, then their rounding errors: together they are exact."""
     columns = list(zip(*rows, strict=True))
     sums = [math.fsum(column) for column in columns]
     return [*sums, *(math.fsum((*column, -total)) for column, total in zip(columns, sums, strict=True))]

@@ -1,4 +1,4 @@
-"""Which process this is, and which processes it is a copy of."""
+"""Identifies this process, and the process that it was forked or spawned from."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _MOST_GENERATIONS = 16
 
 
 def boot_id() -> str:
-    """Names the running boot of this machine; empty if unknown."""
+    """The id of the machine's current boot; empty if unknown."""
     try:
         return (_PROC / "sys/kernel/random/boot_id").read_text().strip().replace("-", "")[:12]
     except OSError:
@@ -21,7 +21,7 @@ def boot_id() -> str:
 
 
 def process_name(pid: int) -> str:
-    """A process number with the ticks of its start, which tell it from another process with the same number."""
+    """The process id and the ticks of its start, which distinguish it from another process with the same id."""
     fields = _stat(pid)
     return f"{pid}-{fields[_START_TICKS] if fields else 0}"
 

@@ -1,4 +1,4 @@
-"""Which service a recorder belongs to: that of its port, or that of the processes it is a copy of."""
+"""Decides which service a recorder belongs to: that of its port, or that of the processes it was forked from."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def _port_of(process: str) -> Path | None:
 
 
 def _remove_ended_families() -> None:
-    """Remove the folders of families that have no process any more: nobody reads them again."""
+    """Remove the folders of families without processes: nobody reads them again."""
     from anthropic_exporter.host.cell_folder import CellFolder  # noqa: PLC0415 - maps files: only where wanted
 
     for path in runtime_dir.families():

@@ -1,7 +1,7 @@
 """Locks that end with their process, however it ends, and that a forked child does not inherit.
 
 POSIX record locks. Closing any descriptor of a file gives up all locks that the process has on it. So a process opens
-a file that it locks once, and never opens its own cell file to read it.
+a file that it locks only once, and never opens its own cell file for reading.
 Source: F_SETLK(2const) in fcntl(2), Linux man-pages 6.9.1.
 """
 

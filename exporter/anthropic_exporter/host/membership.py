@@ -1,4 +1,4 @@
-"""One recorder's place in a service: its own cells in the folder, and the view of everybody's."""
+"""One recorder's membership of a service: its own cells in the folder, and the merged view of all."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from anthropic_exporter.recording.intake import Intake
 
 _log = logging.getLogger("anthropic_exporter")
 _PUBLISH_SECONDS = 1.0
-#: The process that holds the port may have thought that it is alone; it notices within a tick.
+#: The process that holds the port may still count alone; it notices others within a tick.
 _WAIT_SECONDS = 1.0
 #: How long a scrape waits for another one to be merged.
 _PATIENCE_SECONDS = 1.0
@@ -39,7 +39,7 @@ _NOT_STORED = (f.WORKERS.name,)
 
 
 class Membership:
-    """Puts a recorder's cells where the other processes of its service find them.
+    """Puts a recorder's cells into the shared folder of its service.
 
     Args:
         recorder: whose cells.
@@ -74,7 +74,7 @@ class Membership:
         return self._recorder.sharing is self
 
     def open(self, *, alone: bool) -> None:
-        """Start with the service. While this process holds the port and is alone, its cells stay plain lists."""
+        """Join the service. While this process holds the port and is alone, its cells stay plain lists."""
         if alone and not self.folder.has_company():
             return
         self.share()
@@ -84,11 +84,11 @@ class Membership:
     # -- the recorder's store
 
     def share(self, *, wait: bool = True) -> bool:
-        """Move the recorder's numbers into the folder. Without `wait`, returns False if another thread works."""
+        """Move the recorder's numbers into the folder. Without `wait`, returns False if another thread is doing so."""
         return self.is_shared or self._recorder.share(self, wait=wait)
 
     def adopt(self, cells: Cells) -> tuple[Cells, Mapping[int, Block]]:
-        """Shared cells with the numbers of `cells`, seen by other processes at once and as a whole."""
+        """Return shared cells with the numbers of `cells`; other processes see all of them at once."""
         mapped = self._mapped(self._make_hidden_file)
         mapped.open_file()
         self._note_replaced()
@@ -99,7 +99,7 @@ class Membership:
         return mapped, moved
 
     def _note_replaced(self) -> None:
-        """A collector that has the numbers under a name of their own must not add those of the folder to them."""
+        """Note for a collector that already has these numbers under another name: it must not add them twice."""
         own = sent_alone.life_of(self._recorder)
         if own is not None and self.life(own).name != own.name:
             try:
@@ -108,7 +108,7 @@ class Membership:
                 self._failed(error)
 
     def child_cells(self) -> Cells:
-        """Cells for a forked child, which has a file once it counts something."""
+        """Return cells for a forked child, which makes its file when it first counts something."""
         return self._mapped(self._make_file)
 
     def _mapped(self, make_file: Callable[[], CellFile]) -> MappedCells:
@@ -130,7 +130,7 @@ class Membership:
         TICKER.add(self.tick)
 
     def _say_goodbye(self, file: CellFile) -> None:
-        """Write what another thread was about to write: it does not go on once the interpreter ends."""
+        """Write what another thread was about to write, because it stops when the interpreter ends."""
         self._recorder.publish()
         file.say_goodbye()
 
@@ -145,7 +145,7 @@ class Membership:
             )
 
     def move(self, path: Path) -> None:
-        """Go to the folder of another service, with all that was counted."""
+        """Move to the folder of another service, with everything that was counted."""
         old, old_cells, was_shared = self.folder, self._cells, self.is_shared
         if path == self.path:
             return
@@ -177,17 +177,17 @@ class Membership:
                     block[0], block[1] = reading.values[0], self._time_of(name, reading, now)
 
     def _time_of(self, name: str, reading: Reading, now: float) -> float:
-        """The time that decides about a gauge: since when, if it is an age; else as of when."""
+        """The time that decides which gauge counts: its beginning for an age, otherwise its last change."""
         if name in _AGES:
             return now - reading.values[0] if reading.values[0] else 0.0
         return self._recorder.rate_limits_at(reading.labels[0]) if name in _RATE_LIMITS else now
 
     def snapshot(self) -> Snapshot:
-        """The numbers of all processes; those of the scrape before where another one merges them for too long."""
+        """The numbers of all processes; those of the previous scrape if another merge takes too long."""
         try:
             if self._merging.wait(this_frame(), _PATIENCE_SECONDS):
                 self._merged = self._merge_all()
-            else:  # or it is further up in this very thread, where a signal handler renders
+            else:  # or a merge further up in this very thread, if a signal handler renders
                 self._recorder.count(f.STALE_SCRAPES)
             return self._merged
         finally:
@@ -196,7 +196,7 @@ class Membership:
     def _merge_all(self) -> Snapshot:
         began = time.perf_counter()
         sources, workers = self.folder.sources()
-        merge, self._merge = self._merge or Merge(self.bounds()), None  # interrupted: the next one begins anew
+        merge, self._merge = self._merge or Merge(self.bounds()), None  # interrupted: the next merge starts over
         snapshot = merge.snapshot(sources, self._recorder.clock())
         self._merge = merge
         return snapshot._replace(
@@ -215,7 +215,7 @@ class Membership:
         return self._life
 
     def bounds(self) -> MergedBounds:
-        """The bounds over all processes, with nothing let in yet."""
+        """The bounds over all processes, still empty."""
         return MergedBounds(self._recorder.label_bounds(), self._recorder.max_series)
 
     # -- a few times a second
@@ -254,7 +254,7 @@ def _one(value: float) -> list[Reading]:
 
 
 def _at_exit(say_goodbye: Callable[[], None]) -> None:
-    """Say goodbye at an orderly end: of the interpreter, or of a process of `multiprocessing` or Celery's billiard."""
+    """Say goodbye when the process ends in order: the interpreter, `multiprocessing`, or Celery's billiard."""
     atexit.register(say_goodbye)
     for name in ("multiprocessing.util", "billiard.util"):
         module = sys.modules.get(name)

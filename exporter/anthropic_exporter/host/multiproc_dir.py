@@ -1,6 +1,6 @@
-"""The numbers of all processes for prometheus_client's MultiProcessCollector, as one file in its folder.
+"""Writes the numbers of all processes for prometheus_client's MultiProcessCollector, as one file in its folder.
 
-The collector adds up every `*.db` file. So exactly one process of a service writes one file there, with the whole.
+The collector adds up all `*.db` files, so exactly one process of a service writes one file, with the sum of all.
 Format: prometheus_client 0.20 to 0.26, `mmap_dict.py`.
 """
 
@@ -32,7 +32,7 @@ def is_wanted() -> bool:
 
 
 class MultiprocFiles:
-    """The files of one service. What has not changed is not written again."""
+    """The files of one service. Unchanged values are not written again."""
 
     def __init__(self) -> None:
         self._written: dict[str, list[tuple[str, float]]] = {}

@@ -1,4 +1,4 @@
-"""Who of the processes of a service holds its port: the first; when it ends, another one within a second."""
+"""Decides which process of a service holds its port: the first; when it ends, another one within a second."""
 
 from __future__ import annotations
 
@@ -38,14 +38,14 @@ _log = logging.getLogger("anthropic_exporter")
 _RETRY_SECONDS = 0.4
 
 
-#: Handles that are not closed: `serve(recorder)` works for as long as the process runs, whoever keeps its result.
+#: Open handles: `serve(recorder)` works as long as the process runs, even if its result is not kept.
 _open: set[ServiceHandle] = set()
 
 
 class ServiceHandle:
     """This process's part in serving a port; close it, or use it as a context manager.
 
-    Closing it gives the port up if this process holds it, so that another worker takes it, and never takes it again.
+    Closing it frees the port, if this process holds it, for another worker. A closed handle never takes the port again.
 
     Args:
         make_server: serves the port; raises ConfigurationError if that is not possible.
@@ -76,7 +76,7 @@ class ServiceHandle:
 
     @property
     def port(self) -> int:
-        """The port of the service; the real one where 0 was asked for."""
+        """The port of the service; the actual one if 0 was requested."""
         return self._port
 
     @property
@@ -96,7 +96,7 @@ class ServiceHandle:
         """Take the port, or leave it to the worker that has it.
 
         Raises:
-            ConfigurationError: the port cannot be served; with `required` also if another program has it.
+            ConfigurationError: the port cannot be served; with `required` also if another program uses it.
         """
         error = self._take()
         if error is not None:
@@ -109,7 +109,7 @@ class ServiceHandle:
         TICKER.add(self.tick)
 
     def tick(self) -> None:
-        """Take the port if it is free; notice the first other process of the service."""
+        """Take the port if it is free; start to share when another process of the service appears."""
         membership = self._membership
         if membership is not None and not membership.is_shared and membership.folder.has_company():
             membership.share()
@@ -117,7 +117,7 @@ class ServiceHandle:
             self._next_try = time.monotonic() + _RETRY_SECONDS
 
     def _take(self) -> ConfigurationError | None:
-        """Serve the port unless another worker does. Returns why it cannot be served, if it is not for that."""
+        """Serve the port unless another worker does. Returns the reason if it cannot be served for any other cause."""
         folder = None if self._membership is None or not self._port else self._membership.folder
         if folder is not None and not folder.take_port():
             return None

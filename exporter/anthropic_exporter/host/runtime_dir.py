@@ -1,4 +1,4 @@
-"""Where the processes of a service meet: a folder that only this user can read."""
+"""Finds the folder that the processes of a service share; only this user can read it."""
 
 from __future__ import annotations
 

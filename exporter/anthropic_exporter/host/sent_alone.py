@@ -1,4 +1,4 @@
-"""Recorders whose cells were sent to a queue before they counted together with other processes."""
+"""Recorders that sent their cells to a queue before they shared a folder with other processes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _lives: weakref.WeakKeyDictionary[Intake, Life] = weakref.WeakKeyDictionary()
 
 
 def note(recorder: Intake, life: Life) -> None:
-    """Note that the cells of a recorder are sent under a life of their own; called before they are."""
+    """Note that the cells of a recorder are sent under a life of their own; called before the first is sent."""
     _lives[recorder] = life
 
 

@@ -1,7 +1,7 @@
 """Which process of a service sends the cells of all of them to a queue.
 
-The sender holds a lock; when it ends, another process takes it. What a successor needs is in the folder of the service:
-the last epoch, and the identities whose cells are in the folder by now.
+The sender holds a lock; when it ends, another process takes over. What a successor needs is in the folder of the
+service: the last epoch, and the identities whose cells are now in the folder.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from anthropic_exporter.transport.cells_message import MOST_REPLACED
 #: Bytes of the lock file: for each queue one that its sender locks, and one that every process locks that may send.
 _FIRST_BYTE, _QUEUES = 1 << 16, 1 << 20
 _EPOCH_AT, _EPOCH_BYTES = 256, 24
-#: A clock that says more than this (in the year 2116) is not believed.
+#: A clock beyond this (in the year 2116) is ignored.
 _MOST_EPOCH = 1 << 62
 _SUFFIX = ".replaced"
 _IDENTITY = re.compile(r"[0-9a-f]{1,64}")
@@ -51,11 +51,11 @@ class Shipping:
         return locks.take(fd, self._sending)
 
     def retire(self) -> None:
-        """Be no candidate any more."""
+        """Withdraw as a candidate."""
         self._give_up(self._ready)
 
     def is_last(self) -> bool:
-        """Whether no other process may send; asked by one that has retired."""
+        """Whether no other process may send; called by a process that has withdrawn."""
         fd = self.folder.lock_file()
         if fd is None or not locks.take(fd, self._ready):
             return False
@@ -72,7 +72,7 @@ class Shipping:
             locks.give_up(fd, byte)
 
     def next_epoch(self) -> int:
-        """A number above every one before in this folder, also where the clock was put back."""
+        """A number above all earlier ones of this folder, even if the clock was set back."""
         fd = self.folder.lock_file()
         before = 0 if fd is None else _read_epoch(fd)
         epoch = max(time.time_ns(), before + 1)
@@ -108,7 +108,7 @@ def _replaced_in(folder: CellFolder) -> dict[str, float]:
 
 
 def note_replaced(folder: CellFolder, identities: Iterable[str]) -> None:
-    """Note that cells that were sent under other identities are in a folder; called before others see them there.
+    """Note that cells sent under other identities are in a folder; called before other processes see them there.
 
     Raises:
         OSError: the folder is gone, or the disk full.
@@ -119,7 +119,7 @@ def note_replaced(folder: CellFolder, identities: Iterable[str]) -> None:
 
 
 def hand_over(old: CellFolder, new: CellFolder) -> None:
-    """Note the same of the cells of a whole folder that go into another one.
+    """Note the same for all cells of a folder that move into another one.
 
     Raises:
         OSError: the folder is gone, or the disk full.

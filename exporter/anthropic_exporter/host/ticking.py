@@ -1,4 +1,4 @@
-"""One thread a process for what the processes of a service owe each other a few times a second."""
+"""One thread per process for the upkeep of a service, a few times a second."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ class _Ticker:
         self._lock = threading.Lock()
 
     def add(self, method: Callable[[], None]) -> None:
-        """Call a method from the next tick on; once, however often it is added."""
+        """Call a method at each tick; adding it again has no effect."""
         with self._lock:
             if not any(kept() == method for kept in self._methods):
                 self._methods.append(weakref.WeakMethod(method))
             self._start()
 
     def remove(self, method: Callable[[], None]) -> None:
-        """Call a method no longer."""
+        """Stop calling a method."""
         with self._lock:
             self._methods = [kept for kept in self._methods if kept() not in (None, method)]
 

@@ -1,4 +1,4 @@
-"""What fills the history of a page: the calls of a recorder. A collector has a feed of its own."""
+"""Fills the history of a page with the calls of a recorder. A collector has a feed of its own."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from anthropic_exporter.call import Call
     from anthropic_exporter.recorder import Recorder
 
-# So many calls wait at most while somebody reads; a forked child, where nobody reads, keeps no more than these.
+# The most calls that wait for a reader; also a bound in a forked child, where nobody reads.
 _MOST_PENDING = 10_000
 
 
@@ -56,8 +56,8 @@ class CallFeed:
 
     Args:
         recorder: whose calls to add.
-        clock: seconds, never going back.
-        wall: seconds since the epoch.
+        clock: monotonic seconds.
+        wall: Unix seconds.
     """
 
     scope = "process"

@@ -1,4 +1,4 @@
-"""What the page shows of a Guard: plain values, so that the page knows nothing of its inside."""
+"""What the page shows of a Guard, as plain values, so that the page does not depend on its internals."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the calls of the last 15 minutes did: in total, by feature and by user. Knows calls and seconds alone."""
+"""What the calls of the last 15 minutes used and cost: in total, by feature and by user. Pure."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ NAME_USD, NAME_REQUESTS, NAME_TOKENS, NAME_HITS, NAME_MISSES = range(5)
 
 
 class Step(NamedTuple):
-    """What was added in one closed step; percentiles are of the minute that it ends. Dollars, tokens, seconds."""
+    """What was added in one closed step; percentiles cover the minute that it ends. Dollars, tokens, seconds."""
 
     number: int
     counts: list[float]
@@ -48,7 +48,7 @@ class History:
     """Adds up calls; memory grows with the number of features and users only, which the recorder bounds.
 
     Args:
-        now: seconds, of a clock that does not go back.
+        now: monotonic seconds.
     """
 
     def __init__(self, now: float) -> None:
@@ -88,7 +88,7 @@ class History:
 
 
 def top(names: dict[str, Counts], most: int) -> list[Spender]:
-    """The features or users that spent most in 15 minutes; of equals, those that spent most since the start."""
+    """The features or users that spent most in 15 minutes; ties are broken by spend since the start."""
     ranked = sorted(
         names, key=lambda name: (names[name].quarter_of(NAME_USD), names[name].totals[NAME_USD]), reverse=True
     )
@@ -96,13 +96,13 @@ def top(names: dict[str, Counts], most: int) -> list[Spender]:
 
 
 def percentiles(counts: Sequence[float]) -> list[float | None]:
-    """Latency p50 and p95, time to first token p50 and p95, in seconds; None where nothing was measured."""
+    """Latency p50 and p95, time to first token p50 and p95, in seconds; None if nothing was measured."""
     parts = counts[DURATION:TTFT], counts[TTFT:]
     return [quantile(rank, part, BOUNDS) if sum(part) else None for part in parts for rank in (0.5, 0.95)]
 
 
 def ratio(hits: float, misses: float) -> float | None:
-    """Hits among the requests that asked for caching and were long enough for it; None where there were none."""
+    """Share of hits among the requests that asked for caching and were long enough; None if there were none."""
     return hits / (hits + misses) if hits + misses else None
 
 

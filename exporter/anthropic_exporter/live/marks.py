@@ -1,4 +1,4 @@
-"""Totals that only grow, and what they were some seconds and minutes ago: windows in constant time and memory."""
+"""Totals that only grow, and their values some seconds and minutes ago: windows in constant time and memory."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Marks:
         totals: the list, which its owner adds to.
         step: seconds a step.
         slots: how many steps can be looked back.
-        now: seconds, of a clock that does not go back.
+        now: monotonic seconds.
     """
 
     __slots__ = ("_marks", "_slots", "_step", "_totals", "current")
@@ -64,7 +64,7 @@ class Counts:
 
     Args:
         width: how many totals.
-        now: seconds, of a clock that does not go back.
+        now: monotonic seconds.
     """
 
     __slots__ = ("second", "seconds", "steps", "totals")
@@ -95,7 +95,7 @@ class Counts:
         return self.totals[field] - self.steps.one(field, self._quarter_ago)
 
     def step(self, step: int, steps: int = 1) -> list[float]:
-        """What was added in a closed step, or in so many of which it is the last."""
+        """What was added in a closed step, or in several steps that end with it."""
         return _minus(self.steps.at(step + 1), self.steps.at(step + 1 - steps))
 
     def step_of(self, field: int, step: int) -> float:

@@ -1,4 +1,4 @@
-"""The page and its address: one self-contained document that asks this process alone."""
+"""Serves the page: one self-contained document that reads from this process alone."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ class Live:
 
     Args:
         feed: whose calls to show.
-        watched: open alerts and breakers, where there is a Guard.
-        clock: seconds, never going back.
-        wall: seconds since the epoch.
+        watched: open alerts and breakers, if there is a Guard.
+        clock: monotonic seconds.
+        wall: Unix seconds.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""What the page gets each second: the new steps of the history, and what holds now. Bounded in size."""
+"""What the page reads each second: the new steps of the history, and the current state. Bounded in size."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ class PageState:
 
     Args:
         feed: whose calls to show.
-        watched: open alerts and breakers, where there is a Guard.
-        clock: seconds, never going back.
-        wall: seconds since the epoch.
+        watched: open alerts and breakers, if there is a Guard.
+        clock: monotonic seconds.
+        wall: Unix seconds.
     """
 
     def __init__(

@@ -34,7 +34,7 @@ class ExporterOptions(NamedTuple):
     """The options, as they were given.
 
     Attributes:
-        token_file: holds the bearer token without which nothing is taken.
+        token_file: holds the bearer token that every request needs.
         alertmanagers: addresses to ask for alerts with the label `remedy`.
         refresh_cache: `FEATURE=FILE`, where the file holds the arguments of `messages.create` as JSON.
         remedies: Python files that define `register(remedies)`.
@@ -51,10 +51,10 @@ class ExporterOptions(NamedTuple):
 
 
 def routes(recorder: Recorder, settings: ExporterOptions, owned: contextlib.ExitStack) -> tuple[Route, ...]:
-    """`/alerts` and `/heartbeat`, with remedies behind them where there are some; `owned` ends those.
+    """`/alerts` and `/heartbeat`, with remedies if there are any; `owned` closes them.
 
     Raises:
-        ConfigurationError: options that do not go together, or a file that is not what it should be.
+        ConfigurationError: options that exclude each other, or a file that is not valid.
     """
     _check(settings)
     remedies = _remedies(recorder, settings, owned)
@@ -99,7 +99,7 @@ def _remedies(recorder: Recorder, settings: ExporterOptions, owned: contextlib.E
 def _heartbeat(
     recorder: Recorder, settings: ExporterOptions, remedies: Remedies | None, owned: contextlib.ExitStack
 ) -> Heartbeat:
-    """Looks after the heartbeat: logs, counts and tells the remedies when it stops."""
+    """Watches the heartbeat: logs, counts and notifies the remedies when it stops."""
 
     def tell(alert: IncomingAlert) -> None:
         recorder.count(f.NOTIFICATIONS, alert.labels["severity"], alert.status, alert.name)
@@ -148,7 +148,7 @@ def _request(path: Path) -> dict[str, Any]:
 
 
 def _register(path: Path, remedies: Remedies) -> None:
-    """Let a file of the user's own register what it wants."""
+    """Run the `register` function of a user's file."""
     register = getattr(_loaded(path), _FUNCTION, None)
     if not callable(register):
         raise ConfigurationError(f"{path}: define {_FUNCTION}(remedies), which is called once at the start")
@@ -174,7 +174,7 @@ def _loaded(path: Path) -> ModuleType:
 
 
 def _where(path: Path, error: Exception) -> str:
-    """One line: the file, the line of it that failed, and how."""
+    """Return one line: the file, the line that failed, and the error."""
     frames = traceback.extract_tb(error.__traceback__)
     lines = [frame.lineno for frame in frames if Path(frame.filename).absolute() == path.absolute()]
     line = error.lineno if isinstance(error, SyntaxError) else (lines or [0])[-1]

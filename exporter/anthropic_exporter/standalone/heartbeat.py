@@ -1,4 +1,4 @@
-"""Notices that the heartbeat stopped. No rule can: without the heartbeat, no alert of a rule reaches anybody."""
+"""Notices that the heartbeat stopped. A rule cannot: without the heartbeat, alerts do not arrive."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ _LAST_LOOK_SECONDS = 1.0
 
 
 class Heartbeat:
-    """Reports when the heartbeat stops, and when it is back. One that never came is not missed.
+    """Reports when the heartbeat stops, and when it returns. A heartbeat that never arrived is not missed.
 
     Args:
         silent_after_seconds: after the last beat.
-        tell: gets an alert `AnthropicHeartbeatLost` that fires or is resolved; on a thread of its own.
+        tell: receives the alert `AnthropicHeartbeatLost`, firing or resolved, on a thread of its own.
         clock: monotonic seconds.
     """
 
@@ -41,16 +41,16 @@ class Heartbeat:
         self._ended = threading.Event()
 
     def start(self) -> None:
-        """Watch from now on, until closed."""
+        """Start watching; `close` stops it."""
         threads.start_eventually(self._run, name="anthropic-heartbeat")
 
     def beat(self) -> None:
-        """The heartbeat came."""
+        """Record a heartbeat."""
         threads.retry()
         self._last = self._clock()
 
     def look(self) -> None:
-        """Report the heartbeat if it stopped, or is back."""
+        """Report the heartbeat if it stopped or returned."""
         last = self._last
         if last is None:
             return

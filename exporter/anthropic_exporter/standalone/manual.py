@@ -37,7 +37,7 @@ def routes() -> tuple[Route, ...]:
     """`/runbooks`, `/docs` and one route a page, with and without `.md`.
 
     Raises:
-        ConfigurationError: this installation carries no manual.
+        ConfigurationError: this installation does not have the manual.
     """
     docs = bundle.path("docs")
     return tuple(route for folder, path in _FOLDERS for route in _folder(docs, folder, path))

@@ -1,1 +1,1 @@
-"""How cells travel between processes: the format of a message, and the queues that carry it."""
+"""Carries cells between processes: the message format, and the queues."""

@@ -21,7 +21,7 @@ _ENGINES = {
 _STREAM = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _DEFAULT_STREAM = "anthropic-cells"
 _MOST_SHARDS = 256
-#: A queue that is full of messages of 8 kB takes 80 MB.
+#: With messages of 8 kB a full queue takes 80 MB.
 _DEFAULT_MOST_MESSAGES = 10_000
 _OPTIONS = frozenset({"stream", "shards", "maxlen"})
 
@@ -35,8 +35,8 @@ class Address(NamedTuple):
         shown: the URL without user and password, for logs and errors.
         stream: the name of the stream, without its shard.
         shards: over how many streams the hosts are spread.
-        most_messages: how many messages a stream keeps at most; older ones are dropped.
-        options: what else the URL says, for the engine.
+        most_messages: the most messages that a stream keeps; older ones are dropped.
+        options: the URL's other options, for the client library.
     """
 
     url: str
@@ -53,7 +53,7 @@ class Address(NamedTuple):
 
     @property
     def breakers(self) -> str:
-        """The stream on which collectors publish what holds for the fleet."""
+        """The stream on which collectors publish the fleet's conditions."""
         return f"{self.stream}-breakers"
 
     def shard_of(self, host: str) -> int:
@@ -100,7 +100,7 @@ def _split(url: str) -> _Parts:
         raise ConfigurationError(f"queue: give a URL such as redis://queue:6379, not {type(url).__name__}")
     try:
         parts = urlsplit(url.strip())
-        if "," not in parts.netloc:  # several brokers are no host and port
+        if "," not in parts.netloc:  # a list of brokers is not one host and port
             _ = parts.port
     except ValueError as error:
         raise ConfigurationError("queue: the URL cannot be read; write it as in redis://queue:6379") from error

@@ -1,4 +1,4 @@
-"""What a collector says of the whole fleet: the conditions that hold now. JSON; `docs/wire-format.md`."""
+"""A collector's message about the whole fleet: the conditions that hold now. JSON; see `docs/wire-format.md`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _FORMAT = 1
 _MOST_BYTES = 1_000_000
 _MOST_HOLDING = 10_000
 _LONGEST_NAME = 128
-#: Processes treat conditions as over when nothing was said for this long.
+#: Without a message for this long, processes treat all conditions as over.
 EXPIRES_SECONDS = 60.0
 
 
@@ -26,7 +26,7 @@ class Holding(NamedTuple):
 
 
 class BreakersMessage(NamedTuple):
-    """Everything that holds, as one collector sees it. `sent_at` is seconds since the epoch."""
+    """All conditions that hold, as one collector sees them. `sent_at` is in Unix seconds."""
 
     collector: str
     sent_at: float

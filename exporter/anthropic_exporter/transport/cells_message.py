@@ -1,6 +1,6 @@
-"""One message of a publisher: the cells that changed, under the identity that they belong to. `docs/wire-format.md`.
+"""One message of a publisher: changed cells, and the identity they belong to. See `docs/wire-format.md`.
 
-Cells are cumulative, so a message may be lost, repeated or overtaken: the next one that has the cell repairs it.
+Cells are cumulative, so a message may be lost, repeated or reordered: the next message with the cell repairs it.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ _LONGEST_NAME = 128
 _LONGEST_LABEL = 1024
 _MOST_CELLS = 8_000_000
 _MOST_WIDTH = 1_000
-#: Identities that one message replaces at most.
+#: The most identities that one message may replace.
 MOST_REPLACED = 100
 _NUMBER_BYTES, _VALUE_BYTES = 4, 8
 
 
 class Layout(NamedTuple):
-    """How the publisher lays a family out: kind, label names, and the upper bounds of a histogram without +Inf."""
+    """A family's layout: kind, label names, and the upper bounds of a histogram without +Inf."""
 
     family: str
     kind: str
@@ -36,7 +36,7 @@ class Layout(NamedTuple):
 
 
 class Definition(NamedTuple):
-    """One series: its cells are those from `first` on. `created` is seconds since the epoch."""
+    """One series: its cells start at `first`. `created` is in Unix seconds."""
 
     first: int
     layout: Layout
@@ -54,15 +54,15 @@ class CellsMessage(NamedTuple):
         service: which service they belong to.
         host: where the publisher runs.
         sent_at: seconds since the epoch.
-        period_seconds: how often the publisher sends at most.
+        period_seconds: shortest time between two messages.
         version: of the publisher's software.
         full: every series is defined and every cell is in it.
-        final: the publisher ends in order.
+        final: the publisher is shutting down in order.
         lasting: the cells outlive their processes, so that the identity may come back after its end.
-        replaces: identities whose cells are among these by now, and must not be added to them.
+        replaces: identities whose cells are now part of these, and must not be added to them.
         definitions: the series that are new in this epoch, or all of them.
         numbers: which cells, by the numbering of the epoch.
-        values: what they hold now. NaN says that a gauge is gone.
+        values: their current values. NaN removes a gauge.
     """
 
     identity: str

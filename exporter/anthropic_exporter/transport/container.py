@@ -10,7 +10,7 @@ offset  bytes  content
 12      …      the header, UTF-8 JSON, then the body
 ```
 
-A reader ignores header keys that it does not know. Whatever an older reader must not ignore gets a new major version.
+A reader ignores unknown header keys. A change that an older reader must not ignore needs a new major version.
 """
 
 from __future__ import annotations

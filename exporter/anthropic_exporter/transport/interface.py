@@ -1,7 +1,7 @@
-"""What a queue has to do: carry bytes from many senders to receivers that remember how far they read.
+"""The interface of a queue: it carries bytes from many senders to receivers that remember their position.
 
-A receiver's position is a text that it can be opened with again. Nothing is kept for it in the queue, so that position
-and totals can be written in one file, and one cannot run ahead of the other.
+A position is a text; a receiver opened with it continues there. The queue stores no positions, so that position and
+totals can be written in one file and always agree.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ from typing import NamedTuple, Protocol
 
 from anthropic_exporter.errors import AnthropicExporterError
 
-#: Which messages a receiver begins with, where it has no position: all that the queue still has, or only the newest.
+#: Where a receiver without a position starts: with the oldest message that the queue still has, or the newest.
 OLDEST, NEWEST = "oldest", "newest"
 
 
 class TransportError(AnthropicExporterError):
-    """The queue did not take, or did not give, messages. Try again later.
+    """The queue did not accept or return messages. Try again later.
 
     Attributes:
         reason: `unreachable`, `timeout`, `refused`, `full` or `failed`.
@@ -38,10 +38,10 @@ class Transport(Protocol):
     """One stream of a queue. Connects when it is first used, and again after the connection broke."""
 
     def send(self, messages: Sequence[bytes]) -> None:
-        """Return when the queue has taken all of them, in this order.
+        """Return when the queue has stored all messages, in this order.
 
         Raises:
-            TransportError: it may have taken none, some or all of them.
+            TransportError: it may have stored none, some or all of them.
         """
 
     def receive(self, most: int, seconds: float) -> list[Received]:
@@ -56,7 +56,7 @@ class Transport(Protocol):
 
     @property
     def position(self) -> str:
-        """Where a successor goes on; empty before the first acknowledgement."""
+        """The position at which a successor continues; empty before the first acknowledgement."""
 
     def close(self) -> None:
-        """Hang up. Idempotent."""
+        """Disconnect. Idempotent."""

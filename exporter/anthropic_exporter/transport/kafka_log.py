@@ -1,4 +1,4 @@
-"""Kafka, and what speaks its protocol, by librdkafka. Each stream is one topic, and its first partition.
+"""Kafka and compatible brokers, by librdkafka. Each stream is the first partition of one topic.
 
 The position is an offset; the group of consumers that the client insists on holds no offsets.
 """
@@ -19,7 +19,7 @@ from anthropic_exporter.transport.interface import NEWEST, Received, TransportEr
 _ANSWER_SECONDS = 5.0
 _GATHER_SECONDS = 0.02
 _PARTITION = 0
-#: The options of librdkafka that may stand in the URL: TLS and logging in.
+#: Options of librdkafka that a URL may contain: TLS and authentication.
 _OPTIONS = frozenset(
     {
         *("security.protocol", "ssl.ca.location", "ssl.certificate.location", "ssl.key.location"),
@@ -29,7 +29,7 @@ _OPTIONS = frozenset(
 
 
 class KafkaLog:
-    """One topic of a cluster. Brokers make topics when they are first used, unless they are told not to.
+    """One topic of a cluster. Brokers create topics on first use, unless configured otherwise.
 
     Args:
         address: `kafka://host:9092,other:9092`.
@@ -77,7 +77,7 @@ class KafkaLog:
         with _translated():
             if self._consumer is None and not self._open(seconds):
                 return []
-            # The client waits for as many as are asked for: wait for one, then take what is there.
+            # The client waits until it has as many as requested: wait for one, then take what is there.
             found = self._consumer.consume(1, seconds)
             if found and most > 1:
                 found += self._consumer.consume(most - 1, _GATHER_SECONDS)
@@ -93,7 +93,7 @@ class KafkaLog:
         return received
 
     def _open(self, seconds: float) -> bool:
-        """Begin to consume at the position; False while there is no such topic."""
+        """Start to consume at the position; False while the topic does not exist."""
         consumer = kafka.Consumer(
             {
                 **self._config,
@@ -118,7 +118,7 @@ class KafkaLog:
         return self._topic in topics and topics[self._topic].error is None
 
     def _first(self, low: int, high: int) -> int:
-        """The offset to begin with; a position behind the end is one of a topic that was deleted since."""
+        """The first offset; a position behind the end means that the topic was deleted and recreated."""
         if self._next is not None:
             return self._next if low <= self._next <= high else low
         return max(low, high - 1) if self._newest else low
@@ -163,7 +163,7 @@ def _checked(address: Address) -> dict[str, Any]:
 
 
 class _Silent:
-    """Every failure comes back from the call that it concerns; librdkafka would write it to stderr as well."""
+    """Keeps librdkafka from writing to stderr: every failure is raised by the call that it concerns."""
 
     def log(self, *_: object) -> None:
         """Say nothing."""

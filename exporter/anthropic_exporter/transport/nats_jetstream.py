@@ -1,4 +1,4 @@
-"""NATS JetStream. The client is asynchronous: it runs on a loop of its own, in a daemon thread.
+"""NATS JetStream. The asynchronous client runs on an event loop of its own, in a daemon thread.
 
 A receiver is an ordered reader from a sequence number; nothing is acknowledged to the server.
 """
@@ -23,7 +23,7 @@ from anthropic_exporter.transport.interface import NEWEST, Received, TransportEr
 
 _CONNECT_SECONDS = 2.0
 _ANSWER_SECONDS = 5.0
-#: The server forgets a reader that does not come back.
+#: The server removes a reader that does not return within this time.
 _READER_SECONDS = 60.0
 _OPTIONS = frozenset({"ssl_ca_certs", "credentials"})
 _T = TypeVar("_T")
@@ -181,12 +181,12 @@ def _checked(address: Address) -> dict[str, Any]:
 
 
 async def _ignore(_: Exception) -> None:
-    """Every failure comes back from the call that it concerns; the client would log it as well."""
+    """Ignore what the client would log: every failure is raised by the call that it concerns."""
 
 
 @contextlib.contextmanager
 def _translated() -> Iterator[None]:
-    """What the client library raises, as a `TransportError` with a bounded reason and no text of the server."""
+    """Translate an exception of the client library into a `TransportError`: a bounded reason, no text of the server."""
     try:
         yield
     except Exception as error:
@@ -194,7 +194,7 @@ def _translated() -> Iterator[None]:
 
 
 def _reason(error: Exception) -> str:
-    """The first that fits; the order is from the more special to the more general."""
+    """The first match; the order is from specific to general."""
     kinds: tuple[tuple[str, tuple[type[BaseException], ...]], ...] = (
         ("refused", (nats.errors.AuthorizationError,)),
         ("full", (nats.errors.MaxPayloadError, js_errors.ServiceUnavailableError)),

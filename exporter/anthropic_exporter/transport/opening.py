@@ -1,4 +1,4 @@
-"""Opens the transport that a URL asks for. The client library is imported here, by those who use it."""
+"""Opens the transport of a URL. Imports the client library only when it is used."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from anthropic_exporter.transport.interface import OLDEST, Transport
 def open_transport(
     address: Address, stream: str, *, position: str = "", start: str = OLDEST, most_messages: int | None = None
 ) -> Transport:
-    """A transport on one stream. Connects later, so that a queue that is down does not stop a program from starting.
+    """Return a transport on one stream. It connects later, so that a program starts even if the queue is down.
 
     Args:
         address: where the queue is.

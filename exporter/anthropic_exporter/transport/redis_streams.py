@@ -1,4 +1,4 @@
-"""Redis Streams, for Redis 5 and later and what speaks its protocol (Valkey, managed services), with or without TLS.
+"""Redis Streams, for Redis 5 and later and compatible servers (Valkey, managed services), with or without TLS.
 
 No consumer group: the position is the id of the last message that was durably merged.
 """
@@ -23,7 +23,7 @@ _CONNECT_SECONDS = 2.0
 _ANSWER_SECONDS = 5.0
 _FIELD = b"m"
 _BEGINNING = "0-0"
-#: TLS options that may stand in the URL, under the names of the client library.
+#: TLS options that a URL may contain, with the names of the client library.
 _TLS = frozenset({"ssl_ca_certs", "ssl_certfile", "ssl_keyfile", "ssl_cert_reqs", "ssl_check_hostname"})
 
 
@@ -145,14 +145,14 @@ def _text(value: bytes | str) -> str:
 
 
 def _key(identifier: str) -> tuple[int, int]:
-    """A stream id as it is ordered. A text that is not an id comes before all."""
+    """The sort key of a stream id. A text that is not an id comes first."""
     before, _, after = identifier.partition("-")
     return (int(before), int(after or 0)) if before.isdigit() and (after or "0").isdigit() else (-1, 0)
 
 
 @contextlib.contextmanager
 def _translated() -> Iterator[None]:
-    """What the client library raises, as a `TransportError` with a bounded reason and no text of the server."""
+    """Translate an exception of the client library into a `TransportError`: a bounded reason, no text of the server."""
     try:
         yield
     except (redis.RedisError, OSError) as error:
@@ -160,7 +160,7 @@ def _translated() -> Iterator[None]:
 
 
 def _reason(error: Exception) -> str:
-    """The first that fits; the order is from the more special to the more general."""
+    """The first match; the order is from specific to general."""
     kinds: tuple[tuple[str, tuple[type[BaseException], ...]], ...] = (
         ("refused", (redis.AuthenticationError, redis.exceptions.NoPermissionError)),
         ("timeout", (redis.TimeoutError, TimeoutError)),
@@ -168,5 +168,5 @@ def _reason(error: Exception) -> str:
         ("unreachable", (redis.ConnectionError, OSError)),
     )
     if isinstance(error, redis.ResponseError) and str(error).startswith(("OOM", "MISCONF")):
-        return "full"  # of memory, or the server cannot write its disk
+        return "full"  # out of memory, or the server cannot write to its disk
     return next((reason for reason, types in kinds if isinstance(error, types)), "failed")
