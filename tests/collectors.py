@@ -11,7 +11,7 @@ import threading
 import time
 import urllib.request
 
-PATIENCE_SECONDS = 30
+PATIENCE_SECONDS = 60
 
 
 class Collecting:

@@ -12,7 +12,7 @@ import threading
 import urllib.error
 import urllib.request
 
-PATIENCE_SECONDS = 30
+PATIENCE_SECONDS = 60
 TOKEN = "a-long-random-word"
 
 

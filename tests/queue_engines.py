@@ -10,7 +10,7 @@ import time
 
 from anthropic_exporter import toolchain
 
-PATIENCE_SECONDS = 30
+PATIENCE_SECONDS = 60
 
 
 def free_port():
@@ -77,6 +77,18 @@ class Redis(Engine):
         ports = ("--port", "0", "--tls-port", str(self.port)) if self.tls else ("--port", str(self.port))
         storage = ("--appendonly", "yes", "--appendfsync", "always", "--save", "", "--dir", str(self.folder))
         return [str(program), *ports, "--bind", "127.0.0.1", *storage, *map(str, self.arguments)]
+
+    def start(self):
+        super().start()
+        while not self.tls and self._is_loading():
+            time.sleep(0.01)
+        return self
+
+    def _is_loading(self):
+        """Whether it still reads its append-only file: it listens meanwhile, and refuses every command."""
+        with socket.create_connection(("127.0.0.1", self.port), timeout=PATIENCE_SECONDS) as asking:
+            asking.sendall(b"PING\r\n")
+            return asking.recv(64).startswith(b"-LOADING")
 
     @property
     def url(self):

@@ -17,6 +17,7 @@ from anthropic_exporter.publisher.changes import Changes, Origin
 from anthropic_exporter.transport.address import parse
 from anthropic_exporter.transport.cells_message import decode, encode
 from anthropic_exporter.transport.opening import open_transport
+from anthropic_exporter.transport.redis_streams import RedisStream
 from collectors import value_of, wait_until
 from fleet_messages import total
 from queue_engines import Redis, free_port
@@ -154,7 +155,7 @@ def test_a_queue_that_hangs_does_not_keep_the_application_from_ending(server, re
     server.pause()
     began = time.monotonic()
     assert not publisher.close(timeout=0.2)
-    assert time.monotonic() - began < 2.0
+    assert time.monotonic() - began < 4.5
     assert "did not take the last messages within 0 s" in caplog.text
     server.resume()
 
@@ -186,17 +187,24 @@ def test_everything_is_sent_again_every_minute(server, recorder, call, monkeypat
     publisher.close()
 
 
-def test_recording_goes_on_while_a_message_waits(server, recorder, call):
+def test_recording_goes_on_while_a_message_waits(server, recorder, call, monkeypatch):
     """The lock of the recorder is not held while the queue hangs."""
+    hangs, goes_on, send = threading.Event(), threading.Event(), RedisStream.send
+
+    def hanging(stream, messages):
+        hangs.set()
+        goes_on.wait(120)
+        send(stream, messages)
+
+    monkeypatch.setattr(RedisStream, "send", hanging)
     with publish(recorder, server.url, service="api", period_seconds=0.05):
-        wait_until(lambda: results(recorder).get("sent", 0) >= 1)
-        server.pause()
-        time_taken = time.perf_counter()
-        for _ in range(1000):
-            recorder.record(call(output=1))
-        recorder.render()
-        assert time.perf_counter() - time_taken < 2.0
-        server.resume()
+        assert hangs.wait(60)
+        counting = threading.Thread(target=lambda: (recorder.record(call(output=171)), recorder.render()))
+        counting.start()
+        counting.join(60)
+        assert not counting.is_alive()
+        goes_on.set()
+        wait_until(lambda: total(arrived(server.url), TOKENS, type="output") == 171.0)
 
 
 def test_a_failure_of_ours_is_counted_and_the_next_message_is_sent(server, recorder, call, monkeypatch, caplog):

@@ -372,7 +372,7 @@ class TestServer:
             assert response.readline() == b"event: message_start\n"
             began = time.monotonic()
             api.close()
-            assert time.monotonic() - began < 3.0
+            assert time.monotonic() - began < 60.0
         with pytest.raises(ConnectionRefusedError):
             socket.create_connection((api.host, api.port), timeout=1)
 

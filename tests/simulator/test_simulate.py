@@ -13,7 +13,7 @@ from anthropic_exporter.errors import ConfigurationError
 from anthropic_exporter.simulator import running
 from anthropic_exporter.simulator.workload import INCIDENTS
 
-PATIENCE_SECONDS = 20.0
+PATIENCE_SECONDS = 60
 
 
 def some(seed):

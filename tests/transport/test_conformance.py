@@ -9,7 +9,7 @@ from anthropic_exporter.transport.address import parse
 from anthropic_exporter.transport.interface import NEWEST, OLDEST
 from anthropic_exporter.transport.opening import open_transport
 
-PATIENCE_SECONDS = 10
+PATIENCE_SECONDS = 60
 MESSAGES = [b"%04d" % number + b"\x00\xff" * 1000 for number in range(500)]
 
 
