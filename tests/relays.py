@@ -42,7 +42,7 @@ class Relay:
         with contextlib.suppress(OSError), client, selectors.DefaultSelector() as ready:
             if self._cut.is_set():
                 return
-            with socket.create_connection(("127.0.0.1", self._target), timeout=5) as target:
+            with socket.create_connection(("127.0.0.1", self._target), timeout=30) as target:
                 ready.register(client, selectors.EVENT_READ, target)
                 ready.register(target, selectors.EVENT_READ, client)
                 while not (self._cut.is_set() or self._closed.is_set()):

@@ -65,7 +65,7 @@ def test_an_idle_lane_has_no_thread(lane):
     one, used = lane(lambda *_: used.append(threading.current_thread()) or Outcome(OK)), []
     one.put("page")
     assert one.flush(5.0)
-    used[0].join(5.0)
+    used[0].join(30)
     assert not used[0].is_alive()
     assert not one.busy
 
@@ -100,7 +100,7 @@ def test_a_lane_that_hangs_delays_no_other_and_is_watched_without_anybody(lane, 
     try:
         assert quick.flush(5.0)
         assert results == {("c", OK): 1}
-        assert timed_out.wait(5.0)  # the second one had its turn although the first never returned
+        assert timed_out.wait(30)  # the second one had its turn although the first never returned
     finally:
         end.set()
         lanes.close(1.0)

@@ -35,8 +35,8 @@ ASK = {"model": "claude-opus-5-5", "max_tokens": 9, "messages": [{"role": "user"
 LOOK = """
 import asyncio
 asyncio.run(answer("why?"))
-print(urllib.request.urlopen(made[-1].url + "/metrics", timeout=5).read().decode())
-print(urllib.request.urlopen(made[-1].url + "/live", timeout=5).status, "live")
+print(urllib.request.urlopen(made[-1].url + "/metrics", timeout=30).read().decode())
+print(urllib.request.urlopen(made[-1].url + "/live", timeout=30).status, "live")
 """
 
 

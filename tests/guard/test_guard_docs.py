@@ -54,7 +54,7 @@ anthropic_exporter.serve = functools.partial(anthropic_exporter.serve, port=0)
 """
 LOOK = """
 from urllib.request import urlopen
-print(urlopen(server.url + "/live", timeout=5).status)
+print(urlopen(server.url + "/live", timeout=30).status)
 """
 
 

@@ -108,7 +108,7 @@ def test_a_call_never_waits_for_a_reader_and_is_not_lost(state, recorder, call):
     with state._feed.lock:  # somebody reads
         thread = threading.Thread(target=recorder.record, args=(call(output=171),))
         thread.start()
-        thread.join(5)
+        thread.join(30)
         assert not thread.is_alive()
     assert read(state)["total"][10] == 171
 

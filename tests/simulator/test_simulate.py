@@ -57,7 +57,7 @@ def test_metrics_show_the_traffic_and_the_log_its_incidents(caplog, simulation):
     address = until(lambda: re.search(r"http://127\.0\.0\.1:\d+/metrics", caplog.text))[0]
 
     def chat():
-        with urllib.request.urlopen(address, timeout=5) as response:
+        with urllib.request.urlopen(address, timeout=30) as response:
             return re.search(rb'anthropic_requests_total\{.*feature="chat",.*\} [1-9]', response.read())
 
     assert until(chat)

@@ -57,11 +57,11 @@ class Alertmanager:
         request = urllib.request.Request(
             f"{self.url}/api/v2/alerts", json.dumps(alerts).encode(), {"Content-Type": "application/json"}
         )
-        with urllib.request.urlopen(request, timeout=5) as response:
+        with urllib.request.urlopen(request, timeout=30) as response:
             assert response.status == 200
 
     def alerts(self):
-        with urllib.request.urlopen(f"{self.url}/api/v2/alerts", timeout=5) as response:
+        with urllib.request.urlopen(f"{self.url}/api/v2/alerts", timeout=30) as response:
             return json.load(response)
 
 

@@ -45,7 +45,7 @@ class Running:
 
     def is_muted(self, name, **labels):
         wanted = {"alertname": name, **labels}
-        with urllib.request.urlopen(f"{self.stack.alertmanager_url}/api/v2/alerts", timeout=5) as response:
+        with urllib.request.urlopen(f"{self.stack.alertmanager_url}/api/v2/alerts", timeout=30) as response:
             found = [one for one in json.load(response) if wanted.items() <= one["labels"].items()]
         return any(one["status"]["state"] == "suppressed" and one["status"]["inhibitedBy"] for one in found)
 

@@ -33,7 +33,7 @@ def job(name, server, **settings):
 
 
 def health(address):
-    with urllib.request.urlopen(f"http://{address}/api/v1/targets", timeout=5) as answer:
+    with urllib.request.urlopen(f"http://{address}/api/v1/targets", timeout=30) as answer:
         targets = json.load(answer)["data"]["activeTargets"]
     return {one["labels"]["job"]: one["health"] for one in targets}
 

@@ -178,7 +178,7 @@ def test_a_webhook_with_another_token_opens_nothing(fleet, tmp_path, token_file)
         running.send(alert(ABOUT))
 
         def refused():
-            with urllib.request.urlopen(f"{running.url}/metrics", timeout=5) as response:
+            with urllib.request.urlopen(f"{running.url}/metrics", timeout=30) as response:
                 found = re.search(
                     r'notifications_failed_total\{integration="webhook".*\} (\d+)', response.read().decode()
                 )

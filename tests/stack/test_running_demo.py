@@ -90,7 +90,7 @@ def test_kept_parts_stay_up_until_ctrl_c(demo, tmp_path):
     until(process, "Look around; Ctrl-C stops everything")
     urls = [until(process, name).split()[-1] for name in ("Prometheus", "Alertmanager", "metrics", "live page")]
     for url in urls:
-        with urllib.request.urlopen(url, timeout=5) as response:
+        with urllib.request.urlopen(url, timeout=30) as response:
             assert response.status == 200, url
     assert len(left_behind(tmp_path)) == 2
     process.send_signal(signal.SIGTERM)

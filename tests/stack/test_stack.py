@@ -112,7 +112,7 @@ class TestReceiver:
     def send(self, receiver, path, *alerts):
         body = json.dumps({"alerts": alerts}).encode()
         request = urllib.request.Request(f"http://{receiver.address}{path}", body)
-        with urllib.request.urlopen(request, timeout=5) as response:
+        with urllib.request.urlopen(request, timeout=30) as response:
             assert response.status == 200
 
     def alert(self, name, status="firing", starts="2026-11-21T12:00:00.5Z", **labels):
