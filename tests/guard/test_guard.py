@@ -118,8 +118,7 @@ def test_threads_lose_no_dollar(registry, clock, call):
             thread.start()
         for thread in work:
             thread.join()
-        recorder.drain()
-        assert [spent.tokens for spent in guard.today()] == [4_000_000]
+        wait_until(lambda: recorder.drain() or [spent.tokens for spent in guard.today()] == [4_000_000])
 
 
 class _Asked:

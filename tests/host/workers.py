@@ -85,7 +85,7 @@ def total(text, family="anthropic_requests_total", *parts):
     return sum(float(value) for labels, value in lines if all(part in labels for part in parts))
 
 
-def wait_for(condition, seconds=20.0):
+def wait_for(condition, seconds=60.0):
     """The first answer of `condition` that is true; a scrape that fails counts as false."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
