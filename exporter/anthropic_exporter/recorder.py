@@ -16,6 +16,7 @@ from anthropic_exporter.attribution import current
 from anthropic_exporter.forking import around
 from anthropic_exporter.host.identity import is_copy
 from anthropic_exporter.host.joining import join_family
+from anthropic_exporter.kept_text import kept
 from anthropic_exporter.metrics.cells import Reading, Snapshot
 from anthropic_exporter.metrics.ledger import Ledger, new_life
 from anthropic_exporter.metrics.registry import ReadingsCollector, owner_on, register
@@ -32,6 +33,9 @@ if TYPE_CHECKING:
     from anthropic_exporter.host.membership import Membership
 
 _ordinals = itertools.count()
+
+#: Ten years: no call takes as long.
+_MOST_SECONDS = 315_360_000
 
 _log = logging.getLogger("anthropic_exporter")
 
@@ -148,19 +152,21 @@ class Recorder(Intake):
             usage: the usage object of the Messages API, LangChain, pydantic-ai, LiteLLM, OpenAI-compatible gateways,
                 Bedrock Converse or the OpenTelemetry GenAI conventions, as a mapping or as the library's own object.
                 Any other shape counts in `anthropic_exporter_unmetered_responses_total`.
-            duration: seconds it took.
+            duration: seconds it took; what is no such number is left out, and counted as a failure.
             feature: as in `attribution`; from the running block where not given.
             user: as in `attribution`; from the running block where not given.
         """
         try:
-            reading, where = reading_of_usage(usage, model), current()
-            self.malformed("usage", reading.malformed)
-            if feature is not None or user is not None:
-                where = where._replace(
-                    feature=where.feature if feature is None else feature, user=where.user if user is None else user
-                )
-            started_at = self._clock() - (duration or 0.0)
-            self.record(call_of(reading, where, started_at, duration_seconds=duration))
+            reading = reading_of_usage(usage, model if isinstance(model, str) else "")
+            seconds = _seconds(duration)
+            odd = ("duration",) if duration is not None and seconds is None else ()
+            self.malformed("usage", (*reading.malformed, *odd))
+            where = current()
+            where = where._replace(
+                feature=where.feature if feature is None else kept(str(feature)),
+                user=where.user if user is None else kept(str(user)),
+            )
+            self.record(call_of(reading, where, self._clock() - (seconds or 0.0), duration_seconds=seconds))
         except Exception as error:  # noqa: BLE001 - the error boundary
             self.failed("usage", error)
 
@@ -184,3 +190,9 @@ class Recorder(Intake):
         life = self.life if self.membership is None else self.membership.life(self.life)
         ledger = self._ledger.readings(snapshot, life, self._clock())
         return snapshot._replace(gauges={**snapshot.gauges, **ledger})
+
+
+def _seconds(duration: Any) -> float | None:
+    """A duration that can be counted; None for what is none."""
+    is_number = isinstance(duration, int | float) and not isinstance(duration, bool)
+    return float(duration) if is_number and 0 <= duration <= _MOST_SECONDS else None

@@ -258,3 +258,43 @@ def test_a_session_that_is_not_there_counts_nothing(fake_api, client, samples):
     with pytest.raises(anthropic.NotFoundError):
         client.beta.sessions.retrieve("sesn_1")
     assert not samples("anthropic_tokens_total")
+
+
+def test_a_stream_of_events_is_read_whatever_its_header_says(fake_api, client, samples):
+    sent = stream()
+    fake_api.push(answer(session({"input_tokens": 1})), sent.__class__(200, {"content-type": "text/plain"}, sent.body))
+    create(client)
+    with client.beta.sessions.events.with_streaming_response.stream("sesn_1") as passing:
+        passing.read()
+    assert tokens(samples) == (1000, 20000, 3000, 0, 500)
+
+
+def test_an_event_that_cannot_be_read_does_not_lose_the_next(fake_api, client_options, registry):
+    whole = b"".join(chunk.data for chunk in stream().body)
+    body = b'data: {"usage" broken\n\n' + whole
+    fake_api.push(answer(session({"input_tokens": 1})), Scripted(200, stream().headers, (Chunk(body),)))
+    with anthropic.Anthropic(**client_options, middleware=[Recorder(registry=registry).middleware()]) as client:
+        create(client)
+        with client.beta.sessions.events.with_streaming_response.stream("sesn_1") as passing:
+            passing.read()
+    samples = Samples(registry)
+    assert tokens(samples) == (1000, 20000, 3000, 0, 500)
+    assert samples("anthropic_exporter_record_errors_total", stage="session") == 1
+
+
+ODD = {
+    "another shape": ({"tokens": 5}, 0),
+    "a list": ([1], 0),
+    "runtime as text": (USAGE | {"active_seconds": "60"}, 24500),
+    "negative runtime": (USAGE | {"active_seconds": -60}, 24500),
+}
+
+
+@pytest.mark.parametrize(("usage", "total"), ODD.values(), ids=ODD)
+def test_usage_of_another_shape_is_no_silent_zero(fake_api, client_options, registry, usage, total):
+    fake_api.push(answer(session(usage)))
+    with anthropic.Anthropic(**client_options, middleware=[Recorder(registry=registry).middleware()]) as client:
+        create(client)
+    samples = Samples(registry)
+    assert sum(tokens(samples)) == total
+    assert samples("anthropic_exporter_record_errors_total", stage="usage") == 1

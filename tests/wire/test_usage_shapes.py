@@ -213,6 +213,32 @@ UNREAD = {
     "text for a count": ({"prompt_tokens": "5100", "completion_tokens": 10}, "unknown_shape"),
     "half of it": ({"prompt_tokens": 5100}, "unknown_shape"),
     "a negative count": ({"inputTokens": -1, "outputTokens": 10}, "unknown_shape"),
+    "haystack, which excludes the cache": (
+        {"prompt_tokens": 5100, "completion_tokens": 10, "cache_read_input_tokens": 2000},
+        "unknown_shape",
+    ),
+    "crewai": (
+        {"prompt_tokens": 5100, "completion_tokens": 10, "total_tokens": 5110, "cached_prompt_tokens": 2000},
+        "unknown_shape",
+    ),
+    "vercel ai sdk": ({"inputTokens": 5100, "outputTokens": 10, "cachedInputTokens": 2000}, "unknown_shape"),
+    "codex": ({"input_tokens": 5100, "output_tokens": 10, "cached_input_tokens": 2000}, "unknown_shape"),
+    "a cache beside the api's names": (
+        {"input_tokens": 5100, "output_tokens": 10, "cached_tokens": 2},
+        "unknown_shape",
+    ),
+    "openllmetry": (
+        {
+            "gen_ai.usage.prompt_tokens": 5100,
+            "gen_ai.usage.completion_tokens": 10,
+            "gen_ai.usage.cache_read_input_tokens": 2000,
+        },
+        "unknown_shape",
+    ),
+    "langchain's other tiers": (
+        {"input_tokens": 5100, "output_tokens": 10, "input_token_details": {"priority_cache_read": 2000}},
+        "unknown_shape",
+    ),
 }
 
 
@@ -235,6 +261,72 @@ def test_a_model_whose_answers_are_unmetered_is_logged_once(caplog):
             "their tokens and dollars are not counted"
         )
     ]
+
+
+FRACTIONS = {
+    "messages api": {
+        "input_tokens": 100.0,
+        "output_tokens": 10.0,
+        "cache_read_input_tokens": 2000.0,
+        "cache_creation_input_tokens": 3000.0,
+    },
+    "openai": {
+        "prompt_tokens": 5100.0,
+        "completion_tokens": 10.0,
+        "prompt_tokens_details": {"cached_tokens": 2000.0, "cache_creation_tokens": 3000.0},
+    },
+    "bedrock in both spellings": {
+        "inputTokens": 100.0,
+        "outputTokens": 10,
+        "cacheReadInputTokens": 2000,
+        "cacheReadInputTokenCount": 2000,
+        "cacheWriteInputTokens": 3000,
+        "cacheWriteInputTokenCount": 3000,
+    },
+}
+
+
+@pytest.mark.parametrize("usage", FRACTIONS.values(), ids=FRACTIONS)
+def test_a_whole_number_may_be_written_as_a_fraction(recorded, usage):
+    assert parts(recorded(usage)) == FIVE_MINUTES
+
+
+class Raises:
+    def model_dump(self):
+        raise RuntimeError("another method of that name")
+
+
+class NeedsMore:
+    def dict(self, fields):
+        return fields
+
+
+@pytest.mark.parametrize("usage", [Raises(), NeedsMore()])
+def test_an_object_that_cannot_be_read_is_unmetered(recorded, usage):
+    samples = recorded(usage)
+    assert samples("anthropic_exporter_unmetered_responses_total", reason="unknown_shape") == 1
+    assert not samples("anthropic_exporter_record_errors_total")
+
+
+@pytest.mark.parametrize("duration", [float("nan"), float("inf"), -3, "3", True])
+def test_an_odd_duration_costs_no_tokens(duration):
+    registry = CollectorRegistry()
+    recorder = Recorder(registry=registry, clock=lambda: NOON)
+    recorder.record_usage(model=MODEL, usage={"input_tokens": 100, "output_tokens": 10}, duration=duration)
+    samples = Samples(registry)
+    assert parts(samples) == (100, 0, 0, 0, 10)
+    assert samples("anthropic_exporter_record_errors_total", stage="usage") == 1
+    assert not samples("anthropic_request_duration_seconds_count")
+
+
+def test_odd_names_cost_no_tokens():
+    registry = CollectorRegistry()
+    recorder = Recorder(registry=registry, clock=lambda: NOON, strict=True)
+    recorder.record_usage(model=MODEL, usage={"input_tokens": 100, "output_tokens": 10}, feature=5, user=7)
+    recorder.record_usage(model=None, usage={"input_tokens": 70, "output_tokens": 1})
+    samples = Samples(registry)
+    assert samples("anthropic_tokens_total", feature="5", user="7", type="input") == 100
+    assert samples("anthropic_exporter_unpriced_tokens_total") == 71
 
 
 @dataclasses.dataclass

@@ -36,7 +36,7 @@ from anthropic_exporter.wire.plain_answer import Plain, message_of
 from anthropic_exporter.wire.rate_limits import RateLimitHeaders
 from anthropic_exporter.wire.regional import is_regional
 from anthropic_exporter.wire.stream import BodyFold, Unread
-from anthropic_exporter.wire.usage import Reading, asks_for_caching, read_message
+from anthropic_exporter.wire.usage import Reading, asks_for_caching, read_message, stop_reason_of
 
 _OK, _FIRST_ERROR_STATUS = 200, 400
 _TIMEOUTS = frozenset({"APITimeoutError", "TimeoutException", "TimeoutError"})
@@ -328,7 +328,7 @@ class Attempt:
         if self._status >= _FIRST_ERROR_STATUS or fold.error or outcome not in _ANSWERED:
             return ""
         if outcome == TRUNCATED:
-            return UNREADABLE if not fold.message and (fold.malformed or fold.foreign) else ""
+            return UNREADABLE if not fold.message and fold.received else ""
         if fold.final_usage:
             return reading.unmetered
         return UNREADABLE if isinstance(fold, Unread) or fold.malformed else NO_USAGE
@@ -361,11 +361,11 @@ def outcome_of(error: BaseException) -> str:
 
 
 def _without_usage(label: str, message: dict[str, Any]) -> Reading:
-    served, stop_reason = message.get("model"), message.get("stop_reason")
+    served = message.get("model")
     return Reading(
         served_label(served) if isinstance(served, str) and served else label,
         (),
-        stop_reason=stop_reason if isinstance(stop_reason, str) else "",
+        stop_reason=stop_reason_of(message),
         unmetered=NO_USAGE,
     )
 

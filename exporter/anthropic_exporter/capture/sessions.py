@@ -27,7 +27,15 @@ _PATH = re.compile(r"/v1/(?:sessions|dreams)(?:/([^/]+))?(?:/.*)?$")
 _OK = range(200, 300)
 _UNKNOWN = "unknown"
 _MOST_SECONDS = 1e10
-_USAGE_EVENT = b'"session.usage"'
+_USAGE_KEY = b'"usage"'
+_BLANKS = b" \t\r\n\xef\xbb\xbf"
+_COUNTS = frozenset(
+    {
+        *("input_tokens", "output_tokens", "cache_read_input_tokens", "cache_creation", "cache_creation_input_tokens"),
+        *("server_tool_use", "active_seconds", "list_cost"),
+    }
+)
+_HAVE_USAGE = frozenset({"session", "session.usage", "session_thread", "dream"})
 _CENT, _TOLERATED_SHARE = 0.01, 0.01
 
 
@@ -56,8 +64,6 @@ class SessionReader:
     def head(self, status: int, headers: Any, path: bytes, *, buffered: bool) -> None:  # noqa: ARG002 - as in Attempt
         """The response's status and headers came. `buffered`: its body was already read and decompressed."""
         self._reading = status in _OK
-        if "text/event-stream" in headers.get("content-type", ""):
-            self._splitter = SseSplitter()
         self._inflate = inflater("" if buffered else headers.get("content-encoding", ""))
 
     def body(self, content: bytes) -> None:
@@ -105,25 +111,40 @@ class SessionReader:
         self._recorder.failed("session", error)
 
     def _read(self, data: bytes) -> None:
+        if self._splitter is None and not self._document:  # what a body is follows from its bytes
+            data = data.lstrip(_BLANKS)
+            if data and not data.startswith((b"{", b"[")):
+                self._splitter = SseSplitter()
         if self._splitter is None:
+            if not data:
+                return
             self._document.append(data)
             self._size += len(data)
             if self._size > MOST_BYTES:
                 raise ValueError("a body is too large to be read")
             return
         for event in self._splitter.feed(data):
-            if _USAGE_EVENT in event:
-                self._take_all(json_object(name_and_data(event)[1]))
+            if _USAGE_KEY in event:
+                self._read_event(event)
+
+    def _read_event(self, event: bytes) -> None:
+        try:
+            self._take_all(json_object(name_and_data(event)[1]))
+        except ValueError as error:  # one bad event must not lose the next
+            self._recorder.failed("session", error)
 
     def _take_all(self, body: Mapping[str, Any]) -> None:
         listed = body.get("data")
         for item in listed if isinstance(listed, list) else [body]:
-            if isinstance(item, Mapping) and isinstance(item.get("usage"), Mapping):
+            if isinstance(item, Mapping) and item.get("usage"):
                 self._take(item, item["usage"])
 
-    def _take(self, item: Mapping[str, Any], usage: Mapping[str, Any]) -> None:
+    def _take(self, item: Mapping[str, Any], usage: Any) -> None:
         """One session, thread, dream or usage event; whatever else has usage repeats a part of one of these."""
         kind, session_id = item.get("type"), self._session
+        if kind in _HAVE_USAGE and not (isinstance(usage, Mapping) and usage.keys() & _COUNTS):
+            self._recorder.malformed("usage", ("usage",))
+            return
         if kind == "session":
             session_id = _text(item, "id")
             _describe(self._recorder, session_id, item.get("agent"))
@@ -142,7 +163,9 @@ class SessionReader:
         session = recorder.sessions.session(session_id)
         name, tier = _model(agent) if thread else (session.model, session.tier)
         reading = read_usage(usage, name or _UNKNOWN)
-        recorder.malformed("usage", reading.malformed)
+        seconds = usage.get("active_seconds")
+        odd = ("active_seconds",) if seconds and not _seconds(seconds) else ()
+        recorder.malformed("usage", (*reading.malformed, *odd))
         where = recorder.sessions.attribute(session_id, self._where)
         new = recorder.sessions.add(session_id, _spent(reading, usage), thread)
         if not (any(new.tokens) or new.tools or new.seconds):

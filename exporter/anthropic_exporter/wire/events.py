@@ -152,16 +152,25 @@ def _loaded(data: bytes) -> Any:
         raise ValueError("nested too deeply") from error
 
 
+def json_value(data: bytes) -> Any:
+    """Parse JSON.
+
+    Raises:
+        ValueError: the bytes are no JSON.
+    """
+    try:
+        return _parsed(data)
+    except (ValueError, RecursionError):  # in another encoding, perhaps: `json.loads` looks for those, and takes longer
+        return _loaded(data)
+
+
 def json_object(data: bytes) -> dict[str, Any]:
     """Parse a JSON object.
 
     Raises:
         ValueError: the bytes are no JSON object.
     """
-    try:
-        value = _parsed(data)
-    except (ValueError, RecursionError):  # in another encoding, perhaps: `json.loads` looks for those, and takes longer
-        value = _loaded(data)
+    value = json_value(data)
     if not isinstance(value, dict):
         raise ValueError("an event's data is no JSON object")  # noqa: TRY004 - malformed data, not a wrong argument
     return value

@@ -11,16 +11,20 @@ on the model that declined at its cache-read price, although the response counts
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from anthropic_exporter.call import Inference
+from anthropic_exporter.wire.model_ids import model_label
 
 #: A refusal before any output is billed only in these categories (handling stop reasons, read 2026-11-21).
 BILLED_REFUSALS = frozenset({"bio", "frontier_llm", "reasoning_extraction"})
 #: The key of a folded stream under which its `fallback` blocks are kept; a JSON body has them in its content.
 FALLBACK_BLOCKS = "fallback_blocks"
 _FALLBACK = "fallback_message"
+#: Entries of `usage.iterations` that answer the request; the others work for one of these.
+_ATTEMPTS = frozenset({"message", _FALLBACK, None})
 
 
 def declined_attempts(
@@ -39,22 +43,42 @@ def declined_attempts(
         last_is_free: the message is a refusal of the last model that is not billed.
     """
     kinds = [entry.get("type") for entry in entries]
+    attempts = [index for index, kind in enumerate(kinds) if kind in _ATTEMPTS]
     hops = [
-        index
-        for index, (kind, before, after) in enumerate(zip(kinds[1:], inferences, inferences[1:], strict=False))
-        if kind == _FALLBACK and before.model != after.model
+        (before, after)
+        for before, after in itertools.pairwise(attempts)
+        if kinds[after] == _FALLBACK and inferences[before].model != inferences[after].model
     ]
     found = list(inferences)
     warm = 0
-    for index, category in zip(hops, _categories(message, [inferences[hop].model for hop in hops]), strict=True):
-        hop, served = inferences[index], inferences[index + 1]
-        found[index] = _hop(found[index], category)
-        warm = max(warm, hop.tokens.cache_read)
-        written = served.tokens.cache_write_5m + served.tokens.cache_write_1h
-        found[index + 1] = found[index + 1]._replace(rewritten=min(warm, written))
+    categories = _categories(message, [inferences[before].model for before, _ in hops])
+    for (before, after), category in zip(hops, categories, strict=True):
+        served = inferences[after].tokens
+        found[before] = _hop(found[before], category)
+        warm = max(warm, inferences[before].tokens.cache_read)
+        found[after] = found[after]._replace(rewritten=min(warm, served.cache_write_5m + served.cache_write_1h))
     if last_is_free:
         found[-1] = found[-1]._replace(billable=False)
     return tuple(found)
+
+
+def iteration_models(message: Mapping[str, Any], entries: Sequence[Mapping[str, Any]], asked_model: str) -> list[str]:
+    """The model that each entry of `usage.iterations` names, empty where it is the message's.
+
+    An entry of type `message` need not name its model. Where a fallback follows, that is the model that declined: the
+    one that the first `fallback` block names, else the one that was asked for.
+    """
+    names = [name if isinstance(name := entry.get("model"), str) else "" for entry in entries]
+    kinds = [entry.get("type") for entry in entries]
+    if _FALLBACK in kinds and not all(names):
+        blocks = _fallback_blocks(message)
+        declined = _model(blocks[0]) if blocks else None
+        declined = declined if isinstance(declined, str) else model_label(asked_model)
+        first = kinds.index(_FALLBACK)
+        names[:first] = [
+            name or (declined if kind == "message" else "") for name, kind in zip(names[:first], kinds, strict=False)
+        ]
+    return names
 
 
 def _hop(inference: Inference, category: str | None) -> Inference:
@@ -66,12 +90,16 @@ def _hop(inference: Inference, category: str | None) -> Inference:
 
 def _categories(message: Mapping[str, Any], models: Sequence[str]) -> list[str | None]:
     """The category of each attempt that declined, empty where there is none; None where nothing says."""
-    content = message.get(FALLBACK_BLOCKS) or message.get("content")
-    blocks = [block for block in content if _is_fallback(block)] if isinstance(content, list) else []
+    blocks = _fallback_blocks(message)
     if len(blocks) == len(models):
         return [_category(block) for block in blocks]
     by_model = {_model(block): _category(block) for block in blocks}
     return [by_model.get(model) for model in models]
+
+
+def _fallback_blocks(message: Mapping[str, Any]) -> list[Any]:
+    content = message.get(FALLBACK_BLOCKS) or message.get("content")
+    return [block for block in content if _is_fallback(block)] if isinstance(content, list) else []
 
 
 def _is_fallback(block: Any) -> bool:

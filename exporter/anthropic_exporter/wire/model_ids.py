@@ -19,14 +19,20 @@ _FAMILY = "(?:opus|sonnet|haiku|fable|mythos)"
 
 _GOOGLE = re.compile(r"(?:.*/)?locations/([^/]+)/publishers/")
 _BEDROCK = re.compile(r"(?:([a-z][a-z-]*)\.)?anthropic\.(?=claude)")
+# us.claude-…: some gateways leave out whose model it is
+_GEOGRAPHY = re.compile(r"(us|eu|apac|jp|au|ca|sa|global|us-gov)\.(?=claude)")
+# bedrock/us-gov-west-1/anthropic.claude-…: the region stands before the id
+_GOV_REGION = re.compile(r"(?:^|/)us-gov-[a-z]+-\d/")
 # anthropic/claude-…, vertex_ai/…, bedrock/converse/…, publishers/anthropic/models/…, anthropic:claude-…
-_GATEWAY = re.compile(r"(?:.*/|[a-z0-9_-]+:)(?=(?:[a-z-]+\.)?(?:anthropic\.)?(?:databricks-)?claude)")
+_GATEWAY = re.compile(r"(?:.*/|[a-z0-9_-]+:)(?=(?:[a-z-]+\.)?(?:anthropic\.|anthropic--)?(?:databricks-)?claude)")
 # -v1:0, -v1:0:200k, @20260205, @default, :beta, :thinking, [1m], -latest, -thinking
 _SUFFIX = re.compile(r"(?:-v\d+(?::[a-z0-9]+)*|@[a-z0-9]+|:[a-z0-9-]+|\[[a-z0-9]+\]|-latest|-thinking)$")
 _DOTTED = re.compile(r"(?<=\d)\.(?=\d)")
 _VERSION_FIRST = re.compile(rf"^claude-([4-9](?:-\d)?)-({_FAMILY})(?=-|$)")
-_FAST = re.compile(rf"^(claude-{_FAMILY}-[0-9-]*\d)-fast$")
+_FAST = re.compile(rf"^(claude-{_FAMILY}-[0-9-]*\d)-fast(-20\d{{6}})?$")
 _ACCOUNT = re.compile(r"\d{12}|^arn:|^projects/")
+# The id of an application inference profile without its ARN, and a UUID.
+_BARE_PROFILE = re.compile(r"(?=[a-z]*\d)(?=\d*[a-z])[a-z0-9]{12}|[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
 class ModelId(NamedTuple):
@@ -54,24 +60,29 @@ def _identify(name: str) -> ModelId:
     if text.startswith("arn:"):
         return _of_arn(text)
     if "claude" not in text:
-        return ModelId("" if _ACCOUNT.search(text) else name)
+        return ModelId("" if _names_nothing(text) else name)
     google = _GOOGLE.match(text)
     endpoint = "" if google is None else GLOBAL if google[1] == "global" else REGIONAL
+    in_gov_region = _GOV_REGION.search(text)
     text = _GATEWAY.sub("", text, count=1)
-    bedrock = _BEDROCK.match(text)
+    bedrock = _BEDROCK.match(text) or _GEOGRAPHY.match(text)
     if bedrock is not None:
-        endpoint, text = _bedrock_endpoint(bedrock[1] or ""), text[bedrock.end() :]
-    bare = _spelled(text.removeprefix("databricks-"))
+        endpoint, text = _bedrock_endpoint("us-gov" if in_gov_region else bedrock[1] or ""), text[bedrock.end() :]
+    bare = _spelled(text.removeprefix("databricks-").removeprefix("anthropic--"))
     if _ACCOUNT.search(bare):
         return ModelId("")
     fast = _FAST.match(bare)
-    return ModelId(bare if fast is None else fast[1], endpoint, fast is not None)
+    return ModelId(bare if fast is None else fast[1] + (fast[2] or ""), endpoint, fast is not None)
+
+
+def _names_nothing(text: str) -> bool:
+    return _ACCOUNT.search(text) is not None or _BARE_PROFILE.fullmatch(text) is not None
 
 
 def _of_arn(arn: str) -> ModelId:
     """System-defined profiles and foundation models name their model behind the last slash; no other ARN does."""
     found = _identify(arn.rpartition("/")[2])
-    if not found.endpoint:
+    if not found.endpoint or "prompt-router/" in arn:
         return ModelId("")
     return found._replace(endpoint=US_GOV) if arn.startswith("arn:aws-us-gov:") else found
 
@@ -83,7 +94,7 @@ def model_label(name: str) -> str:
 
 def served_label(name: str) -> str:
     """The label of the model that a response names: as it says, unless that holds an account."""
-    return model_label(name) if _ACCOUNT.search(name) else name
+    return model_label(name) if _names_nothing(name) else name
 
 
 def is_opaque(name: str) -> bool:

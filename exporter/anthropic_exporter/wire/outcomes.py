@@ -13,7 +13,9 @@ from typing import Any
 
 from anthropic_exporter.call import API_ERRORS, SPEND_CAPS
 
-_FIRST_ERROR_STATUS, _FIRST_SERVER_ERROR, _LAST_STATUS = 400, 500, 599
+_FIRST_ERROR_STATUS, _FIRST_SERVER_ERROR, _LAST_STATUS, _STATUS_DIGITS = 400, 500, 599, 3
+#: Keys under which servers and gateways say what went wrong; no message has one of them.
+_ERROR_KEYS = ("error", "errors", "Error", "fault", "__type")
 _OF_STATUS = {
     400: "invalid_request_error",
     401: "authentication_error",
@@ -76,8 +78,7 @@ def error_type(body: Any, status: int) -> str:
         body: the JSON body, or the data of an error event; anything else where it was not read.
         status: the HTTP status; below 400 where the error came after a successful status.
     """
-    error = body.get("error") if isinstance(body, Mapping) else None
-    error = error if isinstance(error, Mapping) else {}
+    error = _error_of(body)
     details = error.get("details")
     code = details.get("error_code") if isinstance(details, Mapping) else None
     if isinstance(code, str) and code in SPEND_CAPS:
@@ -89,22 +90,63 @@ def error_type(body: Any, status: int) -> str:
     return _type_of_status(status if status >= _FIRST_ERROR_STATUS else _status_inside(error, word))
 
 
-def is_error(body: Mapping[str, Any]) -> bool:
+def is_error(body: Any) -> bool:
     """Whether a body that came with a successful status is an error nevertheless."""
+    body = _first_of(body)
+    if not isinstance(body, Mapping):
+        return False
     if body.get("type") == "error":
         return True
-    return bool(body.get("error")) and body.get("type") != "message" and body.get("usage") is None
+    if body.get("type") == "message" or body.get("content") or _counts_tokens(body.get("usage")):
+        return False
+    return any(body.get(key) for key in _ERROR_KEYS) or _status_of(body) > 0
+
+
+def _first_of(body: Any) -> Any:
+    """Google Cloud sends the error of a stream as a list of one."""
+    return body[0] if isinstance(body, list) and len(body) == 1 else body
+
+
+def _error_of(body: Any) -> Mapping[str, Any]:
+    """What says which error it is: the object below `error`, or the body itself where a gateway has none."""
+    body = _first_of(body)
+    if not isinstance(body, Mapping):
+        return {}
+    for key in ("error", "errors", "Error", "fault"):
+        error = _first_of(body.get(key))
+        if isinstance(error, Mapping):
+            return error
+    return {} if body.get("type") == "error" else body
+
+
+def _counts_tokens(usage: Any) -> bool:
+    return isinstance(usage, Mapping) and any(usage.values())
 
 
 def _status_inside(error: Mapping[str, Any], word: str) -> int:
     """The HTTP status that an error without one stands for; 500 where nothing says."""
-    for key in ("code", "status", "status_code", "http_code"):
-        value = error.get(key)
-        if type(value) is int and _FIRST_ERROR_STATUS <= value <= _LAST_STATUS:
-            return value
-    words = (word, error.get("code"), error.get("status"))
+    status = _status_of({**error, "type": word})
+    if status:
+        return status
+    words = (word, error.get("code"), error.get("Code"), error.get("status"), _behind_hash(error.get("__type")))
     found = (_STATUS_OF_WORD.get(_letters(one)) for one in words if isinstance(one, str))
     return next((status for status in found if status), _FIRST_SERVER_ERROR)
+
+
+def _status_of(error: Mapping[str, Any]) -> int:
+    """The HTTP status that an error names, as a number or as text; 0 if it names none."""
+    for key in ("code", "status", "status_code", "http_code", "statusCode", "type"):
+        value = error.get(key)
+        if isinstance(value, str) and len(value) == _STATUS_DIGITS and value.isdecimal():
+            value = int(value)
+        if isinstance(value, int | float) and _FIRST_ERROR_STATUS <= value <= _LAST_STATUS:
+            return int(value)
+    return 0
+
+
+def _behind_hash(word: Any) -> Any:
+    """`ThrottlingException` of `com.amazon.coral.availability#ThrottlingException`."""
+    return word.rpartition("#")[2] if isinstance(word, str) else word
 
 
 def _letters(word: str) -> str:

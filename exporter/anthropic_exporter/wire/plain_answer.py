@@ -24,6 +24,8 @@ _KIND_TYPES = frozenset((str, str, *others) for others in itertools.product(_WOR
 _SIX_INTS = (int,) * 6
 #: A power of two below the most tokens that a count may have: what has no higher bit is less.
 _BEYOND_ANY = 1 << 29
+#: No output is counted as 0; an answer that counts none is not plain.
+_UNCOUNTED = -1
 
 
 def plain_of(body: bytes) -> Plain | None:
@@ -68,7 +70,7 @@ def message_of(plain: Plain) -> dict[str, Any]:
 
 
 def _counts(usage: dict[str, Any]) -> Counts | None:
-    """The partition as `wire.usage` makes it; None where a count is no count, or all are 0."""
+    """The partition as `wire.usage` makes it; None where a count is no count, or the prompt has none."""
     used, split = usage.get, usage.get("cache_creation")
     short = long = 0
     if split is not None:
@@ -76,10 +78,11 @@ def _counts(usage: dict[str, Any]) -> Counts | None:
             return None
         short, long = split.get("ephemeral_5m_input_tokens", 0), split.get("ephemeral_1h_input_tokens", 0)
     fresh, read = used("input_tokens", 0), used("cache_read_input_tokens", 0)
-    written, output = used("cache_creation_input_tokens", 0), used("output_tokens", 0)
+    written, output = used("cache_creation_input_tokens", 0), used("output_tokens", _UNCOUNTED)
     if tuple(map(type, (fresh, read, written, short, long, output))) != _SIX_INTS:
         return None
-    if not 0 < fresh | read | written | short | long | output < _BEYOND_ANY:  # a negative one makes all of it negative
+    prompt = fresh | read | written | short | long
+    if not prompt or not 0 < prompt | output < _BEYOND_ANY:  # a negative one makes all of it negative
         return None
     rest = written - long
     return fresh, read, max(short, rest), long, output

@@ -24,6 +24,7 @@ from anthropic_exporter.wire.events import (
     Splitter,
     SseSplitter,
     json_object,
+    json_value,
     name_and_data,
 )
 from anthropic_exporter.wire.fallbacks import FALLBACK_BLOCKS
@@ -141,7 +142,8 @@ class BodyFold:
         try:
             self.message = json_object(document)
         except ValueError:
-            self.malformed += 1
+            self.error = _listed_error(document)
+            self.malformed += not self.error
             return
         self.stopped = self.final_usage = True
         if is_error(self.message):
@@ -181,7 +183,7 @@ class BodyFold:
         elif kind == b"message_stop":
             self.stopped = True
         elif kind == b"error":
-            self.error = error_type(json_object(data), _NO_STATUS)
+            self.error = _error_in(data)
         elif kind == b"content_block_start":
             self._keep_fallback(data)
         elif kind == _DELTA:
@@ -245,6 +247,23 @@ def _kind(name: bytes, data: bytes) -> bytes:
     if isinstance(kind, str):
         return kind.encode(errors="replace")
     return b"error" if is_error(event) else name
+
+
+def _error_in(data: bytes) -> str:
+    """The outcome of an error event. A proxy writes text where the API writes JSON; the SDK raises at either."""
+    try:
+        return error_type(json_value(data), _NO_STATUS)
+    except ValueError:
+        return error_type(None, _NO_STATUS)
+
+
+def _listed_error(document: bytes) -> str:
+    """The outcome of an error that is wrapped in a list; empty for anything else."""
+    try:
+        value = json_value(document)
+    except ValueError:
+        return ""
+    return error_type(value, _NO_STATUS) if is_error(value) else ""
 
 
 def _estimated_tokens(delta: bytes) -> int:

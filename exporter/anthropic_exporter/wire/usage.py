@@ -4,16 +4,18 @@ Sources: the types `Usage` and `BetaUsage` of the SDK 2.14.0; platform.claude.co
 caching* and *handling stop reasons*, read 2026-11-21.
 
 A field that is absent or null counts as 0. A field that no server should send (negative, a string) counts as 0 too and
-is reported in `Reading.malformed`, so that it is counted where somebody sees it.
+is reported in `Reading.malformed`, so that it is counted where somebody sees it. A whole number may be written as
+`9325.0`. No prompt is empty, so an answer that counts none, or no output at all, is reported in `Reading.unmetered`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from anthropic_exporter.call import NO_USAGE, REFUSAL, UNKNOWN_SHAPE, Inference, Tokens
-from anthropic_exporter.wire.fallbacks import BILLED_REFUSALS, declined_attempts
+from anthropic_exporter.wire.fallbacks import BILLED_REFUSALS, declined_attempts, iteration_models
 from anthropic_exporter.wire.model_ids import REGIONAL, US_GOV, identify, model_label, served_label
 
 #: `diagnostics.cache_miss_reason.type` as documented (prompt caching, *cache diagnostics*, read 2026-11-21).
@@ -28,6 +30,8 @@ CACHE_MISS_REASONS = frozenset(
     }
 )
 _DEEPEST_BLOCK = 4
+#: The key of a folded stream that says that the last event with usage had no iterations, and an earlier one had.
+_ITERATIONS_ARE_OLDER = "iterations_are_older"
 #: The output count in a `message_start` of the API is 1 to 8 (streaming page, read 2026-11-21).
 _MOST_PLACEHOLDER = 10
 #: More tokens than any request can hold: such a count is a mistake, and added to a counter it would drown the rest.
@@ -37,6 +41,9 @@ _COUNTS = ("input_tokens", "output_tokens", "cache_read_input_tokens", "cache_cr
 #: Values of `usage.service_tier`, and of the same column of the Usage and Cost API (read 2026-11-30).
 _TIERS = frozenset({"standard", "priority", "batch", "flex", "flex_discount", "priority_on_demand"})
 _OTHER_TIER = "other"
+_OTHER_WORD = "other"
+#: What a documented word looks like. A server's free text, an id or an account number does not become a label.
+_WORD = re.compile(r"(?!.*\d{6})[a-z][a-z0-9_]{0,63}").fullmatch
 _PRICED_BY_THE_REQUEST = frozenset({"web_search_requests", "web_fetch_requests", "code_execution_requests"})
 
 
@@ -65,9 +72,9 @@ def read_message(message: Mapping[str, Any], asked_model: str) -> Reading:
     malformed: list[str] = []
     usage = _mapping(message, "usage", malformed)
     said, used = message.get, usage.get
-    named, stop_reason = _text(said("model")), _text(said("stop_reason"))
+    named, stop_reason = _text(said("model")), stop_reason_of(message)
     model, asked = served_label(named) if named else model_label(asked_model), identify(asked_model)
-    inferences = _inferences(usage, model, malformed)
+    inferences = _inferences(message, usage, model, asked_model, malformed)
     fell_back = len(inferences) > 1 and any(one.get("type") == "fallback_message" for one in _entries(usage))
     billable = stop_reason != REFUSAL or _refusal_is_billed(message, inferences[-1:] if fell_back else inferences)
     estimates = _estimates(usage)
@@ -87,10 +94,10 @@ def read_message(message: Mapping[str, Any], asked_model: str) -> Reading:
         _server_tools(usage, malformed) if used("server_tool_use") else (),
         _touched_cache(inferences),
         _cache_miss_reason(message) if said("diagnostics") else "",
-        "us-gov" if asked.endpoint == US_GOV else _text(used("inference_geo")),
+        "us-gov" if asked.endpoint == US_GOV else _text(used("inference_geo")).lower(),
         billable,
         estimates,
-        "" if _is_metered(inferences) else _why_unmetered(said("usage"), malformed),
+        "" if _is_metered(usage, inferences) else _why_unmetered(said("usage"), malformed),
         tuple(malformed),
         asked.endpoint in (REGIONAL, US_GOV),
         fell_back,
@@ -108,12 +115,15 @@ def fold_event(message: dict[str, Any], event: Mapping[str, Any]) -> None:
         _fold_usage(message, _without_placeholder(started.get("usage")))
     if isinstance(delta, Mapping):
         _fold_values(message, delta)
-    _fold_usage(message, event.get("usage"))
+    usage, kept = event.get("usage"), message.get("usage")
+    if isinstance(usage, Mapping) and isinstance(kept, Mapping) and kept.get("iterations"):
+        message[_ITERATIONS_ARE_OLDER] = not usage.get("iterations")
+    _fold_usage(message, usage)
 
 
 def _without_placeholder(usage: Any) -> Any:
     """The usage of a `message_start`, whose output count is a placeholder of a few tokens, not yet a count."""
-    output = usage.get("output_tokens") if isinstance(usage, dict) else None
+    output = _whole(usage.get("output_tokens")) if isinstance(usage, dict) else None
     return {**usage, "output_tokens": 0} if type(output) is int and 0 < output <= _MOST_PLACEHOLDER else usage
 
 
@@ -140,6 +150,7 @@ def _never_less(kept: dict[str, Any], usage: Mapping[str, Any]) -> dict[str, Any
 
 def _larger(kept: Any, value: Any) -> Any:
     """The later value, unless it is a smaller count, or no count where one was."""
+    kept, value = _whole(kept), _whole(value)
     if type(kept) is int:
         return max(kept, value) if type(value) is int else kept
     if isinstance(kept, dict):
@@ -150,9 +161,21 @@ def _larger(kept: Any, value: Any) -> Any:
 
 
 def _longer(kept: list[Any], entries: list[Any]) -> list[Any]:
-    """Iterations grow at their end; each entry is cumulative in itself."""
+    """Iterations grow at their end; each entry is cumulative in itself. Of lists in another order, the larger stays."""
+    if any(_are_others(old, new) for old, new in zip(kept, entries, strict=False)):
+        return max((entries, kept), key=_tokens_of_all)
     both = [_larger(old, new) if isinstance(old, dict) else new for old, new in zip(kept, entries, strict=False)]
     return [*both, *kept[len(both) :], *entries[len(both) :]]
+
+
+def _are_others(old: Any, new: Any) -> bool:
+    """Whether two entries are about different inferences."""
+    is_known = isinstance(old, dict) and isinstance(new, dict)
+    return is_known and any(old.get(key) != new.get(key) for key in ("type", "model") if old.get(key) and new.get(key))
+
+
+def _tokens_of_all(entries: list[Any]) -> int:
+    return sum(sum(_tokens(entry, [])) for entry in entries if isinstance(entry, dict))
 
 
 def read_usage(usage: Mapping[str, Any], model: str) -> Reading:
@@ -170,9 +193,11 @@ def asks_for_caching(request: Any) -> bool:
     return any(_marks_cache(blocks) for blocks in (request.get("system"), request.get("tools"), *contents))
 
 
-def _is_metered(inferences: tuple[Inference, ...]) -> bool:
-    """Whether there is any token. No answer has none."""
-    return any([any(inference[1]) for inference in inferences])  # noqa: C419 - a list of one is faster
+def _is_metered(usage: Mapping[str, Any], inferences: tuple[Inference, ...]) -> bool:
+    """Whether the prompt has any token, as every prompt has, and the output is counted, be it as 0."""
+    if not any([any(inference[1][:4]) for inference in inferences]):  # noqa: C419 - a list of one is faster
+        return False
+    return usage.get("output_tokens") is not None or any(e.get("output_tokens") is not None for e in _entries(usage))
 
 
 def _why_unmetered(usage: Any, malformed: list[str]) -> str:
@@ -182,7 +207,9 @@ def _why_unmetered(usage: Any, malformed: list[str]) -> str:
     return UNKNOWN_SHAPE if malformed or not known else NO_USAGE
 
 
-def _inferences(usage: Mapping[str, Any], model: str, malformed: list[str]) -> tuple[Inference, ...]:
+def _inferences(
+    message: Mapping[str, Any], usage: Mapping[str, Any], model: str, asked_model: str, malformed: list[str]
+) -> tuple[Inference, ...]:
     """`usage.iterations`, where present, is the record of what is billed, each entry on its own model."""
     iterations = usage.get("iterations")
     if iterations:
@@ -190,9 +217,31 @@ def _inferences(usage: Mapping[str, Any], model: str, malformed: list[str]) -> t
         if len(entries) != len(_list(iterations)) or not entries:
             malformed.append("iterations")
         if entries:
-            models = [served_label(_text(entry.get("model"))) or model for entry in entries]
-            return tuple(Inference(*one) for one in zip(models, [_tokens(e, malformed) for e in entries], strict=True))
+            served = [served_label(name) for name in iteration_models(message, entries, asked_model)]
+            found = [Inference(name or model, _tokens(e, malformed)) for name, e in zip(served, entries, strict=True)]
+            if message.get(_ITERATIONS_ARE_OLDER):
+                rest = _beyond(_tokens(usage, malformed), [inference.tokens for inference in found])
+                found = _with_rest(found, rest, model) if any(rest) else found
+            return tuple(found)
     return (Inference(model, _tokens(usage, malformed)),)
+
+
+def _beyond(total: Tokens, parts: list[Tokens]) -> Tokens:
+    """What the top level counts above all iterations, which are older than it."""
+    listed = Tokens(*map(sum, zip(*parts, strict=True)))
+    written = max(0, total[2] + total[3] - listed[2] - listed[3])
+    long = min(written, max(0, total.cache_write_1h - listed.cache_write_1h))
+    fresh, read, output = (max(0, total[at] - listed[at]) for at in (0, 1, 4))
+    return Tokens(fresh, read, written - long, long, output)
+
+
+def _with_rest(found: list[Inference], rest: Tokens, model: str) -> list[Inference]:
+    """The inferences, with the rest on the last one of the model that answered."""
+    at = next((index for index in reversed(range(len(found))) if found[index].model == model), None)
+    if at is None:
+        return [*found, Inference(model, rest)]
+    whole = Tokens(*map(sum, zip(found[at].tokens, rest, strict=True)))
+    return [*found[:at], Inference(model, whole), *found[at + 1 :]]
 
 
 def _entries(usage: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -226,11 +275,18 @@ def _thinking_tokens(usage: Mapping[str, Any], malformed: list[str]) -> int:
 
 def _count(usage: Mapping[str, Any], key: str, malformed: list[str]) -> int:
     value = usage.get(key)
+    if type(value) is float:
+        value = _whole(value)
     if type(value) is int and 0 <= value <= _MOST:
         return value
     if value is not None:
         malformed.append(key)
     return 0
+
+
+def _whole(value: Any) -> Any:
+    """A whole number as an int: some gateways write every number as a fraction."""
+    return int(value) if type(value) is float and value.is_integer() else value
 
 
 _NOTHING: Mapping[str, Any] = {}
@@ -257,7 +313,7 @@ def _estimates(usage: Mapping[str, Any]) -> tuple[str, ...]:
 
 def _tier(usage: Mapping[str, Any], model: str, asked_model: str) -> str:
     """The tier that prices the tokens. One that is not documented is `other`, which has no price."""
-    tier, speed = usage.get("service_tier"), usage.get("speed")
+    tier, speed = _lower(usage.get("service_tier")), _lower(usage.get("speed"))
     if speed and speed != "standard":
         return "fast" if speed == "fast" else _OTHER_TIER
     if tier and tier != "standard":
@@ -268,19 +324,20 @@ def _tier(usage: Mapping[str, Any], model: str, asked_model: str) -> str:
 
 
 def _server_tools(usage: Mapping[str, Any], malformed: list[str]) -> tuple[tuple[str, int], ...]:
-    """Requests by tool. Whatever else stands there, of tools to come, is passed over."""
-    counts = ((str(key).removesuffix("_requests"), _uses(key, value, malformed)) for key, value in _pairs(usage))
-    return tuple((tool, count) for tool, count in counts if count)
-
-
-def _pairs(usage: Mapping[str, Any]) -> Iterable[tuple[str, Any]]:
-    used = usage.get("server_tool_use")
-    return used.items() if isinstance(used, dict) else ()
+    """Requests by tool, once where two keys count the same. Whatever else stands there is passed over."""
+    found: dict[str, int] = {}
+    for key, value in _mapping(usage, "server_tool_use", malformed).items():
+        count = _uses(key, value, malformed)
+        if count:
+            tool = _as_word(str(key).removesuffix("_requests"))
+            found[tool] = found.get(tool, 0) + count if tool == _OTHER_WORD else max(found.get(tool, 0), count)
+    return tuple(found.items())
 
 
 def _uses(key: str, value: Any, malformed: list[str]) -> int:
     if isinstance(value, dict):
         value = value.get("requests")
+    value = _whole(value)
     if type(value) is int and 0 <= value <= _MOST:
         return value
     if value is not None and key in _PRICED_BY_THE_REQUEST:
@@ -314,16 +371,33 @@ def _marks_cache(blocks: Any, depth: int = 0) -> bool:
         if isinstance(block, Mapping):
             if block.get("cache_control"):
                 return True
-            inner, source = block.get("content"), block.get("source")
-            if isinstance(source, Mapping):
-                inner = source.get("content")
-            if inner and depth < _DEEPEST_BLOCK and _marks_cache([inner] if type(inner) is dict else inner, depth + 1):
+            source = block.get("source")
+            inner = (block.get("content"), source.get("content") if isinstance(source, Mapping) else None)
+            if depth < _DEEPEST_BLOCK and any(one and _marks_cache(_as_list(one), depth + 1) for one in inner):
                 return True
     return False
 
 
+def stop_reason_of(message: Mapping[str, Any]) -> str:
+    """Why a message ended, as the word it says; `other` where that is no word, empty where there is none."""
+    reason = _text(message.get("stop_reason"))
+    return _as_word(reason) if reason else ""
+
+
+def _as_word(text: str) -> str:
+    return text if _WORD(text) else _OTHER_WORD
+
+
+def _lower(value: Any) -> Any:
+    return value.lower() if isinstance(value, str) else value
+
+
 def _list(value: Any) -> list[Any] | tuple[Any, ...]:
     return value if isinstance(value, list | tuple) else ()
+
+
+def _as_list(value: Any) -> Any:
+    return [value] if type(value) is dict else value
 
 
 def _text(value: Any) -> str:

@@ -12,7 +12,9 @@ They differ in one thing that costs money: whether their input count includes wh
 | Bedrock Converse | `inputTokens` | exclusive | `TokenUsage` of botocore 1.44.8; Bedrock user guide, *prompt caching* |
 | OTel GenAI | `gen_ai.usage.*` | inclusive | GenAI conventions, opentelemetry-semantic-conventions 0.66b2 |
 
-Anything else is not read: a guess would be a wrong number that looks right.
+Anything else is not read: a guess would be a wrong number that looks right. So is a shape that counts something of a
+cache under a name which is not known here, and an OpenAI-like one that does not say whether its prompt includes the
+cache: `total_tokens` or the details do. Haystack keeps such a prompt exclusive.
 """  # noqa: E501 - a table
 
 from __future__ import annotations
@@ -25,6 +27,8 @@ _Usage = Mapping[str, Any]
 _OTEL = "gen_ai.usage."
 #: What these fields say does not depend on the library.
 _ALIKE = ("service_tier", "speed", "inference_geo", "server_tool_use")
+#: Counts of a cache in the API's own shape.
+_API_OF_CACHE = frozenset({"cache_read_input_tokens", "cache_creation_input_tokens", "cache_creation"})
 
 
 class _Counts(NamedTuple):
@@ -42,6 +46,13 @@ class _Counts(NamedTuple):
 
 def as_mapping(usage: Any) -> dict[str, Any] | None:
     """The fields of a usage object: of a mapping, a pydantic model, a dataclass or a named tuple; else None."""
+    try:
+        return _fields(usage)
+    except Exception:  # noqa: BLE001 - an object of somebody else's, whose method of that name is another one
+        return None
+
+
+def _fields(usage: Any) -> dict[str, Any] | None:
     if isinstance(usage, Mapping):
         return dict(usage)
     for method in ("model_dump", "_asdict", "dict"):
@@ -54,15 +65,33 @@ def as_mapping(usage: Any) -> dict[str, Any] | None:
 
 def in_api_shape(usage: _Usage) -> dict[str, Any] | None:
     """The same usage in the shape of the Messages API; None for a shape that is not known or contradicts itself."""
-    for is_shape, counts in _SHAPES:
-        if is_shape(usage):
-            converted = _converted(counts(usage))
+    for shape in _SHAPES:
+        if shape.fits(usage):
+            converted = None if _counts_another_cache(usage, shape) else _converted(shape.counts(usage))
             return None if converted is None else converted | {key: usage[key] for key in _ALIKE if usage.get(key)}
-    return dict(usage) if "input_tokens" in usage or "output_tokens" in usage else None
+    if not ("input_tokens" in usage or "output_tokens" in usage):
+        return None
+    is_known = not _API_OF_CACHE.isdisjoint(usage) or not _counts_another_cache(usage, _API)
+    return dict(usage) if is_known else None
+
+
+def _counts_another_cache(usage: _Usage, shape: _Shape) -> bool:
+    """Whether something is counted under a name that speaks of a cache, and that the shape does not read."""
+    inside = [value for key, value in usage.items() if str(key).endswith("_details") and isinstance(value, Mapping)]
+    return any(
+        "cach" in str(key) and key not in known and _is_number(value)
+        for fields, known in ((usage, shape.of_cache), *((one, shape.of_cache_inside) for one in inside))
+        for key, value in fields.items()
+    )
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and value > 0
 
 
 def _converted(said: _Counts) -> dict[str, Any] | None:
     """None where a count is no number, or an inclusive prompt is smaller than what it includes."""
+    said = _Counts(*map(_whole, said))
     numbers = (said.prompt, *said[2:7], said.output)
     if said.output is None or said.prompt is None or not all(_is_count(number) for number in numbers):
         return None
@@ -81,6 +110,11 @@ def _converted(said: _Counts) -> dict[str, Any] | None:
     if short or long:
         found["cache_creation"] = {"ephemeral_5m_input_tokens": short, "ephemeral_1h_input_tokens": long}
     return found
+
+
+def _whole(number: Any) -> Any:
+    """A whole number as an int: some serializers, of protobuf for one, write every number as a fraction."""
+    return int(number) if type(number) is float and number.is_integer() else number
 
 
 def _is_count(number: Any) -> bool:
@@ -128,8 +162,11 @@ def _openai_responses(usage: _Usage) -> _Counts:
 def _openai_chat(usage: _Usage) -> _Counts:
     details, output = _inside(usage, "prompt_tokens_details"), _inside(usage, "completion_tokens_details")
     split = _inside(details, "cache_creation_token_details")
+    prompt, total = usage.get("prompt_tokens"), usage.get("total_tokens")
+    cached = any(usage.get(key) for key in _API_OF_CACHE)
+    says_so = any(details.values()) or (total and total == (prompt or 0) + (usage.get("completion_tokens") or 0))
     return _Counts(
-        usage.get("prompt_tokens"),
+        prompt if says_so or not cached else None,
         usage.get("completion_tokens"),
         _first(usage.get("cache_read_input_tokens"), details.get("cached_tokens")),
         _first(
@@ -173,14 +210,54 @@ def _has(*keys: str) -> Callable[[_Usage], bool]:
     return lambda usage: any(key in usage for key in keys)
 
 
-_SHAPES: tuple[tuple[Callable[[_Usage], bool], Callable[[_Usage], _Counts]], ...] = (
-    (lambda usage: any(str(key).startswith(_OTEL) for key in usage), _otel),
-    (_has("inputTokens", "outputTokens"), _bedrock_converse),
-    (_has("prompt_tokens", "completion_tokens"), _openai_chat),
-    (_has("input_token_details", "output_token_details"), _langchain),
-    (_has("input_tokens_details"), _openai_responses),
-    (_has("cache_read_tokens", "cache_write_tokens"), _pydantic_ai),
+class _Shape(NamedTuple):
+    """One shape: how it is known, what reads it, and its names for counts of a cache, also of those inside details."""
+
+    fits: Callable[[_Usage], bool]
+    counts: Callable[[_Usage], _Counts]
+    of_cache: frozenset[str] = frozenset()
+    of_cache_inside: frozenset[str] = frozenset()
+
+
+_SHAPES = (
+    _Shape(
+        lambda usage: any(str(key).startswith(_OTEL) for key in usage),
+        _otel,
+        frozenset({f"{_OTEL}cache_read.input_tokens", f"{_OTEL}cache_creation.input_tokens"}),
+    ),
+    _Shape(
+        _has("inputTokens", "outputTokens"),
+        _bedrock_converse,
+        frozenset(  # Bedrock sends both spellings
+            {
+                *("cacheReadInputTokens", "cacheWriteInputTokens", "cacheDetails"),
+                *("cacheReadInputTokenCount", "cacheWriteInputTokenCount"),
+            }
+        ),
+    ),
+    _Shape(
+        _has("prompt_tokens", "completion_tokens"),
+        _openai_chat,
+        _API_OF_CACHE,
+        frozenset({"cached_tokens", "cache_creation_tokens", "cache_write_tokens", "cache_creation_token_details"}),
+    ),
+    _Shape(
+        _has("input_token_details", "output_token_details"),
+        _langchain,
+        of_cache_inside=frozenset({"cache_read", "cache_creation"}),
+    ),
+    _Shape(
+        _has("input_tokens_details"),
+        _openai_responses,
+        of_cache_inside=frozenset({"cached_tokens", "cache_write_tokens"}),
+    ),
+    _Shape(
+        _has("cache_read_tokens", "cache_write_tokens"),
+        _pydantic_ai,
+        frozenset({"cache_read_tokens", "cache_write_tokens", "cache_write_1h_tokens"}),
+    ),
 )
+_API = _Shape(_has("input_tokens"), _otel, _API_OF_CACHE)
 
 
 def _first(*values: Any) -> Any:
