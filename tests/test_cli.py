@@ -7,7 +7,9 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import urllib.request
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
@@ -58,6 +60,35 @@ def test_every_command_helps(run, arguments):
 def test_the_help_names_every_command(run):
     _, said, _ = run("--help")
     assert set(COMMANDS) <= {line.split()[0] for line in said if line.startswith("  ")}
+
+
+class Unauthorized(BaseHTTPRequestHandler):
+    """A Prometheus behind a proxy that wants a token."""
+
+    def do_GET(self):
+        self.send_error(401)
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("command", "hint"),
+    [
+        (("check", "--url"), "give --token-file"),
+        (("advise", "--prometheus"), "give --prometheus-token-file"),
+        (("calibrate", "--prometheus"), "give --prometheus-token-file"),
+    ],
+)
+def test_a_prometheus_that_wants_a_token_is_one_line_that_names_the_option(run, command, hint):
+    with ThreadingHTTPServer(("127.0.0.1", 0), Unauthorized) as server:
+        threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_port}"
+        code, said, errors = run(*command, url)
+        server.shutdown()
+    assert (code, said) == (2, [])
+    assert errors == [f"anthropic-exporter: {url}: answers 401 ({hint})"]
+    assert any(hint.removeprefix("give ") in line for line in run(command[0], "--help")[1])
 
 
 def test_the_version(run):

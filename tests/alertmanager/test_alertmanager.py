@@ -217,17 +217,23 @@ def test_the_address_of_grafana_is_changed_in_one_place(amtool, templates):
         assert "localhost" not in found
 
 
-HOSTILE = "<!channel> & <https://evil.example|your bank>"
-ESCAPED = "&lt;!channel&gt; &amp; &lt;https://evil.example|your bank&gt;"
+#: A mention, a link with a name, one without, formatting, a second line, an escape, and a mark that turns text around.
+HOSTILE = "<!channel> & <https://evil.example|your bank> *now*\n@here\x1b[2J \u202etxt https://evil.example"
+ESCAPED = (
+    "&lt;!channel&gt; &amp; &lt;https:\u2060//evil.example|your bank&gt; *\u2060now* @\u2060here [2J  txt "
+    "https:\u2060//evil.example"
+)
+PLAIN = "<!channel> & <https:\u2060//evil.example|your bank> *now* @here [2J  txt https:\u2060//evil.example"
 
 
-def test_slack_gets_no_mention_and_no_link_from_a_label(amtool, templates):
+@pytest.mark.parametrize(("channel", "escaped"), [("slack.", ESCAPED), ("", PLAIN)])
+def test_a_label_is_one_line_of_text_without_mentions_and_links(amtool, templates, channel, escaped):
     one = firing(annotations={"description": f"{HOSTILE} spends 5.20 USD a minute."})
     labels = {"severity": "critical", "feature": HOSTILE, "model": HOSTILE, "instance": HOSTILE}
-    title = render(amtool, templates, "anthropic.slack.title", [one], labels=labels)
-    assert title == f"CRITICAL Cost Rate High · {ESCAPED} · {ESCAPED} · {ESCAPED}"
-    text = render(amtool, templates, "anthropic.slack.text", [one], annotations={"summary": HOSTILE})
-    assert text.splitlines()[:4] == [ESCAPED, "", f"{ESCAPED} spends 5.20 USD a minute.", "Since 12:00 UTC, Sat 21 Nov"]
+    title = render(amtool, templates, f"anthropic.{channel}title", [one], labels=labels)
+    assert title == f"CRITICAL Cost Rate High · {escaped} · {escaped} · {escaped}"
+    text = render(amtool, templates, f"anthropic.{channel}text", [one], annotations={"summary": HOSTILE})
+    assert text.splitlines()[:4] == [escaped, "", f"{escaped} spends 5.20 USD a minute.", "Since 12:00 UTC, Sat 21 Nov"]
 
 
 def test_slack_says_what_the_other_channels_say(amtool, templates):

@@ -393,6 +393,29 @@ class TestTheFull:
             HTML_LINKS,
         ]
 
+    def test_a_name_that_others_chose_is_text_wherever_it_goes(self, full, mail):
+        feature = "<!channel> <b>*now*</b>\r\nBcc: all@evil.example\x1b[2J \u202e{{ .Labels }} https://evil.example"
+        plain = "<!channel> <b>*now*</b> Bcc: all@evil.example [2J  {{ .Labels }} https:\u2060//evil.example"
+        texts = COST | {"description": f"{feature} spends 6.40 USD a minute."}
+        for severity, name in (("critical", "AnthropicCostRateHigh"), ("info", "AnthropicCacheWriteChurn")):
+            about = labels(name, severity, "cost\n", feature=feature, model=OPUS)
+            full.send(alert(about, texts, "2026-11-21T12:00:00Z"))
+        summary = f"CRITICAL Cost Rate High · {plain} · claude-opus-5-5"
+        event = full.web.inbox.wait_for(lambda one: one.body.get("payload", {}).get("summary") == summary, 20).body
+        assert (event["payload"]["component"], event["payload"]["class"].strip()) == (plain, "cost")
+        assert event["payload"]["custom_details"]["firing"].splitlines()[2] == f"{plain} spends 6.40 USD a minute."
+        in_slack = plain.replace("<", "&lt;").replace(">", "&gt;").replace(";*now", ";*\u2060now")
+        assert self.slack(full, f"CRITICAL Cost Rate High · {in_slack} · claude-opus-5-5")["text"].splitlines()[2] == (
+            f"{in_slack} spends 6.40 USD a minute."
+        )
+        message = mail.inbox.wait_for(lambda one: "Churn" in one["Subject"], 20)
+        assert message["Subject"] == f"INFO Cache Write Churn · {plain} · claude-opus-5-5"
+        assert (message["Bcc"], message["To"]) == (None, "claude-costs@example.org")
+        text, html = (message.get_body((kind,)).get_content() for kind in ("plain", "html"))
+        assert text.splitlines()[2] == f"{plain} spends 6.40 USD a minute."
+        in_html = plain.replace("<", "&lt;").replace(">", "&gt;")
+        assert html.splitlines()[1] == f"<p>{in_html} spends 6.40 USD a minute.<br>"
+
     def test_the_end_is_told_too(self, full):
         full.send(cost_alert(ends="2026-11-21T12:07:00Z"))
         over = self.slack(full, "OVER Cost Rate High · chat · claude-opus-5-5")

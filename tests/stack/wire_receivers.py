@@ -167,6 +167,7 @@ class _Conversation(socketserver.StreamRequestHandler):
 
     def _take(self, credentials):
         lines = iter(self.rfile.readline, b".\r\n")
-        message = email.message_from_bytes(b"".join(lines), policy=email.policy.default)
+        text = b"".join(line[1:] if line.startswith(b"..") else line for line in lines)  # RFC 5321, 4.5.2
+        message = email.message_from_bytes(text, policy=email.policy.default)
         message.credentials = credentials
         self.server.inbox.put(message)

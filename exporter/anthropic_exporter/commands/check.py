@@ -65,7 +65,8 @@ def _running(url: str, token_file: Path | None) -> int:
     from anthropic_exporter.history.prometheus_api import Prometheus  # noqa: PLC0415 - as above
 
     with raising():
-        server = Prometheus(url, token_file=token_file, timeout=_PATIENCE_SECONDS, option="--url")
+        options = ("--url", "--token-file")
+        server = Prometheus(url, token_file=token_file, timeout=_PATIENCE_SECONDS, options=options)
         found = loaded.findings(loaded.read(server, time.time()))
     return _reported(found, server.url)
 

@@ -41,20 +41,27 @@ class Prometheus:
         url: such as `http://localhost:9090`; user and password in it are sent as basic authentication and never shown.
         token_file: holds a bearer token.
         timeout: seconds that one answer may take.
-        option: the command's option for the address, named in errors.
+        options: the command's options for the address and for the token, named in errors.
     """
 
     def __init__(
-        self, url: str, *, token_file: Path | None = None, timeout: float = 300.0, option: str = "--prometheus"
+        self,
+        url: str,
+        *,
+        token_file: Path | None = None,
+        timeout: float = 300.0,
+        options: tuple[str, str] = ("--prometheus", "--prometheus-token-file"),
     ) -> None:
         parts = urllib.parse.urlsplit(url if "://" in url else f"http://{url}")
         if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise ConfigurationError(f"the address of Prometheus has to look like http://localhost:9090: give {option}")
+            raise ConfigurationError(
+                f"the address of Prometheus has to look like http://localhost:9090: give {options[0]}"
+            )
         place = parts.netloc.rpartition("@")[2]
         self.url = urllib.parse.urlunsplit((parts.scheme, place, parts.path.rstrip("/"), "", ""))
         self._headers = _authorization(parts, token_file)
         self._timeout = timeout
-        self._option = option
+        self._option, self._token_option = options
 
     def vector(self, expression: str, at: float) -> list[Series]:
         """Values of an expression at one moment; a scalar is one series without labels."""
@@ -97,7 +104,7 @@ class Prometheus:
                 return _data(response.read(_MOST_BYTES))
         except urllib.error.HTTPError as error:
             with error:
-                raise ConfigurationError(f"{self.url}: {_complaint(error)}") from error
+                raise ConfigurationError(f"{self.url}: {_complaint(error, self._token_option)}") from error
         except (OSError, ValueError, KeyError, TypeError, http.client.HTTPException) as error:
             raise ConfigurationError(f"{self.url}: {_why(error)}: give {self._option}") from error
 
@@ -151,12 +158,12 @@ def _series(one: Mapping[str, Any]) -> Series:
     return Series(one["metric"], tuple(map(_point, one["values"])))
 
 
-def _complaint(error: urllib.error.HTTPError) -> str:
-    """The server's description of a bad query; for any other answer only the status."""
+def _complaint(error: urllib.error.HTTPError, token_option: str) -> str:
+    """What the server says is wrong with the question; of any other answer only the status."""
     try:
         return f"{error.code}: {str(json.loads(error.read(65_536))['error'])[:_SHOWN_CHARACTERS]}"
     except (ValueError, KeyError, TypeError, OSError):
-        hint = " (give --prometheus-token-file)" if error.code in (401, 403) else ": is it the address of a Prometheus?"
+        hint = f" (give {token_option})" if error.code in (401, 403) else ": is it the address of a Prometheus?"
         return f"answers {error.code}{hint}"
 
 
