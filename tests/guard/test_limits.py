@@ -59,6 +59,19 @@ def test_what_is_no_number_is_named_with_its_line(edited):
         Limits.from_file(path)
 
 
+@pytest.mark.parametrize("expression", ["(0 - 1) ^ 0.5", "1e9999 * 0", "9 ^ 9 ^ 9 ^ 9", "Inf - Inf"])
+def test_what_has_no_value_is_one_line(edited, expression):
+    with pytest.raises(ConfigurationError, match=r"is no plain number|is NaN; give a number") as raised:
+        Limits.from_file(edited('expr: "2"', f'expr: "{expression}"'))
+    assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("value", [float("nan"), None, [1], 10**400, "much"])
+def test_a_value_that_is_no_number_is_refused_with_its_name(value):
+    with pytest.raises(ConfigurationError, match="cost_usd_per_minute"):
+        Limits.shipped().replace(cost_usd_per_minute=value)
+
+
 def test_a_threshold_given_twice_is_named(edited):
     path = edited("{threshold: total_cost_usd_per_minute}", "{threshold: cost_usd_per_minute}")
     with pytest.raises(ConfigurationError, match="cost_usd_per_minute is given twice"):

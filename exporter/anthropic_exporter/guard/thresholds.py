@@ -85,6 +85,8 @@ class Limits:
             key = (one.name, one.feature, one.model)
             if key in self._values:
                 raise ConfigurationError(f"{source}: threshold {_shown(one)} is given twice; take one of them out")
+            if math.isnan(one.value):  # nothing exceeds it: the alert would be off without a word
+                raise ConfigurationError(f"{source}: threshold {_shown(one)} is NaN; give a number, or Inf for none")
             self._values[key] = one.value
         missing = sorted(name for name in NAMES if (name, "", "") not in self._values)
         if missing:
@@ -111,12 +113,17 @@ class Limits:
         """The same limits with other values, such as `limits.replace(cost_usd_per_minute=5, feature="chat")`.
 
         Raises:
-            ConfigurationError: a name that no threshold has.
+            ConfigurationError: a name that no threshold has, or a value that is no number.
         """
         known = {name for name, _, _ in self._values}
         if unknown := sorted(values.keys() - known):
             raise ConfigurationError(f"{self._source}: no threshold is called {', '.join(unknown)}")
-        changed = {**self._values, **{(name, feature, model): float(value) for name, value in values.items()}}
+        changed = dict(self._values)
+        for name, value in values.items():
+            try:
+                changed[name, feature, model] = float(value)
+            except (TypeError, ValueError, OverflowError) as error:
+                raise ConfigurationError(f"{self._source}: {name}={value!r:.40}: a number is expected") from error
         return Limits((Threshold(key[0], value, key[1], key[2]) for key, value in changed.items()), source=self._source)
 
     def of(self, name: str, feature: str = "", model: str = "") -> float:
@@ -182,7 +189,7 @@ def _number(expression: str, where: str) -> float:
     """The value of a PromQL expression made of numbers alone."""
     try:
         return _value(ast.parse(expression.strip().replace("^", "**"), mode="eval").body)
-    except (SyntaxError, ValueError, ArithmeticError, RecursionError, MemoryError, KeyError) as error:
+    except (SyntaxError, ValueError, TypeError, ArithmeticError, RecursionError, MemoryError, KeyError) as error:
         shown = " ".join(expression.split())[:80]
         raise ConfigurationError(
             f"{where}: `{shown}` is no plain number; the Guard reads numbers and + - * / % ^ only"
