@@ -2,15 +2,18 @@
 
     python -m bench.speed.rules_by_instances                      10, 30 and 100 instances, 25 minutes
     python -m bench.speed.rules_by_instances --instances 100 --warm 60
+    python -m bench.speed.rules_by_instances --instances 40 --beside OTHER/rules    a second Prometheus with other rules
 
 Each instance shows the page of a process of ten features on three models, 4,000 series, every 5 s. A real Prometheus
 runs until its windows are full (`--warm`). Its CPU is taken with the rules, and again after a reload without them: the
-difference is what the rules cost. Exit code 1 when 100 instances cost more than 40 % of a core.
+difference is what the rules cost. Exit code 1 when 100 instances cost more than 40 % of a core. With `--beside` two
+Prometheus scrape the same instances at the same time, so that a busy machine slows both: trust their ratio.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import functools
 import re
 import sys
@@ -19,6 +22,7 @@ import threading
 import time
 import urllib.parse
 import urllib.request
+from collections.abc import Iterable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -79,7 +83,7 @@ class Instances(BaseHTTPRequestHandler):
         """Say nothing."""
 
 
-def configuration(folder: Path, address: str, instances: int, *, rules: bool) -> None:
+def configuration(folder: Path, address: str, instances: int, rules: Path | None) -> None:
     jobs = [
         {
             "job_name": "anthropic",
@@ -93,33 +97,37 @@ def configuration(folder: Path, address: str, instances: int, *, rules: bool) ->
         }
     ]
     found = {"global": {"scrape_interval": "5s"}, "scrape_configs": jobs}
-    if rules:
-        found["rule_files"] = [str(folder / "claude" / "rules" / "*.yml")]
+    if rules is not None:
+        found["rule_files"] = [str(rules.resolve() / "*.yml")]
     (folder / "prometheus.yml").write_text(yaml.safe_dump(found))
 
 
-def cpu(url: str, seconds: float) -> float:
-    """Cores that a Prometheus uses over some seconds."""
-    taken = []
-    for wait in (seconds, 0.0):
-        with urllib.request.urlopen(f"{url}/metrics", timeout=60) as response:
-            text = response.read().decode()
-        found = CPU.search(text)
-        assert found is not None
-        taken.append((time.monotonic(), float(found[1])))
-        time.sleep(wait)
-    return (taken[1][1] - taken[0][1]) / (taken[1][0] - taken[0][0])
+def cpu(urls: Iterable[str], seconds: float) -> list[float]:
+    """Cores that each Prometheus uses over some seconds."""
+    before = [_cpu_seconds(url) for url in urls]
+    time.sleep(seconds)
+    return [
+        (now - then) / (at - since)
+        for (since, then), (at, now) in zip(before, (_cpu_seconds(url) for url in urls), strict=True)
+    ]
 
 
-def cores(instances: int, warm: float, measured: float) -> float:
-    """Cores that the rules use."""
-    with tempfile.TemporaryDirectory() as name, ThreadingHTTPServer(("127.0.0.1", 0), Instances) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        folder, address = Path(name), f"127.0.0.1:{server.server_port}"
-        export.write(export.files(Fit()), folder / "claude")
-        configuration(folder, address, instances, rules=True)
+def _cpu_seconds(url: str) -> tuple[float, float]:
+    with urllib.request.urlopen(f"{url}/metrics", timeout=60) as response:
+        found = CPU.search(response.read().decode())
+    assert found is not None
+    return time.monotonic(), float(found[1])
+
+
+class Scraper:
+    """A Prometheus that scrapes the instances, with rules until they are taken away."""
+
+    def __init__(self, folder: Path, address: str, instances: int, rules: Path) -> None:
+        folder.mkdir()
+        self.folder, self.address, self.instances = folder, address, instances
+        configuration(folder, address, instances, rules)
         with running.free_ports(1) as (port,):
-            url = f"http://127.0.0.1:{port}"
+            self.url = f"http://127.0.0.1:{port}"
         command = [
             str(toolchain.provide(["prometheus"])["prometheus"]),
             f"--config.file={folder / 'prometheus.yml'}",
@@ -127,23 +135,53 @@ def cores(instances: int, warm: float, measured: float) -> float:
             f"--web.listen-address=127.0.0.1:{port}",
             "--web.enable-lifecycle",
         ]
-        process = Process(command, folder / "prometheus.log", f"{url}/-/ready")
-        try:
-            process.wait_until_ready()
+        self.process = Process(command, folder / "prometheus.log", f"{self.url}/-/ready")
+        self.process.wait_until_ready()
+
+    def close(self) -> None:
+        self.process.close()
+
+    def check(self) -> None:
+        """Say how much is scraped.
+
+        Raises:
+            SystemExit: instances are missing.
+        """
+        shown, alive = (
+            Prometheus(self.url).vector(query, time.time())[0].points[0][1]
+            for query in ("sum(scrape_samples_scraped)", "count(up == 1)")
+        )
+        if alive < self.instances:
+            raise SystemExit(f"only {alive:.0f} of {self.instances} instances were scraped: the machine is too busy")
+        print(f"{self.instances} instances, {shown:,.0f} series", file=sys.stderr, flush=True)
+
+    def take_rules_away(self) -> None:
+        configuration(self.folder, self.address, self.instances, None)
+        urllib.request.urlopen(urllib.request.Request(f"{self.url}/-/reload", method="POST"), timeout=60).close()
+
+
+def cores(instances: int, warm: float, measured: float, beside: Path | None = None) -> list[float]:
+    """Cores that the rules use, and those of another folder beside them."""
+    with tempfile.TemporaryDirectory() as name, ThreadingHTTPServer(("127.0.0.1", 0), Instances) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        folder, address = Path(name), f"127.0.0.1:{server.server_port}"
+        export.write(export.files(Fit()), folder / "claude")
+        rules = [folder / "claude" / "rules", *([beside] if beside else [])]
+        with contextlib.ExitStack() as owned:
+            owned.callback(server.shutdown)
+            scrapers = [
+                owned.enter_context(contextlib.closing(Scraper(folder / f"{number}", address, instances, one)))
+                for number, one in enumerate(rules)
+            ]
             time.sleep(warm)
-            shown = Prometheus(url).vector("sum(scrape_samples_scraped) and on () count(up == 1)", time.time())
-            alive = Prometheus(url).vector("count(up == 1)", time.time())[0].points[0][1]
-            if alive < instances:
-                raise SystemExit(f"only {alive:.0f} of {instances} instances could be scraped: the machine is too busy")
-            print(f"{instances} instances, {shown[0].points[0][1]:,.0f} series", file=sys.stderr, flush=True)
-            with_rules = cpu(url, measured)
-            configuration(folder, address, instances, rules=False)
-            urllib.request.urlopen(urllib.request.Request(f"{url}/-/reload", method="POST"), timeout=60).close()
+            for scraper in scrapers:
+                scraper.check()
+            urls = [scraper.url for scraper in scrapers]
+            with_rules = cpu(urls, measured)
+            for scraper in scrapers:
+                scraper.take_rules_away()
             time.sleep(10)
-            return with_rules - cpu(url, measured)
-        finally:
-            process.close()
-            server.shutdown()
+            return [a - b for a, b in zip(with_rules, cpu(urls, measured), strict=True)]
 
 
 def main() -> int:
@@ -151,13 +189,19 @@ def main() -> int:
     parser.add_argument("--instances", type=int, nargs="*", default=[10, 30, BAR_INSTANCES])
     parser.add_argument("--warm", type=float, default=330.0, help="seconds until the windows are full")
     parser.add_argument("--seconds", type=float, default=60.0, help="seconds of each measurement")
+    parser.add_argument("--beside", type=Path, help="a folder of other rules, for a second Prometheus")
     options = parser.parse_args()
     series = sum(not line.startswith("#") for line in page().splitlines())
-    print(f"| instances of {series:,} series | rules, of a core |\n|---|---|", flush=True)
+    others = " other rules | ratio |" if options.beside else ""
+    print(
+        f"| instances of {series:,} series | rules, of a core |{others}\n|---|---|{'---|---|' * bool(others)}",
+        flush=True,
+    )
     found = {}
     for instances in options.instances:
-        found[instances] = cores(instances, options.warm, options.seconds)
-        print(f"| {instances} | {100 * found[instances]:.0f} % |", flush=True)
+        found[instances], *other = cores(instances, options.warm, options.seconds, options.beside)
+        compared = "".join(f" {100 * one:.0f} % | {found[instances] / one:.2f} |" for one in other)
+        print(f"| {instances} | {100 * found[instances]:.0f} % |{compared}", flush=True)
     return 1 if found.get(BAR_INSTANCES, 0.0) > BAR_CORES else 0
 
 

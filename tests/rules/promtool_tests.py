@@ -177,8 +177,8 @@ def at_the_pace_of(test: Yaml, document: Yaml) -> Yaml:
     for before, after in (
         ("[20s]", f"[{own['alive']}]"),
         ("[6m]", f"[{own['leave']}]"),
-        ("age < 60", f"age < {own['young']}"),
-        ("3600 >= 60", f"{3600 + scrape} >= {own['young']}"),
+        (") < 60 unless", f") < {own['young']} unless"),
+        (") < 3600", f") < {3600 + scrape}"),
         ("tick[22s]) >= 4", f"tick[{own['pause']}]) >= {own['pause_ticks']}"),
         ("tick[70m] offset 30s", f"tick[{memory}] offset {own['settled']}"),
         ("[70m]", f"[{memory}]"),

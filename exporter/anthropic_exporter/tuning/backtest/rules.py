@@ -18,7 +18,7 @@ _DURATION = re.compile(r"(\d+)(ms|[smhdw])")
 _USUAL_INTERVAL = "1m"
 _FIRST_GROUPS = ("anthropic-ledger", "anthropic-thresholds")
 #: Of the group of the ledger: what is computed instead of asked, and what other rules read of it.
-COMPUTED = tuple(f"anthropic_ledger:{name}" for name in ("tick", "born", "age", "now", "increment", "total"))
+COMPUTED = tuple(f"anthropic_ledger:{name}" for name in ("tick", "born", "known", "now", "age", "increment", "total"))
 
 
 class Rule(NamedTuple):
