@@ -14,7 +14,9 @@ PROMETHEUS: Json = {"type": "prometheus", "uid": "${datasource}"}
 #: Four of these are the shortest window of a rate: 1 m, the window of the alerts.
 MIN_STEP = "15s"
 
-_SELECTED = 'feature=~"$feature", model=~"$model"'
+#: Between backticks PromQL has no escapes, so that what Grafana escapes for a regular expression stays as it is; its
+#: default for Prometheus leaves a quotation mark of a feature's name as it is, which ends a quoted string.
+_SELECTED = "feature=~`${feature:regex}`, model=~`${model:regex}`"
 _THRESHOLD = "alert threshold"
 _NONE = "(none)"
 
@@ -69,7 +71,7 @@ def _threshold(name: str, per: list[str]) -> str:
     default = f'max(anthropic_threshold{{threshold="{name}", feature="", model=""}})'
     if not per:
         return default
-    selected = ", ".join(f'{label}=~"${label}"' for label in per)
+    selected = ", ".join(f"{label}=~`${{{label}:regex}}`" for label in per)
     return f"min({'_'.join(per)}:anthropic_{name}:threshold{{{selected}}}) or {default}"
 
 

@@ -61,7 +61,7 @@ def _variables() -> list[Json]:
     return [
         {"name": "datasource", "label": "Data source", "type": "datasource", "query": "prometheus"},
         _label_variable("feature", "anthropic_requests_total"),
-        _label_variable("model", 'anthropic_requests_total{feature=~"$feature"}'),
+        _label_variable("model", "anthropic_requests_total{feature=~`${feature:regex}`}"),
     ]
 
 

@@ -31,6 +31,7 @@ class Foreign:
         jobs: name, address and namespace of each target.
         interval: seconds between scrapes.
         features: what it is started with; a version that does not know one logs a warning.
+        edit: what happens to the folder of our rules before it starts.
     """
 
     def __init__(
@@ -40,11 +41,13 @@ class Foreign:
         jobs: list[tuple[str, str, str]],
         interval: int = 5,
         features: str = "",
+        edit: Callable[[Path], None] = lambda _: None,
     ) -> None:
         self.folder = folder
         self.features = features
         if fit is not None:
             export.write(export.files(fit), folder / "claude")
+            edit(folder / "claude" / "rules")
         groups = [{"name": "shop", "interval": "1s", "rules": [OWN_RULE]}]
         (folder / "own.yml").write_text(yaml.safe_dump({"groups": groups}))
         scrapes = [
@@ -85,9 +88,13 @@ class Foreign:
         with urllib.request.urlopen(f"{self.url}/api/v1/{path}", timeout=10) as response:
             return json.load(response)["data"]
 
+    def vector(self, expression: str) -> list[Any]:
+        """Every sample that an expression yields now."""
+        return list(self.ask("query?" + urllib.parse.urlencode({"query": expression}))["result"])
+
     def value(self, expression: str) -> float:
         """The value of an expression that is one sample, 0 if there is none."""
-        found = self.ask("query?" + urllib.parse.urlencode({"query": expression}))["result"]
+        found = self.vector(expression)
         return float(found[0]["value"][1]) if found else 0.0
 
     def has_scraped(self) -> bool:

@@ -28,7 +28,7 @@ RECORDED = {rule["record"] for rule in RULES if "record" in rule}
 PROMETHEUS_OWN = {"up", "ALERTS", "ALERTS_FOR_STATE"}
 SCRAPE_LABELS = {"job", "instance"}
 
-STRING = re.compile(r'"(?:\\.|[^"\\])*"')
+STRING = re.compile(r'"(?:\\.|[^"\\])*"|`[^`]*`')
 LABEL_LIST = re.compile(r"\b(by|on|group_left)\s*\(([^)]*)\)")
 NAME = re.compile(r"(?<![\w:$.])[A-Za-z_:][\w:]*(?![\w:]|\s*\()")
 WORDS = {"and", "or", "unless", "bool", "offset", "by", "on", "group_left"}
@@ -156,7 +156,8 @@ def test_a_counter_is_only_read_by_its_growth(title, target):
 def test_variables_are_those_of_the_dashboard_or_of_grafana(title, target):
     own = {variable["name"] for variable in DASHBOARD["templating"]["list"]}
     assert own == {"datasource", "feature", "model"}
-    assert set(re.findall(r"\$\{?(\w+)", target["expr"])) <= own | {"__rate_interval", "__range"}
+    of_grafana = {"__rate_interval", "__range"}
+    assert set(re.findall(r"\$\{?([a-z_]\w*)", target["expr"])) <= own | of_grafana
 
 
 def test_thresholds_are_drawn_from_the_series_the_alerts_compare_with():

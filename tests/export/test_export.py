@@ -14,6 +14,7 @@ from anthropic_exporter.commands.main import run as run_command
 from anthropic_exporter.errors import ConfigurationError
 from anthropic_exporter.export import files, write
 from anthropic_exporter.rules import Fit
+from anthropic_exporter.rules import settings as rule_settings
 
 RULES = bundle.path("prometheus") / "rules"
 QUESTIONS = sorted(path.name for path in RULES.glob("*.yml"))
@@ -46,6 +47,15 @@ def test_no_window_of_the_dashboard_is_shorter_than_two_scrapes(seconds):
     assert not re.search(r"(?:rate|increase)\([^()]*\[\d", text)
 
 
+@pytest.mark.parametrize("seconds", [5, 15, 30, 60])
+def test_no_growth_of_a_scraped_counter_is_asked_of_fewer_than_three_scrapes(seconds):
+    """Neither by a rule nor by the text of an alert: with one sample there is no growth, and nothing says so."""
+    texts = "".join(files(Fit(scrape_interval=seconds))[f"rules/{name}"] for name in QUESTIONS)
+    windows = re.findall(r"(?:rate|increase)\((\w+)(?:{[^}]*})?\[(\w+)\]", texts)
+    assert len(windows) > 10
+    assert [name for name, window in windows if rule_settings.seconds(window) < 3 * seconds] == []
+
+
 def test_mimir_gets_groups_of_at_most_20_rules_in_their_order():
     exported = files(Fit(format="mimir"))
     for name in QUESTIONS:
@@ -55,6 +65,28 @@ def test_mimir_gets_groups_of_at_most_20_rules_in_their_order():
         assert rules_of(exported[f"rules/{name}"]) == rules_of((RULES / name).read_text())
         names = [group["name"] for group in document["groups"]]
         assert len(set(names)) == len(names)
+
+
+@pytest.mark.parametrize("name", QUESTIONS)
+def test_what_is_added_up_by_evaluations_stays_in_one_group_on_mimir(name):
+    """Mimir evaluates groups independently. A figure of each evaluation may be neither missed nor taken twice."""
+    groups = yaml.safe_load(files(Fit(format="mimir"))[f"rules/{name}"])["groups"]
+    group_of = {rule["record"]: group["name"] for group in groups for rule in group["rules"] if "record" in rule}
+    texts = {rule["record"]: rule["expr"] for group in groups for rule in group["rules"] if "record" in rule}
+    words = re.compile(r"[a-zA-Z_:][\w:]*")
+    added_up = {
+        found for text in texts.values() for found in re.findall(r"sum_over_time\(([\w:]+)", text) if found in texts
+    }
+    assert added_up or name != "budget.yml"
+    apart = [
+        (record, read)
+        for record, text in texts.items()
+        for read in words.findall(text)
+        if read in group_of
+        and (record in added_up or re.search(rf"{read}[^)]*offset 1ms", text))
+        and group_of[read] != group_of[record]
+    ]
+    assert apart == []
 
 
 def test_the_operator_gets_the_same_rules():

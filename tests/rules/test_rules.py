@@ -192,7 +192,7 @@ def test_annotations_are_complete(name):
 
 SHOWS = {
     "cost": "cost_usd|request_output_tokens",
-    "tokens": "anthropic_tokens",
+    "tokens": 'anthropic_ledger:increase_fast{of=~"tokens_',
     "cache": "cache",
     "budget": "cost_usd:today|cost_usd:month|anthropic_tokens",
     "latency": "duration|first_token|inflight",

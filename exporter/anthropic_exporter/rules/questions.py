@@ -232,8 +232,8 @@ BLOCKS: dict[str, tuple[Rule, ...]] = {
     "budget": (
         Budget("tokens_per_day"),
         Budget("cost_usd_per_day"),
+        Budget("cost_usd_per_month"),
     ),
-    "budget-month": (Budget("cost_usd_per_month"),),
     "latency-slow": (Growth("feature_model:anthropic_ended_requests:increase_slow", "requests", PAIR, "slow"),),
     "latency": (Growth("feature_model:anthropic_ended_requests:increase_fast", "requests", PAIR, "fast"),),
     "latency-thresholds": (

@@ -109,6 +109,7 @@ def windows(scrape: int, step: int | None = None) -> dict[str, str]:
         "slow_minutes": f"{SLOW / 60:g}",
         "slow_per_minute": f"{60 / SLOW:g}",
         "rate": duration(max(fast, 4 * scrape)),
+        "growth": "1m" if 4 * scrape <= MINUTE else duration(4 * scrape),
         "down": duration(2 * scrape),
         "gone": duration(max(30, 2 * scrape)),
         "down_seconds": f"{2 * scrape}",
