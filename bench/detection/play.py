@@ -4,6 +4,7 @@
     .venv/bin/python -m bench.detection.play --rounds 1 --only "cache lost" "429 storm"
     .venv/bin/python -m bench.detection.play --thresholds my.yml    with thresholds of your own
     .venv/bin/python -m bench.detection.play --queue                through Redis and a collector
+    .venv/bin/python -m bench.detection.play --scrape-interval 30   scraped every 30 s, with the rules that fit
 
 All incidents go side by side, each as a feature (a storm: a model) of its own, `--rounds` copies of each, at seconds
 drawn anew. Ordinary traffic runs for `--warm` seconds before: 300 fill the longest window. What is usual needs half an
@@ -22,6 +23,7 @@ import contextlib
 import heapq
 import math
 import random
+import re
 import signal
 import statistics
 import subprocess
@@ -39,6 +41,7 @@ import yaml
 from anthropic_exporter import Call, Inference, Recorder, publish, serve, stack, toolchain
 from anthropic_exporter.attribution import Attribution
 from anthropic_exporter.metrics.families import REQUEST_OUTPUT_TOKENS
+from anthropic_exporter.rules import Fit, generate
 from anthropic_exporter.stack import Notification, Stack, Threshold
 from bench.detection import incidents
 
@@ -51,6 +54,9 @@ HISTORY_SECONDS = 3900
 HISTORY_STEP = 30
 SLOW_WARM_SECONDS = 60.0
 PATIENCE = {True: 90.0, False: 360.0}  # seconds after a step, and after a slow one began
+PATIENT_SCRAPES = 4  # a step is seen later by so many scrapes of more than 5 s
+#: p95 to delivery of steps, in seconds, by the interval between scrapes.
+BARS = {5: 30.0, 15: 45.0, 30: 75.0, 60: 140.0}
 MUTE = "      mute_time_intervals: [out-of-hours]\n"
 
 
@@ -61,16 +67,19 @@ class Play(NamedTuple):
     feature: str
     at: float
     seed: int
+    scrape: int = 5
+
+    @property
+    def patience(self) -> float:
+        return PATIENCE[self.incident.step] + PATIENT_SCRAPES * (self.scrape - 5)
 
     @property
     def ends(self) -> float:
-        return self.at + PATIENCE[self.incident.step]
+        return self.at + self.patience
 
     def sent(self) -> Iterator[incidents.Sent]:
         """Its requests, on the clock of the run."""
-        drawn = incidents.sent(
-            self.incident, feature=self.feature, seed=self.seed, start=-self.at, end=PATIENCE[self.incident.step]
-        )
+        drawn = incidents.sent(self.incident, feature=self.feature, seed=self.seed, start=-self.at, end=self.patience)
         return (one._replace(seconds=one.seconds + self.at) for one in drawn)
 
 
@@ -85,7 +94,7 @@ class Result(NamedTuple):
     early: tuple[str, ...]
 
 
-def plays(rounds: int, only: list[str], warm: float, seed: int) -> list[Play]:
+def plays(rounds: int, only: list[str], warm: float, seed: int, scrape: int = 5) -> list[Play]:
     chance = random.Random(seed)
     found = []
     for incident in incidents.INCIDENTS:
@@ -94,7 +103,7 @@ def plays(rounds: int, only: list[str], warm: float, seed: int) -> list[Play]:
         for number in range(rounds):
             played = incident.on(incident.models[number]) if incident.models else incident
             at = (warm if incident.step else SLOW_WARM_SECONDS) + chance.uniform(0, 20)
-            found.append(Play(played, f"{incident.name.replace(' ', '-')}-{number + 1}", at, seed + number))
+            found.append(Play(played, f"{incident.name.replace(' ', '-')}-{number + 1}", at, seed + number, scrape))
     return found
 
 
@@ -250,6 +259,19 @@ def put(thresholds: Path, running: Stack) -> None:
     reload(running.prometheus_url)
 
 
+def scrape_every(seconds: int, running: Stack) -> None:
+    """Let the rules for another interval between scrapes take the place of the shipped ones, but for the thresholds."""
+    folder = running.folder / "prometheus"
+    config = folder / "prometheus.yml"
+    config.write_text(re.sub(r"(?m)^( *(?:scrape|evaluation)_interval): \w+$", rf"\1: {seconds}s", config.read_text()))
+    fit = Fit(scrape_interval=seconds)
+    for name, text in generate(fit).items():
+        (folder / "rules" / name).write_text(text)
+    thresholds = folder / "rules" / "thresholds.yml"
+    thresholds.write_text(thresholds.read_text().replace("interval: 5s", f"interval: {fit.placeholders()['step']}"))
+    reload(running.prometheus_url)
+
+
 def reload(url: str) -> None:
     urllib.request.urlopen(urllib.request.Request(f"{url}/-/reload", method="POST"), timeout=10).close()
 
@@ -276,7 +298,9 @@ def page_of(recorder: Recorder, folder: Path, *, through_queue: bool) -> Iterato
         yield collector.url.removeprefix("http://")
 
 
-def run(played: list[Play], thresholds: Path | None = None, *, through_queue: bool = False) -> list[Result]:
+def run(
+    played: list[Play], thresholds: Path | None = None, *, through_queue: bool = False, scrape: int = 5
+) -> list[Result]:
     recorder = Recorder(registry=None, strict=True)
     killed = [Killed(play) for play in played if play.incident.killed]
     addresses = {one.play.feature: one.address for one in killed}
@@ -292,6 +316,8 @@ def run(played: list[Play], thresholds: Path | None = None, *, through_queue: bo
                 unmute(running)
                 if thresholds:
                     put(thresholds, running)
+                if scrape > min(BARS):
+                    scrape_every(scrape, running)
                 epoch = time.time()
                 traffic.start(epoch)
                 watch(played, killed, addresses, running, epoch)
@@ -370,7 +396,7 @@ def lost_usd(play: Play, seconds: float, recorder: Recorder) -> float | None:
 # -- the table
 
 
-def report(results: list[Result]) -> int:
+def report(results: list[Result], scrape: int = 5) -> int:
     print("| incident | told by | step to firing | step to delivery | lost till then |\n|---|---|---|---|---|")
     by_name: dict[str, list[Result]] = collections.defaultdict(list)
     for one in results:
@@ -386,11 +412,12 @@ def report(results: list[Result]) -> int:
     steps = [one.delivered for one in results if one.play.incident.step and one.delivered is not None]
     if len(steps) > 1:
         p50, p95 = (statistics.quantiles(steps, n=20, method="inclusive")[index] for index in (9, 18))
-        slow = sum(value > 30 for value in steps)
+        slow = sum(value > BARS[scrape] for value in steps)
         print(
             f"\nStep incidents to delivery: p50 {p50:.1f} s, p95 {p95:.1f} s, worst {max(steps):.1f} s, of {len(steps)}"
         )
-        print(f"Slower than 30 s: {slow}; not told: {', '.join(one.play.feature for one in silent) or 'none'}")
+        missed = ", ".join(one.play.feature for one in silent) or "none"
+        print(f"Slower than {BARS[scrape]:.0f} s: {slow}; not told: {missed}")
     for one in results:
         if one.early:
             print(f"Told before it began: {one.play.feature}: {', '.join(one.early)}")
@@ -410,16 +437,18 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--thresholds", type=Path, help="a thresholds.yml of your own")
     parser.add_argument("--queue", action="store_true", help="through Redis and a collector")
+    parser.add_argument("--scrape-interval", type=int, default=5, choices=BARS, help="seconds between scrapes")
     parser.add_argument("--process", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.process:
         process(options.process, options.warm, options.seed)
         return 0
     began = time.monotonic()
-    played = plays(options.rounds, options.only, options.warm, options.seed)
+    scrape = options.scrape_interval
+    played = plays(options.rounds, options.only, options.warm, options.seed, scrape)
     if options.queue:  # AnthropicHostsLost reports a publisher that is silent
         played = [play for play in played if not play.incident.killed]
-    code = report(run(played, options.thresholds, through_queue=options.queue))
+    code = report(run(played, options.thresholds, through_queue=options.queue, scrape=scrape), scrape)
     print(f"It took {(time.monotonic() - began) / 60:.1f} minutes.", file=sys.stderr)
     return code
 

@@ -7,9 +7,10 @@
     python -m bench.false_alarms.run --scrape-interval 30           scraped every 30 s, with the rules that fit
     python -m bench.false_alarms.many                               many weeks, see there
 
-A real Prometheus gets the week as scrapes and is asked for each evaluation of each group of the rules, at the
-group's interval, without waiting for it (replay.py); `for` and `keep_firing_for` are applied to what it answers. It has
-no samples of its own and of Alertmanager's, whose alerts stay silent here.
+A real Prometheus gets the week as scrapes and is asked for each evaluation of each group of the rules, at the group's
+interval, without waiting for it, as `anthropic-exporter backtest` does (`tuning/backtest/replay.py`). `for` and
+`keep_firing_for` are applied to what it answers. It has no samples of its own and of Alertmanager's, whose alerts stay
+silent here.
 
 Not as shipped, unless --thresholds says otherwise: budgets, which everybody replaces by their own, are 1.5 times what
 the busiest day spends; the feature that writes long answers may take a minute. Exit code 1 when an alert of severity
@@ -33,10 +34,14 @@ from typing import Any, NamedTuple
 
 import yaml
 
-from anthropic_exporter import export, toolchain
+from anthropic_exporter import export
 from anthropic_exporter.history import ledger, remote_write
+from anthropic_exporter.history.prometheus_api import Prometheus
 from anthropic_exporter.rules import Fit
-from bench.false_alarms import replay, traffic
+from anthropic_exporter.stack.scratch import ScratchPrometheus
+from anthropic_exporter.tuning.backtest import rules as r
+from anthropic_exporter.tuning.backtest.replay import SLICE_SECONDS, Replay
+from bench.false_alarms import traffic
 
 RULES = Path(__file__).resolve().parent.parent.parent / "prometheus" / "rules"
 START = int(dt.datetime(2026, 1, 1, tzinfo=dt.timezone.utc).timestamp())  # a Thursday
@@ -137,15 +142,6 @@ def busiest_day(days: float, seed: int, step: int) -> Spent:
 # --- the rules
 
 
-def groups(rules: Path, thresholds: dict[str, Any]) -> list[dict[str, Any]]:
-    documents = [yaml.safe_load(path.read_text("utf-8")) for path in sorted(rules.glob("*.yml"))]
-    others = [
-        group for document in documents for group in document["groups"] if group["name"] != "anthropic-thresholds"
-    ]
-    own: list[dict[str, Any]] = thresholds["groups"]
-    return own + others
-
-
 def own_thresholds(rules: Path, own: Path | None, most: Spent) -> dict[str, Any]:
     document: dict[str, Any] = yaml.safe_load((own or rules / "thresholds.yml").read_text("utf-8"))
     if own is None:
@@ -161,16 +157,13 @@ def own_thresholds(rules: Path, own: Path | None, most: Spent) -> dict[str, Any]
 # --- what fired
 
 
-def all_fired(groups: list[dict[str, Any]], held: dict[str, dict[remote_write.Labels, list[float]]]) -> Iterator[Fired]:
+def all_fired(held: dict[r.Rule, dict[remote_write.Labels, list[float]]]) -> Iterator[Fired]:
     """Each time that an alert fired."""
-    for group, rule in ((one, rule) for one in groups for rule in one["rules"]):
-        for labels, times in held.get(rule.get("alert", ""), {}).items():
-            durations = [
-                replay.seconds(text) for text in (group["interval"], rule.get("for"), rule.get("keep_firing_for"))
-            ]
-            for since, until in replay.firing(times, *durations):
-                if rule["alert"] != "AnthropicWatchdog":
-                    yield Fired(rule["alert"], rule["labels"]["severity"], dict(labels), since - START, until - since)
+    for rule, by_labels in held.items():
+        for labels, times in by_labels.items():
+            for since, last, _ in r.spans(times, rule):
+                severity = dict(rule.labels)["severity"]
+                yield Fired(rule.name, severity, dict(labels), since - START, last + rule.interval - since)
 
 
 def when(second: float) -> str:
@@ -209,19 +202,30 @@ def rules_for(scrape: int, folder: Path) -> Path:
     return folder / "rules"
 
 
-def judge(week: Week, jobs: int, progress: Callable[[int], None]) -> tuple[list[Fired], Spent, list[dict[str, Any]]]:
-    """What fires in a week, what its busiest day spends, and the groups of its rules."""
+def judge(week: Week, jobs: int, progress: Callable[[int], None]) -> tuple[list[Fired], Spent, list[r.Rule]]:
+    """What fires in a week, what its busiest day spends, and its rules."""
     most = busiest_day(week.days, week.seed, week.scrape)
-    read = groups(week.rules, own_thresholds(week.rules, week.thresholds, most))
-    tool = toolchain.provide(["prometheus"])["prometheus"]
-    with tempfile.TemporaryDirectory() as name, replay.Prometheus(tool, Path(name)) as prometheus:
-        rules = replay.Replay(prometheus, read, jobs, week.scrape, week.severities)
-        scrapes = Scrapes(week.seed, week.scrape, rules.families() if week.severities else ())
-        for start in range(0, int(week.days * traffic.DAY), replay.SLICE):
-            prometheus.write(scrapes.until(start, start + replay.SLICE).items())
-            rules.add(START + start, START + start + replay.SLICE, scrapes.pages)
+    with tempfile.TemporaryDirectory() as name, ScratchPrometheus(Path(name)) as scratch:
+        own = Path(name) / "thresholds.yml"
+        own.write_text(yaml.safe_dump(own_thresholds(week.rules, week.thresholds, most)))
+        read = [rule for rule in r.read(week.rules, own) if is_judged(rule, week.severities)]
+        rules = Replay(Prometheus(scratch.url), read, week.scrape, phases(read), jobs)
+        scrapes = Scrapes(week.seed, week.scrape, rules.families if week.severities else ())
+        for start in range(0, int(week.days * traffic.DAY), SLICE_SECONDS):
+            remote_write.write(scratch.url, scrapes.until(start, start + SLICE_SECONDS).items())
+            rules.evaluate(START + start, START + start + SLICE_SECONDS, scrapes.pages)
             progress(start)
-    return list(all_fired(read, rules.held)), most, read
+    return list(all_fired(rules.held)), most, read
+
+
+def is_judged(rule: r.Rule, severities: tuple[str, ...]) -> bool:
+    return not (rule.is_alert and severities) or dict(rule.labels)["severity"] in severities
+
+
+def phases(rules: list[r.Rule]) -> dict[str, float]:
+    """Seconds after a scrape at which each group is evaluated: spread over the time between two scrapes."""
+    names = sorted(dict.fromkeys(rule.group for rule in rules), key=lambda name: name != "anthropic-thresholds")
+    return {name: 0.5 + 4.0 * number / len(names) for number, name in enumerate(names)}
 
 
 def main() -> int:
@@ -243,9 +247,7 @@ def main() -> int:
         rules = options.rules or rules_for(options.scrape_interval, Path(exported))
         week = Week(options.seed, options.days, options.scrape_interval, rules, options.thresholds)
         found, most, read = judge(week, options.jobs, progress)
-    summaries = {
-        rule["alert"]: rule["annotations"]["summary"] for group in read for rule in group["rules"] if "alert" in rule
-    }
+    summaries = {rule.name: rule.summary for rule in read if rule.is_alert}
     code = report(found, options.days, most, summaries)
     say(f"It took {(time.monotonic() - began) / 60:.1f} minutes.")
     return code

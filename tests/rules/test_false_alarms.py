@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import re
+import shutil
 from pathlib import Path
 
 import lives
 import promtool_tests
 import pytest
-import yaml
-from bench.false_alarms import replay
+from bench.false_alarms import run
 
 from anthropic_exporter.history import ledger, remote_write
+from anthropic_exporter.history.prometheus_api import Prometheus
+from anthropic_exporter.stack.scratch import ScratchPrometheus
+from anthropic_exporter.tuning.backtest import rules as backtest_rules
+from anthropic_exporter.tuning.backtest.replay import SLICE_SECONDS, Replay
+from anthropic_exporter.tuning.backtest.rules import Rule
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 
@@ -20,28 +25,19 @@ START = 1_767_225_600
 FILES = ("thresholds", "ledger", "cost", "errors")
 
 
-def test_an_alert_waits_for_its_time_and_is_kept_for_its_time():
-    held = [0, 5, 10, 40, 45, 50, 55, 100]
-    assert list(replay.firing(held, 5, 0, 0)) == [(0, 15), (40, 60), (100, 105)]
-    assert list(replay.firing(held, 5, 10, 0)) == [(10, 15), (50, 60)]
-    assert list(replay.firing(held, 5, 0, 30)) == [(0, 90), (100, 135)]
-    assert list(replay.firing(held, 5, 0, 60)) == [(0, 165)]
-    assert list(replay.firing([], 5, 0, 60)) == []
+def test_groups_are_evaluated_at_different_moments_between_two_scrapes():
+    rules = [Rule("x", "1", (), group, 5.0, is_alert=False) for group in ("a", "b", "anthropic-thresholds", "a")]
+    assert run.phases(rules) == {
+        "anthropic-thresholds": 0.5,
+        "a": pytest.approx(1.833, abs=1e-3),
+        "b": pytest.approx(3.167, abs=1e-3),
+    }
 
 
-def test_a_rule_is_evaluated_at_its_own_offset_in_its_own_interval():
-    rule = replay.Rule("x", "1", (), 60, 1500, alert=False)
-    assert list(replay.evaluations(rule, 1800, 1950)) == [1801500, 1861500, 1921500]
-    assert list(replay.evaluations(rule, 1805, 1860)) == []
-
-
-def test_what_reads_itself_is_refused():
-    rules = [
-        replay.Rule("a:b:c", "a:b:c + 1", (), 5, 0, alert=False),
-        replay.Rule("A", "a:b:c > 1", (), 5, 0, alert=True),
-    ]
-    with pytest.raises(SystemExit, match="recorded from itself"):
-        list(replay.layers(rules))
+def test_a_firing_alert_has_its_severity_its_second_and_its_length():
+    rule = Rule("A", "x", (("severity", "warning"),), "g", 5.0, is_alert=True, wait=10.0, keep=30.0)
+    held = {rule: {(("feature", "chat"),): [run.START + 100.0 + 5 * step for step in range(4)]}}
+    assert list(run.all_fired(held)) == [run.Fired("A", "warning", {"feature": "chat"}, 110, 40)]
 
 
 def scrapes():
@@ -112,34 +108,29 @@ def by_promtool(promtool, folder):
     return {name: (float(at), float(count[name])) for name, at in first.items()}
 
 
-def by_replay(prometheus):
-    groups = [
-        group
-        for name in FILES
-        for group in yaml.safe_load((promtool_tests.RULES / f"{name}.yml").read_text())["groups"]
-    ]
-    rules = replay.Replay(prometheus, groups, 2)
+def by_replay(url, folder):
+    for name in FILES:
+        shutil.copy(promtool_tests.RULES / f"{name}.yml", folder)
+    rules = backtest_rules.read(folder)
+    first = sorted(rules, key=lambda rule: not backtest_rules.is_read_first(rule.group))  # as promtool is asked to
+    replay = Replay(Prometheus(url), rules, STEP, run.phases(first))
     series = stored()
     pages = ledger.pages(
         (dict(labels), [(START + STEP * step, value) for step, value in enumerate(values) if value is not None])
         for labels, values in series.items()
     )
-    for start in range(0, STEPS * STEP, replay.SLICE):
-        steps = range(start // STEP, min((start + replay.SLICE) // STEP, STEPS))
-        prometheus.write((labels, written(values, steps)) for labels, values in series.items())
+    for start in range(0, STEPS * STEP, SLICE_SECONDS):
+        steps = range(start // STEP, min((start + SLICE_SECONDS) // STEP, STEPS))
+        remote_write.write(url, ((labels, written(values, steps)) for labels, values in series.items()))
         end = START + start + len(steps) * STEP
-        rules.add(START + start, end, [page for page in pages if START + start <= page.at < end])
-    alerts = {rule["alert"]: (rule, group) for group in groups for rule in group["rules"] if "alert" in rule}
+        replay.evaluate(START + start, end, [page for page in pages if START + start <= page.at < end])
     found = {}
-    for name, held in rules.held.items():
-        rule, group = alerts[name]
-        durations = [replay.seconds(text) for text in (group["interval"], rule.get("for"), rule.get("keep_firing_for"))]
+    for rule, held in replay.held.items():
         for times in held.values():
-            spans = list(replay.firing(times, *durations))
-            if spans:
+            if spans := list(backtest_rules.spans(times, rule)):
                 end = START + STEPS * STEP
-                lasted = sum(min(stop, end) - since for since, stop in spans)
-                found[name] = (spans[0][0] - START, -(-lasted // STEP))
+                lasted = sum(min(last + rule.interval, end) - since for since, last, _ in spans)
+                found[rule.name] = (spans[0][0] - START, -(-lasted // STEP))
     return found
 
 
@@ -156,10 +147,10 @@ def written(values, steps):
 
 
 @pytest.mark.stack
-def test_the_replay_tells_what_promtool_tells(promtool, prometheus, tmp_path):
-    told = by_promtool(promtool, tmp_path / "promtool")
-    (tmp_path / "prometheus").mkdir()
-    with replay.Prometheus(prometheus, tmp_path / "prometheus") as running:
-        replayed = by_replay(running)
-    assert set(told) == {"AnthropicCostRateHigh", "AnthropicCostSpike", "AnthropicErrorRateHigh"}
-    assert {name: (at - at % STEP, count) for name, (at, count) in replayed.items()} == told
+def test_the_replay_says_what_promtool_says(promtool, tmp_path):
+    expected = by_promtool(promtool, tmp_path / "promtool")
+    with ScratchPrometheus(tmp_path) as scratch:
+        (tmp_path / "rules").mkdir()
+        replayed = by_replay(scratch.url, tmp_path / "rules")
+    assert set(expected) == {"AnthropicCostRateHigh", "AnthropicCostSpike", "AnthropicErrorRateHigh"}
+    assert {name: (at - at % STEP, count) for name, (at, count) in replayed.items()} == expected

@@ -33,11 +33,15 @@ class Replay:
         found: all rules.
         scrape: seconds between scrapes.
         phases: seconds after a multiple of its interval at which each group is evaluated.
+        jobs: rules that are asked for at a time.
     """
 
-    def __init__(self, scratch: Prometheus, found: list[Rule], scrape: float, phases: Mapping[str, float]) -> None:
+    def __init__(
+        self, scratch: Prometheus, found: list[Rule], scrape: float, phases: Mapping[str, float], jobs: int = _JOBS
+    ) -> None:
         self._scratch = scratch
         self._phases = phases
+        self._jobs = jobs
         self._total = next(rule for rule in found if rule.name == r.COMPUTED[-1])
         self._ledger = ledger.Ledger(ledger.Durations.of(round(scrape), round(self._total.interval)))
         self.layers = r.layers(r.wanted(found))
@@ -53,11 +57,14 @@ class Replay:
         return words - {rule.name for rule in rules} - set(r.COMPUTED) - {"ALERTS"} | set(_LEDGER) | {"up"}
 
     def add(self, start: float, end: float, shown: Slice) -> None:
-        """Evaluate all rules from `start` until `end` (Unix seconds)."""
+        """Write what scrapes found, and evaluate all rules, from `start` until `end` (Unix seconds)."""
         remote_write.write(self._scratch.url, shown.written(self._alive))
-        pages = ledger.pages((one.labels, one.points) for one in shown.series)
+        self.evaluate(start, end, ledger.pages((one.labels, one.points) for one in shown.series))
+
+    def evaluate(self, start: float, end: float, pages: list[ledger.Page]) -> None:
+        """Evaluate all rules from `start` until `end`; their scrapes are written, and the ledger reads `pages`."""
         remote_write.write(self._scratch.url, self._totals(self._times(self._total, start, end), pages))
-        with ThreadPoolExecutor(_JOBS) as pool:
+        with ThreadPoolExecutor(self._jobs) as pool:
             for layer in self.layers:
                 for rule, times, answer in pool.map(lambda rule: self._asked(rule, start, end), layer):
                     if rule.is_alert:
