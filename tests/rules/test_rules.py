@@ -13,6 +13,8 @@ import promtool_tests
 import pytest
 import yaml
 
+from anthropic_exporter.history.series import WITH_ONSET
+
 ROOT = Path(__file__).resolve().parent.parent.parent
 RULES = ROOT / "prometheus" / "rules"
 SEVERITIES = {
@@ -184,7 +186,8 @@ def test_a_threshold_that_keeps_nothing_silent_is_told(promtool, tmp_path):
 @pytest.mark.parametrize("name", SEVERITIES)
 def test_annotations_are_complete(name):
     annotations = ALERTS[name]["annotations"]
-    assert set(annotations) == {"summary", "description", "runbook_url", "dashboard_url"}
+    began = {"began"} if name in WITH_ONSET else set()
+    assert set(annotations) == {"summary", "description", "runbook_url", "dashboard_url"} | began
     assert annotations["summary"].endswith(".")
     assert "{{" not in annotations["summary"]
     assert annotations["runbook_url"] == f"http://localhost:9464/runbooks/{name}.md"

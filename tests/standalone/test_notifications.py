@@ -80,3 +80,54 @@ def test_the_log_has_one_line_without_text_of_others(post, caplog):
     assert len(line) < 130
     assert "acme" not in line
     assert "free text" not in line
+
+
+# --- how long it took
+
+
+FIRED = "2026-11-21T12:00:10Z"
+
+
+def incident(fingerprint="1f12", **annotations):
+    return alert(feature="chat") | {"startsAt": FIRED, "fingerprint": fingerprint, "annotations": annotations}
+
+
+def test_the_first_delivery_of_a_firing_is_measured_from_the_onset_and_from_the_firing(post, samples, clock):
+    clock.now = NOON + 12.5
+    assert post("/alerts", {"alerts": [incident(began=f"{NOON - 5:.0f}")]}) == 200
+    clock.now = NOON + 3_600
+    post("/alerts", {"alerts": [incident(began=f"{NOON - 5:.0f}")]})
+    name = "anthropic_exporter_detection_seconds"
+    assert samples(f"{name}_sum", alertname="AnthropicCostRateHigh") == 17.5
+    assert samples(f"{name}_bucket", alertname="AnthropicCostRateHigh", le="15.0") == 0
+    assert samples(f"{name}_bucket", alertname="AnthropicCostRateHigh", le="20.0") == 1
+    assert samples("anthropic_exporter_delivery_seconds_sum", severity="critical") == 2.5
+    assert samples("anthropic_exporter_delivery_seconds_count") == 1
+
+
+@pytest.mark.parametrize("began", ["", "soon", "nan", "inf", "1e300", f"{NOON + 100:.0f}", f"{NOON - 90_000:.0f}"])
+def test_without_a_sensible_onset_only_the_delivery_is_measured(post, samples, clock, began):
+    clock.now = NOON + 12
+    post("/alerts", {"alerts": [incident(began=began)]})
+    assert samples("anthropic_exporter_detection_seconds_count") == 0
+    assert samples("anthropic_exporter_delivery_seconds_sum", severity="critical") == 2
+
+
+def test_neither_a_resolved_alert_nor_one_from_before_the_start_is_measured(post, samples, clock):
+    clock.now = NOON + 12
+    old = incident(began="0") | {"startsAt": "2026-11-21T11:59:59Z"}
+    post("/alerts", {"alerts": [old, incident() | {"status": "resolved"}, alert() | {"startsAt": ""}]})
+    assert samples("anthropic_exporter_delivery_seconds_count") == 0
+    assert samples("anthropic_exporter_notifications_total") == 3
+
+
+def test_the_histograms_begin_at_zero_so_that_the_first_delivery_is_growth(post, samples):
+    assert samples("anthropic_exporter_detection_seconds_count", alertname="AnthropicCacheMissWaste") == 0
+    assert samples("anthropic_exporter_delivery_seconds_count", severity="warning") == 0
+
+
+def test_the_firings_that_are_remembered_are_bounded(post, samples, clock, monkeypatch):
+    monkeypatch.setattr("anthropic_exporter.standalone.delays._MOST_FIRINGS", 2)
+    clock.now = NOON + 12
+    post("/alerts", {"alerts": [incident(str(number)) for number in (1, 2, 3, 3, 1)]})
+    assert samples("anthropic_exporter_delivery_seconds_count") == 4

@@ -43,6 +43,16 @@ SIGNALS = {
 }
 
 
+#: Alerts whose rules record when their incident began, and say it in the annotation `began`.
+WITH_ONSET = (
+    "AnthropicCostRateHigh",
+    "AnthropicCostSpike",
+    "AnthropicTokenSpike",
+    "AnthropicCacheMissRateHigh",
+    "AnthropicCacheMissWaste",
+)
+
+
 class Judged(NamedTuple):
     """A series that rules record, and the threshold that it is compared with.
 

@@ -337,6 +337,22 @@ NOTIFICATIONS = Family(
     ("severity", "status", "alertname"),
     "Alerts that Alertmanager sent to the standalone exporter, firing and resolved; repeats count again.",
 )
+_DELAYS = (5, 10, 15, 20, 25, 30, 45, 60, 75, 100, 140, 300, 600, 1800, 3600)
+DETECTION = Family(
+    "anthropic_exporter_detection_seconds",
+    HISTOGRAM,
+    ("alertname",),
+    "Seconds from the onset of an incident to the first delivery of its alert to the standalone exporter, where the "
+    "rules know the onset.",
+    _DELAYS,
+)
+DELIVERY = Family(
+    "anthropic_exporter_delivery_seconds",
+    HISTOGRAM,
+    ("severity",),
+    "Seconds from the firing of an alert to its first delivery to the standalone exporter.",
+    _DELAYS,
+)
 LAST_HEARTBEAT = Family(
     "anthropic_exporter_last_heartbeat_timestamp_seconds",
     GAUGE,

@@ -342,6 +342,18 @@ class Metrics:
         """Set a gauge of which there are few."""
         self._touch(self._counter(family, labels))[0] = value
 
+    def observe(self, family: Family, labels: tuple[str, ...], value: float) -> None:
+        """Add to a histogram of which there are few. The last label may come from outside: it is bounded here."""
+        if family.labels and family.labels[-1] in self._bounds:
+            labels = (*labels[:-1], self._fold(family.labels[-1], labels[-1]))
+        block = self._touch(self._counter(family, labels))
+        block[bisect_left(family.buckets, value)] += 1.0
+        block[-1] += value
+
+    def begin(self, family: Family, labels: tuple[str, ...]) -> None:
+        """Make a series exist at 0, so that `rate()` sees its first growth."""
+        self._counter(family, labels)
+
     def count_event(self, family: Family, labels: tuple[str, ...]) -> None:
         """Add one to a counter whose label values come from outside: they are bounded here."""
         if family is not f.REMEDY_ACTIONS:  # its outcomes are our own words, not a server's

@@ -10,6 +10,7 @@ from anthropic_exporter.rules.shapes import (
     Growth,
     Incident,
     MissingDefaults,
+    Onset,
     Resolved,
     Rule,
     Usual,
@@ -36,6 +37,12 @@ def seen_above_usual(paces: tuple[str, str], usual: str, by: tuple[str, ...], ju
     return f"{seen_fast}\nand {on} {judged_by_fast}\nor {on} {seen_slow}"
 
 
+def above_halfway(grown: str, usual: str, threshold: str, by: tuple[str, ...]) -> str:
+    """How far a step's growth is above halfway between two paces a minute, as a part of halfway."""
+    on = f"on ({', '.join(by)})"
+    return f"{grown}\n/ {on} (({usual} + {on} {threshold}) / (2 * ${{steps_a_minute}}) > 0)\n- 1"
+
+
 def enough(requests: str, minimum: str) -> str:
     """Where there were as many requests as a guard wants."""
     return f"{requests} >= on () group_left () {guard(minimum)}"
@@ -54,6 +61,7 @@ def counted(record: str, of: str, by: tuple[str, ...], matchers: str = "") -> tu
 FEATURE, MODEL = ("feature",), ("model",)
 COST = either("feature_model:anthropic_cost_usd_per_minute", "rate")
 TOKENS = either("feature:anthropic_tokens_per_minute", "rate")
+TOKENS_USUAL = "last_over_time(feature:anthropic_tokens_per_minute:baseline[5m])"
 CACHE = either("feature_model_result:anthropic_cache_requests")
 CACHE_MISS_COST = either("feature_model:anthropic_cache_miss_cost_usd_per_minute", "rate")
 OUTCOMES = either("feature_model_outcome:anthropic_requests")
@@ -87,6 +95,16 @@ MISS_SEEN = seen_above_usual(
 )
 MISS_GROWTH = (
     f"feature_model:anthropic_cache_miss_cost_usd:increase_step - on (feature, model) {MISS_PACE}:usual {A_STEP}"
+)
+
+# Of the requests of a step that asked for the cache, as a part of the threshold; 0 in a step without any.
+MISSES_ABOVE = (
+    'sum by (feature, model) (feature_model_result:anthropic_cache_requests:increase_step{result="miss"})\n'
+    "/ on (feature, model) (sum by (feature, model) "
+    '(feature_model_result:anthropic_cache_requests:increase_step{result=~"hit|miss"}) > 0)\n'
+    "/ on (feature, model) feature_model:anthropic_cache_miss_ratio:threshold\n"
+    "- 1\n"
+    "or on (feature, model) 0 * feature_model:anthropic_cache_requests:increase_step"
 )
 
 BLOCKS: dict[str, tuple[Rule, ...]] = {
@@ -155,6 +173,29 @@ BLOCKS: dict[str, tuple[Rule, ...]] = {
             f"sum by (feature) ({STEP_COST}) - on (feature) {FEATURE_USUAL} {A_STEP}",
         ),
         Incident("AnthropicRequestUnusuallyExpensive", PAIR, PAIR_SEEN, PAIR_GROWTH),
+        Onset(
+            "AnthropicCostRateHigh",
+            PAIR,
+            STEP_COST,
+            above_halfway(STEP_COST, PAIR_USUAL, "feature_model:anthropic_cost_usd_per_minute:threshold", PAIR),
+        ),
+        Onset(
+            "AnthropicCostRateHigh",
+            (),
+            f"sum({STEP_COST})",
+            above_halfway(f"sum({STEP_COST})", TOTAL_USUAL, guard("total_cost_usd_per_minute"), ()),
+        ),
+        Onset(
+            "AnthropicCostSpike",
+            FEATURE,
+            f"sum by (feature) ({STEP_COST})",
+            above_halfway(
+                f"sum by (feature) ({STEP_COST})",
+                FEATURE_USUAL,
+                f"{FEATURE_USUAL} * on (feature) feature:anthropic_cost_spike_ratio:threshold",
+                FEATURE,
+            ),
+        ),
     ),
     "tokens": (
         *per_minute("feature", "tokens", "tokens_.+", FEATURE, INTERACTIVE),
@@ -166,6 +207,20 @@ BLOCKS: dict[str, tuple[Rule, ...]] = {
         BeyondChance(
             "feature:anthropic_requests_beyond_chance:ratio",
             ("feature:anthropic_requests:increase_fast", "feature:anthropic_requests:increase_slow"),
+        ),
+    ),
+    "tokens-onset": (
+        Growth("feature:anthropic_tokens:increase_step", "tokens_.+", FEATURE, "step", INTERACTIVE),
+        Onset(
+            "AnthropicTokenSpike",
+            FEATURE,
+            "feature:anthropic_tokens:increase_step",
+            above_halfway(
+                "feature:anthropic_tokens:increase_step",
+                TOKENS_USUAL,
+                f"{TOKENS_USUAL} * on (feature) feature:anthropic_token_spike_ratio:threshold",
+                FEATURE,
+            ),
         ),
     ),
     "cache": (
@@ -205,6 +260,24 @@ BLOCKS: dict[str, tuple[Rule, ...]] = {
             "    - on (feature, model) feature_model:anthropic_cache_savings_usd:increase_step\n"
             "    + on (feature, model) feature_model:anthropic_cache_write_premium_usd:increase_step\n"
             f"    or on (feature, model) {MISS_GROWTH}",
+        ),
+        Growth(
+            "feature_model_result:anthropic_cache_requests:increase_step",
+            "cache_requests_(.+)",
+            (*PAIR, "result"),
+            "step",
+        ),
+        Onset("AnthropicCacheMissRateHigh", PAIR, "feature_model:anthropic_cache_requests:increase_step", MISSES_ABOVE),
+        Onset(
+            "AnthropicCacheMissWaste",
+            PAIR,
+            "feature_model:anthropic_cache_miss_cost_usd:increase_step",
+            above_halfway(
+                "feature_model:anthropic_cache_miss_cost_usd:increase_step",
+                f"{MISS_PACE}:usual",
+                f"{MISS_PACE}:threshold",
+                PAIR,
+            ),
         ),
     ),
     "cache-churn": (

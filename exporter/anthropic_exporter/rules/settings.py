@@ -91,6 +91,7 @@ def windows(scrape: int, step: int | None = None) -> dict[str, str]:
     return {
         "step": duration(step),
         "steps_a_minute": f"{60 / step:g}",
+        "onset_cap_steps": f"{max(12, 60 // step)}",
         "latency_step": duration(max(15, step)),
         "alive": duration(4 * scrape),
         "leave": duration(4 * scrape + 340),

@@ -185,6 +185,57 @@ class Incident:
 
 
 @dataclass(frozen=True)
+class Onset:
+    """When the incident of an alert began: the last evaluation before its spending stayed above the halfway line.
+
+    A cumulative sum (CUSUM, Page 1954) of what each step spends beyond halfway between usual and threshold. It starts
+    over at 0, so it leaves 0 when the incident begins, and an alert that fires later finds that moment here. The cap
+    lets it return to 0 within minutes of the incident's end.
+
+    Attributes:
+        alert: whose description asks for the moment.
+        by: labels that stay.
+        subjects: what has a sum, as an expression.
+        above: how far a step was above halfway, as a part of halfway: -1 where nothing was spent.
+    """
+
+    alert: str
+    by: tuple[str, ...]
+    subjects: str
+    above: str
+
+    def rule(self) -> str:
+        """Two recording rules."""
+        level, on = "_".join(self.by) or "total", f"on ({', '.join(self.by)})"
+        only = f'{{alertname="{self.alert}"}}'
+        steps = f"{level}:anthropic_incident_steps_above:cusum"
+        began = f"{level}:anthropic_incident_began_timestamp_seconds:cusum"
+        so_far = f"({steps}{only} or {on} 0 * {self.subjects})"
+        return "".join(
+            f"{recording(name, expression)}  labels: {{alertname: {self.alert}}}\n"
+            for name, expression in (
+                (
+                    steps,
+                    (
+                        "clamp(\n"
+                        f"  (\n{indent(self.above, '    ')}\n  )\n"
+                        f"  + {on} {so_far},\n"
+                        "  0, ${onset_cap_steps}\n"
+                        ")"
+                    ),
+                ),
+                (
+                    began,
+                    (
+                        f"{began}{only} and {on} {steps}{only} > 0\n"
+                        f"or {on} timestamp({steps}{only} > 0) - 60 / ${{steps_a_minute}}"
+                    ),
+                ),
+            )
+        )
+
+
+@dataclass(frozen=True)
 class BeyondChance:
     """Which share of the requests of a pace did not come by chance, or that share of the `pace`.
 
@@ -247,4 +298,4 @@ class Budget:
         )
 
 
-Rule = Growth | Resolved | Budget | MissingDefaults | Usual | Incident | BeyondChance
+Rule = Growth | Resolved | Budget | MissingDefaults | Usual | Incident | BeyondChance | Onset

@@ -1,4 +1,4 @@
-"""Counts the alerts that Alertmanager sends to the standalone exporter, and logs one line each."""
+"""Counts the alerts that Alertmanager sends to the standalone exporter, measures their delay, and logs each."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from http import HTTPStatus
 from anthropic_exporter.escaping import for_log
 from anthropic_exporter.metrics import families as f
 from anthropic_exporter.recorder import Recorder
+from anthropic_exporter.standalone.delays import Delays
 from anthropic_exporter.web.routes import TEXT, Answer, Request, Route, refusal
 from anthropic_exporter.wire.alertmanager import IncomingAlert, parse_webhook
 
@@ -22,6 +23,7 @@ _LONGEST_SHOWN = 80
 
 def routes(recorder: Recorder, clock: Callable[[], float] = time.time) -> tuple[Route, ...]:
     """`/alerts` for notifications and `/heartbeat` for the watchdog, to give to `serve(recorder, routes=...)`."""
+    delays = Delays(recorder, clock)
 
     def alerts(request: Request) -> Answer:
         try:
@@ -30,6 +32,7 @@ def routes(recorder: Recorder, clock: Callable[[], float] = time.time) -> tuple[
             return refusal(HTTPStatus.BAD_REQUEST, "the body is not what Alertmanager's webhook sends")
         for alert in found:
             recorder.count(f.NOTIFICATIONS, alert.severity, alert.status, alert.name)
+            delays.measure(alert)
             _log.info("%s", line(alert))
         return Answer(HTTPStatus.OK, TEXT, b"ok\n")
 

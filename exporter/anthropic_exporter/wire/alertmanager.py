@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import math
 import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -60,6 +61,15 @@ class IncomingAlert(NamedTuple):
     def started_seconds(self) -> float | None:
         """When it began to fire, in seconds since the epoch; None if unknown."""
         return parse_time(self.started_at) if self.started_at else None
+
+    @property
+    def began_seconds(self) -> float | None:
+        """When its incident began, as the rules found it, in seconds since the epoch; None if unknown."""
+        try:
+            found = float(self.annotations.get("began", ""))
+        except ValueError:
+            return None
+        return found if math.isfinite(found) else None
 
 
 def parse_webhook(body: bytes) -> list[IncomingAlert]:
