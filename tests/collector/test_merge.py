@@ -5,7 +5,7 @@ from __future__ import annotations
 from array import array
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from anthropic_exporter.collector import merge
@@ -262,6 +262,7 @@ def story_of(index, steps, restarts):
     return made, last, cells
 
 
+@settings(deadline=None)
 @given(publishers, st.sets(st.integers(0, 7)), st.data())
 def test_whatever_a_queue_does_totals_never_fall_and_end_exact(stories, restarts, data):
     fleet, before = Fleet("life"), 0.0

@@ -131,7 +131,7 @@ def test_a_damaged_message_is_read_or_unreadable(place, byte):
         decode(bytes(data))
 
 
-@settings(max_examples=30)
+@settings(max_examples=30, deadline=None)
 @given(st.recursive(st.none() | st.integers() | st.text(), lambda x: st.lists(x) | st.dictionaries(st.text(), x)))
 def test_any_json_is_read_or_unreadable(header):
     text = json.dumps(header).encode()

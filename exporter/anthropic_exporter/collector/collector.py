@@ -131,7 +131,7 @@ class Collector:
             self.fleet.forget(began, _PATIENCE)
         position = self._tokens[-1] if self._tokens else self._position
         try:
-            self._folder.write(Saved(self.fleet, position, self.guard_state()))
+            self._folder.write(Saved(self.fleet, position, self.guard_state(), self._wall()))
         except OSError as error:
             self.failed("state", error)
         else:

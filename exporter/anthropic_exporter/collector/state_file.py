@@ -24,16 +24,17 @@ try:
 except ImportError:  # Windows has no flock; two collectors on one folder are not told apart there
     fcntl = None
 
-_NAME = "collector.state"
+NAME = "collector.state"
 _MOST_BYTES = 4 * 1024**3
 
 
 class Saved(NamedTuple):
-    """What the file holds: the fleet, where to read on, and what the Guard knows of the day."""
+    """What the file holds: the fleet, where to read on, what the Guard knows of the day; `saved_at` in Unix seconds."""
 
     fleet: Fleet
     position: str
     guard: dict[str, Any]
+    saved_at: float = 0.0
 
 
 class StateFolder:
@@ -70,18 +71,7 @@ class StateFolder:
         Raises:
             ConfigurationError: the file is damaged, or of a newer version.
         """
-        path = self._folder / _NAME
-        try:
-            data = path.read_bytes()
-        except FileNotFoundError:
-            return None
-        except OSError as error:
-            raise ConfigurationError(f"{path}: cannot be read: {error.strerror}") from error
-        try:
-            return decode(data)
-        except (UnreadableError, KeyError, TypeError, ValueError, IndexError) as error:
-            advice = "update the collector" if getattr(error, "reason", "") == "newer_format" else "move it away"
-            raise ConfigurationError(f"{path}: is not a state of this version: {advice}") from error
+        return read(self._folder / NAME)
 
     def write(self, saved: Saved) -> None:
         """Replace the file: after a crash at any moment the old one or the new one is there, whole.
@@ -89,7 +79,7 @@ class StateFolder:
         Raises:
             OSError: the disk is full or broken. The old file stays.
         """
-        path, fresh = self._folder / _NAME, self._folder / f".{_NAME}.new"
+        path, fresh = self._folder / NAME, self._folder / f".{NAME}.new"
         try:
             with open(fresh, "wb", opener=_private) as file:
                 file.write(encode(saved))
@@ -114,6 +104,25 @@ class StateFolder:
         self._lock.close()
 
 
+def read(path: Path) -> Saved | None:
+    """What a file holds; None if it does not exist.
+
+    Raises:
+        ConfigurationError: the file is damaged, or of a newer version.
+    """
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise ConfigurationError(f"{path}: cannot be read: {error.strerror}") from error
+    try:
+        return decode(data)
+    except (UnreadableError, KeyError, TypeError, ValueError, IndexError) as error:
+        advice = "update the collector" if getattr(error, "reason", "") == "newer_format" else "move it away"
+        raise ConfigurationError(f"{path}: is not a state of this version: {advice}") from error
+
+
 def _private(path: str, flags: int) -> int:
     return os.open(path, flags | getattr(os, "O_NOFOLLOW", 0), 0o600)
 
@@ -129,6 +138,7 @@ def encode(saved: Saved) -> bytes:
     header = {
         "position": saved.position,
         "guard": saved.guard,
+        "saved_at": saved.saved_at,
         "life": fleet.life.name,
         "started": fleet.life.started,
         "counts": fleet.counts._asdict(),
@@ -164,7 +174,8 @@ def decode(data: bytes) -> Saved:
     for one in header["members"]:
         member = _member(one, reader)
         fleet.members[member.identity] = member
-    return Saved(fleet, str(header["position"]), dict(header["guard"]))
+    saved_at = float(header.get("saved_at", 0.0))  # a version before this one did not say
+    return Saved(fleet, str(header["position"]), dict(header["guard"]), saved_at)
 
 
 def _member_header(member: Member) -> dict[str, Any]:

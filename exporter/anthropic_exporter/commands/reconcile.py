@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from anthropic_exporter.commands import history
 from anthropic_exporter.commands.options import host_option, log_to_stdout
@@ -43,6 +44,19 @@ _KEYS = ("ANTHROPIC_ADMIN_KEY", "ANTHROPIC_API_KEY")
     help="Share of the billed amount that may differ.",
 )
 @click.option("--prices", type=click.Path(path_type=Path), help="The price file that your recorders use, if any.")
+@click.option(
+    "--state",
+    "states",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    help="Folder of a collector, or a copy of its state, in place of Prometheus; once for each shard.",
+)
+@click.option(
+    "--since",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    help="With --state: an older copy of the same state. Compares what was counted between both.",
+)
 @click.option("--by-hour", is_flag=True, help="Show every hour, too.")
 @history.json_option
 @click.option("--watch", is_flag=True, help="Compare periodically, and serve anthropic_reconcile_* on /metrics.")
@@ -64,13 +78,13 @@ def reconcile(**options: Any) -> int:
     """
     from anthropic_exporter.reconcile import analytics  # noqa: PLC0415 - imported when the command runs
 
+    _check(options)
     filters = analytics.Filters(options["workspace_ids"], options["api_key_ids"], options["products"])
-    source = history.connect(options["prometheus_url"], options["prometheus_token_file"])
     api = analytics.client(_key(options["key_file"]), options["base_url"])
     if options["watch"]:
-        return _watch(source, api, filters, options)
+        return _watch(_prometheus(options), api, filters, options)
     with raising():
-        found = _compared(source, api, filters, options)
+        found = (_collected if options["states"] else _compared)(api, filters, options)
     _print(found, as_json=options["as_json"], by_hour=options["by_hour"])
     return 1 if found.has_drift else 0
 
@@ -86,7 +100,34 @@ def _key(path: Path | None) -> str:
     return found
 
 
-def _compared(source: Prometheus, api: Anthropic, filters: Filters, options: dict[str, Any]) -> Comparison:
+def _check(options: dict[str, Any]) -> None:
+    if options["since"] and not options["states"]:
+        raise ConfigurationError("reconcile: --since goes with --state")
+    given = click.get_current_context().get_parameter_source
+    for name, option in (("last", "--last"), ("until", "--until"), ("by_hour", "--by-hour"), ("watch", "--watch")):
+        if options["states"] and given(name) is not ParameterSource.DEFAULT:
+            raise ConfigurationError(
+                f"reconcile: {option} needs Prometheus: a collector's state has totals, no history"
+            )
+
+
+def _prometheus(options: dict[str, Any]) -> Prometheus:
+    return history.connect(options["prometheus_url"], options["prometheus_token_file"])
+
+
+def _collected(api: Anthropic, filters: Filters, options: dict[str, Any]) -> Comparison:
+    from anthropic_exporter.pricing.book import PriceBook  # noqa: PLC0415 - imported when the command runs
+    from anthropic_exporter.reconcile import collected  # noqa: PLC0415 - as above
+    from anthropic_exporter.reconcile.compare import Limits  # noqa: PLC0415 - as above
+    from anthropic_exporter.reconcile.reading import compare_collected  # noqa: PLC0415 - as above
+
+    book = PriceBook.load(options["prices"])
+    ours = collected.read(options["states"], options["since"], book)
+    with history.progress("Reading what was billed", ours.end - ours.start) as advance:
+        return compare_collected(ours, api, book, filters, Limits(ratio=options["tolerance"]), advance)
+
+
+def _compared(api: Anthropic, filters: Filters, options: dict[str, Any]) -> Comparison:
     from anthropic_exporter.pricing.book import PriceBook  # noqa: PLC0415 - imported when the command runs
     from anthropic_exporter.reconcile.compare import Limits  # noqa: PLC0415 - as above
     from anthropic_exporter.reconcile.reading import read_and_compare  # noqa: PLC0415 - as above
@@ -94,7 +135,9 @@ def _compared(source: Prometheus, api: Anthropic, filters: Filters, options: dic
     start, end = history.span(options["last"], options["until"], _HOUR)
     book = PriceBook.load(options["prices"])
     with history.progress("Reading what was recorded and billed", 3 * (end - start)) as advance:
-        return read_and_compare(source, api, (start, end), book, filters, Limits(ratio=options["tolerance"]), advance)
+        return read_and_compare(
+            _prometheus(options), api, (start, end), book, filters, Limits(ratio=options["tolerance"]), advance
+        )
 
 
 def _print(found: Comparison, *, as_json: bool, by_hour: bool) -> None:

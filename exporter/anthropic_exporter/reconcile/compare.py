@@ -74,7 +74,10 @@ class Verdict(NamedTuple):
 
 
 class Comparison(NamedTuple):
-    """Both sides, and the verdicts on each model and tier, the most expensive difference first."""
+    """Both sides, and the verdicts on each model and tier, the most expensive difference first.
+
+    `edges` are hours that what was recorded covers in part; None where it is known by hour.
+    """
 
     start: int
     end: int
@@ -82,6 +85,7 @@ class Comparison(NamedTuple):
     bill: Bill
     verdicts: tuple[Verdict, ...]
     not_compared_usd: Mapping[str, float]
+    edges: frozenset[int] | None = None
 
     @property
     def has_drift(self) -> bool:
@@ -89,15 +93,30 @@ class Comparison(NamedTuple):
         return any(verdict.is_drift for verdict in self.verdicts)
 
 
-def compare(recorded: Recorded, bill: Bill, start: int, end: int, limits: Limits = Limits()) -> Comparison:  # noqa: B008
-    """Judge what was recorded by the bill of the same hours."""
+def compare(
+    recorded: Recorded,
+    bill: Bill,
+    span: tuple[int, int],
+    limits: Limits = Limits(),  # noqa: B008 - frozen
+    edges: frozenset[int] | None = None,
+) -> Comparison:
+    """Judge what was recorded by the bill of the same hours.
+
+    Args:
+        recorded: by hour; with `edges`, one sum for the whole span.
+        bill: of the hours of the span.
+        span: full hours, in Unix seconds.
+        limits: what still agrees.
+        edges: hours of which an unknown part was recorded: of what they were billed, as much counts as fits best.
+    """
+    start, end = span
     lines = [line for line in bill.lines if line.place.type in COMPARED_TYPES]
-    judge = _Judge(recorded, bill._replace(lines=tuple(lines)), end, limits)
+    judge = _Judge(recorded, bill._replace(lines=tuple(lines)), end, limits, edges)
     groups = {(place.model, place.tier) for _, place in recorded} | {_group(line.place) for line in lines}
     verdicts = sorted((one for group in sorted(groups) for one in judge.verdicts(group)), key=_weight, reverse=True)
     others = [line for line in bill.lines if line.place.type not in COMPARED_TYPES]
     rest = {kind: sum(one.amount.usd for one in others if one.place.type == kind) for kind in _types(others)}
-    return Comparison(start, end, recorded, bill, tuple(verdicts), rest)
+    return Comparison(start, end, recorded, bill, tuple(verdicts), rest, edges)
 
 
 def _weight(verdict: Verdict) -> tuple[bool, float, float]:
@@ -116,13 +135,18 @@ def _group(place: Place) -> Group:
 class _Judge:
     """Holds both sides while each model and tier is judged."""
 
-    def __init__(self, recorded: Recorded, bill: Bill, end: int, limits: Limits) -> None:
+    def __init__(
+        self, recorded: Recorded, bill: Bill, end: int, limits: Limits, edges: frozenset[int] | None = None
+    ) -> None:
         self._recorded, self._bill, self._end, self._limits = recorded, bill, end, limits
         self._billed = by_hour(bill.lines)
+        self._has_hours = edges is None
+        self._at_edges = {key: amount for key, amount in self._billed.items() if key[0] in (edges or ())}
         self._has_billed_something = bool(bill.lines)
 
     def verdicts(self, group: Group) -> Iterator[Verdict]:
-        ours, theirs = _vector(self._recorded, group), _vector(self._billed, group)
+        ours = _vector(self._recorded, group)
+        theirs = _fitting(ours, _vector(self._billed, group), _vector(self._at_edges, group))
         blank = Verdict(AGREES, *group, _total(ours), _total(theirs))
         unequal = [kind for kind in COMPARED_TYPES if not self._same_tokens(ours, theirs, kind)]
         found = [self._cause(blank._replace(types=tuple(unequal)), ours, theirs)] if unequal else []
@@ -156,7 +180,9 @@ class _Judge:
     def _cause(self, verdict: Verdict, ours: Vector, theirs: Vector) -> Verdict:
         if any(self._exceeds(ours, theirs, kind) for kind in verdict.types):
             return self._more_recorded(verdict)
-        if verdict.tier == BATCH and self._is_recent(_group_of(verdict)):
+        if verdict.tier == BATCH and self._is_recent(
+            _group_of(verdict), verdict.billed.tokens - verdict.recorded.tokens
+        ):
             return verdict._replace(cause=BATCHES_IN_FLIGHT)
         callers = self._callers_of(_group_of(verdict), ours, theirs)
         if callers:
@@ -176,6 +202,11 @@ class _Judge:
             return verdict._replace(cause=BATCHES_IN_FLIGHT)
         return verdict._replace(cause=BILLED_ELSEWHERE)
 
+    def _recent_covers(self, group: Group, missing: float) -> bool:
+        """Whether at least as much was billed in the last 24 h."""
+        recent = {key: one for key, one in self._billed.items() if key[0] >= self._end - _BATCH_SECONDS}
+        return missing <= (1 + self._limits.ratio) * _total(_vector(recent, group)).tokens
+
     def _missing(self, group: Group) -> dict[int, float]:
         """Tokens that were billed and not recorded, by hour."""
         found: dict[int, float] = {}
@@ -185,14 +216,18 @@ class _Judge:
                     found[hour] = found.get(hour, 0.0) + sign * amount.tokens
         return found
 
-    def _is_recent(self, group: Group) -> bool:
+    def _is_recent(self, group: Group, tokens_missing: float) -> bool:
         """Whether what is missing was billed in the last 24 h, which is how long a batch may take to be read."""
+        if not self._has_hours:
+            return self._recent_covers(group, tokens_missing)
         missing = self._missing(group)
         old = sum(tokens for hour, tokens in missing.items() if hour < self._end - _BATCH_SECONDS)
         return old <= self._limits.ratio * _total(_vector(self._billed, group)).tokens
 
     def _hours(self, group: Group) -> tuple[int, int] | None:
         """The shortest run of hours that holds nearly all of what is missing; None where that is most of the span."""
+        if not self._has_hours:
+            return None
         missing = sorted((hour, tokens) for hour, tokens in self._missing(group).items() if tokens > 0)
         total = sum(tokens for _, tokens in missing)
         runs = [
@@ -207,20 +242,21 @@ class _Judge:
 
     def _callers_of(self, group: Group, ours: Vector, theirs: Vector) -> tuple[Caller, ...]:
         """The fewest callers who together sent exactly what is missing."""
-        vectors = _by_caller(self._bill.lines, group)
+        vectors, at_edges = _by_caller(self._bill.lines, group), _vector(self._at_edges, group)
         if len(vectors) > _MOST_CALLERS:
             return ()
         for count in range(1, len(vectors) + 1):
             for chosen in itertools.combinations(sorted(vectors), count):
-                if self._explains([vectors[one] for one in chosen], ours, theirs):
+                if self._explains([vectors[one] for one in chosen], ours, theirs, at_edges):
                     return chosen
         return ()
 
-    def _explains(self, vectors: list[dict[str, float]], ours: Vector, theirs: Vector) -> bool:
+    def _explains(self, vectors: list[dict[str, float]], ours: Vector, theirs: Vector, at_edges: Vector) -> bool:
         for kind in COMPARED_TYPES:
             billed, recorded = theirs.get(kind, Amount()).tokens, ours.get(kind, Amount()).tokens
             sent = sum(vector.get(kind, 0.0) for vector in vectors)
-            if abs(billed - recorded - sent) > self._limits.ratio * billed:
+            unsure = at_edges.get(kind, Amount()).tokens
+            if abs(billed - recorded - sent) > self._limits.ratio * billed + unsure:
                 return False
         return True
 
@@ -244,6 +280,20 @@ def _vector(amounts: Recorded, group: Group) -> Vector:
         if _group(place) == group:
             found[place.type] = found.get(place.type, Amount()).plus(amount)
     return found
+
+
+def _fitting(ours: Vector, billed: Vector, at_edges: Vector) -> Vector:
+    """Of what was billed at the edges, as much as fits ours; all of what was billed elsewhere."""
+    return {kind: _nearest(ours.get(kind, Amount()), whole, at_edges.get(kind)) for kind, whole in billed.items()}
+
+
+def _nearest(own: Amount, whole: Amount, edge: Amount | None) -> Amount:
+    if edge is None:
+        return whole
+    if not whole.tokens:
+        return Amount(0.0, min(max(own.usd, whole.usd - edge.usd), whole.usd))
+    tokens = min(max(own.tokens, whole.tokens - edge.tokens), whole.tokens)
+    return Amount(tokens, whole.usd * tokens / whole.tokens)
 
 
 def _by_caller(lines: Iterable[BilledLine], group: Group) -> dict[Caller, dict[str, float]]:

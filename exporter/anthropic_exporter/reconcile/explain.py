@@ -32,8 +32,8 @@ _ACTIONS = {
     compare.PRICE_BOOK: "Compare the rows of this model with the published prices. Correct them in a price file of "
     "your own: Recorder(prices=...).",
     compare.OTHER_CALLERS: "Record these callers too, or leave them out with --workspace, --api-key-id or --product.",
-    compare.COVERAGE: "Look for processes that call this model without a recorder or that Prometheus does not scrape, "
-    "and for alerts AnthropicExporterDown in these hours.",
+    compare.COVERAGE: "Look for processes that call this model without a recorder, or that are neither scraped nor "
+    "collected, and for alerts AnthropicExporterDown in these hours.",
     compare.BATCHES_IN_FLIGHT: "Nothing: they are recorded when their results are read. Compare again tomorrow.",
     compare.BILLED_ELSEWHERE: "These tokens are not on this bill: calls through Bedrock, Google Cloud or Foundry, with "
     "a key of another organization or workspace, or recorded twice.",

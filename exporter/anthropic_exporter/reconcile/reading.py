@@ -10,6 +10,7 @@ from anthropic_exporter.history.prometheus_api import Prometheus
 from anthropic_exporter.pricing.book import PriceBook
 from anthropic_exporter.reconcile import analytics, recorded
 from anthropic_exporter.reconcile.analytics import Filters
+from anthropic_exporter.reconcile.collected import Collected
 from anthropic_exporter.reconcile.compare import Comparison, Limits, compare
 
 if TYPE_CHECKING:
@@ -34,4 +35,21 @@ def read_and_compare(
     ours = recorded.read(source, *span, book, advance)
     if not ours and not bill.lines:
         raise ConfigurationError("nothing was recorded and nothing was billed in this time: give --last or --until")
-    return compare(ours, bill, *span, limits)
+    return compare(ours, bill, span, limits)
+
+
+def compare_collected(
+    ours: Collected,
+    api: Anthropic,
+    book: PriceBook,
+    filters: Filters,
+    limits: Limits,
+    advance: Callable[[float], None] = lambda _: None,
+) -> Comparison:
+    """Compare what collectors counted with the bill of the same hours.
+
+    Raises:
+        ConfigurationError: the bill cannot be read.
+    """
+    bill = analytics.read(api, ours.start, ours.end, book, filters, advance)
+    return compare(ours.amounts, bill, (ours.start, ours.end), limits, ours.edges)

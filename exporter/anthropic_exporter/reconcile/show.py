@@ -97,6 +97,9 @@ def _notes(comparison: Comparison) -> Iterator[str]:
         yield f"The bill is {bill.paid_usd:,.2f} USD after discounts, before credits and tax."
     for kind, usd in comparison.not_compared_usd.items():
         yield f"Not compared: {kind}, {usd:,.2f} USD at list price. No response reports it."
+    if comparison.edges:
+        hours_in_part = " and ".join(f"the hour from {_time(at)} UTC" for at in sorted(comparison.edges))
+        yield f"Counted in part: {hours_in_part}. Of what they were billed, as much is compared as fits."
     if not bill.has_list_price:
         yield "Only the older endpoints answered: they have no list price, so only tokens are compared."
     if bill.refreshed_at is not None and bill.refreshed_at < comparison.end:
@@ -157,7 +160,8 @@ def as_json(comparison: Comparison) -> dict[str, Any]:
         "has_list_price": comparison.bill.has_list_price,
         "not_compared_usd": dict(comparison.not_compared_usd),
         "verdicts": [_verdict_json(one) for one in comparison.verdicts],
-        "hours": _hours_json(comparison),
+        "hours": _hours_json(comparison) if comparison.edges is None else [],
+        "hours_counted_in_part": sorted(comparison.edges or ()),
     }
 
 
