@@ -16,7 +16,7 @@ import json
 import random
 import tempfile
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -224,8 +224,11 @@ class TwoWays:
             while self.leave:
                 self.leave.pop()()
         else:
-            recorders = (self.short, self.general)
-            self.leave = [one.subscribe(calls.append) for one, calls in zip(recorders, self.sunk, strict=True)]
+            may_wait = self.world.likely(0.5)
+            for recorder, calls in zip((self.short, self.general), self.sunk, strict=True):
+                self.leave.append(
+                    recorder.subscribe(_without_limits(calls) if may_wait else calls.append, may_wait=may_wait)
+                )
 
     def step(self) -> None:
         """One call, and at times something around it."""
@@ -241,6 +244,11 @@ class TwoWays:
             self.sink()
         self.call()
         world.now += world.rng.random()
+
+
+def _without_limits(calls: list[Any]) -> Callable[[Any], None]:
+    """A sink of which calls may wait: answers that waited have no rate-limit headers."""
+    return lambda call: calls.append(call._replace(rate_limit_headers={}))
 
 
 def _differences(found: dict[Any, Any], expected: dict[Any, Any]) -> Iterator[tuple[Any, Any]]:

@@ -16,7 +16,8 @@ from anthropic import AsyncAnthropic, Middleware
 from bench.fuzz import two_ways
 from bench.fuzz.fuzz_bodies import http as library
 
-from anthropic_exporter import Recorder, attribution, serve
+from anthropic_exporter import Recorder, SpendLimitExceeded, attribution, serve
+from anthropic_exporter.guard import Guard, Limits, Timing
 from anthropic_exporter.recording.answers import MOST_BODY_BYTES, MOST_WAITING
 from bodies import ASK, USAGE, answer, message
 from support import MODEL, Samples
@@ -141,6 +142,33 @@ def test_a_sink_gets_each_call_at_once_and_none_from_before(fake_api, client, re
     leave()
     call(fake_api, client)
     assert (len(seen), waiting(recorder)) == (1, 1)
+
+
+def test_answers_wait_for_a_sink_that_lets_them_and_it_misses_none(fake_api, client, recorder):
+    call(fake_api, client, 3)
+    seen, late = [], []
+    leave = recorder.subscribe(seen.append, may_wait=True)
+    call(fake_api, client, 3, headers={"anthropic-ratelimit-requests-remaining": "7"})
+    assert (len(seen), waiting(recorder)) == (1, 2)  # the first one brings series
+    recorder.subscribe(late.append)()
+    assert ([one.inferences[0].tokens.output for one in seen], late) == ([50, 50, 50], [])
+    assert [one.bill.total_usd for one in seen] == [pytest.approx(0.0018, rel=1e-12)] * 3
+    call(fake_api, client, 2)
+    leave()
+    call(fake_api, client)
+    assert (len(seen), waiting(recorder)) == (5, 1)
+
+
+@pytest.mark.parametrize("every_seconds", [None, 3600.0])
+def test_a_breaker_stops_the_same_call_whether_answers_wait_or_not(fake_api, client, recorder, every_seconds):
+    limits = Limits.shipped().replace(cost_usd_per_day=0.0018 * 5.5)
+    with Guard(recorder, limits, timing=Timing(evaluate_every_seconds=every_seconds)) as guard:
+        guard.breaker(scope="total", when=["daily_cost"], action="block")
+        call(fake_api, client, 6)
+        assert waiting(recorder) == (0 if every_seconds is None else 1)
+        with pytest.raises(SpendLimitExceeded):
+            client.messages.create(**ASK)
+        assert [spent.usd for spent in guard.today()] == [pytest.approx(0.0018 * 6, rel=1e-12)]
 
 
 def test_the_newest_rate_limits_are_shown_though_newer_answers_have_none(fake_api, client, clock, samples):

@@ -79,20 +79,16 @@ class Sent:
             if plain is None:
                 return False
             body = plain
-        familiar = recorder.served.familiar.get(self.model)
-        may_wait = familiar is not None and content.find(familiar[1], 0, _HEAD_BYTES) > 0 and recorder.may_wait
-        limits, headers = _NO_LIMITS, http.headers.raw
-        if familiar is None or not may_wait:
-            limits = heading(headers).rate_limit_headers
-        elif recorder.answers.note_limits(familiar[0], self.where.feature, self.at, headers):
+        familiar, answers = recorder.served.familiar.get(self.model), recorder.answers
+        may_wait, limits, headers = False, _NO_LIMITS, http.headers.raw
+        if familiar is not None and content.find(familiar[1], 0, _HEAD_BYTES) > 0:
             self.known_label = familiar[0]
-        else:
-            may_wait, limits = False, heading(headers).rate_limit_headers
+            may_wait = answers.note_limits(familiar[0], self.where.feature, self.at, headers)
+        if not may_wait:
+            limits = heading(headers).rate_limit_headers
         path = request.url.raw_path.partition(b"?")[0]
         self._body = _NOTHING  # while the answer waits, the request's memory is used again
-        recorder.keep(
-            (recorder.answers.write, read_answer, self, ended, now, body, path, asked, limits), may_wait=may_wait
-        )
+        recorder.keep((answers.write, read_answer, self, ended, now, body, path, asked, limits), may_wait=may_wait)
         return True
 
     def as_attempt(self) -> Attempt:

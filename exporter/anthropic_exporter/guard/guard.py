@@ -63,8 +63,8 @@ class Timing(NamedTuple):
     """How fast and how patient a Guard is, and when its day begins.
 
     Attributes:
-        evaluate_every_seconds: interval of evaluating everything; dollars are evaluated with every call as well. None:
-            only when `tick()` is called.
+        evaluate_every_seconds: interval of evaluating everything; dollars are evaluated with every call as well, at the
+            latest before the next request is sent. None: only when `tick()` is called.
         calibration_seconds: how much must be known of a feature before its spikes fire.
         hysteresis: a value must fall this share below its threshold before its condition is false.
         resolve_seconds: how long a condition must stay false before its alert resolves; None: as in the rules.
@@ -129,7 +129,9 @@ class Guard:
         self._open_memory()
         self._number = _number_of(self)
         self._wire(clock or recorder.clock)
-        self._undo = (recorder.subscribe(self._watch.take), recorder.admit_by(self._gate.admit))
+        # The gate sees what waits, and so does the thread: no call has to be judged while the application waits for it.
+        may_wait = self.timing.evaluate_every_seconds is not None
+        self._undo = (recorder.subscribe(self._watch.take, may_wait=may_wait), recorder.admit_by(self._gate.admit))
         around(self._about_to_fork)
         in_child(self._forked)
         atexit.register(self.close)
@@ -320,16 +322,19 @@ class Guard:
 
     def alerts(self) -> tuple[Alert, ...]:
         """The alerts that fire, the oldest first: those of all processes of the service."""
+        self.recorder.drain()
         with self._judge.lock:
             return tuple((self._part.alerts or self._judge.alerts).firing(self._clock.ahead))
 
     def breakers(self) -> tuple[BreakerState, ...]:
         """The state of every breaker: one value per name that is not closed, or one value if all are closed."""
+        self.recorder.drain()
         with self._judge.lock:
             return tuple(state for breaker in self._judge.breakers for state in breaker.states(self._clock.ahead))
 
     def today(self) -> tuple[Spent, ...]:
         """What was spent since 00:00 UTC, by feature: by all processes of the service."""
+        self.recorder.drain()
         _, by_feature = self._budgets.spent()
         return tuple(Spent(feature, spent.tokens, spent.usd) for feature, spent in by_feature.items())
 

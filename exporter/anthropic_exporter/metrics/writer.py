@@ -64,6 +64,7 @@ from anthropic_exporter.metrics.layout import (
 from anthropic_exporter.metrics.series_budget import DEFAULT_SERIES, SeriesBudget
 from anthropic_exporter.metrics.sliding_max import SlidingMax
 from anthropic_exporter.pricing.book import Card
+from anthropic_exporter.pricing.price_file import Rates
 from anthropic_exporter.wire.rate_limits import RateLimit, RateLimitHeaders, rate_limits
 from anthropic_exporter.wire.usage import CACHE_MISS_REASONS
 
@@ -128,14 +129,22 @@ class Slot(NamedTuple):
 class Line:
     """Where successful answers of one kind are written, and their prices: all that their counts and times leave open.
 
+    `like` is the call of one of them.
+
     Valid for requests from `start` on and before `end`, in seconds since the epoch, and while `book` is in force.
     """
 
-    __slots__ = ("book", "end", "long_above_tokens", "long_rates", "rates", "slot", "start", "stop_reason")
+    __slots__ = ("book", "end", "like", "long_above_tokens", "long_rates", "rates", "slot", "start", "stop_reason")
 
-    def __init__(self, slot: Slot, stop_reason: Block, card: Card, book: object) -> None:
-        self.slot, self.stop_reason, self.book = slot, stop_reason, book
+    def __init__(self, like: Call, slot: Slot, stop_reason: Block, card: Card, book: object) -> None:
+        self.like, self.slot, self.stop_reason, self.book = like, slot, stop_reason, book
         self.start, self.end, self.rates, self.long_rates, self.long_above_tokens, _ = card
+
+    def rates_of(self, counts: tuple[int, int, int, int, int]) -> Rates:
+        """Dollars a token, by type."""
+        if self.long_rates is not None and sum(counts[:OUTPUT]) > self.long_above_tokens:
+            return self.long_rates
+        return self.rates
 
 
 def label_bounds(features: Iterable[str] | None = None, users: Iterable[str] | None = None) -> dict[str, Bounded]:
@@ -392,9 +401,9 @@ class Metrics:
         key = (call.model, call.feature, call.user, call.tier, call.outcome)
         if stop_reason is None or self._slots.get(key) is not slot:
             return None
-        return Line(slot, stop_reason, card, book)
+        return Line(call, slot, stop_reason, card, book)
 
-    def write_plain(  # noqa: C901, PLR0915 - each call passes here: a step in a function of its own costs 2 %
+    def write_plain(
         self, line: Line, counts: tuple[int, int, int, int, int], now: float, seconds: float, *, asked: bool
     ) -> None:
         """Write a plain answer that ended at `now` and took `seconds`: what `write` does with its call and its bill.
@@ -402,10 +411,9 @@ class Metrics:
         The same additions in the same order, so that the numbers are the same to the last bit.
         """
         fresh, read, short, long, output = counts
-        rates = line.rates
-        if line.long_rates is not None and fresh + read + short + long > line.long_above_tokens:
-            rates = line.long_rates
-        fresh_rate, read_rate, short_rate, long_rate, output_rate = rates
+        fresh_rate, read_rate, short_rate, long_rate, output_rate = (
+            line.rates if line.long_rates is None else line.rates_of(counts)
+        )
         slot, before = line.slot, self.before
         place, requests, spend, stop_reason = slot.place, slot.requests, slot.spend, line.stop_reason
         block = place.block

@@ -150,7 +150,8 @@ class PriceBook:
                 savings += saved
                 premium += paid
                 if result == "miss":
-                    miss += max(0.0, sum(cost[:4]) - tokens.prompt * rates.cache_read)
+                    paid = cost[0] + cost[1] + cost[2] + cost[3]  # `sum` rounds in another way from Python 3.12 on
+                    miss += max(0.0, paid - tokens.prompt * rates.cache_read)
         tools = self._tool_costs(call) if call.server_tools or call.session_seconds else ()
         total += sum(usd for _, usd in tools)
         estimates = self._estimates(call, costs) if call.estimates else ()

@@ -13,9 +13,11 @@ from typing import Any, Protocol
 
 from anthropic_exporter.call import SUCCESS, Call
 from anthropic_exporter.metrics.writer import Line, Metrics, Slot
+from anthropic_exporter.recording.calls import priced_call
 from anthropic_exporter.recording.served_models import ServedModels
 from anthropic_exporter.wire.headers import heading, names_rate_limits
-from anthropic_exporter.wire.plain_answer import Kind, Plain, plain_of
+from anthropic_exporter.wire.plain_answer import Counts, Kind, Plain, plain_of
+from anthropic_exporter.wire.rate_limits import RateLimitHeaders
 
 #: So many answers wait at most: where nobody comes by to write them, and while a server's thread does.
 MOST_WAITING, MOST_WAITING_FOR_A_SERVER = 32, 256
@@ -41,6 +43,9 @@ class Writing(Protocol):
     def has_sinks(self) -> bool:
         """Whether written calls are passed on."""
 
+    def pass_on(self, call: Call) -> None:
+        """Pass a call that was written to the sinks."""
+
     def may_use(self, line: Line, at: float) -> bool:
         """Whether a request of `at` may be written by a line."""
 
@@ -59,13 +64,15 @@ class Answers:
         metrics: where lines are written.
 
     Attributes:
-        most: how many answers may wait.
+        most: how many answers may wait; 0 if each is to be written at once.
+        limits_are_passed_on: each call carries its rate-limit headers, because a sink may want them.
     """
 
     def __init__(self, intake: Writing, metrics: Metrics) -> None:
         self._intake = intake
         self._metrics = metrics
         self.most = MOST_WAITING
+        self.limits_are_passed_on = False
         self._lines: dict[_LineKey, Line] = {}
         self._headers: dict[tuple[str, str], tuple[float, RawHeaders]] = {}
         self._shown_as: dict[tuple[str, str], str] = {}
@@ -74,6 +81,8 @@ class Answers:
 
     def note_limits(self, label: str, feature: str, at: float, headers: list[tuple[bytes, bytes]]) -> bool:
         """Keep headers for the next scrape, if they are the newest. False if they are to be written with the answer."""
+        if self.limits_are_passed_on:
+            return False
         if not names_rate_limits(headers):
             return True
         kept = self._headers.get((label, feature))
@@ -99,7 +108,15 @@ class Answers:
         self._lines.clear()
 
     def write(
-        self, read: Read, sent: Any, ended: float, now: float, body: bytes | Plain, path: bytes, *rest: Any
+        self,
+        read: Read,
+        sent: Any,
+        ended: float,
+        now: float,
+        body: bytes | Plain,
+        path: bytes,
+        asked: bool,
+        limits: RateLimitHeaders,
     ) -> None:
         """Write one answer that ended at `now`; `ended` is the same moment of `time.perf_counter()`.
 
@@ -110,28 +127,44 @@ class Answers:
             now: when it ended, in seconds since the epoch.
             body: the body of the answer, or what it says.
             path: the path that was asked.
-            rest: whether caching was asked for, and the rate-limit headers to write with it.
+            asked: whether it asked for caching.
+            limits: the rate-limit headers to write with it.
         """
-        intake, where, at = self._intake, sent.where, sent.at
-        plain, key = None, None
-        if not intake.has_sinks:  # they want a `Call`, which a line does not make
-            plain = body if type(body) is tuple else plain_of(body)  # type: ignore[arg-type]
+        intake, where = self._intake, sent.where
+        plain = body if type(body) is tuple else plain_of(body)  # type: ignore[arg-type]
+        key = None
         if plain is not None:
-            key = (plain[0], sent.model, where.feature, where.user, path)
+            kind, counts = plain
+            key = (kind, sent.model, where.feature, where.user, path)
             line = self._lines.get(key)
-            if line is not None and not rest[1] and intake.may_use(line, at):
-                if sent.known_label != plain[0][0]:
-                    intake.served.learn(sent.model, plain[0][0])
-                    intake.served.recognise(sent.model, plain[0][0])
-                self._metrics.write_plain(line, plain[1], now, ended - sent.started, asked=rest[0])
+            if line is not None and intake.may_use(line, sent.at) and (not limits or self._takes_limits(line)):
+                if sent.known_label != kind[0]:
+                    intake.served.learn(sent.model, kind[0])
+                    intake.served.recognise(sent.model, kind[0])
+                seconds = ended - sent.started
+                self._metrics.write_plain(line, counts, now, seconds, asked=asked)
+                if limits or intake.has_sinks:
+                    self._pass_on(line, sent, counts, seconds, limits, asked=asked)
                 return
-        call = read(sent, ended, body, path, *rest)
+        call = read(sent, ended, body, path, asked, limits)
         if call is not None:
             slot = intake.write_now(call, now)
             if slot is not None and slot.place.model != call.model and len(self._shown_as) < _MOST_LINES:
                 self._shown_as[call.model, where.feature] = slot.place.model
-            if key is not None and plain is not None and slot is not None:
-                self._learn(key, plain, call, slot, asked=rest[0])
+            if key and plain and slot:
+                self._learn(key, plain, call, slot, asked=asked)
+
+    def _pass_on(
+        self, line: Line, sent: Any, counts: Counts, seconds: float, limits: RateLimitHeaders, *, asked: bool
+    ) -> None:
+        """What the general way does with a call behind its numbers."""
+        self._metrics.keep_rate_limits(line.slot.place.model, sent.at, limits)
+        if self._intake.has_sinks:
+            self._intake.pass_on(priced_call(line, sent, counts, seconds, limits, asked=asked))
+
+    def _takes_limits(self, line: Line) -> bool:
+        """Whether the series of its model's rate limits exist."""
+        return self._metrics.rate_limits_at(line.slot.place.model) > 0
 
     def _learn(self, key: _LineKey, plain: Plain, call: Call, slot: Slot, *, asked: bool) -> None:
         """Make the line of the answers that are like this one but for their counts and times."""

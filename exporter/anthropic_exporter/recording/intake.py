@@ -119,6 +119,7 @@ class Intake:
         self.max_series = max_series
         self._models = tuple(models)
         self._sinks: tuple[Sink, ...] = ()
+        self._sinks_at_once: tuple[Sink, ...] = ()
         self.gates: tuple[Gate, ...] = ()
         self.sharing: Sharing | None = None
         if advise:
@@ -172,6 +173,8 @@ class Intake:
         self.served = ServedModels()
         self.cached_threads = CachedThreads()
         self._seen: set[tuple[str, str, str]] = set()
+        self._is_ticking = False
+        self._decide_who_waits()
         if self.advice is not None:
             self.watch_for_advice()
         self._expect_all()
@@ -213,19 +216,17 @@ class Intake:
 
     def keep(self, entry: Entry, *, may_wait: bool) -> None:
         """Take an answer, as `Answers.write` and its arguments. It waits, unless somebody is to see it at once."""
-        self._pending.append(entry)
-        if not may_wait or self.sharing is not None or len(self._pending) >= self.answers.most:
+        pending = self._pending
+        pending.append(entry)
+        if not may_wait or len(pending) >= self.answers.most:
             self.drain()
 
-    @property
-    def has_sinks(self) -> bool:
-        """Whether written calls are passed on."""
-        return bool(self._sinks)
-
-    @property
-    def may_wait(self) -> bool:
-        """Whether an answer may wait: no sink wants it now, and no test wants to see what fails."""
-        return not self._sinks and not self.is_strict
+    def _decide_who_waits(self) -> None:
+        """No answer waits that a sink wants at once, a test wants to see fail, or a killed process must not lose."""
+        at_once = self._sinks_at_once or self.is_strict or self.sharing is not None
+        most = MOST_WAITING_FOR_A_SERVER if self._is_ticking else MOST_WAITING
+        self.answers.most = 0 if at_once else most
+        self.answers.limits_are_passed_on = bool(self._sinks_at_once)
 
     def expect(self, model: str, feature: str, user: str) -> None:
         """Make a label set exist at 0 from the next scrape on."""
@@ -270,16 +271,29 @@ class Intake:
 
     # -- ways out
 
-    def subscribe(self, sink: Sink) -> Callable[[], None]:
+    def subscribe(self, sink: Sink, *, may_wait: bool = False) -> Callable[[], None]:
         """Pass every priced call to `sink`, one at a time, on a thread that records. Returns a function that undoes it.
 
         No lock of ours is held meanwhile: a sink may call the client, render, or take its time.
+
+        Args:
+            sink: what gets the calls.
+            may_wait: it is enough if a call comes before the next request passes a gate, or at the next `drain`; calls
+                come without rate-limit headers then.
         """
         self._write_all()  # what ended before is not for this sink
+        self._pass_on()
         self._sinks = (*self._sinks, sink)
+        if not may_wait:
+            self._sinks_at_once = (*self._sinks_at_once, sink)
+        self._decide_who_waits()
 
         def unsubscribe() -> None:
+            self._write_all()  # what ended before is
+            self._pass_on()
             self._sinks = tuple(one for one in self._sinks if one is not sink)
+            self._sinks_at_once = tuple(one for one in self._sinks_at_once if one is not sink)
+            self._decide_who_waits()
 
         return unsubscribe
 
@@ -350,6 +364,7 @@ class Intake:
             self._metrics.move_to(cells, moved)
             self.answers.forget_lines()
             self.sharing = sharing
+            self._decide_who_waits()
             return True
         finally:
             self._lock.release(this_frame())
@@ -380,7 +395,9 @@ class Intake:
 
     def tick(self) -> bool:
         """Write what waits, outside of any call. Returns whether anything waited. Call it again within a second."""
-        self.answers.most = MOST_WAITING_FOR_A_SERVER
+        if not self._is_ticking:
+            self._is_ticking = True
+            self._decide_who_waits()
         waits = bool(self._pending)
         if waits:
             self.drain()
@@ -388,7 +405,8 @@ class Intake:
 
     def stop_ticking(self) -> None:
         """Write what waits; `tick` is not called any more."""
-        self.answers.most = MOST_WAITING
+        self._is_ticking = False
+        self._decide_who_waits()
         self.drain()
 
     def _write_all(self) -> None:
@@ -473,9 +491,18 @@ class Intake:
         return self._write(call, now)
 
     def may_use(self, line: Line, at: float) -> bool:
-        """Whether a request of `at` may be written by a line. Sinks get a `Call`, which a line does not make."""
+        """Whether a request of `at` may be written by a line."""
         live = self._live
-        return not self._sinks and line.start <= at < line.end and line.book is live.book and at < live.due
+        return line.start <= at < line.end and line.book is live.book and at < live.due
+
+    @property
+    def has_sinks(self) -> bool:
+        """Whether written calls are passed on."""
+        return bool(self._sinks)
+
+    def pass_on(self, call: Call) -> None:
+        """Pass a call that was written to the sinks, with the lock held: they get it when its batch is written."""
+        self._batch.for_sinks.append(call)
 
     def line_of(self, call: Call, slot: Slot) -> Line | None:
         """The line of calls like this one, which was written to `slot`. None if there is none."""
