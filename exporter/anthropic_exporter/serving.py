@@ -12,7 +12,7 @@ from anthropic_exporter.host.joining import join_port
 from anthropic_exporter.host.port import ServiceHandle
 from anthropic_exporter.recorder import Recorder
 from anthropic_exporter.web.routes import Route
-from anthropic_exporter.web.server import Server
+from anthropic_exporter.web.server import Server, scheme
 
 if TYPE_CHECKING:
     from anthropic_exporter.guard import Guard
@@ -63,6 +63,7 @@ def serve(  # noqa: PLR0913 - one keyword for each thing to serve
         ConfigurationError: the port is not allowed, or taken with `required`; the address is not one of this machine;
             two routes want the same path; or the web configuration file holds a mistake.
     """
+    spoken = scheme(recorder, web_config)  # every worker finds a mistake at its start, not when it takes the port
     owned = contextlib.ExitStack()
     try:
         mounted = _mounted(recorder, routes, owned, live=live, guard=guard, remedies=remedies)
@@ -73,7 +74,7 @@ def serve(  # noqa: PLR0913 - one keyword for each thing to serve
         def make_server(chosen: int) -> Server:
             return Server(recorder, host, chosen, mounted, owned, web_config=web_config, allowed_hosts=allowed_hosts)
 
-        handle = ServiceHandle(make_server, host, port, member, owned.close)
+        handle = ServiceHandle(make_server, host, port, member, owned.close, scheme=spoken)
         handle.start(required=required)
     except BaseException:
         owned.close()

@@ -71,6 +71,18 @@ def test_without_a_client_certificate_no_route_answers(certificates):
             urllib.request.urlopen(server.url.replace("https", "http"), timeout=10)
 
 
+def test_a_worker_that_does_not_hold_the_port_knows_its_address_and_finds_a_mistake(certificates):
+    path = certificates.config("web.yml", *CLIENTS)
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with serve(Recorder(registry=None), port=port, web_config=path) as handle:
+            assert not handle.holds_port
+            assert handle.url == f"https://127.0.0.1:{port}"
+        (certificates.folder / "server.key").unlink()
+        with pytest.raises(ConfigurationError, match=r"server\.key"):
+            serve(Recorder(registry=None), port=port, web_config=path)
+
+
 def test_a_client_certificate_of_another_name_is_refused(certificates):
     path = certificates.config("web.yml", *CLIENTS, "  client_allowed_sans: [prometheus.internal]")
     certificates.issue("other", "grafana.internal")

@@ -26,7 +26,7 @@ from anthropic_exporter.guard.measuring.tasks import Tasks
 from anthropic_exporter.guard.measuring.windows import Windows
 from anthropic_exporter.guard.persistence import FolderHeldError, Memory
 from anthropic_exporter.guard.service.commands import CLOSE, OPEN, Command
-from anthropic_exporter.guard.service.part import FOLLOWER, ServicePart
+from anthropic_exporter.guard.service.part import FOLLOWER, Hooks, Parts, ServicePart
 from anthropic_exporter.guard.telling.alerts import Alert, Alerts
 from anthropic_exporter.guard.telling.callbacks import Callback, Callbacks
 from anthropic_exporter.guard.thresholds import Limits
@@ -154,8 +154,7 @@ class Guard:
             tasks=self._tasks,
             learning=self._learning,
         )
-        self._part = ServicePart(
-            number=self._number,
+        parts = Parts(
             recorder=self.recorder,
             limits=self.limits,
             budgets=self._budgets,
@@ -164,10 +163,9 @@ class Guard:
             watch=self._watch,
             learning=self._learning,
             callbacks=self._callbacks,
-            carry_out=self._carry_out,
-            failed=self._failed,
-            wake=self._ticker.wake,
         )
+        hooks = Hooks(self._carry_out, self._failed, self._ticker.wake)
+        self._part = ServicePart(self._number, parts, hooks)
         self._gate.service = self._part
         self._clock.moment()  # begins the day, and starts the thread
 

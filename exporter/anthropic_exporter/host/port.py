@@ -53,6 +53,7 @@ class ServiceHandle:
         port: TCP port; 0 picks a free one.
         membership: the service that shares the port; None if processes cannot share here.
         release: called when the handle is closed, whether or not this process ever held the port.
+        scheme: "https" if the port speaks TLS, also where another worker holds it.
     """
 
     def __init__(
@@ -62,9 +63,11 @@ class ServiceHandle:
         port: int,
         membership: Membership | None,
         release: Callable[[], None],
+        *,
+        scheme: str = "http",
     ) -> None:
         self._make_server, self._membership, self._release = make_server, membership, release
-        self.host, self._port = host, port
+        self.host, self._port, self._scheme = host, port, scheme
         self._server: Server | None = None
         self._closed = False
         self._next_try = 0.0
@@ -85,7 +88,7 @@ class ServiceHandle:
         if self._server is not None:
             return self._server.url
         host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"http://{host}:{self._port}"
+        return f"{self._scheme}://{host}:{self._port}"
 
     @property
     def holds_port(self) -> bool:

@@ -142,6 +142,15 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_forget_in_child)
 
 
+def scheme(recorder: Recorder, web_config: str | Path | None) -> str:
+    """What a server with this web configuration speaks: "http" or "https".
+
+    Raises:
+        ConfigurationError: a mistake in the file, or a file that it names.
+    """
+    return "https" if web_config is not None and _protection(recorder, Path(web_config)).uses_tls else "http"
+
+
 def _protection(recorder: Recorder, path: Path) -> Protection:
     from anthropic_exporter.web.protection import Protection  # noqa: PLC0415 - `ssl`, for those who give a file
 

@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Callable
 from collections.abc import Set as AbstractSet
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from anthropic_exporter.forking import in_child
 from anthropic_exporter.guard.anomalies import DAILY, Identity, Measure, kind_of, measure_of
@@ -47,11 +47,10 @@ _REPORTED_SECONDS = 1.5
 _REPORT_EVERY_SECONDS = 0.4
 
 
-class ServicePart:
-    """Decides who judges, and carries what the judge and the others owe each other.
+class Parts(NamedTuple):
+    """The parts of a Guard that its part in a service works with.
 
-    Args:
-        number: of the Guard among those of its recorder.
+    Attributes:
         recorder: whose service.
         limits: the thresholds.
         budgets: the day's spend that the Guard shows.
@@ -60,32 +59,47 @@ class ServicePart:
         watch: this process's windows.
         learning: what is usual.
         callbacks: where alerts are sent.
+    """
+
+    recorder: Recorder
+    limits: Limits
+    budgets: Budgets
+    judge: Judge
+    clock: GuardClock
+    watch: Watch
+    learning: Learning
+    callbacks: Callbacks
+
+
+class Hooks(NamedTuple):
+    """What a Guard does when its service asks for it.
+
+    Attributes:
         carry_out: opens or closes breakers of this process by hand.
         failed: counts failures.
         wake: lets the Guard's thread evaluate now.
     """
 
-    def __init__(  # noqa: PLR0913 - the parts of a Guard
-        self,
-        *,
-        number: int,
-        recorder: Recorder,
-        limits: Limits,
-        budgets: Budgets,
-        judge: Judge,
-        clock: GuardClock,
-        watch: Watch,
-        learning: Learning,
-        callbacks: Callbacks,
-        carry_out: Callable[[Command], None],
-        failed: Callable[[str, Exception], None],
-        wake: Callable[[], None],
-    ) -> None:
-        self._number, self._recorder, self._limits, self._budgets = number, recorder, limits, budgets
-        self._judge, self._clock, self._watch, self._learning = judge, clock, watch, learning
-        self._callbacks, self._failed, self._wake = callbacks, failed, wake
-        self._commands = Commands(carry_out)
-        callbacks.delivered = self._delivered
+    carry_out: Callable[[Command], None]
+    failed: Callable[[str, Exception], None]
+    wake: Callable[[], None]
+
+
+class ServicePart:
+    """Decides who judges, and carries what the judge and the others owe each other.
+
+    Args:
+        number: of the Guard among those of its recorder.
+        parts: the Guard's own.
+        hooks: what the Guard does for it.
+    """
+
+    def __init__(self, number: int, parts: Parts, hooks: Hooks) -> None:
+        self._number, self._recorder, self._limits, self._budgets = number, parts.recorder, parts.limits, parts.budgets
+        self._judge, self._clock, self._watch, self._learning = parts.judge, parts.clock, parts.watch, parts.learning
+        self._callbacks, self._failed, self._wake = parts.callbacks, hooks.failed, hooks.wake
+        self._commands = Commands(hooks.carry_out)
+        self._callbacks.delivered = self._delivered
         self.reset()
         in_child(self.reset)
 
