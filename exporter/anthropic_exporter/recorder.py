@@ -150,7 +150,8 @@ class Recorder(Intake):
         Args:
             model: the model that served it.
             usage: the usage object of the Messages API, LangChain, pydantic-ai, LiteLLM, OpenAI-compatible gateways,
-                Bedrock Converse or the OpenTelemetry GenAI conventions, as a mapping or as the library's own object.
+                Bedrock Converse, the Claude Agent SDK (`model_usage`) or the OpenTelemetry GenAI conventions, as a
+                mapping or as the library's own object.
                 Any other shape counts in `anthropic_exporter_unmetered_responses_total`.
             duration: seconds it took; what is no such number is left out, and counted as a failure.
             feature: as in `attribution`; from the running block where not given.

@@ -13,6 +13,7 @@ LEFT_OUT = {
         "from anthropic_exporter.remedies import Remedies\n"
         'remedies = Remedies(recorder, guard=guard, token_file="alerts-token")\n'
     ),
+    "instrumented": "from anthropic_exporter import Recorder, instrument\ninstrumented = instrument(Recorder())\n",
     "job": (
         "def job(client):\n"
         '    message = [{"role": "user", "content": "hello"}]\n'
@@ -28,12 +29,14 @@ class Needs(NamedTuple):
         names: what its reader has already, of `LEFT_OUT`.
         engine: "redis", "alertmanager" or "certificates": a real one in place of the address on the page.
         modules: libraries that it imports and that are not installed everywhere.
+        files: blocks that are files of their own beside it; their first line names them.
         then: Python that runs after it, in its namespace, with the helpers of `pasted.py`.
     """
 
     names: tuple[str, ...] = ()
     engine: str = ""
     modules: tuple[str, ...] = ()
+    files: tuple[str, ...] = ()
     then: str = ""
 
 
@@ -42,13 +45,23 @@ GUARDED = (*APP, "guard")
 REMEDIED = (*GUARDED, "remedies")
 
 #: What a recorder shows after a call; the library counts no failure of its own in any block, as `pasted.py` checks.
-ONE_CALL = 'ask(client)\nassert shown("anthropic_requests_total", outcome="success") == 1\n'
+ONE_CALL = 'one_call(client)\nassert shown("anthropic_requests_total", outcome="success") == 1\n'
 RECORD = 'recorder.record_usage(model="claude-opus-5-5", usage={"input_tokens": 7, "output_tokens": 1})\n'
 ADVISED = f"{RECORD}assert b'anthropic_advice_cost_usd_total' in recorder.render()\n"
+WEB = "from fastapi.testclient import TestClient\nweb = TestClient(app)\n"
+
+
+def counted(feature, times=1, **labels):
+    """Python that fails unless a feature has exactly so many successful requests."""
+    more = "".join(f", {name}={value!r}" for name, value in labels.items())
+    return f'assert shown("anthropic_requests_total", feature={feature!r}, outcome="success"{more}) == {times}\n'
+
+
+INSTRUMENTED = "from anthropic_exporter import Recorder, instrument\nrecorder = Recorder()\ninstrument(recorder)\n"
 SENT = 'wait(lambda: shown("anthropic_publish_messages_total", result="sent") >= 1)\n'
 
 NEEDS = {
-    "README.md#1": Needs(then='ask(client)\nassert \'outcome="success",user=""} 1\' in get(port)'),
+    "README.md#1": Needs(then='one_call(client)\nassert \'outcome="success",user=""} 1\' in get(port)'),
     "README.md#2": Needs(
         APP,
         then="import asyncio\n"
@@ -60,18 +73,84 @@ NEEDS = {
     "docs/advise.md#1": Needs(then=ADVISED),
     "docs/docker.md#1": Needs(then="assert 'anthropic_exporter_build_info' in get(port)"),
     "docs/first-week.md#1": Needs(then=ADVISED),
+    "docs/frameworks/celery.md#1": Needs(
+        engine="redis",
+        modules=("celery", "redis"),
+        then='assert summarise.apply(["a page"]).get()\n' + counted("summarise"),
+    ),
+    "docs/frameworks/fastapi.md#1": Needs(
+        modules=("fastapi",),
+        then=f'{WEB}assert web.get("/ask", params={{"question": "why?"}}).json()\n' + counted("ask"),
+    ),
+    "docs/frameworks/fastapi.md#2": Needs(
+        modules=("fastapi",), then=f'{WEB}assert "anthropic_exporter_build_info" in web.get("/metrics/").text'
+    ),
+    "docs/frameworks/fastapi.md#3": Needs(
+        modules=("fastapi",),
+        then=f'{WEB}assert web.get("/chat", params={{"question": "why?"}}).text\n'
+        'assert web.post("/notes", params={"text": "a page"}).status_code == 200\n'
+        + counted("chat")
+        + counted("notes"),
+    ),
+    "docs/frameworks/jobs.md#1": Needs(then=counted("nightly")),
+    "docs/frameworks/jobs.md#2": Needs(engine="redis", then=counted("nightly") + SENT),
+    "docs/frameworks/lambda.md#1": Needs(
+        engine="redis", then='assert handler({"text": "a page"}, None)["summary"]\n' + counted("summarise") + SENT
+    ),
+    "docs/frameworks/llm-libraries.md#1": Needs(
+        then="from anthropic import Anthropic\none_call(Anthropic())\n" + counted("")
+    ),
+    "docs/frameworks/llm-libraries.md#2": Needs(
+        ("instrumented",), modules=("langchain_anthropic",), then=counted("translate", 2)
+    ),
+    "docs/frameworks/llm-libraries.md#3": Needs(
+        ("instrumented",), modules=("pydantic_ai",), then=counted("assistant", user="acme")
+    ),
+    "docs/frameworks/llm-libraries.md#4": Needs(("instrumented",), modules=("instructor",), then=counted("extract")),
+    "docs/frameworks/llm-libraries.md#5": Needs(
+        modules=("litellm",),
+        then='wait(lambda: shown("anthropic_requests_total", feature="translate") == 1)\n'
+        'assert shown("anthropic_tokens_total", feature="translate", type="output") > 0',
+    ),
+    "docs/frameworks/llm-libraries.md#6": Needs(
+        modules=("claude_agent_sdk",),
+        then=counted("agent") + 'assert shown("anthropic_tokens_total", feature="agent", type="output") > 0',
+    ),
+    "docs/frameworks/llm-libraries.md#7": Needs(
+        then='assert shown("anthropic_cost_usd_total", feature="chat", user="acme") == 0.0116\n' + counted("chat")
+    ),
+    "docs/frameworks/notebooks.md#1": Needs(then=f"{ONE_CALL}assert '<title>' in get(port, '/live')"),
+    "docs/frameworks/notebooks.md#2": Needs(APP, then="assert dollars('experiment 7') > 0"),
+    "docs/frameworks/wsgi.md#1": Needs(
+        modules=("flask",),
+        then='assert app.test_client().get("/ask?question=why").status_code == 200\n' + counted("ask"),
+    ),
+    "docs/frameworks/wsgi.md#2": Needs(then=ONE_CALL),
+    "docs/frameworks/wsgi.md#3": Needs(
+        modules=("django",),
+        files=("docs/frameworks/wsgi.md#2",),
+        then="from django.conf import settings\n"
+        "settings.configure()\n"
+        "from django.test import RequestFactory\n"
+        'assert ask(RequestFactory().get("/ask?question=why")).status_code == 200\n' + counted("ask"),
+    ),
+    "docs/frameworks/wsgi.md#4": Needs(
+        modules=("django",),
+        files=("docs/frameworks/wsgi.md#2",),
+        then="import mysite\nMySite('mysite', mysite).ready()\nassert 'anthropic_exporter_build_info' in get(port)",
+    ),
     "docs/guard.md#1": Needs(
         then="assert guard.alerts() == ()\n"
         "assert [(one.action, one.state) for one in guard.breakers()] == [('observe', 'closed')]"
     ),
     "docs/guard.md#2": Needs(
         GUARDED,
-        then="client_call = ask(client)\n"
+        then="one_call(client)\n"
         "for _ in range(4):\n"
         '    recorder.record_usage(model="claude-opus-5-5", usage={"input_tokens": 150_000}, feature="chat")\n'
         "from anthropic_exporter import attribution\n"
         'with attribution(feature="chat"):\n'
-        '    assert ask(client).model == "claude-haiku-5-5"',
+        '    assert one_call(client).model == "claude-haiku-5-5"',
     ),
     "docs/limits.md#1": Needs(then='assert shown("anthropic_requests_total", feature="agent") == 0'),
     "docs/live.md#1": Needs(then="assert '<title>' in get(port, '/live')"),

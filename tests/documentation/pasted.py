@@ -36,7 +36,7 @@ def get(port, path="/metrics"):
         return (gzip.decompress(body) if answer.headers["Content-Encoding"] == "gzip" else body).decode()
 
 
-def ask(client):
+def one_call(client):
     """One call to the fake API."""
     return client.messages.create(**ASK)
 
@@ -51,13 +51,14 @@ def wait(condition):
 
 def run(job):
     """Run what the page leaves out, the block with the names that it needs, and what looks at the result."""
+    sys.path.insert(0, "")  # the reader's folder
     anthropic_exporter.serve.__kwdefaults__["port"] = job["port"]
     left_out = {}
     exec(job["left_out"], left_out)
     space = {"__name__": "__main__"} | {name: left_out[name] for name in job["names"]}
     linecache.cache[job["page"]] = (len(job["text"]), None, job["text"].splitlines(keepends=True), job["page"])
     exec(compile("\n" * (job["line"] - 1) + job["text"], job["page"], "exec"), space)
-    exec(job["then"], space | {"shown": shown, "get": get, "ask": ask, "wait": wait, "port": job["port"]})
+    exec(job["then"], space | {"shown": shown, "get": get, "one_call": one_call, "wait": wait, "port": job["port"]})
     assert shown("anthropic_exporter_record_errors_total") == 0
 
 

@@ -34,7 +34,7 @@ PORT = re.compile(r"\b946[45]\b")
 @pytest.fixture(scope="module")
 def redis(tmp_path_factory):
     with Redis(tmp_path_factory.mktemp("queue")) as running:
-        yield {"redis://queue:6379": running.url}
+        yield {"redis://queue:6379": running.url, "redis://localhost:6379": running.url}
 
 
 @pytest.fixture
@@ -59,6 +59,13 @@ def place(tmp_path):
     return tmp_path
 
 
+def write_file(block, place):
+    """Write a block into the file that its first line names."""
+    path = place / block.text.partition("\n")[0].removeprefix("# ")
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(block.text)
+
+
 @pytest.mark.parametrize("block", BLOCKS, ids=lambda block: block.name)
 def test_a_block_runs_as_it_stands(block, place, fake_api, request):
     needs = NEEDS.get(block.name, Needs())
@@ -66,6 +73,8 @@ def test_a_block_runs_as_it_stands(block, place, fake_api, request):
         if importlib.util.find_spec(module) is None:
             compile(block.text, block.page, "exec")
             pytest.skip(f"{module} is not installed: compiled only")
+    for name in needs.files:
+        write_file(next(other for other in BLOCKS if other.name == name), place)
     addresses = request.getfixturevalue(needs.engine) if needs.engine else {}
     port, text = free_port(), block.text
     for shown, real in addresses.items():
@@ -84,9 +93,13 @@ def test_a_block_runs_as_it_stands(block, place, fake_api, request):
         "ANTHROPIC_API_KEY": "sk-ant-test",
         "ANTHROPIC_BASE_URL": fake_api.base_url,
         "ANTHROPIC_EXPORTER_RUNTIME_DIR": str(place),
+        "HOME": str(place),
+        "LITELLM_LOCAL_MODEL_COST_MAP": "True",  # nothing is fetched
     }
+    # Other libraries leave connections to the garbage collector.
+    lenient = ("-W", "ignore::ResourceWarning") if needs.modules else ()
     done = subprocess.run(
-        [sys.executable, "-W", "error", str(RUNNER)],
+        [sys.executable, "-W", "error", *lenient, str(RUNNER)],
         input=json.dumps(job),
         cwd=place,
         env=environment,

@@ -41,11 +41,12 @@ def test_a_runbook_is_a_page_with_and_without_its_suffix(get):
 
 
 def test_every_link_between_pages_opens_a_page(get):
-    indexes = [get("/runbooks")[1], get("/docs")[1]]
+    indexes = [get(path)[1] for path in ("/runbooks", "/docs", "/docs/frameworks")]
     paths = {path for index in indexes for path in re.findall(r'<li><a href="([^"]+)">', index)}
     links = {link for path in paths for link in re.findall(r'<a href="(/[^"#]+)', get(path)[1])}
     assert "/docs/guard" in links
-    assert links <= paths | {"/runbooks", "/docs"}
+    assert "/docs/frameworks/celery" in links
+    assert links <= paths | {"/runbooks", "/docs", "/docs/frameworks"}
 
 
 def test_nothing_beside_the_pages_is_served(get):

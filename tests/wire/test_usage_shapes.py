@@ -166,6 +166,30 @@ SHAPES = {
         },
         SPLIT,
     ),
+    "claude agent sdk": (
+        {
+            "inputTokens": 100,
+            "outputTokens": 10,
+            "cacheReadInputTokens": 2000,
+            "cacheCreationInputTokens": 3000,
+            "webSearchRequests": 0,
+            "costUSD": 0.016,
+            "contextWindow": 200000,
+        },
+        FIVE_MINUTES,
+    ),
+    "claude agent sdk with a split": (
+        {
+            "inputTokens": 100,
+            "outputTokens": 10,
+            "cacheReadInputTokens": 2000,
+            "cacheCreationInputTokens": 3000,
+            "cacheCreationEphemeral5mInputTokens": 2000,
+            "cacheCreationEphemeral1hInputTokens": 1000,
+            "thinkingTokens": 4,
+        },
+        SPLIT,
+    ),
     "otel": (
         {
             "gen_ai.request.model": MODEL,
@@ -192,6 +216,14 @@ def test_a_known_shape_is_read_for_what_it_means(recorded, usage, tokens):
     assert samples("anthropic_requests_total", outcome="success") == 1
 
 
+def test_searches_of_the_claude_agent_sdk_are_counted_and_priced(recorded):
+    samples = recorded(
+        {"inputTokens": 100, "outputTokens": 10, "cacheCreationInputTokens": 0, "webSearchRequests": 3, "costUSD": 0.03}
+    )
+    assert samples("anthropic_server_tool_requests_total", tool="web_search") == 3
+    assert samples("anthropic_cost_usd_total", type="web_search") == 0.03
+
+
 UNREAD = {
     "none": (None, "no_usage"),
     "empty": ({}, "no_usage"),
@@ -212,6 +244,10 @@ UNREAD = {
     ),
     "text for a count": ({"prompt_tokens": "5100", "completion_tokens": 10}, "unknown_shape"),
     "half of it": ({"prompt_tokens": 5100}, "unknown_shape"),
+    "camel case with another cache": (
+        {"inputTokens": 5100, "outputTokens": 10, "cachedInputTokens": 2000},
+        "unknown_shape",
+    ),
     "a negative count": ({"inputTokens": -1, "outputTokens": 10}, "unknown_shape"),
     "haystack, which excludes the cache": (
         {"prompt_tokens": 5100, "completion_tokens": 10, "cache_read_input_tokens": 2000},

@@ -27,8 +27,12 @@ _POLICY = (
     "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'",
 )
 #: Folders below `docs`, and the paths of their pages.
-_FOLDERS = (("runbooks", "/runbooks"), ("", "/docs"))
-_TITLES = {"/runbooks": "what an alert means and what to do", "/docs": "the documentation"}
+_FOLDERS = (("runbooks", "/runbooks"), ("frameworks", "/docs/frameworks"), ("", "/docs"))
+_TITLES = {
+    "/runbooks": "what an alert means and what to do",
+    "/docs/frameworks": "the lines for your framework",
+    "/docs": "the documentation",
+}
 _IMAGE = re.compile(r'<img [^>]*alt="(?P<text>[^"]*)"[^>]*>')
 _LINK = re.compile(r'<a href="(?P<target>[^"#:]*\.md)(?P<anchor>#[^"]*)?">(?P<text>.*?)</a>', re.DOTALL)
 
@@ -47,7 +51,7 @@ def _folder(docs: Path, folder: str, path: str) -> Iterator[Route]:
     pages = sorted((docs / folder).glob("*.md"))
     titles = {page.stem: _title(page) for page in pages}
     index = "".join(f'<li><a href="{path}/{name}">{html.escape(title)}</a></li>' for name, title in titles.items())
-    heading = path.strip("/").capitalize()
+    heading = path.rpartition("/")[2].capitalize()
     yield Route(path, _answering(heading, f"<h1>{heading}</h1><ul>{index}</ul>"), title=_TITLES[path])
     for page in pages:
         handle = functools.partial(_page, page, folder, titles[page.stem])

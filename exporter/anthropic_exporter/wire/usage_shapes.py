@@ -10,6 +10,7 @@ They differ in one thing that costs money: whether their input count includes wh
 | OpenAI Responses | `input_tokens_details` | inclusive | `ResponseUsage` of openai 3.3.0 |
 | OpenAI Chat, gateways, LiteLLM | `prompt_tokens` | inclusive | `CompletionUsage` of openai 3.3.0, `Usage` of litellm 1.110.2 |
 | Bedrock Converse | `inputTokens` | exclusive | `TokenUsage` of botocore 1.44.8; Bedrock user guide, *prompt caching* |
+| Claude Agent SDK | `cacheCreationInputTokens` | exclusive | `ResultMessage.model_usage` of claude-agent-sdk 0.2.189 |
 | OTel GenAI | `gen_ai.usage.*` | inclusive | GenAI conventions, opentelemetry-semantic-conventions 0.66b2 |
 
 Anything else is not read: a guess would be a wrong number that looks right. So is a shape that counts something of a
@@ -42,6 +43,7 @@ class _Counts(NamedTuple):
     cache_write_1h: Any = None
     thinking: Any = None
     inclusive: bool = True
+    searches: Any = None
 
 
 def as_mapping(usage: Any) -> dict[str, Any] | None:
@@ -92,7 +94,7 @@ def _is_number(value: Any) -> bool:
 def _converted(said: _Counts) -> dict[str, Any] | None:
     """None where a count is no number, or an inclusive prompt is smaller than what it includes."""
     said = _Counts(*map(_whole, said))
-    numbers = (said.prompt, *said[2:7], said.output)
+    numbers = (said.prompt, *said[2:7], said.output, said.searches)
     if said.output is None or said.prompt is None or not all(_is_count(number) for number in numbers):
         return None
     read, short, long = said.cache_read or 0, said.cache_write_5m or 0, said.cache_write_1h or 0
@@ -109,6 +111,8 @@ def _converted(said: _Counts) -> dict[str, Any] | None:
     }
     if short or long:
         found["cache_creation"] = {"ephemeral_5m_input_tokens": short, "ephemeral_1h_input_tokens": long}
+    if said.searches:
+        found["server_tool_use"] = {"web_search_requests": said.searches}
     return found
 
 
@@ -180,6 +184,20 @@ def _openai_chat(usage: _Usage) -> _Counts:
     )
 
 
+def _agent_sdk(usage: _Usage) -> _Counts:
+    return _Counts(
+        usage.get("inputTokens"),
+        usage.get("outputTokens"),
+        usage.get("cacheReadInputTokens"),
+        usage.get("cacheCreationInputTokens"),
+        usage.get("cacheCreationEphemeral5mInputTokens"),
+        usage.get("cacheCreationEphemeral1hInputTokens"),
+        usage.get("thinkingTokens"),
+        inclusive=False,
+        searches=usage.get("webSearchRequests"),
+    )
+
+
 def _bedrock_converse(usage: _Usage) -> _Counts:
     by_ttl = {entry.get("ttl"): entry.get("inputTokens") for entry in _entries(usage.get("cacheDetails"))}
     return _Counts(
@@ -224,6 +242,16 @@ _SHAPES = (
         lambda usage: any(str(key).startswith(_OTEL) for key in usage),
         _otel,
         frozenset({f"{_OTEL}cache_read.input_tokens", f"{_OTEL}cache_creation.input_tokens"}),
+    ),
+    _Shape(
+        _has("cacheCreationInputTokens"),
+        _agent_sdk,
+        frozenset(
+            {
+                *("cacheReadInputTokens", "cacheCreationInputTokens"),
+                *("cacheCreationEphemeral5mInputTokens", "cacheCreationEphemeral1hInputTokens"),
+            }
+        ),
     ),
     _Shape(
         _has("inputTokens", "outputTokens"),

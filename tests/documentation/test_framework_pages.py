@@ -1,0 +1,223 @@
+"""The pages of docs/frameworks as they are written: their files, under their commands, asked over HTTP."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import textwrap
+
+import pytest
+
+from deployments.running import Deployment, needs
+from documentation.blocks import ROOT, blocks_of
+from host.workers import free_port, scrape, total, wait_for
+from queue_engines import Redis
+
+pytest_plugins = ("fixtures_fake_api",)
+
+#: What `django-admin startproject` makes, and the page does not show.
+SETTINGS = """
+    DEBUG, ROOT_URLCONF, ALLOWED_HOSTS, SECRET_KEY = True, "mysite.urls", ["*"], "test"
+    INSTALLED_APPS = ["mysite.apps.MySite"]
+"""
+URLS = """
+    from django.urls import path
+    from mysite.views import ask
+    urlpatterns = [path("ask", ask)]
+"""
+WSGI = """
+    import os
+    from django.core.wsgi import get_wsgi_application
+    os.environ["DJANGO_SETTINGS_MODULE"] = "mysite.settings"
+    application = get_wsgi_application()
+"""
+
+
+class Page:
+    """The files of a page in a folder, on a port of their own."""
+
+    def __init__(self, name, folder, api):
+        self.name, self.folder, self.port = name, folder, free_port()
+        self.text = (ROOT / name).read_text()
+        self.environment = {
+            "ANTHROPIC_API_KEY": "sk-ant-test",
+            "ANTHROPIC_BASE_URL": api.base_url,
+            "ANTHROPIC_EXPORTER_RUNTIME_DIR": str(folder),
+            "METRICS_PORT": str(self.port),
+            "PYTHONWARNINGS": "",
+        }
+
+    def write(self, number, **replaced):
+        """Write a block into the file that its first line names."""
+        text = blocks_of(self.name)[number - 1].text
+        for shown, real in {"serve(recorder)": f"serve(recorder, port={self.port})", **replaced}.items():
+            text = text.replace(shown, real)
+        text = re.sub(r"\b9464\b", str(self.port), text)
+        self.put(text.partition("\n")[0].removeprefix("# "), text)
+
+    def put(self, name, text):
+        path = self.folder / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(textwrap.dedent(text))
+
+    def command(self, shown):
+        """A command of the page, by this Python."""
+        assert shown in self.text
+        program, *arguments = shown.split()
+        return ("-m", program, *arguments)
+
+    def run(self, *arguments):
+        """A program of the page to its end."""
+        environment = os.environ | self.environment
+        return subprocess.check_output(
+            [sys.executable, *arguments], cwd=self.folder, env=environment, text=True, timeout=120
+        )
+
+    def shows(self, feature, calls):
+        """Wait until the page's /metrics shows exactly so many calls of a feature."""
+        return wait_for(lambda: total(scrape(self.port), "anthropic_requests_total", f'feature="{feature}"') == calls)
+
+    def alive(self, processes):
+        line = f'anthropic_exporter_workers{{state="alive"}} {processes}.0\n'
+        return wait_for(lambda: line in scrape(self.port), 30)
+
+
+@pytest.fixture
+def page(fake_api, tmp_path):
+    return lambda name: Page(f"docs/frameworks/{name}.md", tmp_path, fake_api)
+
+
+@pytest.fixture
+def deployed(tmp_path):
+    running = []
+
+    def start(page, *command):
+        running.append(Deployment(tmp_path, "", command, page.environment))
+        return running[-1]
+
+    yield start
+    for one in running:
+        one.close()
+
+
+def ask(server, times):
+    for _ in range(times):
+        assert wait_for(lambda: server.get("/ask?question=why"), 60)
+
+
+@needs("fastapi")
+def test_fastapi(page, deployed):
+    page = page("fastapi")
+    page.write(1)
+    server = deployed(page, *page.command("uvicorn app:app --workers 4"), "--port", "PORT")
+    ask(server, 6)
+    assert page.shows("ask", 6)
+    assert page.alive(4)
+
+
+@needs("flask")
+@needs("gunicorn")
+def test_flask(page, deployed):
+    page = page("wsgi")
+    page.write(1)
+    server = deployed(page, *page.command("gunicorn -w 4 app:app"), "-b", "127.0.0.1:PORT", "--no-control-socket")
+    ask(server, 6)
+    assert page.shows("ask", 6)
+    assert page.alive(4)
+
+
+@needs("django")
+@needs("gunicorn")
+def test_django(page, deployed):
+    page = page("wsgi")
+    for number in (2, 3, 4):
+        page.write(number)
+    for name, text in {"__init__": "", "settings": SETTINGS, "urls": URLS, "wsgi": WSGI}.items():
+        page.put(f"mysite/{name}.py", text)
+    server = deployed(page, *page.command("gunicorn -w 4 mysite.wsgi"), "-b", "127.0.0.1:PORT", "--no-control-socket")
+    assert page.alive(4)  # before the first request, by `ready`
+    ask(server, 6)
+    assert page.shows("ask", 6)
+
+
+@needs("celery")
+@needs("redis")
+def test_celery(page, deployed, tmp_path):
+    page = page("celery")
+    with Redis(tmp_path / "redis") as redis:
+        page.write(1, **{"redis://localhost:6379": redis.url})
+        deployed(page, *page.command("celery -A tasks worker --concurrency 8"), "--without-gossip", "--without-mingle")
+        assert page.alive(9)
+        send = "from tasks import summarise\nprint(len([summarise.delay('a page').get(timeout=60) for _ in range(5)]))"
+        assert page.run("-c", send) == "5\n"
+        assert page.shows("summarise", 5)
+
+
+def test_jobs(page):
+    page = page("jobs")
+    page.write(1)
+    for _ in range(2):
+        page.run("nightly.py")
+    keeper = "import sys; from anthropic_exporter import Recorder, serve; serve(Recorder(), port=int(sys.argv[1])); input()"
+    service = subprocess.Popen(
+        [sys.executable, "-c", keeper, str(page.port)],
+        cwd=page.folder,
+        env=os.environ | page.environment,
+        stdin=subprocess.PIPE,
+    )
+    try:
+        assert page.shows("nightly", 2)
+        page.run("nightly.py")
+        assert page.shows("nightly", 3)
+    finally:
+        service.communicate(b"\n", timeout=60)
+
+
+SANDBOX = """
+    import sys
+    from handler import handler
+    for line in sys.stdin:
+        print(len(handler({"text": line}, None)["summary"]) > 0, flush=True)
+"""
+
+
+@needs("redis")
+def test_lambda(page, tmp_path):
+    """Two sandboxes, frozen between two events and never told of their end."""
+    page = page("lambda")
+    page.write(1)
+    page.put("sandbox.py", SANDBOX)
+    with Redis(tmp_path / "redis") as redis:
+        page.environment["QUEUE"] = redis.url
+        collect = ("--from", redis.url, "--state", str(tmp_path / "state"), "--port", str(page.port))
+        command = [sys.executable, "-m", "anthropic_exporter", "collect", *collect]
+        environment = os.environ | page.environment
+        with subprocess.Popen(command, env=environment) as collector:
+            sandboxes = [
+                subprocess.Popen(
+                    [sys.executable, "sandbox.py"],
+                    cwd=page.folder,
+                    env=environment,
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    text=True,
+                )
+                for _ in range(2)
+            ]
+            try:
+                for event in range(3):
+                    for sandbox in sandboxes:
+                        sandbox.send_signal(signal.SIGCONT)
+                        sandbox.stdin.write(f"event {event}\n")
+                        sandbox.stdin.flush()
+                        assert sandbox.stdout.readline() == "True\n"
+                        sandbox.send_signal(signal.SIGSTOP)
+                assert page.shows("summarise", 6)
+                assert total(scrape(page.port), "anthropic_collector_hosts", 'state="lost"') == 0
+            finally:
+                for process in (*sandboxes, collector):
+                    process.kill()
+                    process.communicate(timeout=60)
