@@ -17,6 +17,7 @@ from anthropic_exporter.forking import around
 from anthropic_exporter.host.identity import is_copy
 from anthropic_exporter.host.joining import join_family
 from anthropic_exporter.kept_text import kept
+from anthropic_exporter.metrics import families as f
 from anthropic_exporter.metrics.cells import Reading, Snapshot
 from anthropic_exporter.metrics.ledger import Ledger, new_life
 from anthropic_exporter.metrics.registry import ReadingsCollector, owner_on, register
@@ -124,8 +125,15 @@ class Recorder(Intake):
         self.sharing = self.membership
         super()._forked()
 
+    def leave_counts(self) -> None:
+        """Leave calls that no scrape has shown to the next process of the service, if this one was alone in it."""
+        member = self.membership
+        if member is not None and not member.is_shared and _newest(self.own_snapshot()) > self._read_until:
+            member.leave(self.life)
+
     def _reset(self) -> None:
         super()._reset()
+        self._read_until = 0.0
         self._renderer = Renderer()
         self._ledger = Ledger()
         self.life = new_life(self._clock())
@@ -188,6 +196,7 @@ class Recorder(Intake):
 
     def _shown(self) -> Snapshot:
         snapshot = self.snapshot()
+        self._read_until = _newest(snapshot)
         life = self.life if self.membership is None else self.membership.life(self.life)
         ledger = self._ledger.readings(snapshot, life, self._clock())
         return snapshot._replace(gauges={**snapshot.gauges, **ledger})
@@ -197,3 +206,6 @@ def _seconds(duration: Any) -> float | None:
     """A duration that can be counted; None for what is none."""
     is_number = isinstance(duration, int | float) and not isinstance(duration, bool)
     return float(duration) if is_number and 0 <= duration <= _MOST_SECONDS else None
+def _newest(snapshot: Snapshot) -> float:
+    """When the newest call was counted; 0 before the first."""
+    return max((one.values[0] for one in snapshot.gauges.get(f.LAST_RECORD.name, ())), default=0.0)

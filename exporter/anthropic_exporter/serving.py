@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -69,6 +70,7 @@ def serve(  # noqa: PLR0913 - one keyword for each thing to serve
         mounted = _mounted(recorder, routes, owned, live=live, guard=guard, remedies=remedies)
         member = recorder.membership
         if port:
+            owned.callback(_leave_at_end(recorder))
             member = recorder.membership = join_port(recorder, member, port, runtime_dir)
 
         def make_server(chosen: int) -> Server:
@@ -80,6 +82,17 @@ def serve(  # noqa: PLR0913 - one keyword for each thing to serve
         owned.close()
         raise
     return handle
+
+
+def _leave_at_end(recorder: Recorder) -> Callable[[], None]:
+    """Have a process that ends in order leave what it counted. Returns what does so at once instead."""
+    atexit.register(recorder.leave_counts)
+
+    def now() -> None:
+        atexit.unregister(recorder.leave_counts)
+        recorder.leave_counts()
+
+    return now
 
 
 def serve_alone(

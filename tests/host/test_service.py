@@ -174,3 +174,34 @@ def test_closing_gives_the_port_to_another_worker(start, port):
     first.ask("handle.close()")
     assert wait_for(lambda: second.ask("handle.holds_port") == "True")
     assert total(scrape(port)) == 3
+
+
+def test_what_a_lone_job_counted_waits_for_the_next_process_and_counts_once(start, port, folder):
+    for _ in range(3):
+        job = start()
+        job.record(2)
+        job.stop()
+    service = start()
+    service.record(1)
+    assert [total(scrape(port)) for _ in range(2)] == [7, 7]
+    assert 'anthropic_exporter_workers{state="lost"} 0.0' in scrape(port)
+
+
+def test_a_lone_process_that_closes_its_handle_leaves_its_counts(start, port):
+    job = start()
+    job.record(2)
+    job.ask("handle.close()")
+    job.record(1)
+    job.stop()
+    start()
+    assert total(scrape(port)) == 3
+
+
+def test_a_lone_process_whose_counts_were_scraped_leaves_nothing(start, port, folder):
+    service = start()
+    service.record(2)
+    assert total(scrape(port)) == 2
+    service.stop()
+    assert cell_files(folder) == []
+    start().record(1)
+    assert total(scrape(port)) == 1

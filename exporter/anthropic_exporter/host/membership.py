@@ -81,6 +81,12 @@ class Membership:
         if not alone:
             self.folder.wait_for(self.folder.holder(), _WAIT_SECONDS)
 
+    def leave(self, life: Life) -> None:
+        """Move the numbers of a process that ends into the folder, where the next one of the service finds them."""
+        if self.share() and self._cells is not None and self._cells.file is not None:
+            self.life(life)
+            self._say_goodbye(self._cells.file)  # what is registered at the end of the interpreter is not called
+
     # -- the recorder's store
 
     def share(self, *, wait: bool = True) -> bool:
