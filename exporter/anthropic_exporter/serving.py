@@ -5,7 +5,7 @@ from __future__ import annotations
 import atexit
 import contextlib
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -38,7 +38,8 @@ def serve(  # noqa: PLR0913 - one keyword for each thing to serve
 
     Every worker of a service may call this, before or after a fork: one of them holds the port and shows the counts of
     all; when it ends, another one takes the port within a second. A service that starts again continues its counters.
-    If another program has the port, that is logged as an error, and the port is taken once it is free.
+    If another program has the port, that is logged as an error, and the port is taken once it is free. Serving a
+    recorder on the same port again, as a notebook cell does that is run again, takes the place of the handle before.
 
     `/metrics` answers in Prometheus text or OpenMetrics by `Accept`, gzipped where accepted; `/-/healthy` says that the
     process lives; `/` is a landing page.
@@ -70,29 +71,23 @@ def serve(  # noqa: PLR0913 - one keyword for each thing to serve
         mounted = _mounted(recorder, routes, owned, live=live, guard=guard, remedies=remedies)
         member = recorder.membership
         if port:
-            owned.callback(_leave_at_end(recorder))
+            atexit.register(recorder.leave_counts)
             member = recorder.membership = join_port(recorder, member, port, runtime_dir)
 
         def make_server(chosen: int) -> Server:
             return Server(recorder, host, chosen, mounted, owned, web_config=web_config, allowed_hosts=allowed_hosts)
 
-        handle = ServiceHandle(make_server, host, port, member, owned.close, scheme=spoken)
+        def leave() -> None:
+            if port:
+                atexit.unregister(recorder.leave_counts)
+                recorder.leave_counts()
+
+        handle = ServiceHandle(make_server, host, port, member, owned.close, leave, owner=recorder, scheme=spoken)
         handle.start(required=required)
     except BaseException:
         owned.close()
         raise
     return handle
-
-
-def _leave_at_end(recorder: Recorder) -> Callable[[], None]:
-    """Have a process that ends in order leave what it counted. Returns what does so at once instead."""
-    atexit.register(recorder.leave_counts)
-
-    def now() -> None:
-        atexit.unregister(recorder.leave_counts)
-        recorder.leave_counts()
-
-    return now
 
 
 def serve_alone(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 
 import pytest
-from workers import Worker, cell_files, free_port, wait_for
+from workers import Worker, free_port, wait_for
 
 
 @pytest.fixture
@@ -29,8 +29,9 @@ def start(port, folder):
             owned.callback(lambda: worker.process.poll() is None and worker.kill())
             if at is None:
                 made.append(worker)
-                if sum(one.process.poll() is None for one in made) > 1:  # the first one notices that it is not alone
-                    wait_for(lambda: len(cell_files(folder)) > 1, 60)
+                running = [one for one in made if one.process.poll() is None]
+                for one in running if len(running) > 1 else ():  # the first one has to notice that it is not alone
+                    wait_for(lambda one=one: one.ask("recorder.membership.is_shared") == "True", 60)
             return worker
 
         yield make

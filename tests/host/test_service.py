@@ -6,6 +6,7 @@ import os
 import random
 import socket
 import stat
+import urllib.request
 
 import pytest
 from workers import cell_files, free_port, scrape, total, wait_for
@@ -205,3 +206,19 @@ def test_a_lone_process_whose_counts_were_scraped_leaves_nothing(start, port, fo
     assert cell_files(folder) == []
     start().record(1)
     assert total(scrape(port)) == 1
+
+
+def test_serving_again_takes_the_place_of_the_handle_before(registry, port, folder, monkeypatch):
+    monkeypatch.setenv("ANTHROPIC_EXPORTER_RUNTIME_DIR", str(folder))
+    recorder = Recorder(registry=registry)
+    first = serve(recorder, port=port)
+    recorder.record_usage(model="claude-opus-5-5", usage={"input_tokens": 7, "output_tokens": 1})
+    with serve(recorder, port=port, live=True) as second:
+        assert (first.holds_port, second.holds_port) == (False, True)
+        assert total(scrape(port)) == 1
+        with urllib.request.urlopen(f"{second.url}/live", timeout=10) as page:
+            assert page.status == 200
+        first.close()
+        assert second.holds_port
+        assert total(scrape(port)) == 1
+        assert cell_files(folder) == []

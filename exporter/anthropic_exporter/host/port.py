@@ -53,6 +53,8 @@ class ServiceHandle:
         port: TCP port; 0 picks a free one.
         membership: the service that shares the port; None if processes cannot share here.
         release: called when the handle is closed, whether or not this process ever held the port.
+        leave: called when the handle is closed, but not when another one of this process takes its place.
+        owner: what it serves; a later handle of the same owner and port takes its place.
         scheme: "https" if the port speaks TLS, also where another worker holds it.
     """
 
@@ -63,10 +65,13 @@ class ServiceHandle:
         port: int,
         membership: Membership | None,
         release: Callable[[], None],
+        leave: Callable[[], None],
         *,
+        owner: object,
         scheme: str = "http",
     ) -> None:
         self._make_server, self._membership, self._release = make_server, membership, release
+        self._leave, self._owner = leave, owner
         self.host, self._port, self._scheme = host, port, scheme
         self._server: Server | None = None
         self._closed = False
@@ -101,6 +106,8 @@ class ServiceHandle:
         Raises:
             ConfigurationError: the port cannot be served; with `required` also if another program uses it.
         """
+        for other in list(_open):
+            other.make_room_for(self._owner, self._port)
         error = self._take()
         if error is not None:
             if required or not _is_in_use(error):
@@ -137,8 +144,17 @@ class ServiceHandle:
             folder.name_holder(holds=True)
         return None
 
+    def make_room_for(self, owner: object, port: int) -> None:
+        """Stop if a later handle serves the same on the same port, as a notebook cell does that is run again."""
+        if owner is self._owner and port and port == self._port:
+            self._stop()
+
     def close(self) -> None:
         """Stop serving and free the port; another worker takes it. Idempotent."""
+        self._stop()
+        self._leave()
+
+    def _stop(self) -> None:
         TICKER.remove(self.tick)
         _open.discard(self)
         with self._lock:
