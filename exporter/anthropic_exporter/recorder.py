@@ -206,6 +206,8 @@ def _seconds(duration: Any) -> float | None:
     """A duration that can be counted; None for what is none."""
     is_number = isinstance(duration, int | float) and not isinstance(duration, bool)
     return float(duration) if is_number and 0 <= duration <= _MOST_SECONDS else None
+
+
 def _newest(snapshot: Snapshot) -> float:
     """When the newest call was counted; 0 before the first."""
     return max((one.values[0] for one in snapshot.gauges.get(f.LAST_RECORD.name, ())), default=0.0)
