@@ -10,9 +10,9 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
-import panels
 import pytest
 
+import panels
 from anthropic_exporter import Call, Inference, Recorder, Tokens, serve
 from anthropic_exporter.guard import Guard, Limits
 from anthropic_exporter.rules import Fit, settings

@@ -12,10 +12,10 @@ import urllib.parse
 from pathlib import Path
 from typing import Any
 
-import panels
 import pytest
 import yaml
 
+import panels
 from foreign import Foreign, wait_for
 
 pytestmark = pytest.mark.stack
