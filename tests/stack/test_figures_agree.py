@@ -12,11 +12,11 @@ from typing import Any
 
 import pytest
 
-import panels
 from anthropic_exporter import Call, Inference, Recorder, Tokens, serve
 from anthropic_exporter.guard import Guard, Limits
 from anthropic_exporter.rules import Fit, settings
 from foreign import Foreign, wait_for
+from stack import panel_queries
 
 pytestmark = pytest.mark.stack
 OPUS, HAIKU = "claude-opus-5-5", "claude-haiku-5-5"
@@ -121,9 +121,9 @@ def test_figures_agree_while_calls_go_on_and_afterwards(tmp_path, every_second, 
             assert prometheus.vector(f"count_over_time(({expression})[{seconds}s:1s])") == [], what
             for series in re.findall(r"[a-z_]+:[\w:]+", expression):
                 assert prometheus.vector(f"last_over_time({series}[{seconds}s])"), series
-        whole = panels.queries(window="10s")[WHOLE][0]
+        whole = panel_queries.queries(window="10s")[WHOLE][0]
         for title in PARTS:
-            (parts,) = panels.queries(window="10s")[title]
+            (parts,) = panel_queries.queries(window="10s")[title]
             differ = f"abs(sum({parts}) - on () sum({whole})) > 1e-9"
             assert prometheus.vector(f"count_over_time(({differ})[{seconds}s:1s])") == [], title
             assert prometheus.vector(f"count_over_time(({parts})[{seconds}s:1s])"), title
@@ -132,11 +132,11 @@ def test_figures_agree_while_calls_go_on_and_afterwards(tmp_path, every_second, 
         live = state(server.port)
         assert sum(live["total"][:6]) == pytest.approx(6.94, abs=1e-6)
         assert {row[0]: row[3] for row in live["features"]} == pytest.approx(SPENT, abs=1e-6)
-        shown = panels.queries()
+        shown = panel_queries.queries()
         assert only(prometheus, shown["Spent today"]) == only(prometheus, shown["Spent this month"]) == {6.94}
         assert by_feature(prometheus, shown["Spent in range by feature"][0]) == pytest.approx(SPENT, abs=1e-9)
-        assert only(prometheus, panels.queries(panels.chosen(ODD))["Spent today"]) == {6.94, 1.92}
-        assert only(prometheus, panels.queries(panels.chosen("chat", ODD))["Spent today"]) == {6.94, 6.9}
+        assert only(prometheus, panel_queries.queries(panel_queries.chosen(ODD))["Spent today"]) == {6.94, 1.92}
+        assert only(prometheus, panel_queries.queries(panel_queries.chosen("chat", ODD))["Spent today"]) == {6.94, 6.9}
         (alert,) = wait_for(lambda: [one for one in prometheus.ask("alerts")["alerts"] if is_of_the_budget(one)])
         assert alert["annotations"]["description"].startswith(
             "All features together cost 6.94 USD since 00:00 UTC; the budget is 5.00 USD a day."

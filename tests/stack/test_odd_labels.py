@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 import yaml
 
-import panels
 from foreign import Foreign, wait_for
+from stack import panel_queries
 
 pytestmark = pytest.mark.stack
 ROOT = Path(__file__).resolve().parents[2]
@@ -146,15 +146,15 @@ def test_its_links_lead_to_its_feature_and_model(said, alert):
 
 @pytest.mark.parametrize("name", ODD)
 def test_every_panel_can_be_asked_about_it(prometheus, name):
-    for expressions in panels.queries(panels.chosen(name), panels.chosen(name, PLAIN)).values():
+    for expressions in panel_queries.queries(panel_queries.chosen(name), panel_queries.chosen(name, PLAIN)).values():
         for expression in expressions:
             prometheus.vector(expression)
 
 
 @pytest.mark.parametrize("name", ODD)
 def test_a_panel_shows_the_feature_that_is_chosen_and_no_other(prometheus, name):
-    chosen = panels.chosen(name)
-    lines = panels.queries(chosen, chosen)["Request duration"]
+    chosen = panel_queries.chosen(name)
+    lines = panel_queries.queries(chosen, chosen)["Request duration"]
     (threshold,) = [line.partition(" or ")[0] for line in lines if line.startswith("min(")]
     found = prometheus.vector(threshold.removeprefix("min(").removesuffix(")"))
     assert [(one["metric"]["feature"], one["metric"]["model"]) for one in found] == [(name, name)]
