@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import time
 
@@ -14,6 +15,7 @@ from anthropic_exporter import Recorder, Tokens, publish, publishing
 from anthropic_exporter.collector.collector import Collector
 from anthropic_exporter.collector.state_file import StateFolder
 from anthropic_exporter.commands.main import run
+from anthropic_exporter.errors import ConfigurationError
 from anthropic_exporter.pricing.book import PriceBook
 from anthropic_exporter.reconcile import collected
 from anthropic_exporter.simulator.fake_bill import Books, FakeBill, Use
@@ -251,3 +253,10 @@ def test_totals_that_began_anew_are_not_subtracted(server, tmp_path, reconcile):
     code, _, text = reconcile([], "--state", days[0].folder, "--since", days[1].folder)
     assert code == 2
     assert text.endswith("its totals began anew after the copy of --since: compare without --since\n")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no FIFO on this system")
+def test_a_state_that_is_not_a_regular_file_is_refused_without_waiting(tmp_path):
+    os.mkfifo(tmp_path / "collector.state")
+    with pytest.raises(ConfigurationError, match="a regular file is expected"):
+        collected.read([tmp_path], [], PriceBook.load())

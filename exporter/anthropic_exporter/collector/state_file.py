@@ -13,6 +13,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
+from anthropic_exporter.bounded_files import read_bytes
 from anthropic_exporter.collector.members import Member
 from anthropic_exporter.collector.merge import Counts, Fleet
 from anthropic_exporter.errors import ConfigurationError
@@ -108,14 +109,11 @@ def read(path: Path) -> Saved | None:
     """What a file holds; None if it does not exist.
 
     Raises:
-        ConfigurationError: the file is damaged, or of a newer version.
+        ConfigurationError: the file is damaged, of a newer version, or not a regular file.
     """
-    try:
-        data = path.read_bytes()
-    except FileNotFoundError:
+    if not path.exists():
         return None
-    except OSError as error:
-        raise ConfigurationError(f"{path}: cannot be read: {error.strerror}") from error
+    data = read_bytes(path, _MOST_BYTES)
     try:
         return decode(data)
     except (UnreadableError, KeyError, TypeError, ValueError, IndexError) as error:
