@@ -177,6 +177,50 @@ def test_promtool_accepts_every_file(tmp_path, seconds):
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+def downs(seconds):
+    """`up` of a target that misses a scrape, answers the next one 10 s late, and goes; when it is silent, and down."""
+    first, late, gone = 2 * seconds, 3 * seconds + (10 if seconds > 10 else 0), 6 * seconds
+    shown = {
+        0: 1,
+        seconds: 1,
+        first: 0,
+        late: 1,
+        4 * seconds: 1,
+        5 * seconds: 1,
+        gone: 0,
+        7 * seconds: 0,
+        8 * seconds: 0,
+    }
+    values = " ".join(str(shown.get(at, "_")) for at in range(0, 8 * seconds + 5, 5))
+    silent = [*range(first, gone + seconds, 5)]
+    return values, silent, gone + 2 * seconds
+
+
+@pytest.mark.stack
+@pytest.mark.parametrize("seconds", [5, 15, 30, 60])
+def test_a_target_is_down_after_two_failed_scrapes_and_not_after_one(tmp_path, seconds):
+    document = yaml.safe_load(files(Fit(scrape_interval=seconds))["rules/meter.yml"])
+    for rule in document["groups"][0]["rules"]:
+        rule.pop("annotations", None)
+    values, silent, down = downs(seconds)
+    labels = {"job": "anthropic", "instance": "a", "severity": "critical", "category": "meter"}
+    expected = [
+        *({"eval_time": f"{at}s", "alertname": "AnthropicExporterDown", "exp_alerts": []} for at in silent),
+        {"eval_time": f"{down}s", "alertname": "AnthropicExporterDown", "exp_alerts": [{"exp_labels": labels}]},
+    ]
+    series = [{"series": 'up{job="anthropic", instance="a"}', "values": values}]
+    test = {"interval": "5s", "input_series": series, "alert_rule_test": expected}
+    (tmp_path / "meter.yml").write_text(yaml.safe_dump(document))
+    step = document["groups"][0]["interval"]
+    (tmp_path / "test.yml").write_text(
+        yaml.safe_dump({"rule_files": ["meter.yml"], "evaluation_interval": step, "tests": [test]})
+    )
+    promtool = toolchain.provide(["promtool"])["promtool"]
+    command = [promtool, "test", "rules", "test.yml"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=120)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
 @pytest.mark.parametrize("form", ["rules", "mimir"])
 def test_labels_that_are_kept_route_and_inhibit_apart(form):
     route = files(Fit(keep_labels=("namespace", "team"), format=form))["alertmanager/route.yml"]

@@ -12,6 +12,8 @@ from anthropic_exporter.rules.templates import QUESTIONS
 SCRAPE_INTERVALS = range(5, 61)
 SLOW = detection_numbers().slow_window_seconds
 MINUTE = 60
+#: Prometheus' default, in seconds.
+_SCRAPE_TIMEOUT = 10
 #: What every other rule file reads.
 NEEDED = ("ledger",)
 _LABEL = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
@@ -88,6 +90,8 @@ def windows(scrape: int, step: int | None = None) -> dict[str, str]:
     """
     step = step or _step(scrape)
     fast, ticks = _fast(scrape), -(-scrape // step) + 3
+    # The scrape after a failed one has answered by then, however late: one failure alone is no target that is down.
+    down = scrape + max(step, min(scrape, _SCRAPE_TIMEOUT))
     return {
         "step": duration(step),
         "steps_a_minute": f"{60 / step:g}",
@@ -111,9 +115,9 @@ def windows(scrape: int, step: int | None = None) -> dict[str, str]:
         "slow_per_minute": f"{60 / SLOW:g}",
         "rate": duration(max(fast, 4 * scrape)),
         "growth": "1m" if 4 * scrape <= MINUTE else duration(4 * scrape),
-        "down": duration(2 * scrape),
+        "down": duration(down),
         "gone": duration(max(30, 2 * scrape)),
-        "down_seconds": f"{2 * scrape}",
+        "down_seconds": f"{down}",
     }
 
 
