@@ -198,7 +198,7 @@ def test_series_are_bounded_and_totals_stay_exact():
         fleet.take(message(requests(f"f{number}", f"u{number}"), identity=str(number), cells={0: 1.0}), 0.0)
     assert total(fleet, NAME) == 300.0
     assert len(fleet.series.targets) <= 12
-    assert fleet.series.overflow["user"] == 290
+    assert fleet.series.overflow == {"service": 0, "model": 0, "feature": 390, "user": 290}
 
 
 def test_services_are_told_apart(fleet):

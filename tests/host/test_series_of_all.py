@@ -40,10 +40,16 @@ def records_of(process, tmp_path):
 
 def test_users_fold_first_and_totals_stay_exact(tmp_path):
     sources = [Source(str(process), records_of(process, tmp_path)) for process in range(10)]
-    first, other = (Merge(bounds()).snapshot(sources[::step], time.time()).readings() for step in (1, -1))
+    merges = [Merge(bounds()) for _ in range(2)]
+    first, other = (
+        merge.snapshot(sources[::step], time.time()).readings() for merge, step in zip(merges, (1, -1), strict=True)
+    )
     shown = first[f.REQUESTS.name]
     assert sum(one.values[0] for one in shown) == 5_000.0
     assert len(shown) < 1_000
+    folded = {one.labels[0]: one.values[0] for one in merges[0].folded()}
+    assert folded["user"] == 5_000 - sum(one.labels[2] != "other" for one in shown)
+    assert (folded["feature"], folded["model"]) == (0, 0)
     assert {one.labels[1] for one in shown} == {f"feature-{process}" for process in range(10)}
     assert sorted(one[:2] for one in shown) == sorted(one[:2] for one in other[f.REQUESTS.name])  # whoever asks
 

@@ -47,8 +47,8 @@ class ShownSeries:
         #: By family, oldest first; block `n` holds the cells of the n-th series of `targets`.
         self.stored: dict[str, list[Series]] = {}
         self.targets: list[Target] = []
-        #: Folded label values, by label; counted once a series of a publisher.
-        self.overflow: dict[str, int] = {}
+        #: Folded label values, by label; counted once a series of a publisher. From 0, so that the first one is growth.
+        self.overflow: dict[str, int] = dict.fromkeys((SERVICE, *_LIMITS), 0)
         self._most_series = most_series
         self._services = Bounded(_MOST_SERVICES)
         self._bounds: dict[tuple[str, str], Bounded] = {}

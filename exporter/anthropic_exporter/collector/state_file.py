@@ -165,7 +165,7 @@ def decode(data: bytes) -> Saved:
     fleet = Fleet(str(header["life"]), float(header.get("started", 0.0)))
     series = fleet.series
     series.load(header, reader.take("d", header["cells"]), reader.take("d", header["cells"]))
-    series.overflow = {str(key): int(value) for key, value in header["overflow"].items()}
+    series.overflow |= {str(key): int(value) for key, value in header["overflow"].items()}
     fleet.counts = Counts(**{key: value for key, value in header["counts"].items() if key in Counts._fields})
     fleet.forgotten = dict.fromkeys(header["forgotten"])
     fleet.replaced = dict.fromkeys(header.get("replaced", ()))

@@ -206,7 +206,12 @@ class Membership:
         snapshot = merge.snapshot(sources, self._recorder.clock())
         self._merge = merge
         return snapshot._replace(
-            gauges={**snapshot.gauges, **_about(workers), f.MERGE_SECONDS.name: _one(time.perf_counter() - began)}
+            gauges={
+                **snapshot.gauges,
+                **_about(workers),
+                f.MERGE_FOLDED.name: merge.folded(),
+                f.MERGE_SECONDS.name: _one(time.perf_counter() - began),
+            }
         )
 
     def others(self) -> Snapshot:

@@ -410,5 +410,12 @@ MERGE_SECONDS = Family(
     (),
     "Seconds that merging the counts of all processes took at this scrape; absent where one process is alone.",
 )
+MERGE_FOLDED = Family(
+    "anthropic_exporter_merge_folded_series",
+    GAUGE,
+    ("label",),
+    "Series of processes whose value of this label counts as other on this /metrics: all processes together have more "
+    "values than one page may show; absent where one process is alone.",
+)
 
 FAMILIES: tuple[Family, ...] = tuple(value for value in globals().copy().values() if isinstance(value, Family))

@@ -82,6 +82,10 @@ class Merge:
         self._parts: dict[str, list[tuple[_Part, ...]]] = {}
         self._lock = threading.Lock()
 
+    def folded(self) -> list[Reading]:
+        """How many series of processes were folded into `other`, by label."""
+        return [Reading((label,), [float(count)], 0.0) for label, count in self._bounds.folded.items()]
+
     def snapshot(self, sources: Sequence[Source], now: float) -> Snapshot:
         """All numbers of all sources. `now` is seconds since the epoch."""
         with self._lock:

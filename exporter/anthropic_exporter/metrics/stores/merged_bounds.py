@@ -30,11 +30,22 @@ class MergedBounds:
         self._budget = SeriesBudget(most)
         self._known: set[StoredSeries] = set()
         self._gauges: dict[StoredSeries, StoredSeries] = {}
+        #: By label, how many series were folded for it.
+        self.folded = dict.fromkeys(_FOLDED_FIRST, 0)
 
     def fold(self, block: Sequence[StoredSeries]) -> tuple[StoredSeries, ...]:
         """The series that those of a block are shown as. A family that this version does not know stays as it is."""
         full = {label for label in _FOLDED_FIRST if not self._budget.has_room(label)}
-        return tuple(self._fold(one, full) for one in block)
+        found = tuple(self._fold(one, full) for one in block)
+        for before, after in zip(block, found, strict=True):
+            if before is not after:
+                self._note(before, after)
+        return found
+
+    def _note(self, before: StoredSeries, after: StoredSeries) -> None:
+        values = zip(_FAMILIES[before.family].labels, before.labels, after.labels, strict=True)
+        for label in (name for name, old, new in values if old != new):
+            self.folded[label] = self.folded.get(label, 0) + 1
 
     def fold_gauge(self, one: StoredSeries) -> StoredSeries:
         """The same for a gauge, of which every scrape asks; none of them counts in the budget."""
