@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import sys
 import weakref
 from collections.abc import Callable
+from typing import Any
 
 _Hooks = list[weakref.WeakMethod[Callable[[], None]]]
 _before: _Hooks = []
@@ -37,7 +39,35 @@ def _run(hooks: _Hooks) -> None:
             method()
 
 
+def _run_in_child() -> None:
+    """Once in each child, whoever says that it is one."""
+    global _process  # noqa: PLW0603 - of this process
+    if _process != os.getpid():
+        _process = os.getpid()
+        _run(_in_child)
+
+
+def _follow_uwsgi() -> None:
+    """Run in the workers that uWSGI forks: it does not call Python's hooks, but `uwsgi.post_fork_hook`.
+
+    Seen with uWSGI 2.0.31 on 2026-11-30, with and without `--enable-threads`.
+    """
+    uwsgi: Any = sys.modules.get("uwsgi")
+    if not hasattr(uwsgi, "worker_id"):
+        return
+    others = getattr(uwsgi, "post_fork_hook", None)
+
+    def post_fork() -> None:
+        _run_in_child()
+        if others is not None:
+            others()
+
+    uwsgi.post_fork_hook = post_fork
+
+
+_process = os.getpid()
+_follow_uwsgi()
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(
-        before=lambda: _run(_before), after_in_parent=lambda: _run(_in_parent), after_in_child=lambda: _run(_in_child)
+        before=lambda: _run(_before), after_in_parent=lambda: _run(_in_parent), after_in_child=_run_in_child
     )

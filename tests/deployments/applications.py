@@ -170,3 +170,33 @@ GUARDED = """
         start_response("200 OK", [("Content-Type", "text/plain"), ("Connection", "close")])
         return [f"{os.getpid()} {do(environ['QUERY_STRING'])}".encode()]
 """
+
+CELERY_CALLS = """
+    import os
+    import anthropic
+    from celery import Celery
+    from anthropic_exporter import Recorder, serve
+
+    recorder = Recorder()
+    app = Celery("jobs", broker=os.environ["REDIS"], backend=os.environ["REDIS"])
+    serve(recorder, port=int(os.environ["METRICS_PORT"]))
+
+    def client(address):
+        return anthropic.Anthropic(
+            api_key="sk-ant-test", base_url=address, max_retries=0, middleware=[recorder.middleware()]
+        )
+
+    @app.task(soft_time_limit=2)
+    def ask(slow):
+        message = [{"role": "user", "content": "Hello"}]
+        address = os.environ["SLOW" if slow else "QUICK"]
+        client(address).messages.create(model="claude-opus-5-5", max_tokens=9, messages=message)
+        return "answered"
+"""
+
+CELL = """
+    from anthropic_exporter import Recorder, serve
+    recorder = Recorder()
+    handle = serve(recorder, port={port}, live=True)
+    recorder.record_usage(model="claude-opus-5-5", usage={{"input_tokens": 1000, "output_tokens": 7}})
+"""

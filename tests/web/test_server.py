@@ -80,7 +80,7 @@ def test_it_binds_loopback_unless_told_otherwise(server):
 
 def test_a_taken_port_is_one_clear_error(server, recorder):
     with pytest.raises(ConfigurationError) as caught:
-        serve(recorder, port=server.port, required=True)
+        serve(Recorder(registry=None), port=server.port, required=True)
     assert str(caught.value) == (
         f"cannot listen on 127.0.0.1:{server.port}: the port is in use by another process; "
         "stop it or choose another port (0 picks a free one)"

@@ -5,16 +5,15 @@ from __future__ import annotations
 import contextlib
 import errno
 import logging
-import os
 import socket
 import threading
-import weakref
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from anthropic_exporter import threads
 from anthropic_exporter.errors import ConfigurationError
+from anthropic_exporter.forking import in_child
 from anthropic_exporter.metrics import families as f
 from anthropic_exporter.recorder import Recorder
 from anthropic_exporter.web import limits
@@ -88,7 +87,7 @@ class Server:
 
     def _start(self, recorder: Recorder) -> None:
         """Serve from a thread. Until the system can start one, connections wait; the application starts anyway."""
-        _running.add(self)
+        in_child(self._forget)
         if not threads.start_eventually(self._serve, name="anthropic-exporter"):
             recorder.count(f.RECORD_ERRORS, "threads")
             _log.error("port %d is not served yet: the system gives no thread (pids_limit, ulimit -u)", self.port)
@@ -127,19 +126,6 @@ class Server:
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-
-_running: weakref.WeakSet[Server] = weakref.WeakSet()
-
-
-def _forget_in_child() -> None:
-    for server in list(_running):
-        server._forget()  # noqa: SLF001 - this module's own
-    _running.clear()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forget_in_child)
 
 
 def scheme(recorder: Recorder, web_config: str | Path | None) -> str:
