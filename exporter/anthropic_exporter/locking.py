@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Callable
 from types import FrameType
 
 _FIRST_PAUSE_SECONDS = 0.0005
@@ -110,6 +111,5 @@ def _has_ended(frame: FrameType) -> bool:
     return True
 
 
-def this_frame() -> FrameType:
-    """The frame of the caller."""
-    return sys._getframe(1)  # noqa: SLF001 - documented, in every CPython
+#: The frame of the caller.
+this_frame: Callable[[], FrameType] = sys._getframe  # noqa: SLF001 - documented, in every CPython

@@ -46,7 +46,7 @@ def client(fake_api, recorder):
 
 def waiting(recorder):
     """How many answers wait."""
-    return sum(entry[0] == recorder.answers.write for entry in recorder._pending)
+    return sum(entry[0] == recorder.answers.write for entry in recorder.pending)
 
 
 def call(fake_api, client, number=1, *, usage=USAGE, **fields):
@@ -88,7 +88,7 @@ def test_few_answers_wait_and_none_with_much_text(fake_api, client, recorder):
     call(fake_api, client)
     call(fake_api, client, MOST_WAITING + 5, content=[{"type": "text", "text": "word " * 2_000}])
     assert 0 < waiting(recorder) < MOST_WAITING
-    bodies = [entry[5] for entry in recorder._pending if entry[0] == recorder.answers.write]
+    bodies = [entry[5] for entry in recorder.pending if entry[0] == recorder.answers.write]
     assert all(len(body) <= MOST_BODY_BYTES for body in bodies)
     assert "word" not in str(bodies)
 
@@ -243,7 +243,7 @@ def test_what_waits_at_a_fork_is_counted_by_the_parent_alone(fake_api, client, r
     assert waiting(recorder) == 3
     recorder._about_to_fork()
     child = Recorder(registry=None)
-    child._pending.extend(recorder._pending)
+    child.pending.extend(recorder.pending)
     child._reset()  # what a forked child does first
     assert b"anthropic_requests_total{" not in child.render()
     assert samples("anthropic_requests_total", outcome="success") == 4

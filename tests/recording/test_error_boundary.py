@@ -18,6 +18,8 @@ pytest_plugins = ("fixtures_fake_api",)
 
 PLACES = [
     (middleware, "_is_message_request"),
+    (middleware, "_is_among"),
+    (middleware, "_not_ended"),
     (middleware, "_watched"),
     (middleware, "sent_by_the_short_way"),
     (sent.Sent, "__init__"),
@@ -27,13 +29,14 @@ PLACES = [
     (sent, "read_answer"),
     (sent, "heading"),
     (answers, "plain_of"),
+    (answers, "priced_call"),
     (answers.Answers, "write"),
     (answers.Answers, "_learn"),
     (answers.Answers, "note_limits"),
     (Metrics, "line"),
     (Metrics, "write_plain"),
-    (Recorder, "keep"),
     (Recorder, "may_use"),
+    (Recorder, "pass_on"),
     (middleware, "_path_of"),
     (middleware, "tee"),
     (attempt.Attempt, "__init__"),
@@ -77,6 +80,7 @@ def attempted(client):
 @pytest.mark.parametrize(("where", "name"), PLACES, ids=[f"{w.__name__.split('.')[-1]}.{n}" for w, n in PLACES])
 def test_the_application_gets_the_same_when_we_fail(fake_api, sdk_client, registry, monkeypatch, where, name):
     recorder = Recorder(registry=registry)
+    recorder.subscribe(lambda _: None, may_wait=True)
     recorded = sdk_client.with_options(middleware=[recorder.middleware()])
     usage = {"input_tokens": 100, "output_tokens": 50}
     whole, stream, refusal = answer(usage), streamed(events(usage)), refused(400, "invalid_request_error")

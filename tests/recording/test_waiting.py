@@ -101,7 +101,7 @@ def test_a_call_drains_only_a_portion_of_what_waits(recorder, call):
     for _ in range(5_000):
         recorder.record_later(one)
     recorder.record(one)
-    assert 0 < 5_001 - len(recorder._pending) <= 256
+    assert 0 < 5_001 - len(recorder.pending) <= 256
     assert b'outcome="success",user=""} 5001.0' in recorder.render()
 
 

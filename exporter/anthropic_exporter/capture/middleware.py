@@ -29,9 +29,10 @@ if TYPE_CHECKING:
 Watched = Union[Sent, Attempt, BatchResults, BatchLookup, "SessionReader"]
 
 _MANAGED_AGENTS = re.compile(r"/v1/(?:sessions|dreams)(?:/|$)")
-_Sending = tuple[tuple[Any, ...], ...]
-# The attempts that are being sent from here, by recorder: a client may carry the middleware of one recorder twice.
-_sending: ContextVar[_Sending] = ContextVar("anthropic_exporter_sending", default=())
+# The attempts that are being sent from here: a client may carry the middleware of one recorder twice. Each is a list of
+# its name, None once it has ended, and of the attempt that it is sent inside of. So nothing has to be set back.
+_Sending = list[Any]
+_sending: ContextVar[_Sending | None] = ContextVar("anthropic_exporter_sending", default=None)
 
 
 class Capture(Middleware):
@@ -47,18 +48,16 @@ class Capture(Middleware):
         """Pass a sync attempt through, unless a gate stops it."""
         if self.recorder.gates:
             request = self._admitted(request)
-        outer = _sending.get()
-        watched, inner = self._begin(request, outer)
+        watched, sending = self._begin(request)
         if watched is None:
             return call_next(request)
-        _sending.set(inner)
         try:
             response = call_next(request)
         except BaseException as error:
             watched.raised(error)
             raise
         finally:
-            _sending.set(outer)
+            sending[0] = None
         self._responded(watched, response)
         return response
 
@@ -66,18 +65,16 @@ class Capture(Middleware):
         """Pass an async attempt through, unless a gate stops it."""
         if self.recorder.gates:
             request = self._admitted(request)
-        outer = _sending.get()
-        watched, inner = self._begin(request, outer)
+        watched, sending = self._begin(request)
         if watched is None:
             return await call_next(request)
-        _sending.set(inner)
         try:
             response = await call_next(request)
         except BaseException as error:
             watched.raised(error)
             raise
         finally:
-            _sending.set(outer)
+            sending[0] = None
         self._responded(watched, response)
         return response
 
@@ -101,16 +98,23 @@ class Capture(Middleware):
             recorder.failed("gate", error)
         return request
 
-    def _begin(self, request: APIRequest, outer: _Sending) -> tuple[Watched | None, _Sending]:
+    def _begin(self, request: APIRequest) -> tuple[Watched | None, _Sending]:
         """What watches this request, and what is being sent from here then."""
+        recorder, options = self.recorder, request.options
         try:
-            name = (id(self.recorder), request.options.idempotency_key, request.retries_taken, request.url)
-            if outer and name in outer:
-                return None, outer
-            return _watched(self.recorder, request), (*outer, name)
+            name = (recorder, options.idempotency_key, request.retries_taken, options.url)
+            outer = _sending.get()
+            if outer is not None:
+                outer = _not_ended(outer)
+                if _is_among(name, outer):
+                    return None, []
+            watched = sent_by_the_short_way(recorder, request) or _watched(recorder, request)
+            sending = [name, outer]
+            _sending.set(sending)
         except Exception as error:  # noqa: BLE001 - the error boundary
             self._failed("begin", error)
-            return None, outer
+            return None, []
+        return watched, sending
 
     def _responded(self, watched: Watched, response: Any) -> None:
         try:
@@ -120,7 +124,6 @@ class Capture(Middleware):
                 return
             if isinstance(watched, Sent):
                 if watched.kept(http):
-                    watched.forget()
                     return
                 watched = watched.as_attempt()
             buffered = http.is_closed
@@ -138,11 +141,24 @@ class Capture(Middleware):
         self.recorder.drain()
 
 
+def _not_ended(sending: _Sending | None) -> _Sending | None:
+    """The innermost attempt that has not ended."""
+    while sending is not None and sending[0] is None:
+        sending = sending[1]
+    return sending
+
+
+def _is_among(name: tuple[Any, ...], sending: _Sending | None) -> bool:
+    """Whether this attempt is being sent from here already, by the middleware of the same recorder."""
+    while sending is not None:
+        if sending[0] == name:
+            return True
+        sending = sending[1]
+    return False
+
+
 def _watched(recorder: Intake, request: APIRequest) -> Watched | None:
     """What watches this request: an attempt, a reader of batch results, or nothing where nothing is billed."""
-    sent = sent_by_the_short_way(recorder, request)
-    if sent is not None:
-        return sent
     if _is_message_request(request):
         return Attempt(recorder, request.json, request.retries_taken, request.options.idempotency_key)
     path = request.url.partition("?")[0]

@@ -7,7 +7,7 @@ writes only does `block[i] += x`.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, MutableSequence, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from anthropic_exporter.metrics import exact_sum
 from anthropic_exporter.metrics.families import HISTOGRAM, Family
@@ -100,6 +100,8 @@ class Cells:
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
+        #: Copies a block, as `restore` takes it. No method of ours, because each call that is recorded copies some.
+        self.saved: Callable[[Any], Any] = list
         self.blocks: list[Block] = []
         self.meanings: list[Meaning] = []
         self._made: dict[tuple[str, tuple[str, ...]], tuple[Meaning, Block]] = {}
@@ -140,6 +142,10 @@ class Cells:
             if not shown or (shown[-1].block, shown[-1].start) < (number, start):
                 shown.append(Series(labels, number, start, end, created))
             start = end
+
+    def restore(self, block: Block, saved: Any) -> None:
+        """Bring a block back to how it was when it was saved."""
+        block[:] = saved
 
     def settle(self, block: Block, sums: ExactSums) -> None:
         """Bring the shown sums of a block up to date."""

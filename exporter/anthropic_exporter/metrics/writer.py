@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from anthropic_exporter.call import (
     NO_USAGE,
@@ -99,7 +99,7 @@ _RATE_LIMIT_FAMILIES = (f.RATELIMIT_LIMIT, f.RATELIMIT_REMAINING, f.RATELIMIT_RE
 _PLACED = ("model", "feature", "user")
 
 #: Blocks as they were before a batch was written, by identity.
-Before = dict[int, tuple[Block, list[float]]]
+Before = dict[int, tuple[Block, Any]]
 
 
 class Place(NamedTuple):
@@ -332,15 +332,14 @@ class Metrics:
 
     def undo_batch(self) -> None:
         """Bring every block back to how it was before the batch. Doing it twice changes nothing."""
-        for block, floats in self.before.values():
-            for index, value in enumerate(floats):
-                block[index] = value
+        for block, saved in self.before.values():
+            self.cells.restore(block, saved)
 
     def _touch(self, block: Block) -> Block:
         """The block, to be written to."""
         key = id(block)
         if key not in self.before:
-            self.before[key] = (block, list(block))
+            self.before[key] = (block, self.cells.saved(block))
         return block
 
     def count(self, family: Family, labels: tuple[str, ...], value: float = 1.0) -> None:
@@ -414,12 +413,12 @@ class Metrics:
         fresh_rate, read_rate, short_rate, long_rate, output_rate = (
             line.rates if line.long_rates is None else line.rates_of(counts)
         )
-        slot, before = line.slot, self.before
+        slot, before, saved = line.slot, self.before, self.cells.saved
         place, requests, spend, stop_reason = slot.place, slot.requests, slot.spend, line.stop_reason
         block = place.block
         for one in (requests, block, spend, stop_reason):
             if id(one) not in before:
-                before[id(one)] = (one, list(one))
+                before[id(one)] = (one, saved(one))
         self._last_record = now
         requests[0] += 1.0
         bucket = bisect_left(f.DURATION.buckets, seconds)

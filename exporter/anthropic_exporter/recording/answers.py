@@ -38,10 +38,8 @@ class Writing(Protocol):
     """What answers need of the intake. Called with its lock held."""
 
     served: ServedModels
-
-    @property
-    def has_sinks(self) -> bool:
-        """Whether written calls are passed on."""
+    #: Whether written calls are passed on.
+    has_sinks: bool
 
     def pass_on(self, call: Call) -> None:
         """Pass a call that was written to the sinks."""
@@ -85,11 +83,12 @@ class Answers:
             return False
         if not names_rate_limits(headers):
             return True
-        kept = self._headers.get((label, feature))
+        place = (label, feature)
+        kept = self._headers.get(place)
         if kept is None and (len(self._headers) >= _MOST_HEADERS or not self._metrics.rate_limits_at(label)):
             return False
         if kept is None or at >= kept[0]:
-            self._headers[label, feature] = (at, headers)
+            self._headers[place] = (at, headers)
         return True
 
     def write_limits(self) -> None:
@@ -136,8 +135,8 @@ class Answers:
         if plain is not None:
             kind, counts = plain
             key = (kind, sent.model, where.feature, where.user, path)
-            line = self._lines.get(key)
-            if line is not None and intake.may_use(line, sent.at) and (not limits or self._takes_limits(line)):
+            line = self._line(key, sent.at, limits)
+            if line is not None:
                 if sent.known_label != kind[0]:
                     intake.served.learn(sent.model, kind[0])
                     intake.served.recognise(sent.model, kind[0])
@@ -149,22 +148,32 @@ class Answers:
         call = read(sent, ended, body, path, asked, limits)
         if call is not None:
             slot = intake.write_now(call, now)
-            if slot is not None and slot.place.model != call.model and len(self._shown_as) < _MOST_LINES:
-                self._shown_as[call.model, where.feature] = slot.place.model
-            if key and plain and slot:
-                self._learn(key, plain, call, slot, asked=asked)
+            if slot is not None:
+                self._note_label(call, slot)
+                if key and plain:
+                    self._learn(key, plain, call, slot, asked=asked)
+
+    def _note_label(self, call: Call, slot: Slot) -> None:
+        """Note under which model the rate limits of such calls are shown, if it is another one."""
+        if slot.place.model != call.model and len(self._shown_as) < _MOST_LINES:
+            self._shown_as[call.model, call.feature] = slot.place.model
 
     def _pass_on(
         self, line: Line, sent: Any, counts: Counts, seconds: float, limits: RateLimitHeaders, *, asked: bool
     ) -> None:
-        """What the general way does with a call behind its numbers."""
+        """What the general way does with a call beside its numbers."""
         self._metrics.keep_rate_limits(line.slot.place.model, sent.at, limits)
         if self._intake.has_sinks:
             self._intake.pass_on(priced_call(line, sent, counts, seconds, limits, asked=asked))
 
-    def _takes_limits(self, line: Line) -> bool:
-        """Whether the series of its model's rate limits exist."""
-        return self._metrics.rate_limits_at(line.slot.place.model) > 0
+    def _line(self, key: _LineKey, at: float, limits: RateLimitHeaders) -> Line | None:
+        """The line of an answer to a request of `at`; None if the general way has to write it."""
+        line = self._lines.get(key)
+        if line is None or not self._intake.may_use(line, at):
+            return None
+        if limits and not self._metrics.rate_limits_at(line.slot.place.model):  # their series do not exist yet
+            return None
+        return line
 
     def _learn(self, key: _LineKey, plain: Plain, call: Call, slot: Slot, *, asked: bool) -> None:
         """Make the line of the answers that are like this one but for their counts and times."""

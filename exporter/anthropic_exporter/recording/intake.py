@@ -39,7 +39,7 @@ from anthropic_exporter.recording.sharing import Sharing
 if TYPE_CHECKING:
     from anthropic_exporter.recording.advice.watch import AdviceWatch
 
-_MOST_SEEN_LABEL_SETS = 20_000
+_MOST_EXPECTED = 20_000
 #: A call writes at most this many entries that wait, its own among them; the rest is for the next call or scrape.
 _PORTION = 64
 _ROUNDS = 4
@@ -69,7 +69,7 @@ class Batch:
     def __init__(self) -> None:
         self.entries: list[Entry] = []
         self.before: Before = {}
-        self.for_sinks: deque[Call] = deque()
+        self.for_sinks: deque[Call] | tuple[()] = ()
         self.is_written = False
 
 
@@ -90,6 +90,9 @@ class Intake:
         advice: what is remembered of requests for `advise`; None unless asked for.
         gates: asked in turn before a request is sent.
         answers: the short way of a successful answer.
+        pending: what waits to be written, the oldest first.
+        expected: label sets that exist, or will exist when what waits is written.
+        has_sinks: written calls are passed on.
         is_strict: our own failures are raised.
         inflight: attempts that were sent and have not ended.
         retries: failed attempts that the SDK may try again.
@@ -156,8 +159,8 @@ class Intake:
     def _reset(self) -> None:
         """Start from nothing: at construction, and in a forked child, whose counters are its own."""
         self._lock = SafeLock()
-        self._pending: deque[Entry] = deque()
-        self._next_pending = iter(self._pending.popleft, None)
+        self.pending: deque[Entry] = deque()
+        self._next_pending = iter(self.pending.popleft, None)
         self._batch = Batch()
         self._sinks_lock = SafeLock()
         self._for_sinks: deque[Call] = deque(maxlen=_MOST_FOR_SINKS)
@@ -172,7 +175,7 @@ class Intake:
         self.sessions = SessionMemory()
         self.served = ServedModels()
         self.cached_threads = CachedThreads()
-        self._seen: set[tuple[str, str, str]] = set()
+        self.expected: set[tuple[str, str, str]] = set()
         self._is_ticking = False
         self._decide_who_waits()
         if self.advice is not None:
@@ -197,12 +200,12 @@ class Intake:
 
     def record(self, call: Call) -> None:
         """Count one call. Never raises and never waits; priced and visible before the next scrape at the latest."""
-        self._pending.append((self._write, call, self._clock()))
+        self.pending.append((self._write, call, self._clock()))
         self.drain()
 
     def record_later(self, call: Call) -> None:
         """Count one call from a finalizer: only appends, because somebody's lock may be held right now."""
-        self._pending.append((self._write, call, self._clock()))
+        self.pending.append((self._write, call, self._clock()))
 
     def begin(self, key: int, model: str, where: Attribution, heard: Callable[[], Heard] | None = None) -> float:
         """Note that an attempt was sent; its label set exists from now on. Returns seconds since the epoch."""
@@ -214,15 +217,9 @@ class Intake:
         self.inflight.begin(key, Started(model, where.feature, now, heard))
         return now
 
-    def keep(self, entry: Entry, *, may_wait: bool) -> None:
-        """Take an answer, as `Answers.write` and its arguments. It waits, unless somebody is to see it at once."""
-        pending = self._pending
-        pending.append(entry)
-        if not may_wait or len(pending) >= self.answers.most:
-            self.drain()
-
     def _decide_who_waits(self) -> None:
         """No answer waits that a sink wants at once, a test wants to see fail, or a killed process must not lose."""
+        self.has_sinks = bool(self._sinks)
         at_once = self._sinks_at_once or self.is_strict or self.sharing is not None
         most = MOST_WAITING_FOR_A_SERVER if self._is_ticking else MOST_WAITING
         self.answers.most = 0 if at_once else most
@@ -231,9 +228,9 @@ class Intake:
     def expect(self, model: str, feature: str, user: str) -> None:
         """Make a label set exist at 0 from the next scrape on."""
         labels = (model, feature, user)
-        if labels not in self._seen and len(self._seen) < _MOST_SEEN_LABEL_SETS:
-            self._pending.append((self._metrics.expect, *labels))
-            self._seen.add(labels)
+        if labels not in self.expected and len(self.expected) < _MOST_EXPECTED:
+            self.pending.append((self._metrics.expect, *labels))
+            self.expected.add(labels)
 
     def blocked(self, model: str, where: Attribution) -> None:
         """Count a request that a gate stopped: it was not sent."""
@@ -243,12 +240,12 @@ class Intake:
 
     def count(self, family: f.Family, *labels: str) -> None:
         """Add one to a counter of ours. Never raises and never waits; feature, model and user are bounded."""
-        self._pending.append((self._write_event, family, labels))
+        self.pending.append((self._write_event, family, labels))
         self.drain()
 
     def set(self, family: f.Family, value: float, *labels: str) -> None:
         """Set a gauge of ours. Never raises and never waits."""
-        self._pending.append((self._metrics.set, family, labels, value))
+        self.pending.append((self._metrics.set, family, labels, value))
         self.drain()
 
     def observe(self, family: f.Family, value: float, *labels: str) -> None:
@@ -336,8 +333,8 @@ class Intake:
             if not self._lock.wait(this_frame(), _PATIENCE_SECONDS):
                 return False
             self._write_late()
-            self._write_batch(len(self._pending))
-            self._write_batch(len(self._pending), self._metrics.prepare_page)  # with what failed in the first
+            self._write_batch(len(self.pending))
+            self._write_batch(len(self.pending), self._metrics.prepare_page)  # with what failed in the first
             gauges, cells = self._gauges(), self._metrics.cells
             if self.sharing is not None:
                 self.sharing.publish(gauges)
@@ -359,7 +356,7 @@ class Intake:
             if not self._lock.wait(this_frame(), _SHARING_SECONDS if wait else 0.0):
                 return False
             # Nothing waits in shared cells; what was interrupted is written to the cells that it began in.
-            self._write_batch(len(self._pending))
+            self._write_batch(len(self.pending))
             cells, moved = sharing.adopt(self._metrics.cells)
             self._metrics.move_to(cells, moved)
             self.answers.forget_lines()
@@ -398,7 +395,7 @@ class Intake:
         if not self._is_ticking:
             self._is_ticking = True
             self._decide_who_waits()
-        waits = bool(self._pending)
+        waits = bool(self.pending)
         if waits:
             self.drain()
         return waits
@@ -412,17 +409,17 @@ class Intake:
     def _write_all(self) -> None:
         """Write all that waits now, before something changes that it must not see."""
         try:
-            if self._pending and self._lock.wait(this_frame(), _PATIENCE_SECONDS):
-                self._write_batch(len(self._pending))
+            if self.pending and self._lock.wait(this_frame(), _PATIENCE_SECONDS):
+                self._write_batch(len(self.pending))
         finally:
             self._lock.release(this_frame())
 
     def drain(self) -> None:
         """Write what waits, unless another thread is at it; that one, the next call or a scrape does it then."""
         rounds = 0
-        while self._pending and rounds < _ROUNDS and self._write_portion():
+        while self.pending and rounds < _ROUNDS and self._write_portion():
             rounds += 1
-        if not rounds and len(self._pending) > _MOST_WAITING:
+        if not rounds and len(self.pending) > _MOST_WAITING:
             time.sleep(_PAUSE_SECONDS)
         if self._for_sinks:
             self._pass_on()
@@ -448,10 +445,10 @@ class Intake:
         if batch.before or batch.for_sinks:  # it was interrupted: as if nothing of it had been written
             self._metrics.undo_batch()
             batch.before.clear()
-            batch.for_sinks.clear()
+            batch.for_sinks = ()
         entries = batch.entries
         # One step takes them from the one and puts them into the other.
-        entries.extend(islice(self._next_pending, min(most, len(self._pending))))
+        entries.extend(islice(self._next_pending, min(most, len(self.pending))))
         raised = None
         for entry in [*entries, *((one,) for one in more)] if more else entries:
             try:
@@ -471,10 +468,10 @@ class Intake:
         """Pass a written batch on to the sinks, and start the next. Doing it twice changes nothing."""
         if batch.is_written:
             for_sinks = batch.for_sinks
-            if for_sinks:
+            if isinstance(for_sinks, deque):
                 beyond = len(self._for_sinks) + len(for_sinks) - _MOST_FOR_SINKS
                 for _ in range(beyond):
-                    self._pending.append((self._write_event, f.SINK_DROPPED, ()))
+                    self.pending.append((self._write_event, f.SINK_DROPPED, ()))
                 self._for_sinks.extend(islice(iter(for_sinks.popleft, None), len(for_sinks)))
             self._batch = Batch()
 
@@ -482,9 +479,9 @@ class Intake:
         """Count what is only known some time after a call: that nobody tried again, and what advice needs."""
         for failed in self.retries.given_up(time.perf_counter()):
             seconds = failed.ended - failed.began
-            self._pending.append((self._metrics.write_call_duration, failed.model, failed.feature, seconds))
+            self.pending.append((self._metrics.write_call_duration, failed.model, failed.feature, seconds))
         if self.advice is not None:
-            self._pending.append((self.advice.write_counts, self._metrics.count))
+            self.pending.append((self.advice.write_counts, self._metrics.count))
 
     def write_now(self, call: Call, now: float) -> Slot | None:
         """Write a call that ended at `now`, with the lock held. None if it waits for its price."""
@@ -495,14 +492,12 @@ class Intake:
         live = self._live
         return line.start <= at < line.end and line.book is live.book and at < live.due
 
-    @property
-    def has_sinks(self) -> bool:
-        """Whether written calls are passed on."""
-        return bool(self._sinks)
-
     def pass_on(self, call: Call) -> None:
         """Pass a call that was written to the sinks, with the lock held: they get it when its batch is written."""
-        self._batch.for_sinks.append(call)
+        batch = self._batch
+        if not isinstance(batch.for_sinks, deque):
+            batch.for_sinks = deque()
+        batch.for_sinks.append(call)
 
     def line_of(self, call: Call, slot: Slot) -> Line | None:
         """The line of calls like this one, which was written to `slot`. None if there is none."""
@@ -525,7 +520,7 @@ class Intake:
         if self.advice is not None and call.prompt is not None:
             self.advice.write(call, bill, live.book, slot.place[:2])
         if self._sinks:
-            self._batch.for_sinks.append(call.shown(slot.place.model, slot.place.feature, slot.user, bill))
+            self.pass_on(call.shown(slot.place.model, slot.place.feature, slot.user, bill))
         return slot
 
     def _write_event(self, family: f.Family, labels: tuple[str, ...]) -> None:
@@ -553,11 +548,11 @@ class Intake:
     def _resume(self, calls: Iterable[Call]) -> None:
         """Write calls that waited for a price."""
         now = self._clock()
-        self._pending.extend([(self._write, call, now) for call in calls])
+        self.pending.extend([(self._write, call, now) for call in calls])
         self.drain()
 
     def _prices_broken(self, line: str) -> None:
         self._faults.prices_broken(line)
 
     def _count_failure(self, stage: str) -> None:
-        self._pending.append((self._write_event, f.RECORD_ERRORS, (stage,)))
+        self.pending.append((self._write_event, f.RECORD_ERRORS, (stage,)))
