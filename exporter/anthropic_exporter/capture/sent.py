@@ -110,11 +110,14 @@ class Sent:
 
 def sent_by_the_short_way(recorder: Intake, request: Any) -> Sent | None:
     """A first attempt that may be answered whole; None for any other request."""
-    options = vars(request.options)  # each attribute of a pydantic model takes three times as long
-    body, key = options["json_data"], options["idempotency_key"]
+    try:
+        options = vars(request.options)  # each attribute of a pydantic model takes three times as long
+        method, url, body, key = options["method"], options["url"], options["json_data"], options["idempotency_key"]
+    except (TypeError, KeyError):  # another SDK keeps its options elsewhere
+        return None
     if (
-        options["url"] not in _PATHS
-        or options["method"] != "post"
+        url not in _PATHS
+        or method != "post"
         or request.retries_taken
         or type(body) is not dict
         or type(key) is not str

@@ -250,12 +250,12 @@ class Intake:
 
     def observe(self, family: f.Family, value: float, *labels: str) -> None:
         """Add to a histogram of ours. Never raises and never waits."""
-        self._pending.append((self._metrics.observe, family, labels, value))
+        self.pending.append((self._metrics.observe, family, labels, value))
         self.drain()
 
     def begin_at_zero(self, family: f.Family, *labels: str) -> None:
         """Make a series of ours exist at 0. Never raises and never waits."""
-        self._pending.append((self._metrics.begin, family, labels))
+        self.pending.append((self._metrics.begin, family, labels))
         self.drain()
 
     def failed(self, stage: str, error: BaseException) -> None:
