@@ -18,7 +18,7 @@ class SeenResults:
     process alone: two processes that read the same batch count it twice.
 
     Args:
-        most: results of a generation; two of 150,000 take about 25 MB.
+        most: results of a generation; two of 150,000 take about 20 MB.
     """
 
     def __init__(self, most: int = _MOST) -> None:

@@ -7,9 +7,12 @@ from typing import NamedTuple
 
 from anthropic_exporter.attribution import Attribution
 from anthropic_exporter.call import Tokens
+from anthropic_exporter.kept_text import kept
 
 _MOST_SESSIONS = 10_000
 _MOST_THREADS = 1_000
+#: Threads of all sessions together; above it the oldest sessions are forgotten.
+_MOST_THREADS_OF_ALL = 20_000
 _NOBODY = Attribution()
 
 
@@ -32,6 +35,7 @@ class _Session:
         self.is_checked = False
         self.counted = Spent()
         self.threads: dict[str, Spent] = {}
+        self.of_threads = Spent()
 
 
 class SessionMemory:
@@ -45,6 +49,7 @@ class SessionMemory:
         self._most = most
         self._lock = threading.RLock()  # a signal handler may read results too
         self._sessions: dict[str, _Session] = {}
+        self._threads = 0
 
     def session(self, session_id: str) -> _Session:
         """The memory of a session, made where there is none."""
@@ -63,29 +68,39 @@ class SessionMemory:
         with self._lock:
             session = self._session(session_id)
             if thread:
-                spent = _with_thread(session, thread, spent)
+                before = len(session.threads)
+                spent = _with_thread(session, kept(thread), spent)
+                self._threads += len(session.threads) - before
+                self._forget_threads()
             new = _beyond(spent, session.counted)
             session.counted = _sum(session.counted, new)
             return new
 
     def _session(self, session_id: str) -> _Session:
+        session_id = kept(session_id)
         found = self._sessions.get(session_id)
         if found is None:
             found = self._sessions[session_id] = _Session()
             if len(self._sessions) > self._most:
-                self._sessions.pop(next(iter(self._sessions)))
+                self._forget_oldest()
         return found
+
+    def _forget_threads(self) -> None:
+        while self._threads > _MOST_THREADS_OF_ALL:
+            self._forget_oldest()
+
+    def _forget_oldest(self) -> None:
+        self._threads -= len(self._sessions.pop(next(iter(self._sessions))).threads)
 
 
 def _with_thread(session: _Session, thread: str, spent: Spent) -> Spent:
     """The sum of all threads, this one included. Runtime is billed by the session: threads overlap."""
-    kept = session.threads.get(thread, Spent())
+    counted = session.threads.get(thread, Spent())
     if thread in session.threads or len(session.threads) < _MOST_THREADS:
-        session.threads[thread] = _sum(kept, _beyond(spent._replace(seconds=0.0), kept))
-    total = Spent()
-    for one in session.threads.values():
-        total = _sum(total, one)
-    return total
+        new = _beyond(spent._replace(seconds=0.0), counted)
+        session.threads[thread] = _sum(counted, new)
+        session.of_threads = _sum(session.of_threads, new)
+    return session.of_threads
 
 
 def _beyond(spent: Spent, counted: Spent) -> Spent:

@@ -42,6 +42,8 @@ _COUNTS = ("input_tokens", "output_tokens", "cache_read_input_tokens", "cache_cr
 _TIERS = frozenset({"standard", "priority", "batch", "flex", "flex_discount", "priority_on_demand"})
 _OTHER_TIER = "other"
 _OTHER_WORD = "other"
+#: Tools of one answer; the API has three.
+_MOST_TOOLS = 50
 #: What a documented word looks like. A server's free text, an id or an account number does not become a label.
 _WORD = re.compile(r"(?!.*\d{6})[a-z][a-z0-9_]{0,63}").fullmatch
 _PRICED_BY_THE_REQUEST = frozenset({"web_search_requests", "web_fetch_requests", "code_execution_requests"})
@@ -329,7 +331,7 @@ def _server_tools(usage: Mapping[str, Any], malformed: list[str]) -> tuple[tuple
     for key, value in _mapping(usage, "server_tool_use", malformed).items():
         count = _uses(key, value, malformed)
         if count:
-            tool = _as_word(str(key).removesuffix("_requests"))
+            tool = _as_word(str(key).removesuffix("_requests")) if len(found) < _MOST_TOOLS else _OTHER_WORD
             found[tool] = found.get(tool, 0) + count if tool == _OTHER_WORD else max(found.get(tool, 0), count)
     return tuple(found.items())
 
