@@ -19,7 +19,7 @@ from anthropic_exporter.stack import running
 from anthropic_exporter.stack.process import Process
 
 OWN_RULE = {"alert": "ShopDown", "expr": 'up{job="node"} == 0', "labels": {"severity": "page"}}
-PATIENCE_SECONDS = 60
+PATIENCE_SECONDS = 180
 
 
 class Foreign:

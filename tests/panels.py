@@ -65,5 +65,6 @@ def empty_panels(running):
 def filled(query):
     """A query as Grafana sends it."""
     for name, value in (("feature", ".*"), ("model", ".*"), ("__rate_interval", "1m"), ("__range", "5m")):
-        query = query.replace(f"${name}", value).replace(f"${{{name}}}", value)
+        for written in (f"${{{name}:regex}}", f"${{{name}}}", f"${name}"):
+            query = query.replace(written, value)
     return query
