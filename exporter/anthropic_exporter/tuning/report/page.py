@@ -81,7 +81,7 @@ def _spending(spend: Spend) -> str:
         ("By feature", charts.dollars_by(spend.by_feature, 2, "Dollars by feature")),
         ("By model", charts.dollars_by(spend.by_model, 3, "Dollars by model")),
     )
-    figures = "".join(f"<figure><figcaption>{name}</figcaption>{svg}</figure>" for name, svg in drawn)
+    figures = "".join(_figure(name, svg) for name, svg in drawn)
     return _section("Where the dollars went", f'<div class="pictures">{figures}</div>')
 
 
@@ -94,7 +94,7 @@ def _alerts(review: Review) -> str:
     rest = f"<p>{more} more alerts are not shown.</p>" if more else ""
     counts = _table(("", ""), [[text(name), text(value)] for name, value in show_review.counts(review)[:4]], "counts")
     drawn = charts.detection(review.reviewed, 4)
-    picture = f"<figure><figcaption>Time to detection</figcaption>{drawn}</figure>" if drawn else ""
+    picture = _figure("Time to detection", drawn) if drawn else ""
     parts = [f'<div class="pictures">{counts}{picture}</div>', _table(headings, rows, "wide"), rest, _missed(review)]
     return _section("Alerts", "".join(parts))
 
@@ -176,18 +176,24 @@ def _section(title: str, body: str) -> str:
     return f"<section><h2>{title}</h2>{body}</section>"
 
 
+def _figure(name: str, svg: str) -> str:
+    """A picture, which scrolls where the screen is too small to read it whole."""
+    return f'<figure tabindex="0"><figcaption>{name}</figcaption>{svg}</figure>'
+
+
 def _table(headings: Iterable[str], rows: Sequence[Iterable[str]], kind: str = "") -> str:
     """A table of cells that are HTML already."""
-    head = "".join(f"<th>{heading}</th>" for heading in headings)
-    body = "".join(f"<tr>{''.join(_cells(row))}</tr>" for row in rows)
-    return (
-        f'<div class="scroll"><table class="{kind}"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
-    )
+    labels = list(headings)
+    head = "".join(f"<th>{heading}</th>" for heading in labels)
+    body = "".join(f"<tr>{''.join(_cells(labels, row))}</tr>" for row in rows)
+    table = f'<table class="{kind}"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
+    return f'<div class="scroll" tabindex="0">{table}</div>'
 
 
-def _cells(row: Iterable[str]) -> Iterator[str]:
-    for cell in row:
-        yield f"<td>{cell}</td>"
+def _cells(labels: Iterable[str], row: Iterable[str]) -> Iterator[str]:
+    """Cells that know their heading: on a phone they stand below each other."""
+    for label, cell in zip(labels, row, strict=True):
+        yield f'<td data-label="{label}"><div>{cell}</div></td>'
 
 
 def _whole(words: str) -> str:
