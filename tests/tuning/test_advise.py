@@ -32,6 +32,7 @@ PLANTED = {
     "labels": ("batch", wasteful.nightly),
     "minutes": ("long_prompt", wasteful.long_prompts),
     "quick": ("fast_mode", wasteful.fast),
+    "legacy": ("model", wasteful.older_model),
     "at home": ("region", wasteful.region),
     "essay": ("cut_off_output", wasteful.cut_off),
     "loop": ("overlong_output", wasteful.overlong),

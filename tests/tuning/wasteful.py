@@ -27,6 +27,10 @@ def text(chance: random.Random, tokens: int) -> str:
     return f"{chance.getrandbits(64):x} {CHARACTERS * (length // len(CHARACTERS) + 1)}"[:length]
 
 
+#: With the tokenizer from before Claude 4.7.
+OLDER = "claude-opus-4-1"
+
+
 class Answer(NamedTuple):
     """What the API does with a request, beside reading it."""
 
@@ -46,7 +50,7 @@ class Api:
         read = position = breakpoint_at = 0
         kind, prefix, ends = "5m", request["model"], []
         for content, ttl in _blocks(request):
-            prefix, position = f"{prefix}|{hash(content)}", position + self._count(content)
+            prefix, position = f"{prefix}|{hash(content)}", position + self._count(content, request["model"])
             ends.append((prefix, position, ttl))
             if ttl:
                 kind, breakpoint_at = ttl, position
@@ -72,13 +76,13 @@ class Api:
             **fast,
         }
 
-    def _count(self, content: str) -> int:
-        """Tokens of a text: a quarter of its characters, and a few per cent more or less."""
+    def _count(self, content: str, model: str) -> int:
+        """Tokens of a text: a quarter of its characters, and a few per cent more or less; fewer on older models."""
         found = self._tokens.get(content)
         if found is None:
             density = 0.97 + 0.06 * (len(content) % 101) / 100
             found = self._tokens[content] = round(len(content) / 4 * density)
-        return found
+        return round(found / 1.3) if model == OLDER else found
 
 
 def _blocks(request: Request) -> Iterator[tuple[str, str]]:
@@ -233,6 +237,13 @@ def fast(chance: random.Random, tidy: bool) -> Iterator[Sent]:
     fields = {} if tidy else {"speed": "fast"}
     for at in moments(chance, 120):
         yield Sent(at, "quick", ask(text(chance, 500), stream=True, **fields), Answer(output=800))
+
+
+def older_model(chance: random.Random, tidy: bool) -> Iterator[Sent]:
+    """An older model that costs several times as much; the newest counts 1.3 times the tokens for the same text."""
+    for at in moments(chance, 90):
+        request = ask(text(chance, 2_000), "claude-opus-5-5" if tidy else OLDER, stream=True)
+        yield Sent(at, "legacy", request, Answer(390 if tidy else 300))
 
 
 def region(chance: random.Random, tidy: bool) -> Iterator[Sent]:
