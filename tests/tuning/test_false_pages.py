@@ -1,0 +1,39 @@
+"""The promise of thresholds for latency and spikes, on another week of the same traffic: the short form of
+`python -m bench.tuning.false_pages`, which takes many weeks and every feature."""
+
+from __future__ import annotations
+
+import pytest
+from bench.false_alarms import traffic
+from bench.tuning import false_pages
+
+from anthropic_exporter.tuning import tail
+
+CHAT = traffic.FEATURES[0]
+
+
+@pytest.fixture(scope="module")
+def weeks():
+    return [false_pages.of_feature(CHAT, seed, (false_pages.LATENCY, false_pages.SPIKE)) for seed in range(2)]
+
+
+@pytest.mark.parametrize("kind", [false_pages.LATENCY, false_pages.SPIKE])
+def test_the_promise_holds_on_another_week(weeks, kind):
+    first, second = (week[kind] for week in weeks)
+    threshold = false_pages.choose({"chat": first}, 1.0, false_pages.FLOORS[kind])["chat"]
+    assert tail.episodes(second.pages, threshold) <= 1
+    # and it is not simply out of reach
+    assert threshold < 3 * max(value for _, value in second.pages)
+
+
+def test_quantiles_are_those_of_the_buckets():
+    # 18 of 20 in (1, 2], two in (5, 10]: rank 19 of 20 is half of the latter
+    assert false_pages.quantile([1.5] * 18 + [6.0] * 2, 0.95) == 7.5
+    assert false_pages.quantile([1_000.0], 0.95) == 600
+
+
+@pytest.mark.parametrize(
+    ("requests", "usual", "share"), [(100, None, 1.0), (100, 40, 0.8), (100, 90, 0.9), (9, 20, 1.0)]
+)
+def test_what_came_by_chance_is_left_out(requests, usual, share):
+    assert false_pages.beyond_chance(requests, usual) == share
