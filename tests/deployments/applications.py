@@ -200,3 +200,25 @@ CELL = """
     handle = serve(recorder, port={port}, live=True)
     recorder.record_usage(model="claude-opus-5-5", usage={{"input_tokens": 1000, "output_tokens": 7}})
 """
+
+MULTIPROC = """
+    import os
+    from prometheus_client import CollectorRegistry, Counter, generate_latest
+    from prometheus_client.multiprocess import MultiProcessCollector
+    from anthropic_exporter import Recorder, serve
+
+    recorder = Recorder()
+    serve(recorder, port=int(os.environ["METRICS_PORT"]))
+    own = Counter("own_requests_total", "Requests of the application.")
+
+    def app(environ, start_response):
+        start_response("200 OK", [("Content-Type", "text/plain"), ("Connection", "close")])
+        if environ["PATH_INFO"] == "/metrics":
+            registry = CollectorRegistry()
+            MultiProcessCollector(registry)
+            return [generate_latest(registry)]
+        own.inc()
+        usage = {"input_tokens": 1000, "output_tokens": 7}
+        recorder.record_usage(model="claude-opus-5-5", usage=usage, duration=1.5, feature="chat")
+        return [str(os.getpid()).encode()]
+"""

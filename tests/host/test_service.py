@@ -9,6 +9,7 @@ import stat
 import urllib.request
 
 import pytest
+from bench.host import restarts
 from workers import cell_files, free_port, scrape, total, wait_for
 
 from anthropic_exporter import ConfigurationError, Recorder, serve
@@ -97,14 +98,21 @@ def test_a_call_that_another_thread_was_about_to_write_counts_though_its_process
 
 def test_restarts_leave_no_more_files_than_living_workers_and_two(start, port, folder):
     keeper = start()
-    for _ in range(12):
+    for _ in range(20):
         worker = start()
         worker.record(1)
         worker.kill()
     wait_for(lambda: len(cell_files(folder)) <= 2)
     keeper.record(1)
-    assert total(scrape(port)) == 13
-    assert total(scrape(port), "anthropic_exporter_workers", 'state="lost"') == 12
+    assert total(scrape(port)) == 21
+    assert total(scrape(port), "anthropic_exporter_workers", 'state="lost"') == 20
+
+
+def test_kills_of_the_worker_with_the_port_leave_nothing_open_and_lose_nothing():
+    """The long form, with 200 kills and the seconds until another worker answers, is bench/host/restarts.py."""
+    found = restarts.run(7)
+    assert found.shown == found.made
+    assert found.is_flat
 
 
 def test_kill_9_under_traffic_loses_nothing_and_no_counter_falls(start, port):
@@ -222,3 +230,18 @@ def test_serving_again_takes_the_place_of_the_handle_before(registry, port, fold
         assert second.holds_port
         assert total(scrape(port)) == 1
         assert cell_files(folder) == []
+
+
+def test_a_full_disk_below_the_files_ends_no_process_and_hides_no_call_of_its_own(start, port):
+    """As ENOSPC does, the limit on the size of a file refuses the space that is reserved before a page is written."""
+    first, second = start(), start()
+    first.record(2)
+    second.record(3)
+    second.ask("__import__('resource').setrlimit(1, (0, __import__('resource').RLIM_INFINITY))")  # RLIMIT_FSIZE
+    for number in range(30):
+        second.record(1, feature=f"{number:->100}")
+    second.record(4)  # of a label set that has its place
+    assert total(second.own_text()) == 39
+    assert wait_for(lambda: total(scrape(port), "anthropic_requests_total", 'feature="chat"') == 9)
+    second.stop()
+    assert wait_for(lambda: total(scrape(port), "anthropic_requests_total", 'feature="chat"') == 9)
