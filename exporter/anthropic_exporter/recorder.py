@@ -126,14 +126,18 @@ class Recorder(Intake):
         super()._forked()
 
     def leave_counts(self) -> None:
-        """Leave calls that no scrape has shown to the next process of the service, if this one was alone in it."""
+        """Leave what a process counted that was alone and never scraped, a job, to the next one of the service.
+
+        Not what a lone service counted since its last scrape: that would put the next one, also alone, on mapped cells.
+        """
         member = self.membership
-        if member is not None and not member.is_shared and _newest(self.own_snapshot()) > self._read_until:
+        if member is not None and not (member.is_shared or self._was_read) and _newest(self.own_snapshot()):
             member.leave(self.life)
 
     def _reset(self) -> None:
         super()._reset()
-        self._read_until = 0.0
+        #: Whether anybody has seen a call of this process.
+        self._was_read = False
         self._renderer = Renderer()
         self._ledger = Ledger()
         self.life = new_life(self._clock())
@@ -196,7 +200,7 @@ class Recorder(Intake):
 
     def _shown(self) -> Snapshot:
         snapshot = self.snapshot()
-        self._read_until = _newest(snapshot)
+        self._was_read = self._was_read or bool(_newest(snapshot))
         life = self.life if self.membership is None else self.membership.life(self.life)
         ledger = self._ledger.readings(snapshot, life, self._clock())
         return snapshot._replace(gauges={**snapshot.gauges, **ledger})

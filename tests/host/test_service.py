@@ -9,7 +9,7 @@ import stat
 import urllib.request
 
 import pytest
-from bench.host import restarts
+from bench.host import restarts, rules_of_workers
 from workers import cell_files, free_port, scrape, total, wait_for
 
 from anthropic_exporter import ConfigurationError, Recorder, serve
@@ -245,3 +245,10 @@ def test_a_full_disk_below_the_files_ends_no_process_and_hides_no_call_of_its_ow
     assert wait_for(lambda: total(scrape(port), "anthropic_requests_total", 'feature="chat"') == 9)
     second.stop()
     assert wait_for(lambda: total(scrape(port), "anthropic_requests_total", 'feature="chat"') == 9)
+
+
+def test_workers_of_one_host_cost_the_rules_what_one_process_costs():
+    """Rules cost by series. bench/host/rules_of_workers.py compares 20 workers, in a real Prometheus too."""
+    one, three = rules_of_workers.page(1), rules_of_workers.page(3)
+    assert total(three) == 3 * total(one) == 360
+    assert rules_of_workers.series_of(three) <= 1.1 * rules_of_workers.series_of(one)

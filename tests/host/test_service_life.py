@@ -69,14 +69,3 @@ def test_every_process_of_a_service_shows_the_same_life(start, port):
     shown = [lives(worker.own_text()) for worker in (first, second)]
     assert shown[0] == shown[1]
     assert len(shown[0][0]) == 1
-
-
-def test_counts_that_a_lone_process_left_belong_to_its_life(start, port):
-    first = start()
-    first.record(3)
-    (life,), _ = lives(scrape(port))
-    first.record(2)
-    first.stop()
-    second = start()
-    second.record(1)
-    shows(port, life, 6)
