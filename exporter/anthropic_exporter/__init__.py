@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 from anthropic_exporter.__about__ import __version__
@@ -10,13 +11,13 @@ from anthropic_exporter.call import Bill, Call, Cost, Inference, Tokens
 from anthropic_exporter.errors import AnthropicExporterError, ConfigurationError, SpendLimitExceeded
 from anthropic_exporter.host.port import ServiceHandle
 from anthropic_exporter.recorder import Recorder
-from anthropic_exporter.serving import serve
-from anthropic_exporter.web.metrics_app import metrics_app
-from anthropic_exporter.web.server import Server
 
 if TYPE_CHECKING:
     from anthropic_exporter.capture.instrument import instrument
     from anthropic_exporter.publisher import publish, publishing
+    from anthropic_exporter.serving import serve
+    from anthropic_exporter.web.metrics_app import metrics_app
+    from anthropic_exporter.web.server import Server
 
 __all__ = [
     "AnthropicExporterError",
@@ -40,14 +41,23 @@ __all__ = [
 ]
 
 
+#: What a process needs later, or never, and where it is.
+_LATER = {
+    "Server": "web.server",
+    "instrument": "capture.instrument",
+    "metrics_app": "web.metrics_app",
+    "publish": "publisher.publisher",
+    "publishing": "publisher.publisher",
+    "serve": "serving",
+}
+
+
 def __getattr__(name: str) -> object:
-    """Import what only some users need when they use it: the SDK's middleware, and the way to a queue."""
-    if name == "instrument":
-        from anthropic_exporter.capture.instrument import instrument  # noqa: PLC0415 - see above
+    """Import the SDK's middleware, the server and the way to a queue when they are used."""
+    if name not in _LATER:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_LATER[name]}"), name)
 
-        return instrument
-    if name in ("publish", "publishing"):
-        from anthropic_exporter.publisher import publisher  # noqa: PLC0415 - see above
 
-        return getattr(publisher, name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
