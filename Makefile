@@ -74,7 +74,7 @@ mutants: setup tools ## change the rules one place at a time, and see that a tes
 	$(BIN)/python tests/rules/mutants.py $(ARGS)
 
 bench: setup .venv/bench-ready ## measure the bars; quote the ratios, machines are noisy (ARGS=--quick: a glance)
-	for name in record calls slowest_calls scrape footprint rules; do $(BIN)/python -m bench.speed.$$name $(ARGS) || exit 1; done
+	for name in record calls begin_and_end slowest_calls scrape footprint rules; do $(BIN)/python -m bench.speed.$$name $(ARGS) || exit 1; done
 
 .venv/bench-ready: .venv/ready
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --group bench

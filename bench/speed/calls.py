@@ -34,7 +34,6 @@ WORDS = [word for word in sys.argv[1:] if not word.startswith("--")]
 OPENTELEMETRY = "OpenTelemetry, metrics only"
 OURS, SERVED = "recorder, nothing served", "recorder, served"
 GUARDED, MAPPED = "recorder, Guard with breakers", "recorder, mapped cells"
-FAR_APART = "the same, served, calls far apart"
 
 
 class Nothing(Middleware):
@@ -48,25 +47,11 @@ class Nothing(Middleware):
 
 
 class Variant(NamedTuple):
-    """A client, what runs after each of its calls, the context that it runs in, and what runs between calls."""
+    """A client, what runs after each of its calls, and the context that it runs in."""
 
     client: Any
     after: Callable[[], object] | None = None
     context: Callable[[], contextlib.AbstractContextManager[object]] = contextlib.nullcontext
-    between: Between | None = None
-
-
-class Between:
-    """Runs what another thread does between two calls that are far apart, and adds up what it takes, in seconds."""
-
-    def __init__(self, work: Callable[[], object]) -> None:
-        self.work = work
-        self.thread = 0.0
-
-    def __call__(self) -> None:
-        began = thread_time()
-        self.work()
-        self.thread += thread_time() - began
 
 
 class Case(NamedTuple):
@@ -140,10 +125,7 @@ def recorders(owned: contextlib.ExitStack) -> dict[str, Recorder]:
     served = Recorder(registry=None)
     owned.enter_context(contextlib.closing(serve(served, port=0)))
     folder = Path(owned.enter_context(tempfile.TemporaryDirectory()))
-    far_apart = guarded()
-    owned.enter_context(contextlib.closing(serve(far_apart, port=0)))
-    found = {OURS: Recorder(registry=None), SERVED: served, GUARDED: guarded(), FAR_APART: far_apart}
-    return {**found, MAPPED: mapped(folder)}
+    return {OURS: Recorder(registry=None), SERVED: served, GUARDED: guarded(), MAPPED: mapped(folder)}
 
 
 def variants(case: Case, ours: dict[str, Recorder], *, has_opentelemetry: bool) -> dict[str, Variant]:
@@ -157,10 +139,7 @@ def variants(case: Case, ours: dict[str, Recorder], *, has_opentelemetry: bool) 
     }
     if has_opentelemetry:
         found[OPENTELEMETRY] = Variant(plain, context=opentelemetry)
-    found |= {name: Variant(make(case.body, one.middleware())) for name, one in ours.items()}
-    # A server's thread comes by every 50 ms: between calls that are farther apart, it writes what waits.
-    found[FAR_APART] = found[FAR_APART]._replace(between=Between(ours[FAR_APART].tick))
-    return found
+    return {**found, **{name: Variant(make(case.body, one.middleware())) for name, one in ours.items()}}
 
 
 def call_sync(case: Case, variant: Variant, calls: int, seconds: list[float]) -> None:
@@ -176,8 +155,6 @@ def call_sync(case: Case, variant: Variant, calls: int, seconds: list[float]) ->
         if after:
             after()
         seconds.append(perf_counter() - began)
-        if variant.between:
-            variant.between()
 
 
 async def call_async(case: Case, variant: Variant, calls: int, seconds: list[float]) -> None:
@@ -193,8 +170,6 @@ async def call_async(case: Case, variant: Variant, calls: int, seconds: list[flo
         if after:
             after()
         seconds.append(perf_counter() - began)
-        if variant.between:
-            variant.between()
 
 
 class Spent:
@@ -224,12 +199,9 @@ def measured(case: Case, found: dict[str, Variant], rounds: int) -> dict[str, Sp
             seconds: list[float] = []
             with found[name].context():
                 run(found[name], 2, [])
-                between = found[name].between or Between(int)
-                between.thread = 0.0
                 process, thread = process_time(), thread_time()
                 run(found[name], case.calls, seconds)
-                thread = thread_time() - thread - between.thread
-                process = process_time() - process
+                thread, process = thread_time() - thread, process_time() - process
             if number:  # the first round warms up
                 spent[name].thread.append(thread / case.calls * 1e6)
                 spent[name].process.append(process / case.calls * 1e6)
