@@ -1,4 +1,4 @@
-"""The values that cross the library: one HTTP attempt, what it used, what it cost.
+"""The values that cross the library: one HTTP attempt, its usage, its cost.
 
 Named tuples rather than frozen dataclasses: a `Call` is built on the application's own thread, and a named tuple of
 this size is built four times faster (`bench/speed/record.py`).
@@ -87,14 +87,14 @@ class Tokens(NamedTuple):
 
     @property
     def prompt(self) -> int:
-        """Everything the model read: uncached input, cache reads and cache writes."""
+        """All tokens of the prompt: uncached input, cache reads and cache writes."""
         return self[0] + self[1] + self[2] + self[3]
 
 
 class Inference(NamedTuple):
     """One separately billed inference. A call has one, unless `usage.iterations` lists more.
 
-    `billable` is False for an attempt that declined and is free. `certain` is False where the response does not say
+    `billable` is False for an attempt that declined and is free. `certain` is False if the response does not say
     whether it is. `rewritten` counts those of the cache writes that copy a prefix which was warm on the model that
     declined: they are billed at the cache-read price.
     """
@@ -135,7 +135,7 @@ class Bill(NamedTuple):
 
 
 class Task(NamedTuple):
-    """One run of a piece of work, with the limits its code gave it; `number` is unique in the process."""
+    """One run of a piece of work, with the limits that its code set; `number` is unique in the process."""
 
     number: int
     name: str = ""
@@ -215,7 +215,7 @@ class Call(NamedTuple):
         return tuple.__new__(Call, (model, *fields[_MODEL_TO_FEATURE], feature, user, *fields[_USER_TO_BILL], bill))
 
     def __repr__(self) -> str:
-        """What this library and the application know of the call; no text that a server sent."""
+        """Show what this library and the application know of the call, but no text from a server."""
         model = self.model if _CLAUDE.fullmatch(self.model) else "..."
         outcome = self.outcome if self.outcome in OUTCOMES else "..."
         usd = "None" if self.bill is None else f"{self.bill.total_usd:.6f}"

@@ -1,4 +1,4 @@
-"""The entry of the command line: one clear line where the extra that it needs is not installed."""
+"""The entry point of the command line: prints one clear line if the extra `cli` is not installed."""
 
 from __future__ import annotations
 

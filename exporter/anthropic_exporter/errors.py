@@ -1,4 +1,4 @@
-"""What this library raises: at set-up, and into a call of the application only where it was told to block.
+"""The exceptions of this library: raised at set-up, and into a call only by a breaker with action="block".
 
 AnthropicExporterError
   + ConfigurationError     a wrong argument, file, address or registry; the message is one line that says what to do

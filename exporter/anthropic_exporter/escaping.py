@@ -1,4 +1,4 @@
-"""Text of others, escaped for where it goes: a log line, a Slack message."""
+"""Escapes foreign text for its destination: a log line, a Slack message."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ _CUT = "..."
 _UNPRINTABLE = re.compile(
     "[\x00-\x1f\x7f-\x9f\u00ad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\ud800-\udfff]"
 )
-# The characters of Slack's markup, and what it turns into formatting, mentions and links by itself.
+# The characters of Slack's markup, and those that it turns into formatting, mentions and links.
 _SLACK_ENTITIES = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
 _WORD_JOINER = "\u2060"
 _SLACK_MARKUP = re.compile(r"[&<>]|(?<!\w)[*_~`](?=\S)|@(?=\w)|:(?=//)")
 
 
 def for_log(text: str, longest: int = LONGEST_LOGGED) -> str:
-    r"""One line without control characters: nobody forges a second line, or drives a terminal.
+    r"""Return one line without control characters, so that text can neither forge a second line nor control a terminal.
 
     Letters of every language stay as they are; control characters are written as Python writes them, such as `\n`.
     """

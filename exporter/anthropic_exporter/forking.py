@@ -1,4 +1,4 @@
-"""Hooks for `os.fork()`: objects that hold locks, threads or counters start anew in the child."""
+"""Hooks for `os.fork()`: objects that hold locks, threads or counters are reset in the child."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ _in_child: _Hooks = []
 
 
 def in_child(method: Callable[[], None], *, first: bool = False) -> None:
-    """Call a bound method in every forked child, for as long as its object lives; in the order of registration.
+    """Call a bound method in every forked child as long as its object lives, in the order of registration.
 
-    With `first`, before all others: for what those others use, such as locks that another thread of the parent held.
+    With `first`, before all others: for what the others use, such as locks that another thread of the parent held.
     """
     _in_child[:] = [kept for kept in _in_child if kept() is not None]
     _in_child.insert(0 if first else len(_in_child), weakref.WeakMethod(method))

@@ -1,4 +1,4 @@
-"""How much of a text is kept: names come from applications, gateways and servers, and one of 10 kB is not a name."""
+"""Cuts text before it is stored: names come from applications, gateways and servers, and may be 10 kB long."""
 
 from __future__ import annotations
 
@@ -6,5 +6,5 @@ MOST_CHARS = 128
 
 
 def kept(text: str) -> str:
-    """The text, cut to 128 characters. A label folds what is longer than 120 into `other`, so nothing is mistaken."""
+    """The text, cut to 128 characters. Labels fold text above 120 characters into `other`: no cut name is shown."""
     return text if len(text) <= MOST_CHARS else text[:MOST_CHARS]

@@ -1,4 +1,4 @@
-"""Work for other people's functions: one after the other on a thread of its own, with a time limit and retries."""
+"""Runs functions of the application one after the other on a thread of its own, with a time limit and retries."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from typing import Any, Generic, NamedTuple, TypeVar
 from anthropic_exporter import threads
 
 OK, FAILED, TIMEOUT, DROPPED = "ok", "failed", "timeout", "dropped"
-#: A function that hangs keeps its thread. With this many of them, its lane takes nothing more until one returns.
+#: A function that hangs keeps its thread. With this many hanging, its lane accepts nothing until one returns.
 MOST_HANGING = 3
 
 _Item = TypeVar("_Item")
 
 
 class Outcome(NamedTuple):
-    """What became of one attempt; `retry_after` is in seconds, None if it is the last one."""
+    """The result of one attempt; `retry_after` is in seconds, None after the last one."""
 
     result: str
     retry_after: float | None = None
@@ -48,9 +48,9 @@ class _Worker(Generic[_Item]):
 
 
 class Lane(Generic[_Item]):
-    """Hands items to one function in their order, and never waits for it. Its thread ends when nothing is left to do.
+    """Passes items to one function in order, and never waits for it. Its thread ends when nothing is left to do.
 
-    An item that is to be tried again lets others pass, but not those with the same key. Each attempt and each dropped
+    While an item waits for a retry, others may pass it, but not those with the same key. Each attempt and each dropped
     item is reported once, on a thread that holds no lock.
 
     Args:
@@ -87,7 +87,7 @@ class Lane(Generic[_Item]):
 
     @property
     def room(self) -> int:
-        """How many items it takes now."""
+        """How many items it accepts now."""
         if self._closed or self._hanging >= MOST_HANGING:
             return 0
         return max(0, self.most_waiting - len(self._waiting))
@@ -115,7 +115,7 @@ class Lane(Generic[_Item]):
             return True
 
     def watch(self) -> None:
-        """Leave a thread that takes too long behind, and start one that could not be started. Call it regularly."""
+        """Replace a thread that takes too long, and start one that could not be started. Call it regularly."""
         with self._changed:
             worker, late = self._worker, None
             if worker is not None and worker.job is not None and self._is_late(worker):
@@ -136,7 +136,7 @@ class Lane(Generic[_Item]):
         return True
 
     def hurry(self) -> None:
-        """Attempt now what waits for another attempt."""
+        """Retry now everything that waits for a retry."""
         with self._changed:
             for job in self._waiting:
                 job.due = 0.0
@@ -144,7 +144,7 @@ class Lane(Generic[_Item]):
             self._changed.notify_all()
 
     def close(self, timeout: float) -> None:
-        """Attempt everything that waits once more, for `timeout` seconds; the rest is dropped. Idempotent."""
+        """Attempt everything that waits once more, for up to `timeout` seconds; the rest is dropped. Idempotent."""
         self.hurry()
         self.flush(timeout)
         with self._changed:
@@ -166,7 +166,7 @@ class Lane(Generic[_Item]):
         return time.monotonic() - worker.began_at >= self.timeout_seconds
 
     def _start(self) -> None:
-        """Have a thread for what waits. If the system has none, the next call tries again."""
+        """Start a thread for what waits. If the system cannot start one, the next call tries again."""
         if self._waiting and self._worker is None:
             worker: _Worker[_Item] = _Worker()
             if threads.start(self._work, worker, name=self._name):
@@ -188,7 +188,7 @@ class Lane(Generic[_Item]):
                 return
 
     def _left_behind(self, worker: _Worker[_Item]) -> bool:
-        """Whether another thread works here by now."""
+        """Whether another thread has replaced this one."""
         with self._changed:
             self._hanging -= worker.stale
             return worker.stale
@@ -229,7 +229,7 @@ class Lane(Generic[_Item]):
 
 
 class Lanes:
-    """Several lanes, watched by a thread that runs while they have something to do.
+    """Several lanes, supervised by a thread that runs while they have something to do.
 
     Args:
         name: of the thread.

@@ -19,8 +19,8 @@ _LONGEST_PAUSE_SECONDS = 0.01
 class SafeLock:
     """A lock that is held by the frame of a running function, and free as soon as that function has ended.
 
-    The holder releases it in a `finally`. Where an exception prevents that, the next one who wants the lock sees that
-    the holder's frame has ended, and takes it over. Every step is one operation of a dict, which nothing can interrupt.
+    The holder releases it in a `finally`. If an exception prevents that, the next caller sees that the holder's frame
+    has ended, and takes the lock over. Every step is one operation of a dict, which nothing can interrupt.
 
     Pass `sys._getframe()` as `frame` to each method, and do not keep it in a variable: it would refer to itself.
     """
@@ -29,12 +29,12 @@ class SafeLock:
 
     def __init__(self) -> None:
         self._holder: dict[str, FrameType] = {}
-        self._heirs: dict[FrameType, FrameType] = {}  # who took over from a holder that had ended, by that holder
+        self._heirs: dict[FrameType, FrameType] = {}  # by holder that had ended: who took over from it
         self._wanted_until = 0.0
 
     @property
     def is_held(self) -> bool:
-        """Whether somebody holds it, or ended without a release."""
+        """Whether it is held, or its holder ended without a release."""
         return bool(self._holder)
 
     def acquire(self, frame: FrameType) -> bool:
@@ -43,14 +43,14 @@ class SafeLock:
         return holder is frame or self._inherit(holder, frame)
 
     def acquire_unless_wanted(self, frame: FrameType) -> bool:
-        """Take the lock if it is free and nobody waits for it in `wait`; never waits."""
+        """Take the lock if it is free and no caller of `wait` wants it; never waits."""
         if self._wanted_until and time.monotonic() < self._wanted_until:
             return False
         holder = self._holder.setdefault("", frame)
         return holder is frame or self._inherit(holder, frame)
 
     def wait(self, frame: FrameType, seconds: float) -> bool:
-        """Take the lock, waiting for it at most `seconds`; not at all where the caller's own thread holds it."""
+        """Take the lock, waiting up to `seconds`; not at all if the caller's own thread holds it."""
         if self.acquire(frame):
             return True
         if self._is_held_by_a_caller(frame):
@@ -73,10 +73,10 @@ class SafeLock:
             del self._holder[""]
 
     def _inherit(self, holder: FrameType, frame: FrameType) -> bool:
-        """Take over from a holder that ended without a release. Of several that notice it, `setdefault` chooses one.
+        """Take over from a holder that ended without a release. If several threads notice, `setdefault` chooses one.
 
-        A holder that has ended may have released the lock before, and somebody else may have it now: only while the
-        lock still names one that has ended is it theirs to take. An heir may have ended too, before it took the lock.
+        A holder that has ended may have released the lock before, and another thread may hold it now: it may be taken
+        only while it still names a holder that has ended. An heir may also end before it takes the lock.
         """
         ended: list[FrameType] = []
         while holder is not frame:

@@ -1,4 +1,4 @@
-"""What users hold: the door for calls, the SDK's middleware, and the page that Prometheus reads."""
+"""`Recorder`, the object that applications use: it takes calls, makes the SDK's middleware, and renders /metrics."""
 
 from __future__ import annotations
 
@@ -44,20 +44,20 @@ _log = logging.getLogger("anthropic_exporter")
 class Recorder(Intake):
     """Counts and prices Claude calls, and shows them to Prometheus.
 
-    Recording never raises into the application and never waits: a failure of ours is counted in
+    Recording never raises into the application and never waits: our failures are counted in
     `anthropic_exporter_record_errors_total` and logged once a minute. One recorder serves all threads and loops.
 
-    A registry shows one recorder. `Recorder()` for a registry that shows one already, as a notebook cell that is run
-    again asks for it, is that recorder: it goes on counting, takes `prices` as given, and lets `features` and `models`
-    in as well.
+    A registry has one recorder. `Recorder()` for a registry that already has one, as in a notebook cell that is run
+    again, returns that recorder: it keeps counting, uses the given `prices`, and admits `features` and `models` as
+    well.
 
     Args:
         registry: the prometheus_client registry to join; None for none at all.
         prices: a price file laid over the shipped prices, read again when it changes; or a ready `PriceBook`.
-        features: the only feature names that become label values; without it the first 100 are let in. Every other
-            name is counted under `other`.
-        users: the only user names that become label values; without it the first 200 are let in, first come, first
-            served: name your largest customers, so that no others take their places.
+        features: the only feature names that become label values; by default the first 100. Every other name is
+            counted under `other`.
+        users: the only user names that become label values; by default the first 200, first come, first served: name
+            your largest customers, so that others do not take their places.
         models: models that the application will use: their series exist at 0 from the start, for each of `features`.
         max_series: series of this recorder, `_created` not counted. When they run out, new label sets fold into
             `other`, users first, then features; totals stay exact.
@@ -65,12 +65,12 @@ class Recorder(Intake):
         clock: seconds since the epoch.
 
     Raises:
-        ConfigurationError: fewer than 3,000 series, a mistake in the price file, or a registry that holds metrics of
-            these names from elsewhere.
+        ConfigurationError: fewer than 3,000 series, a mistake in the price file, or a registry that already has other
+            metrics with these names.
     """
 
     def __new__(cls, *, registry: CollectorRegistry | None = REGISTRY, **_: Any) -> Self:
-        """The recorder that the registry shows already, else a new one."""
+        """The recorder that the registry already has, else a new one."""
         shown = owner_on(registry)
         return shown if type(shown) is cls else super().__new__(cls)
 
@@ -108,11 +108,11 @@ class Recorder(Intake):
             self._join()
 
     def _join(self) -> None:
-        """Count together with the processes that this one is a copy of."""
+        """Count together with the processes that this one was forked from."""
         self._about_to_fork()
 
     def _about_to_fork(self) -> None:
-        """Move the numbers to where the child finds them. Never waits: the lock may be held by this very thread."""
+        """Move the numbers to where the child finds them. Never waits: this thread may hold the lock."""
         if self.membership is None:
             self.membership = join_family(self, self._ordinal)
         self._has_forked()
@@ -143,7 +143,7 @@ class Recorder(Intake):
         self.life = new_life(self._clock())
 
     def middleware(self) -> Capture:
-        """The middleware for `Anthropic(middleware=[...])`; give it last, so that it sees every HTTP attempt."""
+        """Return the middleware for `Anthropic(middleware=[...])`; pass it last, so that it sees every HTTP attempt."""
         from anthropic_exporter.capture.middleware import Capture  # noqa: PLC0415 - the SDK is imported by those who use it
 
         return Capture(self)
@@ -166,8 +166,8 @@ class Recorder(Intake):
                 mapping or as the library's own object.
                 Any other shape counts in `anthropic_exporter_unmetered_responses_total`.
             duration: seconds it took; what is no such number is left out, and counted as a failure.
-            feature: as in `attribution`; from the running block where not given.
-            user: as in `attribution`; from the running block where not given.
+            feature: as in `attribution`; by default that of the running block.
+            user: as in `attribution`; by default that of the running block.
         """
         try:
             reading = reading_of_usage(usage, model if isinstance(model, str) else "")
@@ -194,7 +194,7 @@ class Recorder(Intake):
         return self._shown().readings()
 
     def render(self, *, openmetrics: bool = False) -> bytes:
-        """The whole exposition, as /metrics serves it."""
+        """Return the whole exposition, as /metrics serves it."""
         snapshot = self._shown()
         return self._renderer.openmetrics(snapshot) if openmetrics else self._renderer.text(snapshot)
 

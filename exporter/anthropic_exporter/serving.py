@@ -100,7 +100,7 @@ def serve_alone(
     web_config: str | Path | None = None,
     allowed_hosts: Iterable[str] = (),
 ) -> Server:
-    """Serve the metrics of this process and of no other: for programs that are no workers of a service.
+    """Serve the metrics of this process alone: for programs that are not workers of a service.
 
     Raises:
         ConfigurationError: as `serve`, and if the port is taken.
@@ -123,7 +123,7 @@ def _mounted(
     guard: Guard | None = None,
     remedies: Remedies | None = None,
 ) -> list[Route]:
-    """All routes beside those of every server."""
+    """All routes in addition to those of every server."""
     page = _live(recorder, guard, owned) if live else ()
     return [*routes, *page, *(remedies.routes() if remedies is not None else ())]
 

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 
 def start(target: Callable[..., Any], *arguments: Any, name: str) -> threading.Thread | None:
-    """Start a daemon thread. None if the system has no thread left: try again later, and never fail for it."""
+    """Start a daemon thread. Returns None if the system cannot start one: the caller tries again later."""
     thread = threading.Thread(target=target, args=arguments, name=name, daemon=True)
     try:
         thread.start()
@@ -29,12 +29,12 @@ class _Waiting(NamedTuple):
     name: str
 
 
-#: What `retry` starts; empty as a rule.
+#: What `retry` starts; usually empty.
 waiting: deque[_Waiting] = deque()
 
 
 def start_eventually(target: Callable[..., Any], *arguments: Any, name: str) -> bool:
-    """Start a daemon thread now, or when `retry` finds that the system has one again. Whether it was now."""
+    """Start a daemon thread now, or as soon as `retry` can. Returns whether it started now."""
     if start(target, *arguments, name=name) is not None:
         return True
     waiting.append(_Waiting(os.getpid(), target, arguments, name))
@@ -42,7 +42,7 @@ def start_eventually(target: Callable[..., Any], *arguments: Any, name: str) -> 
 
 
 def retry() -> None:
-    """Start what could not be started; cheap if there is nothing. Called with calls, scrapes and alerts."""
+    """Start what could not be started before; cheap if there is nothing. Called with calls, scrapes and alerts."""
     while waiting:
         try:
             one = waiting.popleft()
@@ -61,7 +61,7 @@ def missing() -> int:
 
 
 def give_up(target: Callable[..., Any]) -> bool:
-    """Start a thread for `target` no more. Whether one waited to be started."""
+    """Stop trying to start a thread for `target`. Returns whether one waited to be started."""
     found = [one for one in tuple(waiting) if one.target == target]
     for one in found:
         with contextlib.suppress(ValueError):  # another thread starts it at this moment

@@ -1,1 +1,1 @@
-"""Watch the SDK's requests: the middleware, an attempt, its stream, batch results."""
+"""Watches the SDK's requests: the middleware, attempts, streams, batch results."""

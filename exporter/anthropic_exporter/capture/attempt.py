@@ -1,7 +1,7 @@
-"""One HTTP attempt from its start to its `Call`. Sync and async share all of it; knows neither the SDK nor Prometheus.
+"""One HTTP attempt from its start to its `Call`. Shared by sync and async; knows neither the SDK nor Prometheus.
 
-An attempt ends once, whichever comes first: its body ended, an exception, `close()`, or the garbage collector. The last
-two may run while this very thread holds somebody's lock, so they only append.
+An attempt ends once, whichever comes first: the end of its body, an exception, `close()`, or the garbage collector. The
+last two may run while this thread holds a lock, so they only append.
 """
 
 from __future__ import annotations
@@ -129,7 +129,7 @@ class Attempt:
         *,
         asked: bool,
     ) -> Call | None:
-        """Begin and end as an attempt that was answered with a whole body. Returns its call; None if that fails."""
+        """Begin and end an attempt that was answered with a whole body. Returns its call; None if that fails."""
         self._recorder, self.model, self._where = sent.recorder, sent.model, sent.where
         self._at, self._started, self._began = sent.at, sent.started, sent.started
         self._request, self._key, self._retry_reason, self._ttft = _ASKS if asked else {}, None, "", None
@@ -171,7 +171,7 @@ class Attempt:
         self.ended()
 
     def feed(self, chunk: bytes) -> bool:
-        """A chunk came. True once nothing has to be looked at any more: append the next ones to `tail`."""
+        """A chunk came. Returns True when the following chunks need not be read now: append them to `tail`."""
         self._heard_at = self._recorder.clock()
         try:
             if not self._fold.feed(chunk):
@@ -197,11 +197,11 @@ class Attempt:
 
     @property
     def label(self) -> str:
-        """The model label of this attempt while no response has named the model that served."""
+        """The model label of this attempt until a response names the serving model."""
         return self._recorder.served.label(self.model) if self._known_label is None else self._known_label
 
     def heard(self) -> Heard:
-        """What came of the response so far."""
+        """The progress of the response."""
         fold = self._fold
         kept = len(fold.tail)
         return Heard(bool(self._status) + fold.received + kept, None if kept else self._heard_at)
@@ -213,7 +213,7 @@ class Attempt:
         self._finish(TRUNCATED, later=False)
 
     def closed(self) -> None:
-        """Somebody closed the response, or nobody holds it any more."""
+        """The response was closed, or garbage collected."""
         self._finish(ABANDONED, later=True)
 
     def raised(self, error: BaseException) -> None:
@@ -221,7 +221,7 @@ class Attempt:
         self._finish(outcome_of(error), later=False)
 
     def forget(self) -> None:
-        """There was no attempt, or it cannot be read."""
+        """Forget an attempt that did not happen, or cannot be read."""
         self._done = True
         self._inflight.end(id(self))
 
@@ -248,7 +248,7 @@ class Attempt:
             self._request = {}
 
     def _read_rest(self, *, whole: bool) -> None:
-        """Read what was only kept. A part of a JSON body, or an error page of a proxy, is no failure of ours."""
+        """Read what was only kept. A partial JSON body, or an error page of a proxy, is not our failure."""
         try:
             self._fold.close()
         except Exception as error:  # noqa: BLE001 - the error boundary
@@ -263,11 +263,11 @@ class Attempt:
         if fold.error:
             return fold.error
         if not fold.stopped and not (isinstance(fold, Unread) and unless_complete == TRUNCATED):
-            return unless_complete  # a body that we could not read, and that ended by itself, counts as whole
+            return unless_complete  # an unreadable body that ended by itself counts as complete
         return REFUSAL if fold.message.get("stop_reason") == REFUSAL else SUCCESS
 
     def _failed(self, outcome: str, ended: float) -> bool:
-        """Whether the SDK may try again. If it does, it finds here why and since when."""
+        """Whether the SDK may retry. If it does, it finds here why and since when."""
         if not may_be_retried(self._status, self._heading.should_retry, outcome):
             return False
         deadline = float("inf") if self._prewarming else ended + PATIENCE_SECONDS
@@ -281,7 +281,7 @@ class Attempt:
         return self._request.get("max_tokens") == 0
 
     def _call(self, outcome: str, ended: float, *, last: bool) -> Call:
-        """The call: with tokens where a message came, without where an error or nothing did."""
+        """The call: with tokens if a message came, without them after an error or no response."""
         fold, timed = self._fold, not self._prewarming
         told, whole = fold.message.get("usage") is not None, fold.final_usage and fold.stopped
         reading = self._reading() if told else _without_usage(self.label, fold.message)
@@ -323,7 +323,7 @@ class Attempt:
         return asked
 
     def _why_unmetered(self, outcome: str, reading: Reading) -> str:
-        """Why the tokens of an answer that succeeded are not known, or not all of them; empty where they are."""
+        """Why the tokens of a successful answer are not, or not all, known; empty if they are."""
         fold = self._fold
         if self._status >= _FIRST_ERROR_STATUS or fold.error or outcome not in _ANSWERED:
             return ""

@@ -1,4 +1,4 @@
-"""Message batches: usage is seen only where the application reads the results, one JSON line a request.
+"""Message batches: reads usage when the application reads the results, one JSON line per request.
 
 A result counts tokens and dollars at batch prices and is no request. Reading results twice counts them once.
 Source: platform.claude.com/docs, batch processing, read 2026-11-21.
@@ -36,7 +36,7 @@ def is_about_batches(path: str) -> bool:
 
 
 class BatchLookup:
-    """A response that may say when a batch was made: its prices are those of that day. Tokens are not in it."""
+    """A response that may say when a batch was created, whose day determines its prices. It contains no tokens."""
 
     def __init__(self, recorder: Intake) -> None:
         self._recorder = recorder
@@ -59,7 +59,7 @@ class BatchLookup:
 
 
 class BatchResults:
-    """The results of one batch as they pass, line by line. The tee shows it what it shows an `Attempt`.
+    """Reads the results of one batch line by line as they pass. The tee treats it like an `Attempt`.
 
     Args:
         recorder: where the calls go.
@@ -97,7 +97,7 @@ class BatchResults:
         return not self._reading
 
     def compact(self) -> list[bytes]:
-        """Let go of chunks that nobody reads."""
+        """Drop chunks that are not needed."""
         self.tail.clear()
         return self.tail
 
@@ -107,7 +107,7 @@ class BatchResults:
             self.feed(b"\n")
 
     def closed(self) -> None:
-        """Somebody stopped reading. What passed was counted; the rest is when somebody reads it."""
+        """The application stopped reading. What passed is counted; the rest will be when it is read."""
 
     def raised(self, error: BaseException) -> None:
         """The connection broke, as `closed`."""

@@ -1,4 +1,4 @@
-"""`instrument(recorder)`: record every client that is created from now on, without a change where clients are made."""
+"""`instrument(recorder)`: record every client created from now on, without changing where clients are made."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _log = logging.getLogger("anthropic_exporter")
 
 
 def instrument(recorder: Intake) -> Callable[[], None]:
-    """Record every client created from now on, without a change where clients are made.
+    """Record every client created from now on, without changing where clients are made.
 
     Wraps the two base classes that every client class of the SDK goes through. Clients that already carry the
     recorder's middleware are left alone. Calling it again for the same recorder changes nothing, and undoes nothing.
@@ -47,7 +47,7 @@ _instrumented: list[Intake] = []
 
 
 def _warn_of_earlier_clients(recorder: Intake) -> None:
-    """The SDK keeps no list of its clients, so the garbage collector's is searched: some 20 ms, once."""
+    """The SDK keeps no list of its clients, so this searches the garbage collector's: some 20 ms, once."""
     # `type()` and not `isinstance`, which would ask the `__class__` of lazy proxies of others.
     clients = [one for one in gc.get_objects() if issubclass(type(one), _BASES)]
     missed = sum(_is_missed(one, recorder) for one in clients)
@@ -63,7 +63,7 @@ def _warn_of_earlier_clients(recorder: Intake) -> None:
 def _is_missed(client: Any, recorder: Intake) -> bool:
     try:
         return not client.is_closed() and recorder not in _carried(client.middleware)
-    except AttributeError:  # a client that could not be made
+    except AttributeError:  # a client whose construction failed
         return False
 
 
@@ -86,13 +86,13 @@ def _wrap_init(cls: type[Any]) -> Callable[[], None]:
 
 
 def _unwrap_init(cls: type[Any]) -> None:
-    """Put the original back, unless somebody wrapped ours since: then ours stays and adds nothing."""
+    """Restore the original, unless our wrapper was wrapped since: then it stays and does nothing."""
     if _ours(cls.__init__):
         cls.__init__ = cls.__init__.__wrapped__
 
 
 def _ours(init: Any) -> bool:
-    """Whether this very function is ours; a wrapper around it carries a copy of its mark."""
+    """Whether this function is ours; a wrapper around it has a copy of its mark."""
     return getattr(init, "_anthropic_exporter_init", None) is init
 
 

@@ -1,4 +1,4 @@
-"""The SDK's middleware: sees every HTTP attempt, hands on exactly what came, and turns it into a `Call`.
+"""The SDK's middleware: sees every HTTP attempt, passes it on unchanged, and turns it into a `Call`.
 
 Supported: anthropic 0.108 (the first with middleware) to 2.x, httpx and httpx2.
 Source: platform.claude.com/docs, SDKs, middleware, read 2026-11-21.
@@ -36,9 +36,9 @@ _sending: ContextVar[_Sending | None] = ContextVar("anthropic_exporter_sending",
 
 
 class Capture(Middleware):
-    """Middleware for any client class of the SDK, sync or async. Make it with `recorder.middleware()`, give it last.
+    """Middleware for any client class of the SDK, sync or async. Make it with `recorder.middleware()`, pass it last.
 
-    Last is innermost: inside the retry loop and inside other middleware, where each billed attempt passes once.
+    Last is innermost: inside the retry loop and other middleware, where each billed attempt passes once.
     """
 
     def __init__(self, recorder: Intake) -> None:
@@ -79,14 +79,14 @@ class Capture(Middleware):
         return response
 
     def _admitted(self, request: APIRequest) -> APIRequest:
-        """The request that may be sent: the same one, or another one in its place.
+        """Return the request that may be sent: the same one, or another in its place.
 
         Raises:
             SpendLimitExceeded: a gate stops it.
         """
         recorder = self.recorder
         try:
-            recorder.drain()  # a gate judges by every call that has ended
+            recorder.drain()  # gates judge by all calls that have ended
             if _is_message_request(request):
                 where = current()
                 for gate in recorder.gates:
@@ -99,7 +99,7 @@ class Capture(Middleware):
         return request
 
     def _begin(self, request: APIRequest) -> tuple[Watched | None, _Sending]:
-        """What watches this request, and what is being sent from here then."""
+        """Return the watcher of this request, and what is now being sent from here."""
         recorder, options = self.recorder, request.options
         try:
             name = (recorder, options.idempotency_key, request.retries_taken, options.url)
@@ -158,7 +158,7 @@ def _is_among(name: tuple[Any, ...], sending: _Sending | None) -> bool:
 
 
 def _watched(recorder: Intake, request: APIRequest) -> Watched | None:
-    """What watches this request: an attempt, a reader of batch results, or nothing where nothing is billed."""
+    """The watcher of this request: an attempt, a reader of batch results, or None if nothing is billed."""
     if _is_message_request(request):
         return Attempt(recorder, request.json, request.retries_taken, request.options.idempotency_key)
     path = request.url.partition("?")[0]
@@ -173,7 +173,7 @@ def _watched(recorder: Intake, request: APIRequest) -> Watched | None:
 
 
 def _path_of(http: Any) -> bytes:
-    """The path as sent, percent-encoded; empty for a response that another middleware made by itself."""
+    """The path as sent, percent-encoded; empty for a response made by another middleware."""
     try:
         path: bytes = http.request.url.raw_path
     except RuntimeError:

@@ -1,7 +1,7 @@
 """The short way of an attempt: the first one of a request that is no stream, answered whole and with success.
 
 Of such an answer the thread of the call only keeps the bytes and the times; `recording/answers.py` reads them later.
-Whatever else comes, an error, a stream, an exception, an answer of an unexpected model, goes on as an `Attempt`.
+Anything else (an error, a stream, an exception, an answer of an unexpected model) continues as an `Attempt`.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from anthropic_exporter.wire.plain_answer import Plain, plain_of
 from anthropic_exporter.wire.rate_limits import RateLimitHeaders
 from anthropic_exporter.wire.usage import asks_for_caching
 
-#: The paths of the SDK's own methods; `options.url` is one of them whatever the base URL is.
+#: The paths of the SDK's own methods; `options.url` is one of them, regardless of the base URL.
 _PATHS = frozenset({"/v1/messages", "/v1/messages?beta=true"})
 _OK = 200
 _NAMES_CACHE_CONTROL = b'"cache_control"'
@@ -63,7 +63,7 @@ class Sent:
         self.started = perf_counter()
 
     def kept(self, http: Any) -> bool:
-        """Keep the answer, to be read later. False if it is to be read on the general way."""
+        """Keep the answer to read it later. Returns False if it must take the general way."""
         ended = perf_counter()
         recorder, inflight = self.recorder, self.inflight
         if http.status_code != _OK or not http.is_closed or inflight is not recorder.inflight:
@@ -95,7 +95,7 @@ class Sent:
         return True
 
     def as_attempt(self) -> Attempt:
-        """The same attempt on the general way."""
+        """Continue this attempt on the general way."""
         self.forget()
         return Attempt(self.recorder, self._body, 0, self._key, self)
 
@@ -104,12 +104,12 @@ class Sent:
         self.as_attempt().raised(error)
 
     def forget(self) -> None:
-        """There was no attempt, or it is over."""
+        """Forget an attempt that did not happen, or is over."""
         self.inflight.sending.pop(self._key, None)
 
 
 def sent_by_the_short_way(recorder: Intake, request: Any) -> Sent | None:
-    """A first attempt that may be answered whole; None for any other request."""
+    """Return a first attempt whose answer may come whole; None for any other request."""
     try:
         options = vars(request.options)  # each attribute of a pydantic model takes three times as long
         method, url, body, key = options["method"], options["url"], options["json_data"], options["idempotency_key"]

@@ -1,4 +1,4 @@
-"""Managed agents: what sessions, their threads and dreams cost, from whatever the application reads of them.
+"""Managed agents: counts sessions, their threads and dreams from whatever the application reads of them.
 
 Usage is cumulative, and each reading counts what it shows beyond the ones before: creating, retrieving or listing
 sessions, listing threads, the event stream, the events listed again. Tokens, searches and runtime are no requests.
@@ -40,7 +40,7 @@ _CENT, _TOLERATED_SHARE = 0.01, 0.01
 
 
 class SessionReader:
-    """One response about sessions, as it passes. The tee shows it what it shows an `Attempt`.
+    """Reads one response about sessions as it passes. The tee treats it like an `Attempt`.
 
     Args:
         recorder: where the calls go.
@@ -81,7 +81,7 @@ class SessionReader:
         return not self._reading
 
     def compact(self) -> list[bytes]:
-        """Let go of chunks that nobody reads."""
+        """Drop chunks that are not needed."""
         self.tail.clear()
         return self.tail
 
@@ -94,10 +94,10 @@ class SessionReader:
             self._give_up(error)
 
     def closed(self) -> None:
-        """Nothing is read of what did not come whole; runs in a finalizer too."""
+        """Ignore an incomplete body; may run in a finalizer."""
 
     def raised(self, error: BaseException) -> None:
-        """Nothing came, or no more of it."""
+        """The request or its body failed."""
 
     def forget(self) -> None:
         """The response cannot be read."""
@@ -140,7 +140,7 @@ class SessionReader:
                 self._take(item, item["usage"])
 
     def _take(self, item: Mapping[str, Any], usage: Any) -> None:
-        """One session, thread, dream or usage event; whatever else has usage repeats a part of one of these."""
+        """Take one session, thread, dream or usage event; other objects with usage repeat parts of these."""
         kind, session_id = item.get("type"), self._session
         if kind in _HAVE_USAGE and not (isinstance(usage, Mapping) and usage.keys() & _COUNTS):
             self._recorder.malformed("usage", ("usage",))
@@ -190,7 +190,7 @@ class SessionReader:
         self._check(session_id, call, usage if not thread else {})
 
     def _check(self, session_id: str, call: Call, usage: Mapping[str, Any]) -> None:
-        """Compare with the API's own list cost, which is in whole cents; say so once where it differs."""
+        """Compare with the API's own list cost, which is in whole cents; log once if it differs."""
         session = self._recorder.sessions.session(session_id)
         session.usd += self._recorder.prices.bill(call).total_usd
         listed = _list_cost_usd(usage.get("list_cost"))

@@ -1,4 +1,4 @@
-"""Wraps the byte stream of a response: hands every chunk on as it came and shows it to the attempt.
+"""Wraps the byte stream of a response: passes every chunk on unchanged and shows it to the attempt.
 
 After the first content delta a chunk costs one list append. The classes are built for the HTTP library whose objects
 the SDK uses: httpx before SDK 1.0, httpx2 from then on; both may be installed.
@@ -21,11 +21,11 @@ if TYPE_CHECKING:
 
 
 def tee(stream: Any, attempt: Attempt | BatchResults | SessionReader, library: str) -> Any:
-    """A stream of the same kind (sync, async or both) that tells `attempt` what passes.
+    """Return a stream of the same kind (sync, async or both) that shows `attempt` what passes.
 
     Args:
         stream: the response's own byte stream.
-        attempt: told of every chunk and of the end.
+        attempt: sees every chunk and the end.
         library: the package of the response object, `httpx` or `httpx2`.
     """
     sync_tee, async_tee, both = _classes(library)
@@ -38,7 +38,7 @@ class _Tee:
     def __init__(self, inner: Any, attempt: Attempt | BatchResults | SessionReader) -> None:
         self._inner = inner
         self._attempt = attempt
-        # The SDK asks for it at every event; a miss by way of `__getattr__` would cost 5 µs each time.
+        # The SDK reads it at every event; a miss through `__getattr__` would cost 5 µs each time.
         self.stream_observer = getattr(inner, "stream_observer", None)
 
     def __getattr__(self, name: str) -> Any:
@@ -63,7 +63,7 @@ class _SyncTee(_Tee):
             for chunk in iterator:
                 tail.append(chunk)
                 yield chunk
-                # `append` returns None, so that each of these is kept and handed on without a step of Python.
+                # `append` returns None, so that each chunk is kept and passed on without a step of Python.
                 yield from filterfalse(tail.append, islice(iterator, COMPACT_CHUNKS))
                 if len(tail) >= COMPACT_CHUNKS:
                     tail = attempt.compact()

@@ -1,1 +1,1 @@
-"""The process behind `anthropic-exporter collect`: many publishers become one `/metrics`."""
+"""The process behind `anthropic-exporter collect`: merges many publishers into one `/metrics`."""

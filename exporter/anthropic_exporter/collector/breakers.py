@@ -1,4 +1,4 @@
-"""Publishes what the fleet's Guard sees to every process that follows: at once when it changes, and once a second."""
+"""Publishes the conditions of the fleet's Guard to every following process: on change, and once a second."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from anthropic_exporter.transport.interface import Transport, TransportError
 _log = logging.getLogger("anthropic_exporter.collect")
 _EVALUATE_EVERY_SECONDS = 0.25
 PERIOD_SECONDS = 1.0
-#: Followers read the newest message; the others are for those who look into the queue.
+#: Followers read the newest message; the others help people who inspect the queue.
 MOST_MESSAGES = 100
 
 
@@ -30,7 +30,7 @@ class BreakersPublisher:
         lock: of the collector's totals.
         transport: the stream of breakers.
         collector: names this collector in its messages.
-        progress: shows what holds.
+        progress: shows the conditions that hold.
         failed: counts failures.
         clock: seconds of a clock that never goes back.
     """
@@ -52,7 +52,7 @@ class BreakersPublisher:
         self._published: list[tuple[str, ...]] = []
 
     def tick(self) -> None:
-        """Evaluate and publish where it is time. Never raises."""
+        """Evaluate and publish, if it is time. Never raises."""
         now = self._clock()
         if now < self._evaluate_at:
             return
@@ -84,5 +84,5 @@ class BreakersPublisher:
         return True
 
     def close(self) -> None:
-        """Hang up. Nothing is said: a collector that starts again goes on within what is valid."""
+        """Disconnect without a message: a collector that restarts continues while the last message is valid."""
         self._transport.close()

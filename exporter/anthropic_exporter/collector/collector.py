@@ -1,4 +1,4 @@
-"""Reads the queue, merges, saves, and shows only what is saved: after a crash no total has fallen."""
+"""Reads the queue, merges, saves, and shows only what is saved, so that no total falls after a crash."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ from anthropic_exporter.transport.interface import Received, Transport, Transpor
 _log = logging.getLogger("anthropic_exporter.collect")
 _BATCH = 500
 _SAVE_EVERY_SECONDS = 1.0
-#: Saving takes this part of the time at most.
+#: Saving takes at most this share of the time.
 _SAVE_SHARE = 0.05
-#: A process that ended never comes back; the counts of a host do, even after a long weekend.
+#: An ended process never comes back; a host does, even after a long weekend.
 _PATIENCE = Patience(86_400.0, 3_600.0, 4 * 86_400.0)
 _LOG_EVERY_SECONDS = 60.0
 _PAUSE_AFTER_ERROR_SECONDS = 0.5
-#: A reader that was away for longer than this has read messages that waited.
+#: After a longer absence, a reader's messages count as having waited.
 _AWAY_SECONDS = 15.0
 
 
@@ -38,7 +38,7 @@ class Collector:
     """One stream of publishers as one set of series.
 
     Args:
-        folder: held by this collector; the state in it is taken over.
+        folder: held by this collector, which continues its state.
         open_at: opens the stream at a position.
         clock: seconds of a clock that never goes back.
         wall: Unix seconds.
@@ -61,7 +61,7 @@ class Collector:
         self.fleet = saved.fleet
         self.restored_guard: Mapping[str, Any] = saved.guard
         for member in self.fleet.members.values():
-            member.heard_at = clock()  # silence counts from now: nobody listened
+            member.heard_at = clock()  # silence counts from now, because nobody listened before
         self.lock = threading.Lock()
         self._position = saved.position
         self._transport = open_at(saved.position)
@@ -77,14 +77,14 @@ class Collector:
     # -- reading
 
     def catch_up(self, seconds: float) -> None:
-        """Merge what waits in the queue, for at most `seconds`: what was shown before a crash is there again."""
+        """Merge what waits in the queue, for up to `seconds`, so that what was shown before a crash is shown again."""
         deadline = self._clock() + seconds
         while self._catching_up and self._clock() < deadline:
             self.step(0.2)
         self.save()
 
     def step(self, seconds: float) -> None:
-        """Read once, waiting for at most `seconds`; merge, and save where it is time. Never raises."""
+        """Read once, waiting up to `seconds`; merge, and save if it is time. Never raises."""
         try:
             received = self._transport.receive(_BATCH, seconds)
         except TransportError as error:
@@ -122,9 +122,9 @@ class Collector:
     # -- saving
 
     def save(self) -> bool:
-        """Write totals and position, then acknowledge, then show. Whether it worked; if not, it is tried again.
+        """Write totals and position, then acknowledge, then show. Returns whether it worked; if not, it is tried again.
 
-        Where the disk does not take the state, fresh totals are shown all the same: a stale meter would be worse.
+        If the state cannot be written, fresh totals are shown anyway: a stale meter would be worse.
         """
         began = self._clock()
         with self.lock:
@@ -193,7 +193,7 @@ class Collector:
 
 
 def _words(error: BaseException) -> str:
-    """What may be logged of an error: ours say no secret; of others the type, and the system's own words."""
+    """The loggable text of an error: ours contain no secrets; of others the type, and the system's message."""
     if isinstance(error, TransportError):
         return str(error)
     reason = error.strerror if isinstance(error, OSError) and error.strerror else ""

@@ -1,4 +1,4 @@
-"""What the collector shows of itself, beside the series of its publishers. Data only; `docs/scale.md` lists them."""
+"""The collector's own metric families, besides those of its publishers. Data only; `docs/scale.md` lists them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Gauges of many publishers as one: a sum, the largest, the smallest or the newest, as the family means it."""
+"""Merges gauges of many publishers: the sum, maximum, minimum or newest, depending on the family."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from anthropic_exporter.collector.series import ShownSeries
 from anthropic_exporter.metrics import families as f
 from anthropic_exporter.metrics.cells import Reading
 
-#: A publisher sends once a second; one that was silent for this long is lost.
+#: A publisher sends once a second; after this silence it is lost.
 LIVE_SECONDS = 30.0
 
 _SUMMED = frozenset({f.INFLIGHT.name, f.WORKERS.name})
 _SMALLEST = frozenset({f.PRICES_CHECKED.name, f.GUARD_FLEET_FOLLOWED.name})
 _NEWEST = frozenset({f.RATELIMIT_LIMIT.name, f.RATELIMIT_REMAINING.name, f.RATELIMIT_RESET.name})
-#: True of publishers that ended, too.
+#: Gauges that stay valid after their publisher ended.
 _LASTING = frozenset({f.LAST_RECORD.name, f.PRICES_CHECKED.name})
 _Merge = Callable[[float, float], float]
 
@@ -42,7 +42,7 @@ def merged(series: ShownSeries, members: Iterable[Member], now: float) -> dict[s
 
 
 def _is_lasting(name: str, labels: tuple[str, ...]) -> bool:
-    """Whether a gauge is true of a publisher that is silent, too.
+    """Whether a gauge stays valid when its publisher is silent.
 
     Workers that ended stay ended: a host that is cut off and comes back must not look like many that are lost at once.
     """

@@ -1,4 +1,4 @@
-"""Fills the live page of a fleet: what grew among the collector's totals, and when."""
+"""Fills the live page of a fleet from the growth of the collector's totals."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Role(NamedTuple):
 
 
 class TotalsFeed:
-    """Adds what grew to a history, every half second; what happened longer ago is in no minute and no total of it.
+    """Adds growth to a history, every half second; older events are in none of its minutes and totals.
 
     Args:
         fleet: whose totals grow; read under `fleet_lock`.
@@ -66,7 +66,7 @@ class TotalsFeed:
         self._take_at = clock()
 
     def tick(self) -> None:
-        """Take what grew, where it is time. Called between two reads of the queue."""
+        """Take what grew, if it is time. Called between two reads of the queue."""
         if self._clock() >= self._take_at:
             self.take()
 
@@ -139,7 +139,7 @@ class TotalsFeed:
         return InFlight(round(number), oldest if number else None)
 
     def close(self) -> None:
-        """Nothing has to be given back."""
+        """There is nothing to release."""
 
 
 class FleetView:
@@ -154,7 +154,7 @@ class FleetView:
             return [alert._asdict() for alert in self._watch.firing()]
 
     def breakers(self) -> list[dict[str, Any]]:
-        """None: the collector has no breaker of its own."""
+        """Empty: the collector has no breaker of its own."""
         return []
 
 

@@ -1,4 +1,4 @@
-"""What the collector knows of one publisher: its cells as they were last said, and when it was last heard."""
+"""What the collector knows of one publisher: its latest cells, and when it was last heard."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from array import array
 
 from anthropic_exporter.transport.cells_message import CellsMessage
 
-#: Numberings that are kept: messages of the one before may still be under way when a publisher starts again.
+#: How many numberings are kept: messages of the previous one may be under way when a publisher restarts.
 _KEPT_EPOCHS = 2
 IGNORED = -1
 
@@ -15,7 +15,7 @@ class Member:
     """One identity.
 
     Attributes:
-        cells: the largest value that was said of each cell. They are cumulative, so the largest is the newest.
+        cells: the largest value received of each cell. Cells are cumulative, so the largest is the newest.
         shown: the cell among the collector's totals that each adds to.
         epochs: for each numbering of the publisher, the own cell of each number; `IGNORED` for none, and for gauges
             `-2 - n` where n is the number of the shown series.
@@ -24,7 +24,7 @@ class Member:
         heard_at: seconds of a clock that never goes back.
         finished: the publisher ended in order.
         lasting: the identity may come back after its end, with the same cells.
-        rebase: it was forgotten and came back: what it says first is taken as known.
+        rebase: it was forgotten and came back: its first values count as known.
     """
 
     __slots__ = (
@@ -69,5 +69,5 @@ class Member:
         return found
 
     def is_newest(self, message: CellsMessage) -> bool:
-        """Whether this message is newer than every one before; gauges of others are old."""
+        """Whether this message is newer than all before it; gauges of older messages are ignored."""
         return message.epoch == max(self.epochs) and message.sequence > self.sequence

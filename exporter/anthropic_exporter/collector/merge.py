@@ -1,7 +1,7 @@
-"""Newest for each identity, then the sum: duplicates, gaps, reordering and restarts change nothing.
+"""Merges messages: the newest of each identity, then the sum; duplicates, gaps, reordering and restarts do no harm.
 
-Cells are cumulative within an identity, so "newest" is "largest": a message adds what it says above what was known.
-That is a join: applying it twice, late, or in another order gives the same totals, and no total can fall.
+Cells are cumulative within an identity, so "newest" is "largest": a message adds its excess over what is known. That is
+a join: applying a message twice, late, or in another order gives the same totals, and no total can fall.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from anthropic_exporter.metrics.ledger import Life
 from anthropic_exporter.transport.cells_message import CellsMessage, Definition
 
 MOST_MEMBERS = 50_000
-#: What happened longer ago than this counts in totals and budgets, and in no pace.
+#: Events older than this count in totals and budgets, but in no pace.
 LATE_SECONDS = 15.0
 _LARGEST = 1e300
 
@@ -39,7 +39,7 @@ class Patience(NamedTuple):
 
 
 class Counts(NamedTuple):
-    """What the merge came across, since the collector's state began."""
+    """What the merge counted, since the collector's state began."""
 
     messages: int = 0
     gaps: int = 0
@@ -65,18 +65,18 @@ class Fleet:
         #: Identities whose cells were dropped long after they were last heard.
         self.forgotten: dict[str, None] = {}
         self.counts = Counts()
-        #: Identities whose cells are among those of another one.
+        #: Identities whose cells are part of another one's.
         self.replaced: dict[str, None] = {}
         #: By cell, how much of the growth since this process started was too old for a pace. It only grows.
         self.late: dict[int, float] = {}
 
     def take(self, message: CellsMessage, now: float, *, catching_up: bool = False) -> bool:
-        """Merge one message. A message of an identity that was replaced says nothing that another one does not say.
+        """Merge one message. A message of a replaced identity is ignored: another identity has its cells.
 
         Args:
             message: of any publisher, in any order.
-            now: seconds of a clock that never goes back.
-            catching_up: the message waited in the queue while nobody read it.
+            now: monotonic seconds.
+            catching_up: whether the message waited in the queue while the collector was away.
 
         Returns:
             False if there are too many members.
@@ -112,7 +112,7 @@ class Fleet:
         return member
 
     def _replace(self, member: Member, identity: str) -> None:
-        """Take what is known of another identity for known of this one: its cells are among these."""
+        """Transfer what is known of another identity to this one, whose cells include them."""
         if identity in self.replaced or identity == member.identity:
             return
         self.replaced[identity] = None
@@ -201,7 +201,7 @@ class Fleet:
         self.late[cell] = self.late.get(cell, 0.0) + grown
 
     def forget(self, now: float, patience: Patience) -> None:
-        """Drop the cells of members that were not heard for long. Their share of the totals stays."""
+        """Drop the cells of members that were silent for long. Their share of the totals stays."""
         for identity, member in list(self.members.items()):
             if now - member.heard_at > patience.with_member(member):
                 del self.members[identity]
@@ -215,14 +215,14 @@ class Fleet:
 
 
 def series_key(one: Definition) -> int:
-    """64 bits that name a series of a publisher, the same in every process. A label without a value is no label."""
+    """A 64-bit hash of a publisher's series, the same in every process. Empty labels are ignored."""
     pairs = sorted(f"{name}\0{value}" for name, value in zip(one.layout.labels, one.labels, strict=True) if value)
     text = "\0".join((one.layout.family, *pairs)).encode(errors="replace")
     return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "big")
 
 
 def _is_late(member: Member, message: CellsMessage) -> bool:
-    """Whether what a message adds may have happened longer ago than any pace looks back.
+    """Whether a message may contain events older than any pace looks back.
 
     Compares times of the publisher's own clock only: clocks of hosts differ.
     """
@@ -238,4 +238,4 @@ def _set_gauge(member: Member, number: int, value: float) -> None:
 
 
 def _add_nothing(_cell: int, _grown: float) -> None:
-    """What a publisher that was forgotten counted before it came back is known already."""
+    """Add nothing: what a forgotten publisher counted before it came back is already in the totals."""

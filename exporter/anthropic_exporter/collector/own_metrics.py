@@ -1,4 +1,4 @@
-"""What the collector says of itself at a scrape."""
+"""The collector's own metrics."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from anthropic_exporter.metrics.cells import Reading
 from anthropic_exporter.metrics.sliding_max import SlidingMax
 
 _RESULTS = ("merged", "unreadable", "newer_format", "refused")
-#: Machines that were taken away without a word are no news for longer than this.
+#: A host that disappeared is listed for this long.
 GONE_SECONDS = 3_600.0
 _STAGES = ("queue", "state", "breakers", "serve")
-#: More hosts are counted and not listed.
+#: Hosts beyond this number are counted, but not listed.
 _MOST_LISTED_HOSTS = 5_000
 
 
 class Progress:
-    """How reading, merging and saving go.
+    """The progress of reading, merging and saving.
 
     Args:
         wall: Unix seconds.
 
     Attributes:
-        results: messages by what became of them.
+        results: messages by result.
         errors: failures by stage.
         queue_up: the last read worked.
         saved_at: when the state was last written; seconds of a clock that never goes back.
@@ -83,7 +83,7 @@ def readings(progress: Progress, fleet: Fleet, now: float) -> dict[str, list[Rea
 def host_ages(members: Iterable[Member], now: float) -> dict[tuple[str, str], float]:
     """Seconds since the newest message by (service, host), of hosts whose newest publisher did not end in order.
 
-    A publisher that was killed and replaced is no lost host. One that was silent for an hour is gone: it is not listed.
+    A host whose killed publisher was replaced is not lost. A publisher silent for an hour is no longer listed.
     """
     newest: dict[tuple[str, str], tuple[float, bool]] = {}
     for member in members:

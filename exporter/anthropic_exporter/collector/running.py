@@ -1,4 +1,4 @@
-"""`anthropic-exporter collect`: waits for its folder, catches up, serves, and goes on until it is stopped."""
+"""Runs `anthropic-exporter collect`: waits for its folder, catches up, serves, and continues until stopped."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Settings(NamedTuple):
         state: the folder of this collector.
         host: address to listen on.
         port: 0 picks a free one.
-        shard: which of the streams to read, if the URL says that there are several.
+        shard: which stream to read, if the URL names several.
         guard: thresholds of the fleet's Guard; None for no Guard.
         live: whether to serve the live page of the fleet.
         web_config: TLS, passwords and tokens of /metrics, as `serve` has them.
@@ -79,7 +79,7 @@ def run(settings: Settings, stopped: threading.Event) -> None:
 
 
 def _became_active(folder: StateFolder, stopped: threading.Event) -> bool:
-    """Wait until no other collector holds the folder: this one is its standby until then."""
+    """Wait until no other collector has the folder; until then this one is its standby."""
     if folder.take():
         return True
     _log.info("standby: another collector holds the folder; this one takes over when it ends")
@@ -106,7 +106,7 @@ def _watch_of(collector: Collector, limits: Limits) -> FleetWatch:
 def _guarded(
     collector: Collector, watch: FleetWatch, address: Address, owned: contextlib.ExitStack
 ) -> Callable[[], None]:
-    """Let the collector publish what its Guard sees; returns what to call between two reads."""
+    """Let the collector publish its Guard's conditions; returns what to call between two reads."""
     breakers = BreakersPublisher(
         watch=watch,
         lock=collector.lock,
@@ -118,7 +118,7 @@ def _guarded(
     owned.callback(breakers.close)
 
     def guard_state() -> dict[str, Any]:
-        breakers.evaluate()  # what is saved as spent is what the saved totals say
+        breakers.evaluate()  # the saved spend matches the saved totals
         return watch.dump()
 
     collector.guard_state = guard_state

@@ -12,12 +12,12 @@ from anthropic_exporter.metrics.families import AGE, FAMILIES, GAUGE, LEDGER, ST
 from anthropic_exporter.transport.cells_message import Layout
 
 SERVICE = "service"
-#: Each process bounds its labels; these bound what many processes bring together, for each service.
+#: Each process bounds its labels; these bound many processes together, for each service.
 _LIMITS = {"model": 100, "feature": 200, "user": 500}
 _OTHER_LABELS_LIMIT = 200
 _MOST_SERVICES = 50
 MOST_SERIES = 20_000
-#: Labels that are folded when a service has too many series, in this order.
+#: The order in which labels fold when a service has too many series.
 _FOLDED_FIRST = ("user", "feature")
 
 #: Computed from the totals of all services at a scrape, not sent by publishers.
@@ -42,7 +42,7 @@ class ShownSeries:
 
     def __init__(self, most_series: int = MOST_SERIES) -> None:
         self.totals: list[float] = []
-        #: What was rounded off of each total.
+        #: The rounding error of each total.
         self.rests: list[float] = []
         #: By family, oldest first; block `n` holds the cells of the n-th series of `targets`.
         self.stored: dict[str, list[Series]] = {}
@@ -116,7 +116,7 @@ class ShownSeries:
         return number
 
     def add(self, cell: int, grown: float) -> None:
-        """Add to one of the totals; what is rounded off is kept and added later. A total never falls."""
+        """Add to one of the totals; its rounding error is kept and added later. A total never falls."""
         totals, rests = self.totals, self.rests
         total = totals[cell]
         amount = grown + rests[cell]

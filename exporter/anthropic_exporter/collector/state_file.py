@@ -1,4 +1,4 @@
-"""Totals, what is known of each publisher, and the position in the stream: one file, written whole or not at all.
+"""The collector's state (totals, publishers, position in the stream) in one file, written whole or not at all.
 
 The envelope is that of messages (`docs/wire-format.md`); the header is JSON, numbers are behind it.
 """
@@ -39,7 +39,7 @@ class Saved(NamedTuple):
 
 
 class StateFolder:
-    """The folder of one collector. A second one that waits for it is its standby.
+    """The folder of one collector. A second collector that waits for it is its standby.
 
     Args:
         folder: made if it does not exist, for this user alone.
@@ -57,7 +57,7 @@ class StateFolder:
             raise ConfigurationError(f"{folder}: cannot be written: {error.strerror}; give another --state") from error
 
     def take(self) -> bool:
-        """Hold the folder; False while another collector does."""
+        """Take the folder; returns False while another collector has it."""
         if fcntl is None:
             return True
         try:
@@ -90,7 +90,7 @@ class StateFolder:
             self._sync_folder()
         except OSError:
             with contextlib.suppress(OSError):
-                fresh.unlink()  # half a file would keep a full disk full
+                fresh.unlink()  # a partial file would keep a full disk full
             raise
 
     def _sync_folder(self) -> None:
@@ -101,7 +101,7 @@ class StateFolder:
             os.close(descriptor)
 
     def close(self) -> None:
-        """Let another collector have the folder. Idempotent."""
+        """Release the folder for another collector. Idempotent."""
         self._lock.close()
 
 

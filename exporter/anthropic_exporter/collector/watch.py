@@ -24,7 +24,7 @@ from anthropic_exporter.transport.breakers_message import Holding
 
 
 class _Role(NamedTuple):
-    """What growth of a cell means: columns of a place's windows, and of the day's budgets."""
+    """Where a cell's growth counts: columns of a place's windows, and of the day's budgets."""
 
     cell: int
     feature: str
@@ -42,7 +42,7 @@ class FleetWatch:
     """
 
     def __init__(self, fleet: Fleet, limits: Limits, wall: Callable[[], float] = time.time) -> None:
-        # Conditions of single calls cannot be measured from totals: no threshold is ever crossed.
+        # Conditions of single calls cannot be measured from totals: their thresholds are never crossed.
         self._limits = limits.replace(request_cost_usd=math.inf, request_output_tokens=math.inf)
         self._fleet, self._wall = fleet, wall
         self._windows = w.Windows(self._limits)
@@ -55,9 +55,9 @@ class FleetWatch:
         self._held: list[Measure] = []
 
     def evaluate(self) -> list[Alert]:
-        """Take what grew since the last time. Alerts that began or ended."""
+        """Take what grew since the last call. Returns alerts that began or ended."""
         wall = self._wall()
-        self._now = max(self._now, wall)  # a clock that is put back stops no window
+        self._now = max(self._now, wall)  # windows continue when the clock is set back
         self._budgets.turn(wall)
         self._take_growth(int(self._now))
         measures = list(self._measures())

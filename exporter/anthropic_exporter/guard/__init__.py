@@ -1,4 +1,4 @@
-"""The Guard: see it in the process, stop it in the process. Start with `Guard`."""
+"""Detects and stops incidents inside the process. Start with `Guard`."""
 
 from __future__ import annotations
 

@@ -236,7 +236,7 @@ CONDITIONS = {
     )
 }
 
-#: Every kind of measurement by a name of its own: some conditions are measured in several ways.
+#: Every kind of measurement by name: some conditions are measured in several ways.
 KINDS = {
     **CONDITIONS,
     "long_answers": LONG_ANSWERS,

@@ -1,4 +1,4 @@
-"""When requests are stopped: closed, open, half-open; per feature, per model or for everything. Knows no request."""
+"""Circuit breakers: closed, open, half-open; per feature, per model or for everything. Know nothing of requests."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ BLOCK, DEGRADE, OBSERVE = "block", "degrade", "observe"
 SCOPES = ("feature", "model", "total")
 MANUAL = "manual"
 _DAY = 86_400
-#: Names that one breaker may stop by hand at a time.
+#: The most names that one breaker may stop by hand at a time.
 _MOST_CIRCUITS = 1_000
-#: What a condition is measured by, where that is less than feature and model.
+#: What a condition is measured by, if not by feature and model.
 _MEASURED_BY = {
     "cost_spike": "feature",
     "token_spike": "feature",
@@ -60,11 +60,11 @@ class Labels(NamedTuple):
 
 
 class BreakerState(NamedTuple):
-    """What a breaker does to one feature, one model or everything, right now.
+    """The current state of a breaker for one feature, one model or everything.
 
     `state` is "closed", "open" or "half_open"; `reason` is the condition that opened it, or "manual"; `limit` and
-    `window` say it in words; `blocked` counts what was stopped, degraded or would have been since it opened. Times are
-    seconds since the epoch.
+    `window` describe it in words; `blocked` counts requests that were stopped, degraded or would have been since it
+    opened. Times are Unix seconds.
     """
 
     scope: str
@@ -127,20 +127,20 @@ class Circuit:
             self.limit, self.window = against(measure), measure.condition.window
 
     def open_by_hand(self, why: str, at: Moment, seconds: float | None) -> None:
-        """Open until somebody closes it, or for so many seconds."""
+        """Open until it is closed by hand, or for `seconds`."""
         self._open(MANUAL, at.now)
         self._tripped.clear()
         self.retry_at = None if seconds is None else at.now + seconds
         self.limit, self.window = why, "until closed by hand" if seconds is None else f"for {seconds:.0f} s"
 
     def close(self, *, mute: bool) -> None:
-        """Let everything through. `mute`: what holds now does not open it again before it was over once."""
+        """Let everything through. `mute`: conditions that hold now must end before they can open it again."""
         self._muted = set(self._tripped) if mute else set()
         self._tripped.clear()
         self.state, self.reason, self.limit, self.window, self.retry_at = CLOSED, "", "", "", None
 
     def advance(self, at: Moment, holds: Callable[[Identity], bool], seconds: float, probes: int) -> None:
-        """Go on with time: open becomes half-open when its conditions are over; lost probes are sent again."""
+        """Advance the time: open becomes half-open when its conditions are over; lost probes are sent again."""
         self._muted = {one for one in self._muted if holds(one)}
         if self.state == OPEN and self.retry_at is not None and at.now >= self.retry_at:
             if self.reason == MANUAL:
@@ -153,7 +153,7 @@ class Circuit:
             self._half_open(at, probes)
 
     def release(self, over: AbstractSet[Identity]) -> None:
-        """Close, if these conditions of the fleet were all that kept it open: nobody here can measure their end."""
+        """Close, if only these conditions of the fleet kept it open: this process cannot measure their end."""
         if self._tripped & over:
             self._tripped -= over
             if not self._tripped and self.state != CLOSED and self.reason != MANUAL:
@@ -168,10 +168,10 @@ class Circuit:
         return self.state == CLOSED
 
     def ended(self, call: Call, at: Moment, seconds: float, probes: int) -> None:
-        """A call came back and opened nothing: as many as were sent to probe close the circuit.
+        """A call ended and opened nothing: when all probes have ended, the circuit closes.
 
-        One that failed says nothing of what calls cost, and another is let through in its place; where failures opened
-        the circuit, they do so again.
+        A failed call says nothing about cost, so another probe is let through in its place; if failures opened the
+        circuit, they open it again.
         """
         if self.state != HALF_OPEN or call.started_at < self._half_open_wall:
             return
@@ -186,7 +186,7 @@ class Circuit:
             self._probes_left = min(self._probes_left + 1, probes)
 
     def tries_again(self, ahead: float) -> float | None:
-        """When it lets a request through again to try, by a clock that its moments are `ahead` of."""
+        """When it lets a probe through, by a clock that its moments are `ahead` of."""
         return None if self.retry_at is None else self.retry_at - ahead
 
     def _open(self, reason: str, now: float) -> None:
@@ -202,7 +202,7 @@ class Circuit:
 
 
 class Breaker:
-    """What opens, for whom, and what happens to their requests then. Made by `Guard.breaker`.
+    """What opens it, for whom, and what then happens to requests. Made by `Guard.breaker`.
 
     Args:
         scope: "feature", "model" or "total": what an open breaker stops.
@@ -210,7 +210,7 @@ class Breaker:
         action: "block", "degrade" or "observe".
         degrade: for "degrade": gets the request of the SDK, returns the one to send instead.
         exempt: features that are never stopped.
-        open_seconds: the shortest time it stays open, and the longest time a probe may take.
+        open_seconds: the shortest time it stays open, and the longest duration of a probe.
         probes: calls that pass when half-open; it closes when they succeeded and no condition holds.
         include_other: whether it stops `other` as a whole: the names beyond the limit of labels.
 
@@ -258,12 +258,12 @@ class Breaker:
 
     @property
     def for_tasks(self) -> bool:
-        """Whether it stops tasks that are beyond their own limits."""
+        """Whether it stops tasks that exceed their own limits."""
         return RUNAWAY.key in self.when
 
     @property
     def closed(self) -> bool:
-        """Whether it stops nobody."""
+        """Whether it stops no request."""
         return all(circuit.state == CLOSED for circuit in self._circuits.values())
 
     def trip(self, measure: Measure, at: Moment) -> None:
@@ -274,23 +274,23 @@ class Breaker:
                 self._circuit(*name).trip(measure, at, self.open_seconds)
 
     def advance(self, at: Moment, holds: Callable[[Identity], bool]) -> None:
-        """Go on with time."""
+        """Advance the time."""
         for circuit in self._circuits.values():
             circuit.advance(at, holds, self.open_seconds, self.probes)
 
     def release(self, over: AbstractSet[Identity]) -> None:
-        """These conditions of the fleet are over, or nobody says that they hold."""
+        """These conditions of the fleet are over, or no longer reported."""
         for circuit in self._circuits.values():
             circuit.release(over)
 
     def ended(self, call: Call, at: Moment) -> None:
-        """A call of these labels came back."""
+        """A call with these labels ended."""
         if call.feature not in self.exempt:
             for circuit in self._of((call.feature,), call.model):
                 circuit.ended(call, at, self.open_seconds, self.probes)
 
     def stops(self, labels: Labels, at: Moment, holds: Callable[[Identity], bool]) -> Circuit | None:
-        """The circuit that a request may not pass; None if it may pass. Counts it."""
+        """The circuit that stops a request, and counts it; None if it may pass."""
         if self.exempts(labels):
             return None
         for circuit in self._of(labels.features, labels.model):
@@ -319,13 +319,13 @@ class Breaker:
         self._circuit(scope, name).open_by_hand(why, at, seconds)
 
     def close(self, scope: str, name: str) -> None:
-        """Close by hand; nothing happens where it is closed."""
+        """Close by hand; does nothing if it is closed."""
         circuit = self._circuits.get((scope, self._bare(name)))
         if circuit is not None and circuit.state != CLOSED:
             circuit.close(mute=True)
 
     def states(self, ahead: float = 0.0) -> Iterator[BreakerState]:
-        """What it does now: one value for each name that is not closed, or one that says that none is.
+        """Its current states: one for each name that is not closed, or a single closed one.
 
         Their times are those that a clock shows which its moments are `ahead` of.
         """
@@ -345,7 +345,7 @@ class Breaker:
         return circuit
 
     def _make_room(self) -> None:
-        """Forget names that are not stopped. Those of conditions are bounded as labels are; those by hand are not."""
+        """Forget names that are not stopped. Those of conditions are bounded like labels; those by hand are not."""
         if len(self._circuits) < _MOST_CIRCUITS:
             return
         for key, circuit in list(self._circuits.items()):
@@ -362,7 +362,7 @@ class Breaker:
         return [circuit for key in keys if (circuit := self._circuits.get(key)) is not None]
 
     def _name(self, measure: Measure) -> tuple[str, str] | None:
-        """Whom a measurement stops; a budget of one feature stops no model."""
+        """The name that a measurement stops; a feature's budget does not stop a model."""
         if self.scope == "total" or measure.scope == "total":
             return ("total", "")
         if measure.scope not in (self.scope, "place"):
@@ -370,7 +370,7 @@ class Breaker:
         return (self.scope, measure.feature if self.scope == "feature" else measure.model)
 
     def _bare(self, name: str) -> str:
-        """A model's name without its date: the alias that was asked for, and the model that answered."""
+        """A model's name without its date: a requested alias equals the model that answers."""
         return _DATE.sub("", name) if self.scope == "model" else name
 
 

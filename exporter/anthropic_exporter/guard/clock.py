@@ -1,4 +1,4 @@
-"""The Guard's time: `now` never goes back, `wall` is what the clock shows."""
+"""The Guard's time: `now` is monotonic, `wall` is what the clock shows."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 
 class Moment(NamedTuple):
-    """One instant, as seconds since the epoch: `now` never goes back; `wall` is what the clock shows."""
+    """One instant in Unix seconds: `now` is monotonic; `wall` is what the clock shows."""
 
     now: float
     wall: float
@@ -20,11 +20,11 @@ class Moment(NamedTuple):
 
 
 class GuardClock:
-    """A wall clock, and beside it a time that goes on when the wall clock is set back.
+    """A wall clock, with a second time that continues when the wall clock is set back.
 
     Args:
         read: seconds since the epoch.
-        on_second: called with the wall time, once each second in which somebody asks for the time.
+        on_second: called with the wall time, once in each second in which the time is read.
 
     Attributes:
         read: as given.
@@ -55,7 +55,7 @@ class GuardClock:
     def turn(self, wall: float) -> None:
         """Begin another second.
 
-        One second back is no clock set back: another thread read the clock earlier and arrives later.
+        One second back does not mean that the clock was set back: another thread may read it earlier and arrive later.
         """
         with self._lock:
             began = int(wall)

@@ -1,4 +1,4 @@
-"""Obeys the conditions that a collector sees for the whole fleet; without word from it, nothing is stopped."""
+"""Obeys the conditions that a collector sees for the whole fleet; without messages from it, nothing is stopped."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class Following:
         """Begin to read: at construction, and in a forked child."""
         self._stopped = threading.Event()
         self._transport: Transport = open_transport(self._address, self._address.breakers, start=NEWEST)
-        #: By collector: what it said last, and until when it is valid.
+        #: By collector: its last message, and until when it is valid.
         self._heard: dict[str, tuple[float, BreakersMessage]] = {}
         self._told: Held = {}
         self._any = False
@@ -72,7 +72,7 @@ class Following:
         try:
             received = self._transport.receive(100, seconds)
         except TransportError:
-            received = []  # silence is what counts
+            received = []  # only silence matters
             self._stopped.wait(_PAUSE_AFTER_ERROR_SECONDS)
         now = time.monotonic()
         found = [breakers_message.decode(one.data) for one in received]
@@ -82,7 +82,7 @@ class Following:
         self._expire(now)
 
     def _hear(self, message: BreakersMessage, now: float) -> bool:
-        """Keep a message. The first that is found may be old: a collector that is gone said it."""
+        """Keep a message. The first one may be old, from a collector that no longer runs."""
         age = 0.0 if self._any else abs(time.time() - message.sent_at)
         self._any = True
         if age > message.expires_seconds:
@@ -115,7 +115,7 @@ class Following:
         self._obey(holding, over)
 
     def _holding(self) -> Held:
-        """What any collector sees, of the conditions that this version knows."""
+        """The conditions that any collector sees and this version knows."""
         measures = (
             Measure(CONDITIONS[one.condition], one.scope, one.feature, one.model, one.value, one.threshold, _NOTE)
             for _, message in self._heard.values()

@@ -1,4 +1,4 @@
-"""The gate: whether a request may be sent, and which one is sent in its place."""
+"""The gate: decides whether a request may be sent, and which one is sent in its place."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ _deciding: ContextVar[bool] = ContextVar("anthropic_exporter_guard_deciding", de
 
 
 class Gate:
-    """Asked before each request of the SDK is sent.
+    """Called before each request of the SDK is sent.
 
     Args:
-        recorder: counts what is stopped, and knows the labels of a request.
+        recorder: counts stopped requests, and knows the labels of a request.
         judge: knows which breakers are open.
         clock: the Guard's time.
         tasks: counts the requests of each task.
@@ -39,7 +39,7 @@ class Gate:
         self._clock = clock
         self._tasks = tasks
         self._ticker = ticker
-        #: What other processes of the service want obeyed.
+        #: The conditions of other processes of the service.
         self.service: ServicePart | None = None
 
     def admit(self, request: Any, where: Attribution) -> Any:
@@ -107,7 +107,7 @@ class Gate:
         return self._degraded(breaker, request) if breaker.action == DEGRADE else request
 
     def _degraded(self, breaker: Breaker, request: Any) -> Any:
-        """The request that the application sends instead. It may use the client to decide; those calls pass freely."""
+        """The request that the application sends instead. Its calls to the client meanwhile are never stopped."""
         token = _deciding.set(True)
         try:
             changed = breaker.degrade(request) if breaker.degrade is not None else request

@@ -48,7 +48,7 @@ _guards: WeakKeyDictionary[Recorder, dict[int, weakref.ref[Guard]]] = WeakKeyDic
 
 
 def _number_of(guard: Guard) -> int:
-    """The smallest number that no other Guard of its recorder has."""
+    """The smallest number that is free among the Guards of its recorder."""
     taken = _guards.setdefault(guard.recorder, {})
     number = next(one for one in itertools.count() if one not in taken or _has_ended(taken[one]()))
     taken[number] = weakref.ref(guard)
@@ -93,8 +93,8 @@ class Spent(NamedTuple):
 class Guard:
     """Watches one recorder: alerts with the thresholds of the rules, and breakers if asked for.
 
-    In a service of several processes, each with the same lines, one of them judges what all do together and sends the
-    alerts, and all obey. When it ends, another one goes on within a second.
+    In a service of several processes, each with the same lines of code, one process judges them all and sends the
+    alerts, and all obey. When it ends, another one takes over within a second.
 
     Args:
         recorder: whose calls it watches.
@@ -137,7 +137,7 @@ class Guard:
         atexit.register(self.close)
 
     def _wire(self, clock: Callable[[], float]) -> None:
-        """Make the parts and give each what it needs."""
+        """Make the parts and connect them."""
         self._tasks = Tasks()
         self._callbacks = Callbacks(self._count_callback, timeout_seconds=self.timing.callback_timeout_seconds)
         self._ticker = Ticker(self.tick, self.timing.evaluate_every_seconds, self._failed)
@@ -167,7 +167,7 @@ class Guard:
         hooks = Hooks(self._carry_out, self._failed, self._ticker.wake)
         self._part = ServicePart(self._number, parts, hooks)
         self._gate.service = self._part
-        self._clock.moment()  # begins the day, and starts the thread
+        self._clock.moment()  # starts the day and the thread
 
     def _no_alerts(self) -> Alerts:
         return Alerts(
@@ -210,8 +210,8 @@ class Guard:
             when: conditions by key, such as "cost_rate", "request_cost", "daily_cost", "runaway_loop".
             action: "observe" only counts what would have been stopped; "block" raises `SpendLimitExceeded` into the
                 call; "degrade" sends another request instead.
-            degrade: gets the SDK's request, returns the one to send: `request.copy(body={**request.json, ...})`. If it
-                fails, the original request is sent, and the failure is counted.
+            degrade: takes the SDK's request, returns the one to send: `request.copy(body={**request.json, ...})`. If
+                it fails, the original request is sent, and the failure is counted.
             exempt: features that are never stopped.
             open_seconds: the shortest time a breaker stays open, and the longest time a probe may take.
             probes: how many calls must succeed before all requests pass again.
@@ -261,7 +261,7 @@ class Guard:
             judge.update_shut()
 
     def close_breaker(self, name: str = "", *, scope: str = "feature") -> None:
-        """Close a breaker by hand, however it was opened. A condition that holds now must end before it opens it again.
+        """Close a breaker by hand, however it was opened. A condition that holds must end before it can open it again.
 
         The scope "total" also closes what the budget of everything opened, in breakers of any scope.
 
@@ -279,7 +279,7 @@ class Guard:
             judge.update_shut()
 
     def _carry_out(self, command: Command) -> None:
-        """Do here what somebody did by hand in another process of the service."""
+        """Repeat what was done by hand in another process of the service."""
         at = self._clock.moment()
         with contextlib.suppress(ConfigurationError):  # this process has no breaker of that scope
             if command.do == OPEN:
@@ -289,10 +289,10 @@ class Guard:
                 self._close_here(command.name, command.scope)
 
     def follow(self, url: str) -> None:
-        """Obey what a collector sees for the whole fleet: `anthropic-exporter collect --guard thresholds.yml`.
+        """Obey the conditions of the fleet that a collector sees: `anthropic-exporter collect --guard thresholds.yml`.
 
-        A condition of the fleet opens the breakers whose `when` and scope it fits, as one of this process does. When
-        no collector was heard for 60 s, those breakers close: it is counted in `anthropic_guard_failed_open_total`.
+        A condition of the fleet opens the breakers whose `when` and scope it matches, like one of this process. After
+        60 s without a message from a collector, those breakers close, which `anthropic_guard_failed_open_total` counts.
 
         Raises:
             ConfigurationError: the URL is wrong, the extra of its engine is not installed, or one is followed already.
@@ -312,14 +312,14 @@ class Guard:
     def set_baseline(
         self, feature: str, *, cost_usd_per_minute: float | None = None, tokens_per_minute: float | None = None
     ) -> None:
-        """Set what a feature usually spends instead of learning it; None goes back to what was learned."""
+        """Set what a feature usually spends instead of learning it; None returns to what was learned."""
         with self._judge.lock:
             self._learning.fix(feature, cost_usd_per_minute=cost_usd_per_minute, tokens_per_minute=tokens_per_minute)
 
     # -- what the application may read
 
     def alerts(self) -> tuple[Alert, ...]:
-        """The alerts that fire, the oldest first: those of all processes of the service."""
+        """The firing alerts of all processes of the service, the oldest first."""
         self.recorder.drain()
         with self._judge.lock:
             return tuple((self._part.alerts or self._judge.alerts).firing(self._clock.ahead))
@@ -356,13 +356,13 @@ class Guard:
         self.recorder.count(f.GUARD_CALLBACKS, name, result)
 
     def _open_memory(self) -> None:
-        """Take the folder over, unless another process has it: then when that one ends, or judges no longer."""
+        """Take the folder over; if another process has it, wait until that process ends or no longer judges."""
         if self._state_dir is not None and self._memory is None:
             with contextlib.suppress(FolderHeldError):
                 self._memory = Memory(self._state_dir, self._budgets, self._learning.baselines)
 
     def _reopen_memory(self) -> None:
-        """Keep the state in the folder from now on; what is in it counts if nobody in the service knew more."""
+        """Keep the state in the folder from now on; its content counts unless a process of the service knew more."""
         if self._state_dir is not None and self._memory is None:
             try:
                 self._memory = Memory(self._state_dir, self._budgets, self._learning.baselines, restore=False)
@@ -430,7 +430,7 @@ class Guard:
                 self._failed("guard", error)
 
     def _forked(self) -> None:
-        """In a child: keep the day's spend and the breakers, begin everything else anew, leave the files alone."""
+        """In a child: keep the day's spend and the breakers, reset everything else, and leave the files alone."""
         self._memory = None
         self._tasks.reset()
         self._callbacks.reset()

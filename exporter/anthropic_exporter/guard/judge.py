@@ -1,4 +1,4 @@
-"""Decides what measurements mean: which alerts fire, which breakers open. Knows no request and no window."""
+"""Turns measurements into alerts and breakers. Knows neither requests nor windows."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from anthropic_exporter.guard.telling.callbacks import Callbacks
 
 
 class Judge:
-    """The alerts and breakers of one Guard. Hold `lock` around its methods; `send` takes none and never waits.
+    """The alerts and breakers of one Guard. Hold `lock` around its methods; `send` needs no lock and never waits.
 
     Args:
         alerts: makes an empty set of alerts.
@@ -32,9 +32,9 @@ class Judge:
     def __init__(self, alerts: Alerts, callbacks: Callbacks) -> None:
         self._callbacks = callbacks
         self.breakers: tuple[Breaker, ...] = ()
-        #: What holds for more than this process, by who measures it: the service's judge, the fleet's collector.
+        #: Conditions beyond this process, by who measures them: the service's judge, the fleet's collector.
         self.elsewhere: dict[str, Held] = {}
-        #: While another process judges, it sends the alerts; gets what only this process can measure.
+        #: Takes what only this process can measure while another process judges and sends the alerts.
         self.report: Callable[[Measure], None] | None = None
         #: Called when this process sends alerts for others as well.
         self.sent: Callable[[], None] | None = None
@@ -71,7 +71,7 @@ class Judge:
         return measure.holds
 
     def settle(self, measures: list[Measure], at: Moment) -> list[Alert]:
-        """Take the measurements of everything: conditions that were not measured do not hold. What to send."""
+        """Take the measurements of everything: conditions that were not measured do not hold. Returns what to send."""
         self.alerts.settle(measures, at.now)
         for measure in measures:
             if measure.holds:
@@ -88,7 +88,7 @@ class Judge:
         return self.alerts.news(at.now, at.ahead)
 
     def ended(self, call: Call, at: Moment) -> None:
-        """A call came back: it may have been the probe of a half-open breaker."""
+        """A call ended: it may have been the probe of a half-open breaker."""
         if call.outcome != BLOCKED:
             for breaker in self.breakers:
                 breaker.ended(call, at)
@@ -101,7 +101,7 @@ class Judge:
         return None if circuit is None else exceeded(circuit, at.ahead)
 
     def obey(self, who: str, held: Held, over: AbstractSet[Identity], at: Moment) -> None:
-        """Take what holds elsewhere, as `who` measures it; breakers that only what is `over` keeps open are closed."""
+        """Take the conditions that `who` measures elsewhere; close breakers that only those in `over` keep open."""
         self.elsewhere[who] = held
         for breaker in self.breakers:
             for measure in held.values():

@@ -1,4 +1,4 @@
-"""Budgets and baselines in small files that survive the process.
+"""Keeps budgets and baselines in small files that survive the process.
 
 A file is replaced as a whole, and a damaged file never stops the application.
 """
@@ -40,8 +40,8 @@ class FolderHeldError(ConfigurationError):
 class StateFolder:
     """A folder with the state of one Guard, held by one process at a time.
 
-    Files are 0600 below a folder of 0700, and no symbolic link is followed in it: whoever may write there could lead
-    this process to another file.
+    Files are 0600 below a folder of 0700, and no symbolic link in it is followed: anyone who can write there could
+    otherwise direct this process to another file.
 
     Args:
         folder: created if it does not exist.
@@ -63,7 +63,7 @@ class StateFolder:
         self._take()
 
     def _prepare(self) -> None:
-        """Create the folder, or make one that holds nothing but our files private."""
+        """Create the folder, or make it private if it contains only our files."""
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         mode = stat.S_IMODE(self._folder.stat().st_mode)
         if mode & (stat.S_IRWXG | stat.S_IRWXO) and all(_OURS.fullmatch(one.name) for one in self._folder.iterdir()):
@@ -85,7 +85,7 @@ class StateFolder:
             ) from error
 
     def read(self, name: str) -> dict[str, Any]:
-        """What was written under this name; empty if nothing was, or if it is damaged, which is logged."""
+        """Read a file; empty if it does not exist, or is damaged, which is logged."""
         path = self._folder / f"{name}.json"
         if not os.path.lexists(path):
             return {}
@@ -109,30 +109,30 @@ class StateFolder:
             _log.warning("%s is damaged and starts from nothing; it was kept as %s.damaged", path, path.name)
 
     def write(self, name: str, value: dict[str, Any]) -> None:
-        """Replace the file at once: a reader, or a process that is killed, has the old one or the new one.
+        """Replace the file atomically: a reader, or a process that is killed, has the old one or the new one.
 
-        Does not wait for the disk, which may take longer than the Guard may: after a power cut a file may be empty on
-        file systems that do not flush when renaming. It is then read as a damaged one.
+        Does not wait for the disk, which may be too slow for the Guard: after a power cut a file may be empty on file
+        systems that do not flush when renaming. It is then treated as damaged.
 
         Raises:
             OSError: the disk does not take it.
         """
         path = self._folder / f"{name}.json"
         fresh = path.with_name(f".{path.name}.new")
-        fresh.unlink(missing_ok=True)  # of a process that was killed, or somebody's link
+        fresh.unlink(missing_ok=True)  # left by a killed process, or a planted link
         with os.fdopen(_opened(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL), "w", encoding="utf-8") as file:
-            # One part after the other, so that other threads run in between.
+            # In parts, so that other threads run in between.
             parts = (f"{json.dumps(key)}: {json.dumps(part)}" for key, part in value.items())
             file.write("{" + ",\n".join(parts) + "}\n")
         fresh.replace(path)
 
     def close(self) -> None:
-        """Let another process have the folder. Idempotent."""
+        """Release the folder for another process. Idempotent."""
         self._lock.close()
 
 
 def _opened(path: Path, flags: int) -> int:
-    """Open one of our files: a regular file of ours alone, never by a link, never waiting for a reader.
+    """Open one of our files: a regular file that only we own, never through a link, without waiting for a reader.
 
     Raises:
         OSError: it cannot be opened, or is not a regular file.
@@ -157,7 +157,7 @@ def _make_private(descriptor: int, name: str) -> None:
 
 
 class Memory:
-    """What one Guard keeps over restarts: budgets with every evaluation, baselines when something was learned.
+    """What one Guard keeps over restarts: budgets at every evaluation, baselines when something was learned.
 
     Args:
         folder: where; as in `StateFolder`.
@@ -178,7 +178,7 @@ class Memory:
             self.restore()
 
     def restore(self) -> None:
-        """Let what is in the folder replace what budgets and baselines hold."""
+        """Replace budgets and baselines by what is in the folder."""
         self._restore("budgets", self._budgets.load)
         self._restore("baselines", self._baselines.load)
 

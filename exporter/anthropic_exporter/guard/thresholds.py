@@ -135,12 +135,12 @@ class Limits:
         return values[name, "", ""]
 
     def own(self, name: str) -> dict[str, float]:
-        """What features have of their own: value by feature."""
+        """The overrides of features: value by feature."""
         return {key[1]: value for key, value in self._values.items() if key[0] == name and key[1] and not key[2]}
 
 
 class PlaceThresholds:
-    """The thresholds of one feature on one model, each looked up once; one attribute for each name.
+    """The thresholds of one feature and model, each looked up once; one attribute for each name.
 
     Args:
         limits: all thresholds.

@@ -22,7 +22,7 @@ class Ticker:
     Args:
         tick: what to call.
         every_seconds: the interval; None for no thread.
-        failed: gets the stage and the error: what `tick` raised, or that no thread could be started.
+        failed: takes the stage and the error: what `tick` raised, or that no thread could be started.
 
     Attributes:
         waiting: whether the thread has yet to be started.
@@ -45,7 +45,7 @@ class Ticker:
         self.waiting = self._every_seconds is not None
 
     def start(self) -> None:
-        """Start the thread, unless it runs. If the system has none, that is counted, and the next call tries again."""
+        """Start the thread, unless it runs. If it cannot start, that is counted, and the next call tries again."""
         if self._every_seconds is None or not self._lock.acquire(blocking=False):
             return
         try:
@@ -70,7 +70,7 @@ class Ticker:
             pause = max(every_seconds, (time.thread_time() - began) / _MOST_OF_A_CORE)
 
     def _wait(self, pause: float) -> bool:
-        """Wait until the interval is over or somebody wakes it. Whether it was stopped."""
+        """Wait until the interval is over or `wake` is called. Returns whether it was stopped."""
         self._wanted.wait(pause)
         self._wanted.clear()
         return self._stopped.is_set()

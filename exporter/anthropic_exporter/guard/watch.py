@@ -74,7 +74,7 @@ class Watch:
         """Start with these windows. For a forked child, whose parent may hold the lock."""
         self._evaluating = threading.RLock()
         self.windows = windows
-        #: The windows of all processes of the service, if this one judges for them.
+        #: The windows of all processes of the service, if this process judges for them.
         self.service: Windows | None = None
 
     # -- the hot path
@@ -125,7 +125,7 @@ class Watch:
     # -- every half second
 
     def evaluate_all(self, elsewhere: Iterable[Measure] = (), budgets: BudgetStore | None = None) -> bool:
-        """Measure everything and act on it. True if something new was learned.
+        """Measure everything and act on it. Returns True if something new was learned.
 
         Args:
             elsewhere: what other processes of the service measure of their own calls.
@@ -150,7 +150,7 @@ class Watch:
             return learned
 
     def evaluate_own(self) -> None:
-        """Measure what one of several processes can tell: its single calls, and whether it alone exceeds a limit."""
+        """Measure what one of several processes can see: its single calls, and whether it alone exceeds a limit."""
         with self._evaluating:
             self._recorder.drain()
             at, judge = self._clock.moment(), self._judge

@@ -1,1 +1,1 @@
-"""Where numbers live, and how Prometheus reads them."""
+"""Stores numbers, and formats them for Prometheus."""

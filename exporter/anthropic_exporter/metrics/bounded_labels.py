@@ -22,7 +22,7 @@ class Bounded:
         self._rooms = [None] * (0 if allowed is not None else limit)
 
     def fold(self, value: str) -> str:
-        """The value itself, or `other` where it is one too many or too long for a name.
+        """The value itself, or `other` if there are too many values or it is too long.
 
         Needs no lock, because a signal handler may ask in the middle of it: each step is one operation of a dict or a
         list.
@@ -43,7 +43,7 @@ class Bounded:
         return known
 
     def let_in(self, values: Iterable[str]) -> None:
-        """Let these values in as well, however many there are already."""
+        """Admit these values as well, beyond the limit."""
         self._known.update((value, value) for value in values)
 
     @property

@@ -1,7 +1,6 @@
-"""Where the numbers live: plain blocks of floats, and which series reads which of them.
+"""Stores the numbers: plain blocks of floats, and which series reads which of them.
 
-`Cells` knows nothing of calls. A later store can hand out blocks of a memory-mapped file in place of lists: whoever
-writes only does `block[i] += x`.
+`Cells` knows nothing of calls. Writers only do `block[i] += x`, so a block may be a list or part of a mapped file.
 """
 
 from __future__ import annotations
@@ -113,7 +112,7 @@ class Cells:
     ) -> Block:
         """The block of several series, made if it does not exist; laid out one after the other in the order given.
 
-        An exception may interrupt it at any instruction; doing it again completes what was begun.
+        An exception may interrupt it at any instruction; calling it again completes the work.
         `spare` floats more stand behind them; no series shows those. `sums` are the sums of the block that `settle`
         brings up to date.
         """

@@ -1,4 +1,4 @@
-"""Sums of many small amounts that stay exact: what an addition rounds off is kept, and added later.
+"""Sums many small amounts exactly: rounding errors are kept, and added later.
 
 Plain addition of 10,000,000 amounts may be off by 1.1e-9 of the sum (half of its last bit each time); these sums stay
 within rounding of the exact one (`bench/speed/additions.py`).
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import MutableSequence
 
-#: Amounts may be added plainly so often before they are settled: they are off by at most 8e-12 of themselves then.
+#: How many amounts may be added plainly before they are settled: they are then off by at most 8e-12.
 SETTLE_EVERY = 65_536
 
 
@@ -23,7 +23,7 @@ def add(block: MutableSequence[float], total: int, rest: int, amount: float) -> 
 
 
 def settle(block: MutableSequence[float], totals: int, added: int, rests: int, number: int) -> None:
-    """Add `number` amounts that gathered from `added` on to those from `totals` on, and begin to gather anew."""
+    """Add `number` amounts from `added` on to those from `totals` on, and reset the former."""
     for index in range(number):
         amount = block[added + index]
         if amount:

@@ -1,4 +1,4 @@
-"""Where each number of a label set stands in its block."""
+"""The layout of blocks: where each number of a label set is."""
 
 from __future__ import annotations
 

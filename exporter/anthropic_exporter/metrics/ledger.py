@@ -77,12 +77,12 @@ class Ledger:
         }
 
     def _sums(self, snapshot: Snapshot) -> list[tuple[Key, float]]:
-        """The sums; those before where another scrape is at it and takes too long, or is further up in this thread."""
+        """The sums; the previous ones if another scrape takes too long, or is further up in this thread's stack."""
         try:
             if self._lock.wait(this_frame(), _PATIENCE_SECONDS):
-                if snapshot.series is not self._store:  # the cells moved, or those of other processes count as well
+                if snapshot.series is not self._store:  # the cells moved, or now include those of other processes
                     self._forget()
-                self._store = None  # where an exception interrupts, the next one begins anew
+                self._store = None  # if an exception interrupts, the next scrape starts over
                 self._learn(snapshot)
                 self._store = snapshot.series
                 self._last = [(key, _sum(places, snapshot.blocks)) for key, places in self._places.items()]

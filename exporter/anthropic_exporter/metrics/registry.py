@@ -1,4 +1,4 @@
-"""Shows our readings to any prometheus_client registry, so that a team that already exposes one sees us there."""
+"""Adds our readings to a prometheus_client registry, for a team that already exposes one."""
 
 from __future__ import annotations
 
@@ -42,12 +42,12 @@ class ReadingsCollector(Collector):
 
 
 def owner_on(registry: CollectorRegistry | None) -> object:
-    """The owner of the series of ours that a registry shows; None where it shows none."""
+    """The owner of our series in a registry; None if it has none."""
     return getattr(getattr(registry, _HELD_UNDER, None), "owner", None)
 
 
 def register(collector: ReadingsCollector, registry: CollectorRegistry) -> None:
-    """Register, or say in one line why that is not possible.
+    """Register, or explain in one line why that is not possible.
 
     A collector that another copy of this library left behind, as a reload does, gives way.
 

@@ -1,4 +1,4 @@
-"""One budget of series for a recorder: the product of label values is bounded, not only each label.
+"""Bounds the series of a recorder: the product of label values, not only each label.
 
 100 features of 200 users on 50 models are a million series although each label is bounded. When the budget runs out,
 new label sets fold into `other`: first users, then features, then models. Label sets that exist stay, and totals stay
@@ -26,7 +26,7 @@ def series_of(family: Family) -> int:
 
 
 class SeriesBudget:
-    """Counts series, and says which labels still take new values.
+    """Counts series, and decides which labels still accept new values.
 
     Args:
         most: series of the recorder, `_created` not counted.

@@ -1,4 +1,4 @@
-"""Readings into exposition text, with every unchanging part of a line formatted once.
+"""Formats readings as exposition text; the parts of a line that never change are formatted once.
 
 Byte for byte what prometheus_client 0.26 writes for the same numbers (`tests/test_render.py`), in a fraction of its
 time (`bench/speed/record.py`).
@@ -42,7 +42,7 @@ class _Lines:
 
 
 class _FamilyLines:
-    """What was written of one family. Series only ever grow and keep their order."""
+    """The formatted lines of one family. Series are only added, and keep their order."""
 
     def __init__(self, family: Family) -> None:
         self.family = family
@@ -73,7 +73,7 @@ class _FamilyLines:
         return text
 
     def gauges(self, readings: Iterable[Reading]) -> list[str]:
-        """Lines of readings that nobody stores. They come and go; their label values are bounded."""
+        """Lines for gauges computed at scrape time. They come and go; their label values are bounded."""
         return [f"{self._gauge(one.labels)}{format_value(one.values[0])}\n" for one in readings]
 
     def _gauge(self, labels: tuple[str, ...]) -> str:
@@ -149,7 +149,7 @@ class Renderer:
         return parts
 
     def _changed(self, snapshot: Snapshot) -> list[bool]:
-        """Which blocks hold other numbers than at the scrape before; a block that it did not have does."""
+        """The blocks whose numbers changed since the previous scrape, including new blocks."""
         if snapshot.series is not self._series:  # other cells: from here on those of several processes
             self._families, self._blocks, self._series = _no_lines(self._shown), [], snapshot.series
         changed = [old != new for old, new in zip(self._blocks, snapshot.blocks, strict=False)]
@@ -157,7 +157,7 @@ class Renderer:
 
 
 def format_value(value: float) -> str:
-    """A float as Go and prometheus_client print it.
+    """Format a float as Go and prometheus_client do.
 
     >>> format_value(171.0), format_value(2700000.0)
     ('171.0', '2.7e+06')

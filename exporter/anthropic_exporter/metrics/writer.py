@@ -1,4 +1,4 @@
-"""A priced `Call` into cells. Every write happens under the recorder's lock and allocates only for a new label set.
+"""Writes a priced `Call` into cells. Writes happen under the recorder's lock and allocate only for new label sets.
 
 All labels are bounded here: the first 100 features, 200 users, 50 models and 50 of each of the server's words, and all
 label sets together by one budget of series.
@@ -77,7 +77,7 @@ _LIMITS = {
     "tool": 50,
     "alertname": 100,
 }
-#: Documented words never fold, however many others a server sends first.
+#: Documented words never fold, no matter how many others a server sends first.
 _RESERVED = {
     "reason": (*OUTCOMES, *sorted(CACHE_MISS_REASONS), NO_USAGE, UNKNOWN_SHAPE, UNREADABLE),
     "stop_reason": STOP_REASONS,
@@ -127,7 +127,7 @@ class Slot(NamedTuple):
 
 
 class Line:
-    """Where successful answers of one kind are written, and their prices: all that their counts and times leave open.
+    """Where successful answers of one kind are written, and their prices: everything except their counts and times.
 
     `like` is the call of one of them.
 
@@ -148,7 +148,7 @@ class Line:
 
 
 def label_bounds(features: Iterable[str] | None = None, users: Iterable[str] | None = None) -> dict[str, Bounded]:
-    """The bounds of all bounded labels, with nothing let in yet. `features` and `users` are the only names let in."""
+    """The bounds of all bounded labels, still empty. `features` and `users` are the only names admitted."""
     bounds = {label: Bounded(limit) for label, limit in _LIMITS.items()}
     for label, words in _RESERVED.items():
         bounds[label] = Bounded(_LIMITS[label] + len(words))
@@ -211,7 +211,7 @@ class Metrics:
                 self._new_counter(f.REQUESTS, labels)
 
     def let_in(self, features: Iterable[str], users: Iterable[str] = ()) -> None:
-        """Let these names in as well."""
+        """Admit these names as well."""
         self._bounds["feature"].let_in(features)
         self._bounds["user"].let_in(users)
 
@@ -241,7 +241,7 @@ class Metrics:
 
     @property
     def models(self) -> list[str]:
-        """Every model label let in."""
+        """Every admitted model label."""
         return self._bounds["model"].names
 
     def _fold(self, label: str, value: str) -> str:
@@ -331,7 +331,7 @@ class Metrics:
         self.before = before
 
     def undo_batch(self) -> None:
-        """Bring every block back to how it was before the batch. Doing it twice changes nothing."""
+        """Restore every block to its state before the batch. Idempotent."""
         for block, saved in self.before.values():
             self.cells.restore(block, saved)
 
@@ -343,11 +343,11 @@ class Metrics:
         return block
 
     def count(self, family: Family, labels: tuple[str, ...], value: float = 1.0) -> None:
-        """Add to a counter of which there are few."""
+        """Add to a counter with few label sets."""
         self._touch(self._counter(family, labels))[0] += value
 
     def set(self, family: Family, labels: tuple[str, ...], value: float) -> None:
-        """Set a gauge of which there are few."""
+        """Set a gauge with few label sets."""
         self._touch(self._counter(family, labels))[0] = value
 
     def observe(self, family: Family, labels: tuple[str, ...], value: float) -> None:
@@ -492,7 +492,7 @@ class Metrics:
                 speed[-1] += rate
 
     def write_call_duration(self, model: str, feature: str, seconds: float) -> None:
-        """Write the duration of a call whose end was only known later."""
+        """Write the duration of a call whose end became known later."""
         block = self._touch(self._place(*self.place_of(model, feature)).block)
         block[CALL_DURATION + bisect_left(f.CALL_DURATION.buckets, seconds)] += 1.0
         block[CALL_DURATION_SUM] += seconds
@@ -565,13 +565,13 @@ class Metrics:
                 exact_sum.add(block, 0, 1, usd)
 
     def prepare_page(self) -> None:
-        """Make what a page shows up to date: counters that exist at 0 from the first scrape on, and the dollars."""
+        """Prepare a page: create the counters that exist at 0 from the first scrape on, and settle the dollars."""
         for family in (f.STALE_SCRAPES, f.SINK_DROPPED):
             self.count(family, (), 0.0)
         self.settle()
 
     def settle(self) -> None:
-        """Bring the dollars that are shown up to date."""
+        """Update the dollars that are shown."""
         self._unsettled = 0
         for block in self._spend.values():
             if any(block[USD_SINCE:USD_REST]):

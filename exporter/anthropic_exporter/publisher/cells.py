@@ -1,4 +1,4 @@
-"""Which cells a publisher sends: those of its host, those of its process, or none, because another process sends them.
+"""Decides which cells a publisher sends: those of its host, of its process, or none if another process sends them.
 
 Processes that count together (`host/`) have one sender, and one identity that outlives each of them. A process that
 counts alone has an identity of its own.
@@ -51,12 +51,12 @@ class CellSource:
         self._epoch = 0
 
     def share(self) -> None:
-        """Count where other processes can read it, from now on: a kill then takes nothing with it."""
+        """Count in shared cells from now on, so that a kill loses nothing."""
         if self._recorder.membership is not None:
             self._recorder.membership.share()
 
     def read(self) -> Cells | None:
-        """What is to be sent now; None while another process of the host sends it."""
+        """What to send now; None while another process of the host sends it."""
         member = self._recorder.membership
         if member is None or not member.share():
             return self._read_own()
@@ -93,7 +93,7 @@ class CellSource:
         return self._epoch
 
     def retire(self) -> None:
-        """Say to other processes that this one sends no more than the last message."""
+        """Tell other processes that this one only sends its last message."""
         self._retired = True
         if self._shipping is not None:
             self._shipping.retire()

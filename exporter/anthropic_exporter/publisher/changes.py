@@ -1,7 +1,7 @@
-"""Which cells changed since the queue last took a message. Pure: snapshots in, messages out.
+"""Finds the cells that changed since the queue last accepted a message. Pure: snapshots in, messages out.
 
-What the queue did not take stays changed, so nothing has to be kept for a queue that is down: memory is one copy of the
-cells, however long it lasts.
+What the queue did not accept stays changed, so nothing is buffered while a queue is down: memory is one copy of the
+cells, however long the outage.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _GONE = math.nan
 
 
 class Origin(NamedTuple):
-    """What every message of a publisher says of it."""
+    """The fields that every message of a publisher has."""
 
     identity: str
     epoch: int
@@ -37,9 +37,9 @@ class Origin(NamedTuple):
 
 
 class Changed(NamedTuple):
-    """What a snapshot has that the queue has not taken yet.
+    """What a snapshot has that the queue has not accepted yet.
 
-    `blocks`, `gauges` and `defined` are what is known to be taken once the queue accepted it.
+    `blocks`, `gauges` and `defined` are what the queue knows once it has accepted the message.
     """
 
     definitions: list[Definition]
@@ -52,7 +52,7 @@ class Changed(NamedTuple):
 
 
 class Changes:
-    """Numbers the cells of one epoch and remembers what the queue took of them.
+    """Numbers the cells of one epoch and remembers which of them the queue accepted.
 
     Args:
         origin: of the messages.
@@ -87,14 +87,14 @@ class Changes:
         )
 
     def accepted(self, changed: Changed) -> None:
-        """The queue took it."""
+        """The queue accepted it."""
         self._taken, self._gauges_taken, self._defined = changed.blocks, changed.gauges, changed.defined
 
     def messages(
         self, changed: Changed, now: float, *, final: bool = False, replaces: tuple[str, ...] = ()
     ) -> Iterator[CellsMessage]:
         """The messages that say it, in order; at least one, which says that this publisher lives."""
-        # Cells come with the last definitions, or later: a reader drops those that it has no definition of.
+        # Cells come with the last definitions, or later: a reader drops cells without a definition.
         before = max(0, math.ceil(len(changed.definitions) / _MOST_DEFINITIONS) - 1)
         parts = before + max(1, math.ceil(len(changed.numbers) / _MOST_CELLS))
         for part in range(parts):
@@ -162,7 +162,7 @@ class Changes:
                 continue
             first = self._firsts[index]
             if len(before) != len(block):
-                before = [0.0] * len(block)  # a cell that nobody was told of is 0
+                before = [0.0] * len(block)  # a cell that was never sent is 0
             for offset, value in enumerate(block):
                 if value != before[offset]:
                     yield first + offset, value
@@ -170,7 +170,7 @@ class Changes:
     def _changed_gauges(self, gauges: dict[int, float], *, full: bool) -> Iterator[tuple[int, float]]:
         for number, value in gauges.items():
             before = self._gauges_taken.get(number)
-            # NaN is not equal to itself: what is gone is said once.
+            # NaN does not equal itself: a removed gauge is sent once.
             if full or before is None or (value != before and not (math.isnan(value) and math.isnan(before))):
                 yield number, value
 

@@ -1,4 +1,4 @@
-"""A thread that sends the changed cells of a recorder to a queue once a second, and never disturbs the application."""
+"""Sends the changed cells of a recorder to a queue once a second, from a thread that never disturbs the application."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Publisher:
     Of the processes of a service that count together, one sends the cells of all; when it ends, another one does.
 
     Attributes:
-        identity: whose cells the collector takes them for; empty before the first message.
+        identity: under which the collector knows the cells; empty before the first message.
     """
 
     def __init__(self, recorder: Recorder, address: Address, service: str, host: str, period_seconds: float) -> None:
@@ -86,7 +86,7 @@ class Publisher:
                 self._failed(error)
 
     def flush(self, *, final: bool = False) -> bool:
-        """Send what changed, now. Whether the queue took it; a failure is counted, never raised.
+        """Send what changed now. Returns whether the queue accepted it; a failure is counted, never raised.
 
         True also if another process of the host sends it.
         """
@@ -106,7 +106,7 @@ class Publisher:
         self._said_final = final
         changes.accepted(changed)
         if full:
-            # Fulls of many publishers that started together do not come together.
+            # Spreads the full messages of publishers that started together.
             self._full_at = now + FULL_EVERY_SECONDS * random.uniform(0.75, 1.0)  # noqa: S311 - spreads load
         return True
 
@@ -127,7 +127,7 @@ class Publisher:
         return _SENT
 
     def _note(self, result: str) -> None:
-        """Count how it went; log a failure once a minute, and its end once."""
+        """Count the result; log a failure once a minute, and its end once."""
         self._recorder.count(f.PUBLISH_MESSAGES, result)
         if result == _SENT:
             self._recorder.set(f.PUBLISH_LAST_SUCCESS, time.time())
@@ -147,7 +147,7 @@ class Publisher:
         """Send what is left within `timeout` seconds, and stop. Idempotent.
 
         Returns:
-            Whether the queue took everything. If not, a log line says so.
+            Whether the queue accepted everything. If not, a log line says so.
         """
         if self._closed:
             return True
@@ -208,8 +208,8 @@ def publish(
 ) -> Publisher:
     """Send what the recorder counts to a collector, from a daemon thread.
 
-    A queue that is down, full, slow or refuses us costs the application nothing: it is counted in
-    `anthropic_publish_messages_total` and logged once a minute. The next message that the queue takes makes up for it.
+    A queue that is down, full, slow or refuses messages does not affect the application: it is counted in
+    `anthropic_publish_messages_total` and logged once a minute. The next accepted message makes up for it.
 
     Args:
         recorder: whose cells to send.

@@ -1,1 +1,1 @@
-"""What was recorded beside what Anthropic billed: by model, tier, token type and hour, tokens first, then dollars."""
+"""Compares what was recorded with Anthropic's bill: by model, tier, token type and hour, tokens first, then dollars."""

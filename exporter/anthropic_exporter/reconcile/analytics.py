@@ -1,4 +1,4 @@
-"""What Anthropic billed: the Usage and Cost Analytics API through the official SDK, or the endpoints before it.
+"""Reads what Anthropic billed: from the Usage and Cost Analytics API through the official SDK, or the older endpoints.
 
 Sources: the SDK's types of `beta.organization.analytics` (anthropic 2.14.0, read 2026-11-30); the Usage and Cost
 Admin API page of platform.claude.com, which calls the older endpoints legacy, read 2026-11-30.
@@ -114,7 +114,7 @@ def _newest(
 
 
 def _months(start: int, end: int) -> Iterator[tuple[int, int]]:
-    """Pieces of a span that one question may be about."""
+    """Split a span into pieces that one request may cover."""
     most = MOST_DAYS * 24 * HOUR
     for first in range(start, end, most):
         yield first, min(end, first + most)

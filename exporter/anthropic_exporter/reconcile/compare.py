@@ -1,8 +1,8 @@
-"""Why both sides differ: tokens first, then dollars, so that the verdict names the cause. Pure.
+"""Finds out why both sides differ: compares tokens first, then dollars, so that the verdict names the cause. Pure.
 
-Equal tokens and unequal dollars a token: the price book. Fewer tokens recorded than billed: calls that no recorder saw.
-Those are somebody else's where they are exactly what one or several callers of the bill sent. Batches are billed when
-they run and recorded when their results are read.
+Equal tokens but different dollars a token: the price book. Fewer tokens recorded than billed: calls that no recorder
+saw. They belong to other callers if they are exactly what one or several callers of the bill sent. Batches are billed
+when they run and recorded when their results are read.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ COVERAGE = "coverage"
 BATCHES_IN_FLIGHT = "batches_in_flight"
 BILLED_ELSEWHERE = "billed_elsewhere"
 BILL_INCOMPLETE = "bill_incomplete"
-#: Causes that are nothing to act on.
+#: Causes that need no action.
 EXPECTED = (AGREES, BATCHES_IN_FLIGHT, BILL_INCOMPLETE)
 BATCH = "batch"
 #: Most batches end within an hour, all within 24 (Message Batches, read 2026-11-30).
@@ -43,18 +43,18 @@ Vector = dict[str, Amount]
 
 
 class Limits(NamedTuple):
-    """What still agrees: a share of what was billed, and an amount in dollars below which nobody cares."""
+    """Tolerances: a share of the bill, and an amount in dollars too small to matter."""
 
     ratio: float = 0.01
     usd: float = 0.01
 
 
 class Verdict(NamedTuple):
-    """What was found of one model on one tier.
+    """The verdict on one model and tier.
 
-    `types` are the token types it is about, `callers` whose calls are missing, `hours` the first and last hour (Unix
-    seconds) of what is missing where that is a part of the span. `rates` are dollars a million tokens, ours and the
-    bill's, by type.
+    `types` are its token types, `callers` those whose calls are missing, `hours` the first and last hour (Unix seconds)
+    of what is missing, if that is a part of the span. `rates` are dollars per million tokens, ours and the bill's, by
+    type.
     """
 
     cause: str
@@ -69,7 +69,7 @@ class Verdict(NamedTuple):
 
     @property
     def is_drift(self) -> bool:
-        """Whether somebody has to act."""
+        """Whether it needs action."""
         return self.cause not in EXPECTED
 
 
@@ -100,7 +100,7 @@ def compare(
     limits: Limits = Limits(),  # noqa: B008 - frozen
     edges: frozenset[int] | None = None,
 ) -> Comparison:
-    """Judge what was recorded by the bill of the same hours.
+    """Compare what was recorded with the bill of the same hours.
 
     Args:
         recorded: by hour; with `edges`, one sum for the whole span.
@@ -217,7 +217,7 @@ class _Judge:
         return found
 
     def _is_recent(self, group: Group, tokens_missing: float) -> bool:
-        """Whether what is missing was billed in the last 24 h, which is how long a batch may take to be read."""
+        """Whether everything missing was billed in the last 24 h, the time in which a batch may still be read."""
         if not self._has_hours:
             return self._recent_covers(group, tokens_missing)
         missing = self._missing(group)
@@ -225,7 +225,7 @@ class _Judge:
         return old <= self._limits.ratio * _total(_vector(self._billed, group)).tokens
 
     def _hours(self, group: Group) -> tuple[int, int] | None:
-        """The shortest run of hours that holds nearly all of what is missing; None where that is most of the span."""
+        """The shortest run of hours with nearly all missing tokens; None if that is most of the span."""
         if not self._has_hours:
             return None
         missing = sorted((hour, tokens) for hour, tokens in self._missing(group).items() if tokens > 0)
@@ -241,7 +241,7 @@ class _Judge:
         return min(runs)[1:]
 
     def _callers_of(self, group: Group, ours: Vector, theirs: Vector) -> tuple[Caller, ...]:
-        """The fewest callers who together sent exactly what is missing."""
+        """The smallest set of callers who together sent exactly what is missing."""
         vectors, at_edges = _by_caller(self._bill.lines, group), _vector(self._at_edges, group)
         if len(vectors) > _MOST_CALLERS:
             return ()

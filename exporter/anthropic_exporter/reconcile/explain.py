@@ -1,4 +1,4 @@
-"""Each verdict in words: what was found, and what to do. Pure."""
+"""Puts each verdict into words: what was found, and what to do. Pure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The bill by the endpoints before the Analytics API: tokens by hour, dollars by day after discount, no list price.
+"""Reads the bill from the older endpoints: tokens by hour, dollars by day after discount, no list price.
 
 Source: Usage and Cost Admin API, platform.claude.com/docs, read 2026-11-30.
 """

@@ -1,4 +1,4 @@
-"""The values that both sides are brought to before they are compared."""
+"""The common form of both sides in a comparison."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ COMPARED_TYPES = (*TOKEN_TYPES, WEB_SEARCH)
 
 
 class Place(NamedTuple):
-    """What prices and quantities depend on."""
+    """The keys that prices and quantities depend on."""
 
     model: str
     tier: str
@@ -22,7 +22,7 @@ class Place(NamedTuple):
 
 
 class Amount(NamedTuple):
-    """Tokens (0 for what is not billed by the token) and dollars at list price."""
+    """Tokens (0 if not billed by the token) and dollars at list price."""
 
     tokens: float = 0.0
     usd: float = 0.0
@@ -33,7 +33,7 @@ class Amount(NamedTuple):
 
 
 class Caller(NamedTuple):
-    """Who sent what was billed, as far as the bill says: ids as the Console shows them, never a key."""
+    """The sender of billed requests, as far as the bill says: ids as the Console shows them, never a key."""
 
     api_key_id: str = ""
     product: str = ""
@@ -55,8 +55,8 @@ class BilledLine(NamedTuple):
 class Bill(NamedTuple):
     """The lines of a span of time.
 
-    `refreshed_at` is how far the bill's own data reach, in Unix seconds. `has_list_price` is False where only the older
-    endpoints answered, which know tokens but no list price.
+    `refreshed_at` is how far the bill's own data reach, in Unix seconds. `has_list_price` is False if only the older
+    endpoints answered, which have tokens but no list price.
     """
 
     lines: tuple[BilledLine, ...]

@@ -1,4 +1,4 @@
-"""What the recorders counted, from Prometheus: tokens and dollars by hour, model, tier and type."""
+"""Reads what the recorders counted from Prometheus: tokens and dollars by hour, model, tier and type."""
 
 from __future__ import annotations
 
@@ -38,6 +38,6 @@ def _key(one: Increase, book: PriceBook) -> tuple[int, Place]:
 
 
 def canonical(model: str, book: PriceBook) -> str:
-    """The bill's name of a model: that of the price book, or the bare one where the book does not know it."""
+    """The bill's name of a model: the name in the price book, or the bare name if the book does not have it."""
     known = book.model(model)
     return model if known is None else known.name

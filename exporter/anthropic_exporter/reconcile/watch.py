@@ -1,4 +1,4 @@
-"""`reconcile --watch`: compares again and again, and shows both sides as metrics."""
+"""`reconcile --watch`: compares repeatedly, and exposes both sides as metrics."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _log = logging.getLogger("anthropic_exporter.reconcile")
 
 
 class Sources(NamedTuple):
-    """What is compared with what, and how strictly."""
+    """The two sides of a comparison, and its tolerances."""
 
     prometheus: Prometheus
     api: Anthropic
@@ -35,7 +35,7 @@ class Sources(NamedTuple):
 
 
 class Schedule(NamedTuple):
-    """Seconds: how much is compared, how much of the newest is left out, how often."""
+    """Seconds: the span that is compared, how much of the newest is left out, and the interval."""
 
     last: int
     lag: int
@@ -43,7 +43,7 @@ class Schedule(NamedTuple):
 
 
 def run(sources: Sources, schedule: Schedule, host: str, port: int, stop: threading.Event) -> None:
-    """Serve and compare until `stop` is set. A comparison that fails is logged, and tried again at the next turn.
+    """Serve and compare until `stop` is set. A failed comparison is logged, and tried again at the next interval.
 
     Raises:
         ConfigurationError: the address is taken or wrong.
@@ -71,7 +71,7 @@ def _turn(sources: Sources, schedule: Schedule, gauges: Gauges) -> None:
 
 
 class Gauges:
-    """The newest comparison on a recorder's registry. What a later one does not have goes to 0."""
+    """Shows the newest comparison on a recorder's registry. Series that a later one lacks become 0."""
 
     def __init__(self, recorder: Recorder) -> None:
         self._recorder = recorder

@@ -1,1 +1,1 @@
-"""What happens to a call between the capture and the cells."""
+"""Processes a call between the capture and the cells."""

@@ -1,4 +1,4 @@
-"""Answers that wait to be read: the short way from a successful call to the cells.
+"""Holds answers that wait to be read: the short way from a successful call to the cells.
 
 The thread of a call only appends the answer's bytes to what waits. They are read, priced and written many at a time,
 outside of the call where possible. A plain answer of a kind that was seen before is written by its line, which knows
@@ -19,9 +19,9 @@ from anthropic_exporter.wire.headers import heading, names_rate_limits
 from anthropic_exporter.wire.plain_answer import Counts, Kind, Plain, plain_of
 from anthropic_exporter.wire.rate_limits import RateLimitHeaders
 
-#: So many answers wait at most: where nobody comes by to write them, and while a server's thread does.
+#: The most answers that wait: if nothing writes them regularly, and while a server's thread does.
 MOST_WAITING, MOST_WAITING_FOR_A_SERVER = 32, 256
-#: The largest body that waits as it is, in bytes; of a larger one only what it says is kept.
+#: The largest body that waits unread, in bytes; a larger one is read at once.
 MOST_BODY_BYTES = 4_096
 _MOST_LINES = 5_000
 _MOST_HEADERS = 200
@@ -30,7 +30,7 @@ _LONGEST_WORD = 128
 #: Names and values of a response's headers.
 RawHeaders = Iterable[tuple[bytes, bytes]]
 _LineKey = tuple[Kind, str, str, str, bytes]
-#: What a call without waiting knew of itself when it ended; `read` makes a `Call` of it.
+#: Turns what an attempt knew when it ended into a `Call`.
 Read = Callable[..., "Call | None"]
 
 
@@ -55,7 +55,7 @@ class Writing(Protocol):
 
 
 class Answers:
-    """Writes answers that waited, and keeps the newest rate-limit headers until somebody asks for them.
+    """Writes waiting answers, and keeps the newest rate-limit headers until the next scrape.
 
     Args:
         intake: where calls are written. All methods but `note_limits` are called with its lock held.
@@ -103,7 +103,7 @@ class Answers:
     # -- answers
 
     def forget_lines(self) -> None:
-        """The cells are others from now on."""
+        """Forget all lines, because the cells were replaced."""
         self._lines.clear()
 
     def write(
@@ -176,7 +176,7 @@ class Answers:
         return line
 
     def _learn(self, key: _LineKey, plain: Plain, call: Call, slot: Slot, *, asked: bool) -> None:
-        """Make the line of the answers that are like this one but for their counts and times."""
+        """Make the line for answers that differ from this one only in counts and times."""
         model, asked_model = key[0][0], key[1]
         line = self._intake.line_of(call, slot)
         if line is None or not _says_no_more(call, plain, asked=asked) or call.model != model:
@@ -189,7 +189,7 @@ class Answers:
 
 
 def _says_no_more(call: Call, plain: Plain, *, asked: bool) -> bool:
-    """Whether a line writes all that the call says."""
+    """Whether a line writes everything that the call contains."""
     counts = plain[1]
     plainly = Call(
         call.model,

@@ -1,4 +1,4 @@
-"""Which batch results were counted already, so that reading a batch twice counts it once."""
+"""Remembers which batch results are counted, so that reading a batch twice counts it once."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ _MOST_BATCHES = 10_000
 class SeenResults:
     """Results by (batch id, custom_id), as 64-bit hashes in two generations; the older is forgotten as a whole.
 
-    Whatever the batches are like, the last `most` results are remembered, and at most twice as many. Remembers for this
-    process alone: two processes that read the same batch count it twice.
+    At least the last `most` results are remembered, and at most twice as many. Only this process remembers them: two
+    processes that read the same batch count it twice.
 
     Args:
         most: results of a generation; two of 150,000 take about 20 MB.
@@ -29,7 +29,7 @@ class SeenResults:
         self._created: dict[str, float] = {}
 
     def first_time(self, batch: str, custom_id: str) -> bool:
-        """Whether this result was not seen before; from now on it was. Never called by a finalizer: it locks."""
+        """Whether this result is new; marks it as seen. Never called by a finalizer: it locks."""
         result = hash((batch, custom_id))
         with self._lock:
             if result in self._young or result in self._old:

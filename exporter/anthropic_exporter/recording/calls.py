@@ -15,7 +15,7 @@ from anthropic_exporter.wire.usage_shapes import as_mapping, in_api_shape
 
 
 def outcome_of(reading: Reading) -> str:
-    """The outcome of a message that came whole."""
+    """The outcome of a complete message."""
     return REFUSAL if reading.stop_reason == REFUSAL else SUCCESS
 
 
@@ -26,7 +26,7 @@ def call_of(reading: Reading, where: Attribution, started_at: float, **known: An
         reading: what the message says.
         where: who the call is for.
         started_at: seconds since the epoch.
-        known: fields of `Call` that a message does not say, such as durations; they win over the reading's.
+        known: fields of `Call` that a message does not contain, such as durations; they override the reading's.
     """
     said = {"tier": reading.tier, "cache_asked": reading.cached, "regional": reading.regional}
     fields: dict[str, Any] = {**said, "unmetered": reading.unmetered, **known}

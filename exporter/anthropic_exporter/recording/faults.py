@@ -19,7 +19,7 @@ _MOST_UNPRICED_LINES = 50
 class Faults:
     """Failures by stage, and the log lines about them.
 
-    Everything here only appends, because a finalizer may fail while somebody's lock is held: `log` writes the lines.
+    Everything here only appends, because a finalizer may fail while its thread holds a lock: `log` writes the lines.
 
     Args:
         count: adds one to the failures of a stage.
@@ -37,7 +37,7 @@ class Faults:
     def failed(self, stage: str, error: BaseException) -> None:
         """Count a failure, and log it at most once a minute and stage; with `strict`, raise it.
 
-        An exception that a signal handler or another thread raised into our code is none of our failures: it is raised
+        An exception that a signal handler or another thread raised into our code is not our failure: it is raised
         again, and nothing is counted.
         """
         if is_interruption(error):
@@ -64,7 +64,7 @@ class Faults:
             self.failed(stage, ValueError(f"unusable values in usage fields {sorted(set(fields))}"))
 
     def unpriced(self, call: Call, bill: Bill) -> None:
-        """Log a model without a price once, and at most as many models as there are model labels."""
+        """Log a model without a price once; at most as many models as there are model labels."""
         for inference, cost in zip(call.inferences, bill.costs, strict=True):
             if cost is None and inference.model not in self._unpriced and len(self._unpriced) < _MOST_UNPRICED_LINES:
                 self._unpriced.add(inference.model)
@@ -86,12 +86,12 @@ class Faults:
         self.lines.append(("%s", line))
 
     def log(self) -> None:
-        """Write the waiting lines. Never under our lock: a log handler may be slow, or scrape."""
+        """Write the waiting lines. Never with a lock held: a log handler may be slow, or scrape."""
         for _ in range(len(self.lines)):
             try:
                 _log.warning(*self.lines.popleft())
             except Exception as error:
-                if is_interruption(error):  # else another thread logged it, or a log filter failed: not ours
+                if is_interruption(error):  # else another thread logged it, or a log filter failed
                     raise
 
 

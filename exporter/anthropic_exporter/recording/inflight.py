@@ -9,10 +9,9 @@ from anthropic_exporter.attribution import Attribution
 
 
 class Heard(NamedTuple):
-    """What came of a response so far: `received` grows with every byte.
+    """The progress of a response: `received` grows with every byte.
 
-    `at` is when the last of it came, in seconds since the epoch; None where that is not known, because a long stream is
-    not looked at as it passes.
+    `at` is when the last byte came, in Unix seconds; None if unknown, because a long stream is not read as it passes.
     """
 
     received: int
@@ -20,7 +19,7 @@ class Heard(NamedTuple):
 
 
 class Started(NamedTuple):
-    """One attempt in flight; `at` is seconds since the epoch. `heard` says what came of its response so far."""
+    """One attempt in flight; `at` is in Unix seconds. `heard` is the progress of its response."""
 
     model: str
     feature: str
@@ -29,7 +28,7 @@ class Started(NamedTuple):
 
 
 class Sending(Protocol):
-    """An attempt on the short way, of which nothing came so far."""
+    """An attempt on the short way, before its response."""
 
     model: str
     at: float

@@ -1,7 +1,7 @@
-"""The one door: calls wait here until they are priced, written into cells and passed on to the sinks.
+"""The single entry for calls: they wait here until they are priced, written into cells and passed on to the sinks.
 
-Any thread may be interrupted by an exception at any instruction here. What waits is written in batches: a batch that
-was interrupted is undone and written again by the next one who drains, so that nothing is lost or counted twice.
+An exception may interrupt any thread at any instruction here. Waiting calls are written in batches: the next thread
+that drains undoes an interrupted batch and writes it again, so that nothing is lost or counted twice.
 """
 
 from __future__ import annotations
@@ -40,29 +40,29 @@ if TYPE_CHECKING:
     from anthropic_exporter.recording.advice.watch import AdviceWatch
 
 _MOST_EXPECTED = 20_000
-#: A call writes at most this many entries that wait, its own among them; the rest is for the next call or scrape.
+#: A call writes at most this many waiting entries, including its own; the next call or scrape writes the rest.
 _PORTION = 64
 _ROUNDS = 4
-#: How long a scrape waits for the cells before it shows the page before.
+#: How long a scrape waits for the cells before it shows the previous page.
 _PATIENCE_SECONDS = 1.0
 #: How long one call or one scrape passes calls on to sinks; a slow sink does not hold up its caller for longer.
 _PASSING_SECONDS = 0.05
 _MOST_FOR_SINKS = 10_000
 #: How long moving to shared cells waits for another thread.
 _SHARING_SECONDS = 10.0
-#: Threads that record without a pause append faster than one thread writes: from here on they pause for the writer.
+#: Threads that record without a pause append faster than one thread writes: beyond this they wait for the writer.
 _MOST_WAITING = 5_000
 _PAUSE_SECONDS = 0.001
 
-#: Something that waits to be written: a function of ours and its arguments.
+#: An entry that waits to be written: a function and its arguments.
 Entry = tuple[Any, ...]
 Sink = Callable[[Call], None]
-#: Asked before a request of the SDK is sent: returns it, or another one; raises `SpendLimitExceeded` to stop it.
+#: Called before a request of the SDK is sent: returns it, or another one; raises `SpendLimitExceeded` to stop it.
 Gate = Callable[[Any, Attribution], Any]
 
 
 class Batch:
-    """Entries that are written together, and what is needed to start over."""
+    """Entries that are written together, and what is needed to undo them."""
 
     __slots__ = ("before", "entries", "for_sinks", "is_written")
 
@@ -88,18 +88,18 @@ class Intake:
 
     Attributes:
         advice: what is remembered of requests for `advise`; None unless asked for.
-        gates: asked in turn before a request is sent.
+        gates: called in turn before a request is sent.
         answers: the short way of a successful answer.
         pending: what waits to be written, the oldest first.
         expected: label sets that exist, or will exist when what waits is written.
         has_sinks: written calls are passed on.
-        is_strict: our own failures are raised.
+        is_strict: whether our own failures are raised.
         inflight: attempts that were sent and have not ended.
         retries: failed attempts that the SDK may try again.
-        seen: batch results that are counted already.
+        seen: batch results that are already counted.
         sessions: what is counted of the sessions of managed agents.
         served: which model last answered each requested id.
-        cached_threads: conversations of which later turns do not say that they are cached.
+        cached_threads: conversations whose later turns do not say that they are cached.
     """
 
     def __init__(
@@ -134,7 +134,7 @@ class Intake:
     def _continue(
         self, prices: Any, features: Iterable[str] | None, models: Iterable[str], users: Iterable[str] | None
     ) -> None:
-        """Go on with other settings: prices are replaced; features, users and models are let in as well."""
+        """Continue with other settings: prices are replaced; features, users and models are admitted as well."""
         self._write_all()
         if prices is not None:
             self._live = self._live_prices(prices)
@@ -148,7 +148,7 @@ class Intake:
         self._expect_all()
 
     def watch_for_advice(self) -> None:
-        """Watch requests from now on for what `advise` has to know."""
+        """Start to watch requests for `advise`."""
         from anthropic_exporter.recording.advice.watch import AdviceWatch  # noqa: PLC0415 - only those who ask load it
 
         self.advice = AdviceWatch(self.failed)
@@ -157,7 +157,7 @@ class Intake:
         return LivePrices(prices, self._clock, self._resume, self._prices_broken, self._write_all)
 
     def _reset(self) -> None:
-        """Start from nothing: at construction, and in a forked child, whose counters are its own."""
+        """Start empty: at construction, and in a forked child, which has its own counters."""
         self._lock = SafeLock()
         self.pending: deque[Entry] = deque()
         self._next_pending = iter(self.pending.popleft, None)
@@ -199,12 +199,12 @@ class Intake:
     # -- ways in
 
     def record(self, call: Call) -> None:
-        """Count one call. Never raises and never waits; priced and visible before the next scrape at the latest."""
+        """Count one call. Never raises and never waits; the next scrape shows it with its price."""
         self.pending.append((self._write, call, self._clock()))
         self.drain()
 
     def record_later(self, call: Call) -> None:
-        """Count one call from a finalizer: only appends, because somebody's lock may be held right now."""
+        """Count one call from a finalizer: only appends, because the interrupted thread may hold a lock."""
         self.pending.append((self._write, call, self._clock()))
 
     def begin(self, key: int, model: str, where: Attribution, heard: Callable[[], Heard] | None = None) -> float:
@@ -271,14 +271,14 @@ class Intake:
     def subscribe(self, sink: Sink, *, may_wait: bool = False) -> Callable[[], None]:
         """Pass every priced call to `sink`, one at a time, on a thread that records. Returns a function that undoes it.
 
-        No lock of ours is held meanwhile: a sink may call the client, render, or take its time.
+        No lock is held meanwhile: a sink may call the client, render, or be slow.
 
         Args:
             sink: what gets the calls.
             may_wait: it is enough if a call comes before the next request passes a gate, or at the next `drain`; calls
                 come without rate-limit headers then.
         """
-        self._write_all()  # what ended before is not for this sink
+        self._write_all()  # this sink does not get calls that ended before
         self._pass_on()
         self._sinks = (*self._sinks, sink)
         if not may_wait:
@@ -295,7 +295,7 @@ class Intake:
         return unsubscribe
 
     def admit_by(self, gate: Gate) -> Callable[[], None]:
-        """Ask `gate` before each request of the SDK is sent. Returns a function that undoes it."""
+        """Call `gate` before each request of the SDK is sent. Returns a function that undoes it."""
         self.gates = (*self.gates, gate)
 
         def undo() -> None:
@@ -317,7 +317,7 @@ class Intake:
         return own if sharing is None else sharing.snapshot()
 
     def own_snapshot(self) -> Snapshot:
-        """Every series of this process alone, as of now; as of the scrape before if they cannot be read in a second."""
+        """Every series of this process alone, as of now; of the previous scrape if reading takes over a second."""
         self._live.refresh()
         threads.retry()
         if not self._read_cells():
@@ -328,7 +328,7 @@ class Intake:
         return self._snapshot
 
     def _read_cells(self) -> bool:
-        """Write all that waits now, and copy every number. False where that cannot be done in time."""
+        """Write everything that waits, and copy every number. False if that takes too long."""
         try:
             if not self._lock.wait(this_frame(), _PATIENCE_SECONDS):
                 return False
@@ -351,7 +351,7 @@ class Intake:
     # -- shared with other processes
 
     def share(self, sharing: Sharing, *, wait: bool) -> bool:
-        """Write into cells that other processes read, and show theirs. Returns False if that would have to wait."""
+        """Write into cells that other processes read, and show theirs. Returns False if it would have to wait."""
         try:
             if not self._lock.wait(this_frame(), _SHARING_SECONDS if wait else 0.0):
                 return False
@@ -385,13 +385,13 @@ class Intake:
         return self._metrics.rate_limits_at(model)
 
     def label_bounds(self) -> dict[str, Bounded]:
-        """The bounds of this recorder's labels, with nothing let in yet."""
+        """The bounds of this recorder's labels, still empty."""
         return label_bounds(self._features, self._users)
 
     # -- inside
 
     def tick(self) -> bool:
-        """Write what waits, outside of any call. Returns whether anything waited. Call it again within a second."""
+        """Write what waits, outside any call. Returns whether anything waited. Call it again within a second."""
         if not self._is_ticking:
             self._is_ticking = True
             self._decide_who_waits()
@@ -401,7 +401,7 @@ class Intake:
         return waits
 
     def stop_ticking(self) -> None:
-        """Write what waits; `tick` is not called any more."""
+        """Write what waits; `tick` is no longer called."""
         self._is_ticking = False
         self._decide_who_waits()
         self.drain()
@@ -415,7 +415,7 @@ class Intake:
             self._lock.release(this_frame())
 
     def drain(self) -> None:
-        """Write what waits, unless another thread is at it; that one, the next call or a scrape does it then."""
+        """Write what waits, unless another thread does; then that thread, the next call or a scrape writes it."""
         rounds = 0
         while self.pending and rounds < _ROUNDS and self._write_portion():
             rounds += 1
@@ -427,7 +427,7 @@ class Intake:
             self._faults.log()
 
     def _write_portion(self) -> bool:
-        """Write at most `_PORTION` entries. False where somebody else is at it."""
+        """Write at most `_PORTION` entries. False if another thread is writing."""
         try:
             if not self._lock.acquire_unless_wanted(this_frame()):
                 return False
@@ -442,12 +442,12 @@ class Intake:
             self._finish(self._batch)
         batch = self._batch
         self._metrics.start_batch(batch.before)
-        if batch.before or batch.for_sinks:  # it was interrupted: as if nothing of it had been written
+        if batch.before or batch.for_sinks:  # it was interrupted: undo what it has written
             self._metrics.undo_batch()
             batch.before.clear()
             batch.for_sinks = ()
         entries = batch.entries
-        # One step takes them from the one and puts them into the other.
+        # One step moves them from one to the other.
         entries.extend(islice(self._next_pending, min(most, len(self.pending))))
         raised = None
         for entry in [*entries, *((one,) for one in more)] if more else entries:
@@ -465,7 +465,7 @@ class Intake:
             raise raised
 
     def _finish(self, batch: Batch) -> None:
-        """Pass a written batch on to the sinks, and start the next. Doing it twice changes nothing."""
+        """Pass a written batch on to the sinks, and start the next. Idempotent."""
         if batch.is_written:
             for_sinks = batch.for_sinks
             if isinstance(for_sinks, deque):
@@ -476,7 +476,7 @@ class Intake:
             self._batch = Batch()
 
     def _write_late(self) -> None:
-        """Count what is only known some time after a call: that nobody tried again, and what advice needs."""
+        """Count what is known only some time after a call: that it was not retried, and what advice needs."""
         for failed in self.retries.given_up(time.perf_counter()):
             seconds = failed.ended - failed.began
             self.pending.append((self._metrics.write_call_duration, failed.model, failed.feature, seconds))
@@ -484,7 +484,7 @@ class Intake:
             self.pending.append((self.advice.write_counts, self._metrics.count))
 
     def write_now(self, call: Call, now: float) -> Slot | None:
-        """Write a call that ended at `now`, with the lock held. None if it waits for its price."""
+        """Write a call that ended at `now`, with the lock held. Returns None if it waits for its price."""
         return self._write(call, now)
 
     def may_use(self, line: Line, at: float) -> bool:
@@ -527,7 +527,7 @@ class Intake:
         self._metrics.count_event(family, labels)
 
     def _pass_on(self) -> None:
-        """Pass written calls on to the sinks, unless another thread is at it, or this one further up."""
+        """Pass written calls on to the sinks, unless another thread is doing so, or this one further up its stack."""
         until = time.monotonic() + _PASSING_SECONDS
         try:
             if self._sinks_lock.acquire(this_frame()):

@@ -1,7 +1,7 @@
-"""Tells an exception that somebody raised into our code from a failure of our code.
+"""Distinguishes an exception that was raised into our code from a failure of our code.
 
-A signal handler and `PyThreadState_SetAsyncExc` raise at any instruction of whatever runs: the application's exception
-then has our frames in its traceback, but it is none of our failures, and must reach the application.
+A signal handler and `PyThreadState_SetAsyncExc` raise at any instruction: the application's exception then has our
+frames in its traceback, but it is not our failure, and must reach the application.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def _traces(trace: TracebackType | None) -> Iterator[TracebackType]:
 
 
 def _signal_handlers() -> set[CodeType]:
-    """The code of every signal handler that is installed."""
+    """The code objects of all installed signal handlers."""
     handlers = (signal.getsignal(number) for number in signal.valid_signals())
     codes = (getattr(getattr(handler, "__func__", handler), "__code__", None) for handler in handlers)
     return {code for code in codes if code is not None}

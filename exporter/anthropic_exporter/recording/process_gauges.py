@@ -1,4 +1,4 @@
-"""Gauges of the whole process that nobody stores: they are computed at each scrape."""
+"""Gauges of the whole process, computed at each scrape."""
 
 from __future__ import annotations
 

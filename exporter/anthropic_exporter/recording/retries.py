@@ -1,4 +1,4 @@
-"""What joins the attempts of one logical call: the SDK's idempotency key, the same for all of them."""
+"""Joins the attempts of one logical call by the SDK's idempotency key, which they share."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from anthropic_exporter.kept_text import kept
 
 _MOST = 4096
 _FIRST_ERROR_STATUS = 400
-#: The SDK waits at most 8 s between attempts unless the server names a time; nobody comes back much later than that.
+#: The SDK waits at most 8 s between attempts unless the server names a time; no retry comes much later.
 PATIENCE_SECONDS = 90.0
 _RETRIED_STATUSES = frozenset({408, 409, 429})
 _FIRST_SERVER_ERROR = 500
@@ -33,9 +33,9 @@ def may_be_retried(status: int, should_retry: str, outcome: str) -> bool:
 
 
 class Failed(NamedTuple):
-    """An attempt that failed and may be tried again. Times are those of `time.perf_counter()`.
+    """An attempt that failed and may be retried. Times are those of `time.perf_counter()`.
 
-    `began` is the start of the first attempt of the call, `deadline` when nobody will try again any more.
+    `began` is the start of the call's first attempt, `deadline` the time after which it is not retried.
     """
 
     outcome: str
@@ -49,25 +49,25 @@ class Failed(NamedTuple):
 class Retries:
     """Failed attempts by idempotency key. No lock: single operations on a dict, because a finalizer may come between.
 
-    A last failing attempt is never asked for: it is given up at its deadline, or dropped when there are too many.
+    A call's last failed attempt is never looked up: it is given up at its deadline, or dropped if there are too many.
     """
 
     def __init__(self) -> None:
         self._failed: dict[str, Failed] = {}
 
     def failed(self, key: str | None, failed: Failed) -> None:
-        """Remember that an attempt ended so."""
+        """Remember a failed attempt."""
         if key is not None:
             self._failed[kept(key)] = failed._replace(model=kept(failed.model), feature=kept(failed.feature))
             if len(self._failed) > _MOST:
                 self._failed.pop(next(iter(self._failed)), None)
 
     def before(self, key: str | None) -> Failed | None:
-        """The attempt before this one, once; None where it was not seen."""
+        """The attempt before this one, removed; None if it was not seen."""
         return self._failed.pop(kept(key or ""), None)
 
     def given_up(self, now: float) -> list[Failed]:
-        """Take out the calls whose last attempt failed and that nobody will try again."""
+        """Remove and return the calls whose last attempt failed and that will not be retried."""
         late = [key for key, failed in self._failed.copy().items() if failed.deadline < now]
         taken = [self._failed.pop(key, None) for key in late]
         return [failed for failed in taken if failed is not None]

@@ -1,4 +1,4 @@
-"""Which model answers a requested id, so that failures and answers of one model share a label."""
+"""Remembers which model answers a requested id, so that its failures and answers share a label."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ class ServedModels:
                 labels.pop(next(iter(labels)), None)
 
     def recognise(self, asked: str, named: str) -> None:
-        """Know answers to `asked` by the model that they name, if its label is that name."""
+        """Recognize answers to `asked` by the model that they name, if its label is that name."""
         if self._labels.get(asked) == named:
             if len(self.familiar) > _MOST_IDS:
                 self.familiar.clear()
             self.familiar[asked] = (named, b'"%b"' % named.encode(errors="replace"))
 
     def label(self, asked: str) -> str:
-        """The label of an attempt that has no answer: of the model that last served the id, else the id's bare name."""
+        """The label of an attempt without an answer: the model that last served the id, else the id's bare name."""
         return self._labels.get(kept(asked)) or model_label(kept(asked))
 
 
@@ -52,7 +52,7 @@ class CachedThreads:
         self._ids: dict[str, None] = {}
 
     def add(self, message_id: object) -> None:
-        """Remember a message; the oldest ones are forgotten."""
+        """Remember a message; forget the oldest if there are too many."""
         if isinstance(message_id, str):
             message_id = kept(message_id)
             self._ids[message_id] = None

@@ -1,4 +1,4 @@
-"""What is counted already of the sessions of managed agents, whose usage is cumulative and can be read in many ways."""
+"""Remembers what is already counted of sessions of managed agents, whose cumulative usage can be read in many ways."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class SessionMemory:
         self._threads = 0
 
     def session(self, session_id: str) -> _Session:
-        """The memory of a session, made where there is none."""
+        """The memory of a session, created if missing."""
         with self._lock:
             return self._session(session_id)
 
@@ -64,7 +64,7 @@ class SessionMemory:
         return session.where if where == _NOBODY else where
 
     def add(self, session_id: str, spent: Spent, thread: str = "") -> Spent:
-        """Take a snapshot of a session, or of one of its threads; returns what was not counted before."""
+        """Add a snapshot of a session, or of one of its threads; returns what was not counted before."""
         with self._lock:
             session = self._session(session_id)
             if thread:
@@ -104,7 +104,7 @@ def _with_thread(session: _Session, thread: str, spent: Spent) -> Spent:
 
 
 def _beyond(spent: Spent, counted: Spent) -> Spent:
-    """What a snapshot holds more than is counted, never less than nothing. A snapshot may not split the writes."""
+    """What a snapshot has beyond what is counted, never negative. A snapshot may lack the split of cache writes."""
     plain, read, _, _, output = (max(0, new - old) for new, old in zip(spent.tokens, counted.tokens, strict=True))
     written = max(0, _written(spent) - _written(counted))
     long = min(written, max(0, spent.tokens.cache_write_1h - counted.tokens.cache_write_1h))

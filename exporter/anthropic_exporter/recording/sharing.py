@@ -1,4 +1,4 @@
-"""What a recorder needs to know of a store that several processes share."""
+"""The interface of a store that several processes share, as a recorder sees it."""
 
 from __future__ import annotations
 

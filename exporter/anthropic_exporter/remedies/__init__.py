@@ -1,4 +1,4 @@
-"""Remedies: what is done about an alert that comes from outside. Start with `Remedies`."""
+"""Acts on alerts from outside. Start with `Remedies`."""
 
 from __future__ import annotations
 

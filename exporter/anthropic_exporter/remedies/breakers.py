@@ -1,4 +1,4 @@
-"""Opens the breaker of an alert's feature, and closes it when the last alert that wants it open is over."""
+"""Opens the breaker of an alert's feature, and closes it when the last alert that opened it is over."""
 
 from __future__ import annotations
 

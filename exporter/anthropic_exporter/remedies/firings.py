@@ -1,4 +1,4 @@
-"""Which firings were seen, so that a repeated, replayed or old alert does nothing. Bounded. Pure."""
+"""Remembers firings, so that a repeated, replayed or old alert does nothing. Bounded. Pure."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from collections import OrderedDict
 
 from anthropic_exporter.wire.alertmanager import FIRING, RESOLVED, IncomingAlert
 
-#: What `Firings.take` says of an alert.
+#: The results of `Firings.take`.
 NEWS, KNOWN, REFUSED = "news", "known", "refused"
-#: Gone from Alertmanager's API without an end, as in a silence: it may come back with the same start.
+#: Disappeared from Alertmanager's API without an end, as in a silence: it may return with the same start.
 _GONE = "gone"
 _MOST = 10_000
 _MOST_REFUSED = 1_000
@@ -39,7 +39,7 @@ class Firings:
     def take(self, alert: IncomingAlert, now: float) -> str:
         """Whether this firing begins now, or ends now after it began: `NEWS`, and from then on `KNOWN`.
 
-        `REFUSED` is said once, then the alert is known too.
+        `REFUSED` is returned once, then the alert is known too.
 
         Args:
             alert: the alert.
@@ -92,7 +92,7 @@ class Firings:
         return active + [alert._replace(status=RESOLVED) for alert in gone]
 
     def gone(self, alert: IncomingAlert) -> None:
-        """Let this firing begin anew if a later poll finds it; a replayed webhook does not begin it."""
+        """Let this firing start again if a later poll finds it; a replayed webhook does not start it."""
         started, status = self._known.get(alert.key, (0.0, ""))
         if status == RESOLVED:
             self._known[alert.key] = started, _GONE

@@ -1,4 +1,4 @@
-"""Alerts in, actions out: once for each firing, undone when it is over, each one logged and counted."""
+"""Turns alerts into actions: once for each firing, undone when it is over, each logged and counted."""
 
 from __future__ import annotations
 
@@ -38,17 +38,17 @@ _LONGEST_WORD = 80
 #: Writing all prompts of a feature into the cache.
 _REFRESH_SECONDS = 120.0
 _LAST_ACTIONS_SECONDS = 2.0
-#: Outcomes beside those that an action has.
+#: Outcomes other than those of an action.
 _REFUSED = "refused"
 _CACHE_ALERTS = ("AnthropicCacheMissRateHigh", "AnthropicCacheMissWaste")
 
-#: Does or undoes something about an alert; False says that there was nothing to do.
+#: Does or undoes something about an alert; returns False if there was nothing to do.
 Action = Callable[[IncomingAlert], Any]
 _A = TypeVar("_A", bound=Action)
 
 
 class _Remedy(NamedTuple):
-    """What is done about which alerts. Without a lane it is done at once, on the thread that brings the alert."""
+    """An action and its alerts. Without a lane it runs at once, on the thread that brings the alert."""
 
     name: str
     wants: Callable[[IncomingAlert], bool]

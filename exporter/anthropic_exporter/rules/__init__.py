@@ -1,4 +1,4 @@
-"""The rules as a function of the Prometheus that evaluates them: `generate(Fit())` writes the shipped bundle."""
+"""Generates the rules for a Prometheus: `generate(Fit())` returns the shipped bundle."""
 
 from anthropic_exporter.rules.bundle import generate
 from anthropic_exporter.rules.settings import Fit

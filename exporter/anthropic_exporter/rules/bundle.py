@@ -1,4 +1,4 @@
-"""Templates, blocks and settings become rule files."""
+"""Makes rule files from templates, blocks and settings."""
 
 from __future__ import annotations
 

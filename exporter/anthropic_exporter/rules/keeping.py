@@ -1,8 +1,8 @@
 """Keeps labels of a target, such as `namespace`, through every aggregation of a rule file.
 
-Series of processes carry the labels; thresholds, the ledger's clock, and what Prometheus and Alertmanager say of
-themselves do not. So the labels are added to each list of `by` and `on` but where one side has none of them: there
-the match becomes many-to-one. Texts of alerts ask for the series of their own labels.
+Series of processes have the labels; thresholds, the ledger's clock, and the metrics of Prometheus and Alertmanager do
+not. So the labels are added to each list of `by` and `on`, except where one side lacks them: there the match becomes
+many-to-one. Texts of alerts query the series with their own labels.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-# The panel of the dashboard that shows what an alert is about; where there is none, the list of open alerts.
+# The dashboard panel that shows an alert's subject; without one, the list of open alerts.
 PANELS = {
     "AnthropicCostRateHigh": "Cost per minute by feature",
     "AnthropicCostSpike": "Cost per minute by feature",
@@ -38,7 +38,7 @@ PANELS = {
     "AnthropicCountedLate": "Requests per minute by outcome",
     "AnthropicPublishingFails": "Processes scraped",
 }
-# An alert of two conditions: the first one's panel while this has an answer, the other panel otherwise.
+# An alert with two conditions: the first panel while its query has a result, the other panel otherwise.
 OTHERWISE = {
     "AnthropicRequestUnusuallyExpensive": (
         "feature_model:anthropic_request_cost_usd:threshold{feature=%q, model=%q} < %f",

@@ -1,4 +1,4 @@
-"""The generated rules of each question, by the name of the block that they fill in a template."""
+"""The generated rules of each question, keyed by the template block that they fill."""
 
 from __future__ import annotations
 
@@ -44,12 +44,12 @@ def above_halfway(grown: str, usual: str, threshold: str, by: tuple[str, ...]) -
 
 
 def enough(requests: str, minimum: str) -> str:
-    """Where there were as many requests as a guard wants."""
+    """Restrict to places with as many requests as a guard requires."""
     return f"{requests} >= on () group_left () {guard(minimum)}"
 
 
 def either(record: str, operation: str = "increase") -> str:
-    """Whatever either window knows: the fast one is there sooner, the slow one bridges a gap in scraping."""
+    """The fast window, else the slow one: the fast one has data sooner, the slow one bridges gaps in scraping."""
     return f"{record}:{operation}_fast or {record}:{operation}_slow"
 
 
@@ -250,7 +250,7 @@ BLOCKS: dict[str, tuple[Rule, ...]] = {
             'alertname=~"AnthropicCacheMissRateHigh|AnthropicCacheMissWaste"',
         ),
         Incident("AnthropicCacheMissWaste", PAIR, MISS_SEEN, MISS_GROWTH),
-        # What the cache would have saved as it usually does, less what it saved; where that is not known, the misses.
+        # What the cache usually saves, minus what it saved; if that is unknown, the misses.
         Incident(
             "AnthropicCacheMissRateHigh",
             PAIR,

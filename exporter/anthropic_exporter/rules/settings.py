@@ -1,4 +1,4 @@
-"""What the rules need to know about the Prometheus that evaluates them."""
+"""Settings of the rules: what they need to know about the Prometheus that evaluates them."""
 
 from __future__ import annotations
 
@@ -138,7 +138,7 @@ def _step(scrape: int) -> int:
 
 
 def _fast(scrape: int) -> int:
-    """Whole scrapes, at least 30 s: more of them where they are close, because then a failed one weighs less."""
+    """Whole scrapes, at least 30 s: more of them if the interval is short, so that a failed one matters less."""
     fewest = 4 if scrape <= 15 else 3 if scrape <= 30 else 2  # noqa: PLR2004
     return scrape * max(fewest, -(-30 // scrape))
 

@@ -30,7 +30,7 @@ def guard(name: str) -> str:
 
 @dataclass(frozen=True)
 class Growth:
-    """What some counters of the ledger grew by in a window, summed over everything but the labels `by`.
+    """The growth of some counters of the ledger in a window, summed over everything but the labels `by`.
 
     Attributes:
         record: name of the rule.
@@ -58,7 +58,7 @@ class Growth:
         expression = self.pace() if self.per_minute else self.total()
         if self.beside:
             expression += f"\nor 0 * {replace(self, of=self.beside).total()}"
-        if self.window == "hour":  # known once the ledger is as old
+        if self.window == "hour":  # known once the ledger is old enough
             clock = 'last_over_time(anthropic_ledger:now{part="clock"}[${memory}] offset 1h)'
             expression = f"(\n{indent(expression, '  ')}\n)\nand on () {clock}"
         return recording(self.record, expression)
@@ -68,7 +68,7 @@ class Growth:
         return f"60 * {self.total()}\n/ on () group_left () anthropic_ledger:{self.window}_seconds"
 
     def total(self) -> str:
-        """The sum over the counters: nothing where no process is alive."""
+        """The sum over the counters; empty if no process is alive."""
         grown = self.labelled(self.grown())
         if self.living and set(self.by) <= set(PAIR):
             on = f"on ({', '.join(self.by)})"
@@ -99,7 +99,7 @@ class Growth:
 
 @dataclass(frozen=True)
 class Resolved:
-    """The threshold that holds for each label set of `base`: the most specific override, or the default."""
+    """The threshold of each label set of `base`: the most specific override, or the default."""
 
     threshold: str
     by: tuple[str, ...]
@@ -127,7 +127,7 @@ class Resolved:
 
 @dataclass(frozen=True)
 class Usual:
-    """What a subject usually spends a minute; held during an incident, so that none becomes its own usual."""
+    """The baseline of a subject per minute; frozen during an incident, so that no incident becomes its own baseline."""
 
     spending: str
     by: tuple[str, ...]
@@ -150,10 +150,9 @@ class Usual:
 
 @dataclass(frozen=True)
 class Incident:
-    """Dollars above what is usual since an alert's condition began, and what the window had seen of it before.
+    """Dollars above the baseline since an alert's condition began, including those that its window had already seen.
 
-    It goes on while the condition or its alert holds and is gone with both. It stands before the alert, whose
-    description shows it.
+    Recorded while the condition or its alert holds. It comes before the alert, whose description shows it.
     """
 
     alert: str
@@ -237,9 +236,9 @@ class Onset:
 
 @dataclass(frozen=True)
 class BeyondChance:
-    """Which share of the requests of a pace did not come by chance, or that share of the `pace`.
+    """The share of a pace's requests that are not due to chance, or that share of the `pace`.
 
-    Of the requests above the usual number in the window of the pace, as many are left out as chance may add: some
+    Of the requests above the usual number in the pace's window, those that chance may add are left out: some
     standard deviations of a Poisson count, each the square root of the requests.
     """
 
@@ -255,7 +254,7 @@ class BeyondChance:
 
     @staticmethod
     def share(requests: str, window: str) -> str:
-        """At most 1; only where there were as many requests as the guard wants."""
+        """At most 1; only with as many requests as the guard requires."""
         usual = f"{window}last_over_time(feature:anthropic_requests:baseline1h[5m])"
         return (
             "clamp_max(\n"
@@ -286,7 +285,7 @@ class MissingDefaults:
 
 @dataclass(frozen=True)
 class Budget:
-    """A threshold on a sum: the default holds for everything together, an override for one feature beside it."""
+    """A threshold on a sum: the default applies to everything together, an override to one feature in addition."""
 
     threshold: str
 

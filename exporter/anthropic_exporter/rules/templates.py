@@ -1,4 +1,4 @@
-"""The hand-written part of each rule file, as shipped in `templates/`."""
+"""Reads the hand-written part of each rule file, in `templates/`."""
 
 from __future__ import annotations
 

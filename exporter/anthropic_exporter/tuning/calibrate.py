@@ -1,4 +1,4 @@
-"""Thresholds from history: for each feature and model the one that gives so few false pages a week."""
+"""Chooses thresholds from history: for each feature and model, so that false pages a week stay below a limit."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ DAY_SECONDS = 86_400.0
 _STEP_SECONDS = 60.0
 _SUBQUERY_SECONDS = 15.0
 _RATIO, _HEADROOM = 3.0, 1.2
-#: Those that page somebody for money; the others are chosen if asked for.
+#: The thresholds that page for money; the others are chosen on request.
 DEFAULT_KINDS = (series.COST_KIND, series.REQUEST_KIND)
-#: What is left out before and after an incident.
+#: Seconds that are left out before and after an incident.
 _AROUND_SECONDS = 600.0
 
 Place = tuple[str, str]
@@ -73,7 +73,7 @@ class Calibration(NamedTuple):
 
     @property
     def is_long_enough(self) -> bool:
-        """Whether a day is known, so that pages a week can be expected at all."""
+        """Whether there is a day of history, which expected pages a week need."""
         return self.seconds >= DAY_SECONDS
 
 
@@ -156,7 +156,7 @@ def _of(
 
 
 def _expected(fitted: tail.Tail, points: Points, value: float, seconds: float) -> float:
-    """Below the level of the tail what was seen is the better guess."""
+    """Expected pages a week; below the level of the tail, the pages that were seen."""
     seen = tail.episodes(points, value) * tail.WEEK_SECONDS / seconds
     return seen if value < fitted.level else max(fitted.expected(value), 0.0)
 

@@ -1,4 +1,4 @@
-"""Every firing of an alert, from the series `ALERTS`: from when to when, to the evaluation."""
+"""Reads every firing of an alert from the series `ALERTS`, with its start and end to the evaluation."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from anthropic_exporter.history.prometheus_api import Prometheus, Series
 
 _DAY_SECONDS = 86_400
 _OF_PROMETHEUS = ("__name__", "alertstate")
-#: A pause between two samples that ends a firing, in evaluations.
+#: The pause between two samples that ends a firing, in evaluations.
 _PAUSE = 2.5
 _USUAL_INTERVAL_SECONDS = 5.0
 _ID_CHARACTERS = 8
@@ -22,8 +22,8 @@ _ID_CHARACTERS = 8
 class Firing(NamedTuple):
     """One firing. Times are Unix seconds; `end` is that of the last evaluation at which it fired.
 
-    `labels` are those of the alert without its name and severity. `is_cut` tells that it still fired at the end of
-    what was read. `cost_usd` is what the incident cost above the usual, None where the rules do not record it.
+    `labels` are those of the alert without its name and severity. `is_cut` means that it still fired at the end of
+    the span. `cost_usd` is what the incident cost above the baseline, None if the rules do not record it.
     """
 
     alert: str
@@ -36,23 +36,23 @@ class Firing(NamedTuple):
 
     @property
     def id(self) -> str:
-        """Short and the same each time the same firing is read."""
+        """A short id, the same each time the same firing is read."""
         text = json.dumps([round(self.start), self.alert, sorted(self.labels.items())])
         return hashlib.sha256(text.encode()).hexdigest()[:_ID_CHARACTERS]
 
     @property
     def seconds(self) -> float:
-        """How long it fired."""
+        """The duration of the firing."""
         return self.end - self.start
 
     @property
     def feature(self) -> str:
-        """The feature that it is about; empty where it is about none."""
+        """The feature of the alert; empty if it has none."""
         return self.labels.get("feature", "")
 
     @property
     def model(self) -> str:
-        """The model that it is about; empty where it is about none."""
+        """The model of the alert; empty if it has none."""
         return self.labels.get("model", "")
 
 
@@ -91,7 +91,7 @@ def _firing(labels: Mapping[str, str], start: float, end: float, *, is_cut: bool
 
 
 def _with_cost(prometheus: Prometheus, firing: Firing) -> Firing:
-    """The greatest sum that the rules recorded for the incident while it fired."""
+    """The largest sum that the rules recorded for the incident while it fired."""
     name = series.INCIDENT_COST.format(alert=firing.alert)
     # The sum is kept for the firing and reset after it; the evaluation before it is its first.
     length = max(round(firing.seconds) + 2 * int(_USUAL_INTERVAL_SECONDS), 2 * int(_USUAL_INTERVAL_SECONDS))

@@ -1,4 +1,4 @@
-"""When an incident began, and how long it took until somebody knew. Pure but for the samples that it reads.
+"""Finds when an incident began, and how long it took to notice. Pure except for the samples that it reads.
 
 The onset is the change point of the signal behind the alert: the moment from which it grew at the pace of the incident
 and not at its usual one, found as the minimum of a cumulative sum (CUSUM, Page 1954).
@@ -26,7 +26,7 @@ Steps = list[tuple[float, float, float]]
 
 
 class Detection(NamedTuple):
-    """Seconds from the onset to the firing, and from there to the webhook receiver; None where it is not known."""
+    """Seconds from the onset to the firing, and from there to the webhook receiver; None if unknown."""
 
     to_firing: float | None
     to_delivery: float | None
@@ -46,14 +46,14 @@ class Summary(NamedTuple):
 
 
 def detection(prometheus: Prometheus, firing: Firing) -> Detection:
-    """How long it took to notice the incident behind a firing."""
+    """Return how long it took to notice the incident behind a firing."""
     began = onset(prometheus, firing)
     to_firing = None if began is None else max(0.0, firing.start - began)
     return Detection(to_firing, _delivery(prometheus, firing))
 
 
 def summarise(detections: Iterable[Detection]) -> Summary | None:
-    """Mean and 95th percentile; None where nothing is known."""
+    """Mean and 95th percentile; None if nothing is known."""
     known = sorted(one.total for one in detections if one.total is not None)
     if not known:
         return None
@@ -61,7 +61,7 @@ def summarise(detections: Iterable[Detection]) -> Summary | None:
 
 
 def onset(prometheus: Prometheus, firing: Firing) -> float | None:
-    """The Unix second at which the signal of a firing changed; None where the alert has no such signal."""
+    """The Unix second at which the signal of a firing changed; None if the alert has no such signal."""
     signal = series.SIGNALS.get(firing.alert)
     if signal is None:
         return None
@@ -80,7 +80,7 @@ def last_rise(found: Sequence[Series]) -> float | None:
 
 
 def growth_by_time(found: Iterable[Series]) -> Steps:
-    """What all counters together grew by, as (since, until, amount) of each scrape, oldest first."""
+    """The growth of all counters together, as (since, until, amount) of each scrape, oldest first."""
     grown: dict[tuple[float, float], float] = {}
     for one in found:
         before = 0.0

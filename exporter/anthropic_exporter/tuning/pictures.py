@@ -1,4 +1,4 @@
-"""Pictures as SVG, for files and for the weekly report. Needs the extra `report`: matplotlib."""
+"""Draws pictures as SVG, for files and for the weekly report. Needs the extra `report`: matplotlib."""
 
 from __future__ import annotations
 
@@ -97,12 +97,12 @@ def calibration(found: Calibration, method: str) -> str:
     return figure(len(shown), draw)
 
 
-#: Above the highest line, for the names on the lines.
+#: Room above the highest line for the names on the lines.
 _ROOM_FOR_NAMES = 1.15
-#: A threshold in force that is so much higher than the history would flatten it.
+#: A threshold this many times above the history would flatten its curve.
 _MOST_TIMES = 5.0
 
 
 def times(seconds: Iterable[float]) -> list[dt.datetime]:
-    """Unix seconds as matplotlib wants them, in UTC."""
+    """Unix seconds in the form that matplotlib needs, in UTC."""
     return [dt.datetime.fromtimestamp(at, dt.timezone.utc) for at in seconds]

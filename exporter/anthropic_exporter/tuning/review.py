@@ -27,9 +27,9 @@ class Reviewed(NamedTuple):
 
 
 class Suggestion(NamedTuple):
-    """A threshold that would have left out the false alerts of a feature and model.
+    """A threshold that would have avoided the false alerts of a feature and model.
 
-    `value` is None where a true alert was no higher than a false one, so that no threshold parts them.
+    `value` is None if a true alert was not higher than a false one, so that no threshold separates them.
     """
 
     threshold: str
@@ -58,7 +58,7 @@ class Review(NamedTuple):
 
     @property
     def precision(self) -> float | None:
-        """The part of the judged alerts that was true; None where none is judged."""
+        """The share of judged alerts that were true; None if none is judged."""
         judged = self.count(TRUE) + self.count(FALSE)
         return self.count(TRUE) / judged if judged else None
 
@@ -141,7 +141,7 @@ def _peak(prometheus: Prometheus, judged: series.Judged, firing: Firing) -> floa
 
 
 def _rounded(value: float) -> float:
-    """To two significant digits, so that a person remembers it."""
+    """Round to two significant digits, which people can remember."""
     return float(f"{value:.2g}")
 
 

@@ -1,4 +1,4 @@
-"""Dollars saved: a measured lower bound and an estimate, apart from each other."""
+"""Computes dollars saved: a measured lower bound and a separate estimate."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Saved(NamedTuple):
 
 
 def saved(prometheus: Prometheus, start: float, end: float, judged_true: Iterable[Firing]) -> Saved:
-    """What breakers and people saved between two Unix seconds."""
+    """Return what breakers and people saved between two Unix seconds."""
     span = (start, end, _STEP_SECONDS)
     blocked: dict[str, float] = {}
     for one in increases(prometheus, series.GUARD_BLOCKED, ("feature", "mode"), span):
@@ -55,7 +55,7 @@ def _usual_usd(prometheus: Prometheus, span: tuple[float, float, float]) -> dict
 
 
 def estimate(firing: Firing) -> float:
-    """Dollars that an incident would have cost more, had a daily report told of it."""
+    """The additional dollars that an incident would have cost until a daily report."""
     if not firing.cost_usd or firing.seconds <= 0:
         return 0.0
     return max(0.0, firing.cost_usd / firing.seconds * (report_at(firing.start) - firing.start) - firing.cost_usd)

@@ -71,7 +71,7 @@ def sparkline(values: Sequence[float]) -> str:
 
 
 def promise(calibration: Calibration, method: str) -> str:
-    """What the chosen method promises for all thresholds together."""
+    """The promise of the chosen method for all thresholds together."""
     chosen = [one.choices[method].expected for one in calibration.found]
     if not calibration.is_long_enough or None in chosen:
         return "How often these thresholds will page cannot be said yet."

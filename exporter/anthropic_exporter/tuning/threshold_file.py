@@ -1,4 +1,4 @@
-"""Overrides in `thresholds.yml`: lines are changed and added, everything else stays as it is, comments too."""
+"""Edits overrides in `thresholds.yml`: changes and adds lines, and keeps everything else, including comments."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Override(NamedTuple):
 
     @property
     def key(self) -> tuple[str, str, str]:
-        """What tells overrides apart."""
+        """The key that identifies an override."""
         return self.threshold, self.feature, self.model
 
 
@@ -65,7 +65,7 @@ def _replaced(path: Path, number: int, line: str, value: float) -> str:
 
 
 def difference(path: Path, text: str) -> str:
-    """What would change, as a unified diff."""
+    """Return the changes as a unified diff."""
     name = str(path)
     return "".join(
         difflib.unified_diff(_text(path).splitlines(keepends=True), text.splitlines(keepends=True), name, name)
@@ -73,7 +73,7 @@ def difference(path: Path, text: str) -> str:
 
 
 def write(path: Path, text: str) -> None:
-    """Write the file: complete, or not at all."""
+    """Write the file completely, or not at all."""
     fresh = path.with_name(f".{path.name}.new")
     try:
         fresh.write_text(text, encoding="utf-8")
@@ -101,7 +101,7 @@ def _scalar(value: str) -> str:
     return value if re.fullmatch(r"[A-Za-z][\w-]*", value) and value.lower() not in _WORDS else json.dumps(value)
 
 
-#: Texts that YAML would read as something else.
+#: Texts that YAML would not read as strings.
 _WORDS = ("true", "false", "yes", "no", "on", "off", "null", "y", "n")
 
 

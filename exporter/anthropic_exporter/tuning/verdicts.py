@@ -45,22 +45,22 @@ NONE = Verdict("", "", "")
 
 
 def of_firing(firing: Firing, verdict: str, note: str = "") -> Verdict:
-    """A verdict on a firing."""
+    """Make the verdict on a firing."""
     return Verdict(firing.id, iso(firing.start), verdict, firing.alert, firing.feature, firing.model, note=note)
 
 
 def missed(at: float, feature: str, usd: float | None = None, note: str = "") -> Verdict:
-    """An incident that no alert told of."""
+    """Make the verdict on an incident that no alert reported."""
     return Verdict(f"missed-{iso(at)}-{feature}", iso(at), MISSED, feature=feature, usd=usd, note=note)
 
 
 def iso(at: float) -> str:
-    """A moment as the file has it."""
+    """Format a time as in the file."""
     return dt.datetime.fromtimestamp(at, dt.timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def read(path: Path) -> dict[str, Verdict]:
-    """The verdicts by id; where a line stands twice, the last one. A missing file has none.
+    """The verdicts by id; of duplicates, the last one. A missing file has none.
 
     Raises:
         ConfigurationError: naming file and line.
@@ -110,7 +110,7 @@ def _usd(where: str, value: Any) -> float | None:
 
 
 def write(path: Path, verdicts: Mapping[str, Verdict]) -> None:
-    """Write the whole file: complete, or not at all."""
+    """Write the whole file, or nothing."""
     ordered = sorted(verdicts.values(), key=lambda one: (one.at, one.id))
     text = _HEADER.format(name=path.name) + "".join(f"{_line(one)}\n" for one in ordered)
     fresh = path.with_name(f".{path.name}.new")
@@ -133,7 +133,7 @@ def apply(
     """The verdicts with `marks`, pairs of an id or its beginning and a word.
 
     Raises:
-        ConfigurationError: an id that no firing of the span has, or a word that is no verdict.
+        ConfigurationError: an id that no firing of the span has, or a word that is not a verdict.
     """
     known = {one.id: one for one in firings}
     found = dict(verdicts)

@@ -1,1 +1,1 @@
-"""The wire format: bytes of requests and responses become values. Pure."""
+"""Reads the wire format: bytes of requests and responses become values. Pure."""

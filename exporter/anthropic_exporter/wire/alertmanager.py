@@ -43,7 +43,7 @@ class IncomingAlert(NamedTuple):
 
     @property
     def remedy(self) -> str:
-        """The remedy that the alert's label asks for; empty if it asks for none."""
+        """The remedy that the alert's label requests; empty if there is none."""
         return self.labels.get("remedy", "")
 
     @property

@@ -1,4 +1,4 @@
-"""Incremental decompression of a response body: the raw bytes pass us before the HTTP library has decoded them."""
+"""Decompresses a response body incrementally: we see its raw bytes before the HTTP library decodes them."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ Inflate = Callable[[bytes], bytes]
 
 
 def inflater(encoding: str) -> Inflate | None:
-    """A decompressor for a `content-encoding`; None where the bytes are plain.
+    """Return a decompressor for a `content-encoding`; None if the bytes are plain.
 
-    gzip and deflate are always there. br and zstd are there where the application installed a package for them, which
-    is also when its HTTP library asks a server for them.
+    gzip and deflate are always available. br and zstd need a package that the application installed; only then its
+    HTTP library asks for them.
 
     Raises:
-        ValueError: nothing here can read this encoding.
+        ValueError: no decompressor for this encoding is installed.
     """
     if not encoding:
         return None
@@ -43,7 +43,7 @@ def _inflater(name: str) -> Inflate:
 
 
 def _deflate() -> Inflate:
-    """`deflate` means zlib by the book and a bare deflate stream by habit; the first bytes tell."""
+    """`deflate` means zlib in the standard and often a bare deflate stream in practice; the first bytes tell."""
     readers = [zlib.decompressobj()]
 
     def inflate(data: bytes) -> bytes:

@@ -1,4 +1,4 @@
-"""Bytes of a stream into whole events, in time that grows with their number alone, however they are cut into chunks."""
+"""Splits the bytes of a stream into whole events, in linear time however they are cut into chunks."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import Any, Protocol
 
-#: An event or a body beyond this is not read: no response of the API is a tenth of it.
+#: Larger events and bodies are not read: no response of the API reaches a tenth of it.
 MOST_BYTES = 64 * 1024 * 1024
 BLANK_LINE = b"\n\n"
 _DELTA = rb'(?:event: content_block_delta\n)?data: ?\{"type": ?"content_block_delta"'
-#: A content delta as the API spells it. Any other spelling is read too, but takes longer.
+#: A content delta as the API spells it. Other spellings are read too, but more slowly.
 IS_DELTA = re.compile(_DELTA).match
 _BEFORE_OTHERS = re.compile(rb"\n\n(?!" + _DELTA + rb")")
 _LENGTH_BYTES = 4
@@ -33,7 +33,7 @@ else:
 
 
 class Splitter(Protocol):
-    """Cuts what comes into runs: a whole event each, with the content deltas right behind it."""
+    """Cuts chunks into runs: one whole event each, with the content deltas that follow it."""
 
     def feed(self, chunk: bytes) -> list[bytes]:
         """The runs that this chunk completes.

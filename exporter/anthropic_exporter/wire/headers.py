@@ -1,4 +1,4 @@
-"""What an attempt needs of a response's headers, picked out in one pass: an API response has some 25 of them."""
+"""Picks the headers that an attempt needs in one pass: an API response has some 25 of them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _MOST_NAMES = 1000
 
 
 class Heading(NamedTuple):
-    """The headers that say how to read a body and whether to try again, and the rate limits as they came."""
+    """The headers that say how to read a body and whether to retry, and the rate limits as sent."""
 
     content_type: str
     content_encoding: str
@@ -31,7 +31,7 @@ def heading(headers: Iterable[tuple[bytes, bytes]]) -> Heading:
         wanted = _wanted.get(name)
         if wanted is None:
             wanted = _look_at(name)
-        if wanted:  # a body may be encoded more than once, and say so in headers of their own
+        if wanted:  # a body may be encoded more than once, with a header for each encoding
             found[wanted] = b"%b, %b" % (found[wanted], value) if wanted in found and wanted == _ENCODING else value
     take = found.pop
     return Heading(
@@ -53,7 +53,7 @@ def names_rate_limits(headers: Iterable[tuple[bytes, bytes]]) -> bool:
     return False
 
 
-# Names as servers spell them, each with its lower case where it is wanted, else empty: looking at a name is done once.
+# Names as servers spell them, with the lower-case name if it is wanted, else empty: each name is examined once.
 _wanted: dict[bytes, bytes] = {}
 
 

@@ -1,4 +1,4 @@
-"""What a model id says: the model, where it runs, how fast. Gateways and cloud platforms spell one model many ways.
+"""Reads model ids: the model, where it runs, how fast. Gateways and cloud platforms spell one model in many ways.
 
 Sources, read 2026-11-30: platform.claude.com/docs, Claude on Amazon Bedrock, on Vertex AI and in Microsoft Foundry;
 Amazon Bedrock user guide, *inference profiles*; the model lists of LiteLLM 1.110 and OpenRouter for the spellings of
@@ -11,7 +11,7 @@ import functools
 import re
 from typing import NamedTuple
 
-#: The label of an id that does not say which model it stands for, such as an application inference profile of Bedrock.
+#: The label of an id that does not name its model, such as an application inference profile of Bedrock.
 OPAQUE_LABEL = "inference-profile"
 GLOBAL, REGIONAL, US_GOV = "global", "regional", "us_gov"
 _MOST_CHARS = 512
@@ -36,7 +36,7 @@ _BARE_PROFILE = re.compile(r"(?=[a-z]*\d)(?=\d*[a-z])[a-z0-9]{12}|[0-9a-f]{8}(?:
 
 
 class ModelId(NamedTuple):
-    """What an id says.
+    """The meaning of an id.
 
     Attributes:
         bare: the first-party id, a date kept; the id itself where it is no Claude model's; empty where it is opaque.
@@ -88,17 +88,17 @@ def _of_arn(arn: str) -> ModelId:
 
 
 def model_label(name: str) -> str:
-    """The label of a requested id of which nobody knows yet which model serves it: its bare name."""
+    """The label of a requested id before its serving model is known: its bare name."""
     return identify(name).bare or (OPAQUE_LABEL if name else "")
 
 
 def served_label(name: str) -> str:
-    """The label of the model that a response names: as it says, unless that holds an account."""
+    """The label of the model that a response names: its own text, unless that contains an account number."""
     return model_label(name) if _names_nothing(name) else name
 
 
 def is_opaque(name: str) -> bool:
-    """Whether an id does not say which model it stands for."""
+    """Whether an id does not name its model."""
     return bool(name) and not identify(name).bare
 
 

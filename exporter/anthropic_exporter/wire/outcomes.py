@@ -1,4 +1,4 @@
-"""Error bodies into outcomes: always a documented word, never free text of a server or a gateway.
+"""Turns error bodies into outcomes: always a documented word, never free text of a server or a gateway.
 
 Sources: `ErrorType` and the `*SpendLimitReachedError` types of the SDK 2.14.0; platform.claude.com/docs, *errors*, read
 2026-11-21; the exceptions of InvokeModelWithResponseStream in the Amazon Bedrock API reference; google.rpc.Code. All
@@ -30,7 +30,7 @@ _OF_STATUS = {
     504: "timeout_error",
     529: "overloaded_error",
 }
-#: These say what happened better than any word beside them.
+#: These statuses are more reliable than the error's type.
 _DECISIVE_STATUSES = frozenset({429, 529})
 #: Words that platforms send in a stream, after HTTP 200: in lower case, letters alone.
 _STATUS_OF_WORD = {
@@ -91,7 +91,7 @@ def error_type(body: Any, status: int) -> str:
 
 
 def is_error(body: Any) -> bool:
-    """Whether a body that came with a successful status is an error nevertheless."""
+    """Whether a body with a successful status is an error."""
     body = _first_of(body)
     if not isinstance(body, Mapping):
         return False
@@ -124,7 +124,7 @@ def _counts_tokens(usage: Any) -> bool:
 
 
 def _status_inside(error: Mapping[str, Any], word: str) -> int:
-    """The HTTP status that an error without one stands for; 500 where nothing says."""
+    """The HTTP status that an error without one stands for; 500 if unknown."""
     status = _status_of({**error, "type": word})
     if status:
         return status

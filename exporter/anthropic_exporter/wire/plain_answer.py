@@ -1,4 +1,4 @@
-"""The commonest answer, read in a few steps: one inference, counted by type, and nothing else that is billed.
+"""Reads the most common answer in a few steps: one inference, counted by type, and nothing else that is billed.
 
 `read_plain` reads what `read_message` would read of such a message, and refuses every other one.
 """
@@ -11,25 +11,25 @@ from typing import Any
 from anthropic_exporter.call import REFUSAL
 from anthropic_exporter.wire.events import json_object
 
-#: The words of a message that decide about its labels and prices: model, stop reason, service tier, speed, geography.
+#: The words of a message that determine its labels and prices: model, stop reason, service tier, speed, geography.
 Kind = tuple[str, str, str | None, str | None, str | None]
 #: Tokens in the order of `Tokens`.
 Counts = tuple[int, int, int, int, int]
 Plain = tuple[Kind, Counts]
 
-#: A refusal may be free; an empty word is none.
+#: A refusal may be free; an empty word is missing.
 _NOT_PLAIN = frozenset({REFUSAL, ""})
 _WORD_OR_NOT = (str, type(None))
 _KIND_TYPES = frozenset((str, str, *others) for others in itertools.product(_WORD_OR_NOT, repeat=3))
 _SIX_INTS = (int,) * 6
-#: A power of two below the most tokens that a count may have: what has no higher bit is less.
+#: A power of two below the largest valid count: a number without a higher bit is smaller.
 _BEYOND_ANY = 1 << 29
 #: No output is counted as 0; an answer that counts none is not plain.
 _UNCOUNTED = -1
 
 
 def plain_of(body: bytes) -> Plain | None:
-    """What a body says, if it is a plain answer."""
+    """Read a body, if it is a plain answer."""
     try:
         return read_plain(json_object(body))
     except ValueError:
@@ -37,7 +37,7 @@ def plain_of(body: bytes) -> Plain | None:
 
 
 def read_plain(message: dict[str, Any]) -> Plain | None:
-    """What a message says, if it is a plain answer: a whole one, no refusal, with tokens, without anything unusual."""
+    """Read a message, if it is a plain answer: complete, with tokens, no refusal, nothing unusual."""
     said, usage = message.get, message.get("usage")
     if type(usage) is not dict or said("type") != "message" or said("diagnostics"):
         return None
@@ -54,7 +54,7 @@ def read_plain(message: dict[str, Any]) -> Plain | None:
 
 
 def message_of(plain: Plain) -> dict[str, Any]:
-    """A message that says the same."""
+    """A message with the same content."""
     (model, stop_reason, tier, speed, geo), (fresh, read, short, long, output) = plain
     usage = {
         "input_tokens": fresh,

@@ -1,4 +1,4 @@
-"""What the path of a request tells of the cloud platform it went to."""
+"""Reads from a request's path whether it went to a regional endpoint."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a request of the SDK asks for."""
+"""Reads what a request of the SDK asks for."""
 
 from __future__ import annotations
 

@@ -1,11 +1,10 @@
-"""Bytes of a response body into one folded message, without parsing what the application is waiting for.
+"""Folds the bytes of a response body into one message, without parsing what the application is waiting for.
 
-What a body is follows from its first bytes, because headers are wrong behind some gateways: a JSON document,
-server-sent events, or event-stream messages of AWS. What an event is follows from the `type` in its data, because the
-event's own name may be missing.
+The first bytes tell what a body is, because some gateways send wrong headers: a JSON document, server-sent events, or
+event-stream messages of AWS. The `type` in an event's data tells what the event is, because its name may be missing.
 
-Until the first content delta every event is looked at as it passes. From then on chunks are only kept, and read in one
-go when the stream ends or every `COMPACT_CHUNKS` chunks; only the few events that carry usage are ever parsed.
+Until the first content delta, every event is read as it passes. From then on chunks are only kept, and read together
+when the stream ends or every `COMPACT_CHUNKS` chunks; only the few events with usage are parsed.
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ from anthropic_exporter.wire.fallbacks import FALLBACK_BLOCKS
 from anthropic_exporter.wire.outcomes import error_type, is_error
 from anthropic_exporter.wire.usage import fold_event
 
-#: A tail of so many chunks is read, so that a long stream does not pile up.
+#: A tail of this many chunks is read, so that a long stream does not accumulate.
 COMPACT_CHUNKS = 512
 _TYPE_FIRST = re.compile(rb'\s*\{\s*"type"\s*:\s*"([a-z_]+)"').match
 _EVENT_FIELD = re.compile(rb"(?:event|data|id|retry)?:").match
@@ -51,7 +50,7 @@ class BodyFold:
     """Folds one response body. Feed it bytes as they come; read `message` after `close()`.
 
     Args:
-        inflate: what decompresses the bytes; None where they are plain.
+        inflate: decompresses the bytes; None if they are plain.
         expects_stream: the request asked for a stream, or the headers promise one.
 
     Attributes:
@@ -97,7 +96,7 @@ class BodyFold:
         return self._reader(chunk)
 
     def compact(self) -> None:
-        """Read what `tail` holds, so that it stays short."""
+        """Read the chunks in `tail`, so that it stays short."""
         self._drain()
 
     def close(self) -> None:
@@ -201,7 +200,7 @@ class BodyFold:
         return True
 
     def _keep_fallback(self, data: bytes) -> None:
-        """Keep the block that says why one model gave way to the next: a declined attempt may be free."""
+        """Keep the block that says why a model declined: a declined attempt may be free."""
         if b'"fallback"' in data:
             block = json_object(data).get("content_block")
             if isinstance(block, dict) and block.get("type") == "fallback":
@@ -209,7 +208,7 @@ class BodyFold:
 
 
 class Unread(BodyFold):
-    """What was read before reading failed; takes no more."""
+    """What was read before reading failed; ignores everything after it."""
 
     def __init__(self, read: BodyFold) -> None:
         super().__init__()
@@ -219,7 +218,7 @@ class Unread(BodyFold):
         self.estimated_output_tokens = read.estimated_output_tokens
 
     def feed(self, chunk: bytes) -> bool:
-        """Look at nothing."""
+        """Ignore the chunk."""
         self.received += len(chunk)
         return True
 
@@ -267,7 +266,7 @@ def _listed_error(document: bytes) -> str:
 
 
 def _estimated_tokens(delta: bytes) -> int:
-    """About the tokens of an event: none but in a content delta, at least one there, unless it is a signature."""
+    """An estimate of an event's tokens: at least one for a content delta that is not a signature, else none."""
     at = delta.find(_EVENTS_TYPE)
     if at < 0:
         return 0

@@ -1,10 +1,10 @@
-"""The wire into values: a Messages API body becomes a `Reading`. Pure, and it never raises on what a server may send.
+"""Reads a body of the Messages API into a `Reading`. Pure; never raises, whatever a server sends.
 
 Sources: the types `Usage` and `BetaUsage` of the SDK 2.14.0; platform.claude.com/docs, pages *streaming*, *prompt
 caching* and *handling stop reasons*, read 2026-11-21.
 
-A field that is absent or null counts as 0. A field that no server should send (negative, a string) counts as 0 too and
-is reported in `Reading.malformed`, so that it is counted where somebody sees it. A whole number may be written as
+An absent or null field counts as 0. An invalid field (negative, a string) counts as 0 too and is reported in
+`Reading.malformed`, which becomes a metric. A whole number may be written as
 `9325.0`. No prompt is empty, so an answer that counts none, or no output at all, is reported in `Reading.unmetered`.
 """
 
@@ -34,9 +34,9 @@ _DEEPEST_BLOCK = 4
 _ITERATIONS_ARE_OLDER = "iterations_are_older"
 #: The output count in a `message_start` of the API is 1 to 8 (streaming page, read 2026-11-21).
 _MOST_PLACEHOLDER = 10
-#: More tokens than any request can hold: such a count is a mistake, and added to a counter it would drown the rest.
+#: More tokens than any request can hold: such a count is a mistake, and would dwarf everything else in a counter.
 _MOST = 1_000_000_000
-#: What a response counts tokens under; one of these at least has to be there.
+#: The token counts of a response; at least one must be present.
 _COUNTS = ("input_tokens", "output_tokens", "cache_read_input_tokens", "cache_creation_input_tokens")
 #: Values of `usage.service_tier`, and of the same column of the Usage and Cost API (read 2026-11-30).
 _TIERS = frozenset({"standard", "priority", "batch", "flex", "flex_discount", "priority_on_demand"})
@@ -50,7 +50,7 @@ _PRICED_BY_THE_REQUEST = frozenset({"web_search_requests", "web_fetch_requests",
 
 
 class Reading(NamedTuple):
-    """What one message says of itself. Counts are tokens or requests; an empty string stands for "not said"."""
+    """What one message contains. Counts are tokens or requests; an empty string means that a word is missing."""
 
     model: str
     inferences: tuple[Inference, ...]
@@ -124,7 +124,7 @@ def fold_event(message: dict[str, Any], event: Mapping[str, Any]) -> None:
 
 
 def _without_placeholder(usage: Any) -> Any:
-    """The usage of a `message_start`, whose output count is a placeholder of a few tokens, not yet a count."""
+    """The usage of a `message_start` without its output count, which is a placeholder of a few tokens."""
     output = _whole(usage.get("output_tokens")) if isinstance(usage, dict) else None
     return {**usage, "output_tokens": 0} if type(output) is int and 0 < output <= _MOST_PLACEHOLDER else usage
 
@@ -151,7 +151,7 @@ def _never_less(kept: dict[str, Any], usage: Mapping[str, Any]) -> dict[str, Any
 
 
 def _larger(kept: Any, value: Any) -> Any:
-    """The later value, unless it is a smaller count, or no count where one was."""
+    """The later value, unless it is a smaller count or replaces a count by something else."""
     kept, value = _whole(kept), _whole(value)
     if type(kept) is int:
         return max(kept, value) if type(value) is int else kept
@@ -163,7 +163,7 @@ def _larger(kept: Any, value: Any) -> Any:
 
 
 def _longer(kept: list[Any], entries: list[Any]) -> list[Any]:
-    """Iterations grow at their end; each entry is cumulative in itself. Of lists in another order, the larger stays."""
+    """Iterations are appended; each entry is itself cumulative. Of lists in another order, the larger stays."""
     if any(_are_others(old, new) for old, new in zip(kept, entries, strict=False)):
         return max((entries, kept), key=_tokens_of_all)
     both = [_larger(old, new) if isinstance(old, dict) else new for old, new in zip(kept, entries, strict=False)]
@@ -181,12 +181,12 @@ def _tokens_of_all(entries: list[Any]) -> int:
 
 
 def read_usage(usage: Mapping[str, Any], model: str) -> Reading:
-    """Read a bare usage object: `response.usage` of anything that did not come through the SDK's client."""
+    """Read a bare usage object: `response.usage` from a source other than the SDK's client."""
     return read_message({"model": model, "usage": usage}, model)
 
 
 def asks_for_caching(request: Any) -> bool:
-    """Whether a request body carries `cache_control` wherever the API takes it; the newest messages come first."""
+    """Whether a request body has `cache_control` anywhere the API accepts it; checks the newest messages first."""
     if not isinstance(request, Mapping):
         return False
     if request.get("cache_control"):
@@ -212,7 +212,7 @@ def _why_unmetered(usage: Any, malformed: list[str]) -> str:
 def _inferences(
     message: Mapping[str, Any], usage: Mapping[str, Any], model: str, asked_model: str, malformed: list[str]
 ) -> tuple[Inference, ...]:
-    """`usage.iterations`, where present, is the record of what is billed, each entry on its own model."""
+    """If `usage.iterations` is present, it lists what is billed, each entry on its own model."""
     iterations = usage.get("iterations")
     if iterations:
         entries = _entries(usage)
@@ -304,7 +304,7 @@ def _mapping(parent: Mapping[str, Any], key: str, malformed: list[str]) -> Mappi
 
 
 def _estimates(usage: Mapping[str, Any]) -> tuple[str, ...]:
-    """Why the invoice may differ from the list price, where the response says so; the amount is not in it."""
+    """The reasons in a response why the invoice may differ from the list price; it does not contain the amount."""
     credit, priority = usage.get("fallback_credit"), usage.get("service_tier") == "priority"
     if not isinstance(credit, dict):
         return ("priority_tier",) if priority else ()
@@ -314,7 +314,7 @@ def _estimates(usage: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def _tier(usage: Mapping[str, Any], model: str, asked_model: str) -> str:
-    """The tier that prices the tokens. One that is not documented is `other`, which has no price."""
+    """The tier that prices the tokens. An undocumented tier is `other`, which has no price."""
     tier, speed = _lower(usage.get("service_tier")), _lower(usage.get("speed"))
     if speed and speed != "standard":
         return "fast" if speed == "fast" else _OTHER_TIER
@@ -363,7 +363,7 @@ def _refusal_is_billed(message: Mapping[str, Any], inferences: tuple[Inference, 
 
 
 def _has_output(content: Any) -> bool:
-    """Whether there is any block but those that mark where one model gave way to the next."""
+    """Whether there is any block other than those that mark a fallback to the next model."""
     return any(not isinstance(block, Mapping) or block.get("type") != "fallback" for block in _list(content))
 
 

@@ -1,6 +1,6 @@
-"""Usage objects of other libraries into the API's own shape.
+"""Converts usage objects of other libraries to the API's own shape.
 
-They differ in one thing that costs money: whether their input count includes what was read from and written to the cache.
+They differ in one thing that costs money: whether their input count includes cache reads and writes.
 
 | shape | known by | input count | source, read 2026-11-30 |
 |---|---|---|---|
@@ -13,7 +13,7 @@ They differ in one thing that costs money: whether their input count includes wh
 | Claude Agent SDK | `cacheCreationInputTokens` | exclusive | `ResultMessage.model_usage` of claude-agent-sdk 0.2.189 |
 | OTel GenAI | `gen_ai.usage.*` | inclusive | GenAI conventions, opentelemetry-semantic-conventions 0.66b2 |
 
-Anything else is not read: a guess would be a wrong number that looks right. So is a shape that counts something of a
+Other shapes are not read: a guess would be a wrong number that looks right. So is a shape that counts something of a
 cache under a name which is not known here, and an OpenAI-like one that does not say whether its prompt includes the
 cache: `total_tokens` or the details do. Haystack keeps such a prompt exclusive.
 """  # noqa: E501 - a table
@@ -26,14 +26,14 @@ from typing import Any, NamedTuple
 
 _Usage = Mapping[str, Any]
 _OTEL = "gen_ai.usage."
-#: What these fields say does not depend on the library.
+#: These fields mean the same in every library.
 _ALIKE = ("service_tier", "speed", "inference_geo", "server_tool_use")
 #: Counts of a cache in the API's own shape.
 _API_OF_CACHE = frozenset({"cache_read_input_tokens", "cache_creation_input_tokens", "cache_creation"})
 
 
 class _Counts(NamedTuple):
-    """What a library says, None where it does not. `inclusive`: `prompt` includes cache reads and writes."""
+    """The counts of a library, None if missing. `inclusive`: `prompt` includes cache reads and writes."""
 
     prompt: Any
     output: Any
@@ -92,7 +92,7 @@ def _is_number(value: Any) -> bool:
 
 
 def _converted(said: _Counts) -> dict[str, Any] | None:
-    """None where a count is no number, or an inclusive prompt is smaller than what it includes."""
+    """None if a count is not a number, or an inclusive prompt is smaller than its parts."""
     said = _Counts(*map(_whole, said))
     numbers = (said.prompt, *said[2:7], said.output, said.searches)
     if said.output is None or said.prompt is None or not all(_is_count(number) for number in numbers):
@@ -289,7 +289,7 @@ _API = _Shape(_has("input_tokens"), _otel, _API_OF_CACHE)
 
 
 def _first(*values: Any) -> Any:
-    """The first value that says something: libraries fill what they do not know with 0 as well as with None."""
+    """The first value that is set: libraries fill unknown values with 0 or with None."""
     return next((value for value in values if value), next((value for value in values if value is not None), None))
 
 

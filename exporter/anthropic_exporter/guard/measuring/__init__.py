@@ -1,1 +1,1 @@
-"""What is measured of the calls: windows, budgets, tasks, spikes."""
+"""Measures calls: windows, budgets, tasks, spikes."""

@@ -1,4 +1,4 @@
-"""What was spent since the day began, per feature and in all; remembered over restarts."""
+"""Sums spend since the day began, per feature and in total; remembered over restarts."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from anthropic_exporter.guard.thresholds import Limits
 
 _DAY = 86_400
 _KEPT_DAYS = 2
-#: Beyond what one process can spend in a day: numbers above are damage. Labels are bounded by the recorder.
+#: More than one process can spend in a day: larger numbers mean a damaged file. The recorder bounds labels.
 _MOST_TOKENS, _MOST_USD, _MOST_FEATURES = 10**15, 1e12, 10_000
 
 
@@ -26,7 +26,7 @@ class SpendTotal:
 
 
 class _Day:
-    """One day's spend, by feature and in all. A call that is being added stays on one day, whatever `turn` does."""
+    """One day's spend, by feature and in total. A call that is being added stays on its day, whatever `turn` does."""
 
     __slots__ = ("features", "total")
 
@@ -40,17 +40,17 @@ class BudgetStore(Protocol):
     """Where the day's spend lives. In this process; a store shared by workers and hosts has the same three methods."""
 
     def turn(self, wall: float) -> None:
-        """Go on to the day of `wall`, seconds since the epoch."""
+        """Advance to the day of `wall`, in Unix seconds."""
 
     def add(self, feature: str, tokens: int, usd: float) -> bool:
-        """Add what a call spent. True where this used a budget up."""
+        """Add what a call spent. Returns True if it exceeded a budget."""
 
     def measures(self) -> Iterable[Measure]:
-        """What was spent, against every budget there is."""
+        """What was spent, against every budget."""
 
 
 class Budgets(BudgetStore):
-    """The days' spend of this process. A day that ended is kept for one more, should the clock be put back.
+    """The daily spend of this process. A day that ended is kept for another day, in case the clock is set back.
 
     Args:
         limits: the budgets; a feature's own budget stands beside the one of everything together.
@@ -80,11 +80,11 @@ class Budgets(BudgetStore):
 
     @property
     def version(self) -> tuple[int, int, float]:
-        """Another one after every call that spent something."""
+        """A number that changes with every call that spent something."""
         return self._day, self._today.total.tokens, self._today.total.usd
 
     def turn(self, wall: float) -> None:
-        """Go on to the day of `wall`, seconds since the epoch; back to the day before where the clock was put back."""
+        """Advance to the day of `wall`, in Unix seconds; back to the previous day if the clock was set back."""
         day = self.day_of(wall)
         if day == self._day:
             return
@@ -95,7 +95,7 @@ class Budgets(BudgetStore):
         self._set_trips()
 
     def add(self, feature: str, tokens: int, usd: float) -> bool:
-        """Add what a call spent on the day that `turn` named. True where this used a budget up."""
+        """Add what a call spent on the day set by `turn`. Returns True if it exceeded a budget."""
         day = self._today
         try:
             spent = day.features[feature]
@@ -112,12 +112,12 @@ class Budgets(BudgetStore):
         return feature in self._own and self._used_up(feature, spent, tokens, usd)
 
     def spent(self) -> tuple[SpendTotal, Mapping[str, SpendTotal]]:
-        """What was spent today: in all, and by feature."""
+        """What was spent today: in total, and by feature."""
         day = self._today
         return day.total, dict(day.features)
 
     def _set_trips(self) -> None:
-        """Where a budget is used up, that was said once and is measured from then on."""
+        """Set the next trip lines; none for a budget that is already exceeded, which every evaluation measures."""
         total = self._today.total
         self._usd_trip = self._usd if total.usd <= self._usd else math.inf
         self._tokens_trip = self._tokens if total.tokens <= self._tokens else math.inf
@@ -127,7 +127,7 @@ class Budgets(BudgetStore):
         return spent.usd > budget_usd >= spent.usd - usd or spent.tokens > budget_tokens >= spent.tokens - tokens
 
     def measures(self) -> Iterator[Measure]:
-        """What was spent today, against every budget there is."""
+        """What was spent today, against every budget."""
         total, by_feature = self.spent()
         yield Measure(DAILY_COST, "total", "", "", total.usd, self._usd)
         yield Measure(DAILY_TOKENS, "total", "", "", total.tokens, self._tokens)

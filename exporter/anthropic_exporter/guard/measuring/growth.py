@@ -1,4 +1,4 @@
-"""What the counters of many processes mean for windows and budgets: which of their columns each cell adds to."""
+"""Maps the counters of many processes to windows and budgets: which of their columns each cell adds to."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ Totals = dict[tuple[str, str], list[float]]
 
 
 def columns_of(family: str, labels: Mapping[str, str]) -> tuple[int, ...]:
-    """The columns that a counter adds to, or that the buckets of a histogram begin at; none if nobody asks for it."""
+    """The columns that a counter adds to, or that the buckets of a histogram start at; none if it is not needed."""
     interactive = labels.get("tier") != _BATCH
     if family == f.COST.name:
         return (w.COST, DAY_USD) if interactive else (DAY_USD,)
@@ -69,7 +69,7 @@ class PlaceTotals:
         self._known: dict[str, int] = {}
 
     def read(self, snapshot: Snapshot) -> Totals:
-        """The totals as of a snapshot. None of them ever falls: the same cells are added up in the same order."""
+        """The totals of a snapshot. They never fall: the same cells are summed in the same order."""
         for family in f.FAMILIES:
             self._learn(family, snapshot.series_of(family.name))
         found: Totals = {}
@@ -95,7 +95,7 @@ class PlaceTotals:
 
 
 def grown(now: Totals, before: Totals) -> Totals:
-    """What was added since `before`, for places in which anything was. A total that is smaller than it was is new."""
+    """What was added since `before`, for places that changed. A total that is smaller than before is new."""
     found: Totals = {}
     for place, totals in now.items():
         earlier = before.get(place)

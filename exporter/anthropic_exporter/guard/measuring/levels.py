@@ -143,7 +143,7 @@ def _missed_share(sums: Sums, least: float) -> float | None:
 
 
 def _read_share(sums: Sums, usual: float, least: float) -> float | None:
-    """The share of prompt tokens read; over the fast window only if far below the usual: a cold cache is not lost."""
+    """The share of prompt tokens read; over the fast window only if far below the usual: a cold cache is no loss."""
     for values, most in ((sums.fast, _NUMBERS.cold_cache_share * usual), (sums.slow, math.inf)):
         if values[w.HITS] + values[w.MISSES] + values[w.UNASKED] >= least and values[w.PROMPT] > 0:
             share = values[w.CACHE_READ] / values[w.PROMPT]
@@ -175,7 +175,7 @@ def _latency(sums: Sums) -> Iterator[Measure]:
 
 
 def one_each(measures: Iterable[Measure]) -> list[Measure]:
-    """Of several measurements for the same alert the nearest: several processes measure their own calls."""
+    """The most severe of several measurements for the same alert: several processes measure their own calls."""
     by_identity: dict[Identity, list[Measure]] = {}
     for measure in measures:
         by_identity.setdefault(measure.identity, []).append(measure)
@@ -183,7 +183,7 @@ def one_each(measures: Iterable[Measure]) -> list[Measure]:
 
 
 def nearest(measures: Iterable[Measure]) -> Iterator[Measure]:
-    """Of several measurements of one condition the one that holds, else the nearest: an alert shows one value."""
+    """Of several measurements of one condition, the one that holds, else the nearest: an alert shows one value."""
     best = max(measures, key=lambda one: (one.holds, one.value / one.threshold if one.threshold else 0.0), default=None)
     if best is not None:
         yield best

@@ -1,4 +1,4 @@
-"""Measures spikes: a feature's dollars, tokens and answers against its own baseline, as the rules do. Pure."""
+"""Measures spikes: a feature's dollars, tokens and answers against its own baseline, as in the rules. Pure."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def _pace(places: Sequence[Sums], seconds: int) -> _Pace:
 
 
 def _beyond_chance(pace: _Pace, usual: Usual) -> float:
-    """The share of the requests that count: those above the usual number may in part be chance."""
+    """The share of the requests that count: some of those above the usual number may be chance."""
     certain = pace.requests - CHANCE * math.sqrt(pace.requests)
     return min(1.0, max(certain, usual.requests * pace.minutes) / pace.requests)
 
@@ -73,7 +73,7 @@ def _cost_spike(feature: str, places: Sequence[Sums], pace: _Pace, usual: float,
     """Ignores the largest single request: one giant is not a spike, and has an alert of its own."""
     threshold = max(usual * limits.of("cost_spike_ratio", feature), limits.of("cost_spike_min_usd_per_minute"))
     cost = pace.cost_usd / pace.minutes
-    if cost > threshold * 0.5:  # else it cannot exceed it, and the largest need not be found
+    if cost > threshold * 0.5:  # otherwise it cannot exceed it, and there is no need to find the largest
         largest = max(one.place.largest_usd(max(REQUEST_SECONDS, pace.seconds), one.second) for one in places)
         cost -= largest / pace.minutes
     return Measure(COST_SPIKE, "feature", feature, "", cost, threshold)
@@ -85,7 +85,7 @@ def _token_spike(feature: str, pace: _Pace, usual: float, limits: Limits) -> Mea
 
 
 def _long_answers(feature: str, places: Sequence[Sums], fast: _Pace, usual: Usual, limits: Limits) -> Iterator[Measure]:
-    """One answer in five of 30 s; needs half as many requests as a pace, so that it is known earlier."""
+    """One answer in five within 30 s; needs half as many requests as a pace, so that it fires earlier."""
     least = FAST_SHARE * max(1.0, limits.of("spike_min_requests"))
     if fast.requests < least or fast.tokens / fast.minutes <= limits.of("token_spike_min_tokens_per_minute"):
         return

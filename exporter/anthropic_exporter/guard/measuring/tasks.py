@@ -1,4 +1,4 @@
-"""Runs of work with limits of their own: `with attribution(task="plan a trip", max_calls=15, max_usd=1)`."""
+"""Tracks runs of work with their own limits: `with attribution(task="plan a trip", max_calls=15, max_usd=1)`."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class _Run:
 
 
 class Tasks:
-    """What each task did so far. Nobody says when one is over: of more than 10,000 the longest idle is forgotten."""
+    """What each task did so far. Of more than 10,000, the one idle for longest is forgotten."""
 
     def __init__(self) -> None:
         self.reset()
@@ -34,14 +34,14 @@ class Tasks:
         self._beyond: dict[int, _Run] = {}
 
     def asks(self, task: Task, feature: str, now: float, *, again: bool) -> Measure | None:
-        """Count a request before it is sent; `again` where the SDK retries it. What it exceeds, or None."""
+        """Count a request before it is sent; `again` if the SDK retries it. Returns what it exceeds, or None."""
         run = self._run(task, feature, now)
         if not again:
             run.calls += 1
         return self._exceeded(run)
 
     def spent(self, task: Task, feature: str, usd: float, now: float) -> Measure | None:
-        """Count what a call of a task cost. What it exceeds, or None."""
+        """Count what a call of a task cost. Returns what it exceeds, or None."""
         run = self._run(task, feature, now)
         run.usd += usd
         return self._exceeded(run)

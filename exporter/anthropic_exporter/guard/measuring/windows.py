@@ -1,4 +1,4 @@
-"""The last seconds and minutes of each feature on each model, in constant time and memory per call.
+"""Sums over the last seconds and minutes of each feature and model, in constant time and memory per call.
 
 The recorder adds calls one at a time. Any thread may read at the same time: reading changes nothing, and a call that is
 being added is seen by the next evaluation.
@@ -22,7 +22,7 @@ FAST_SECONDS = _NUMBERS.fast_window_seconds
 SLOW_SECONDS = _NUMBERS.slow_window_seconds
 REQUEST_SECONDS = _NUMBERS.request_window_seconds
 
-# Fields of the totals. UNASKED: neither hit nor miss, requests too short for a cache included.
+# Fields of the totals. UNASKED: neither hit nor miss, including requests too short for a cache.
 COST, OUTPUT, REQUESTS, PROMPT, CACHE_READ, HITS, MISSES, UNASKED, MISS_COST, FAILED, RATE_LIMITED, OVERLOADED = range(
     12
 )
@@ -41,7 +41,7 @@ COLUMNS = FIRST_TOKENS_AT + len(_TTFT_BOUNDS) + 1
 
 #: After an evaluation without a result, this share of a minute's threshold must be spent before the next one.
 _MORE = 0.005
-#: Failures with an alert of their own, as in the rules.
+#: Failures that have an alert of their own, as in the rules.
 _REFUSED = {"rate_limit_error": RATE_LIMITED, "overloaded_error": OVERLOADED}
 
 
@@ -95,7 +95,7 @@ class PlaceWindows:
         self._large_usd = self.limits.request_cost_usd
         self._large_tokens = self.limits.request_output_tokens
         self.second = second
-        # Integers until a fraction is added, because adding integers is fastest.
+        # Integers until a fraction is added, because adding integers is faster.
         self.totals: list[float] = [0] * _WIDTH
         self._fast = Ring(self.totals, 1, FAST_SECONDS, second)
         self._slow = Ring(self.totals, _SLOW_STEP, SLOW_SECONDS, second)
@@ -137,7 +137,7 @@ class PlaceWindows:
                 self._first_tokens.totals[bisect_left(_TTFT_BOUNDS, first)] += 1
 
     def spend(self, bill: Bill, requests: int, usd: float, prompt: int, cache_read: int, output: int) -> bool:
-        """Add what a response used. True if a threshold may be exceeded, so that the caller evaluates now."""
+        """Add the usage of a response. Returns True if a threshold may be exceeded: the caller evaluates now."""
         totals, result = self.totals, bill.cache_result
         totals[COST] += usd
         totals[PROMPT] += prompt
@@ -156,7 +156,7 @@ class PlaceWindows:
         return look or totals[COST] > self.cost_trip
 
     def grow(self, columns: Sequence[float]) -> None:
-        """Add what many calls did: a value for each of the `COLUMNS`."""
+        """Add the sums of many calls: a value for each of the `COLUMNS`."""
         for sums, start in (
             (self.totals, 0),
             (self._spread, DURATIONS_AT),
@@ -241,5 +241,5 @@ class Windows(dict[tuple[str, str], PlaceWindows]):
         for key, place in list(self.items()):
             if place.idle(second):
                 self.pop(key, None)
-                if not place.idle(second):  # a call arrived in between: keep it, unless new windows exist by now
+                if not place.idle(second):  # a call arrived in between: keep it, unless new windows already exist
                     self.setdefault(key, place)

@@ -1,4 +1,4 @@
-"""Breakers that are opened and closed by hand, for every process of a service."""
+"""Carries breakers opened or closed by hand to every process of a service."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _MOST_KEPT = 200
 
 
 class Command(NamedTuple):
-    """What somebody asked one process for. `until` is seconds since the epoch; None: until it is closed by hand."""
+    """A command given to one process. `until` is a Unix time; None: until it is closed by hand."""
 
     name: str
     scope: str
@@ -22,7 +22,7 @@ class Command(NamedTuple):
     identity: str = ""
 
     def signed(self) -> Command:
-        """The same with an identity of its own."""
+        """The same command with a new identity."""
         return self._replace(identity=secrets.token_hex(8))
 
 
@@ -43,7 +43,7 @@ class Commands:
         self._done.append(command.identity)
 
     def take(self, commands: Iterable[Command], now: float) -> None:
-        """Carry out those that are new, unless their time is over, and keep the latest for each name."""
+        """Carry out new commands that have not expired, and keep the latest for each name."""
         for one in commands:
             if one.identity not in self._done:
                 self._done.append(one.identity)

@@ -1,7 +1,7 @@
-"""What the Guards of a service's processes share, in small files in its folder.
+"""Small files in a service's folder that the Guards of its processes share.
 
-`state` is the judge's: the day's spend, the counters that it was read from, open alerts. `held` is what every process
-obeys; it changes seldom, so that a look at its inode tells. `mail` is what the others report to the judge, a line each.
+`state` is the judge's: the day's spend, the counters it was computed from, open alerts. `held` has the conditions that
+every process obeys; it changes rarely, so its inode tells. `mail` has the others' reports, one a line.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from anthropic_exporter.errors import ConfigurationError
 from anthropic_exporter.host.cell_folder import CellFolder
 
 _MOST_BYTES = 33_554_432
-#: The judge empties the mail where it is longer; what still holds is reported again.
+#: The judge empties the mail if it is longer; conditions that still hold are reported again.
 _LONGEST_MAIL = 262_144
 
-#: Tells one version of a file from the next.
+#: A value that differs between two versions of a file.
 Version = tuple[int, int]
 
 
@@ -42,7 +42,7 @@ class ServiceFiles:
         return self.path / f"guard-{self._number}.{name}"
 
     def take(self) -> bool:
-        """Become the judge, unless another process is it."""
+        """Become the judge, unless another process is."""
         return self._folder.take_guard(self._number)
 
     def give_up(self) -> None:
@@ -84,11 +84,11 @@ class ServiceFiles:
     # -- the others'
 
     def held_version(self) -> Version:
-        """Another one whenever something else holds. One system call."""
+        """A value that changes whenever the held conditions do. One system call."""
         return _version(self._held)
 
     def state_version(self) -> Version:
-        """Another one after every evaluation of the judge."""
+        """A value that changes with every evaluation of the judge."""
         return _version(os.fspath(self._at("state")))
 
     def report(self, letter: dict[str, Any]) -> None:
@@ -105,11 +105,11 @@ class ServiceFiles:
             os.close(descriptor)
 
     def skip_mail(self, length: int) -> None:
-        """Leave out letters that another judge has read."""
+        """Skip reports that another judge has read."""
         self._mail_read = length
 
     def mail(self) -> tuple[list[dict[str, Any]], int]:
-        """The letters that came since the last time, and the length of the mail that was read."""
+        """The reports since the last call, and the length of the mail that was read."""
         try:
             with self._at("mail").open("rb+") as file:
                 size = file.seek(0, os.SEEK_END)

@@ -1,7 +1,7 @@
 """One Guard's part in its service: one process judges all processes together, the others obey it and report to it.
 
-The judge holds a lock that ends with its process, so that another one judges at its next evaluation. If the judge runs
-but shows no sign of life, each process judges itself until it does.
+The judge holds a lock that ends with its process; another process then judges at its next evaluation. If the judge
+runs but hangs, each process judges itself until it recovers.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ ALONE, JUDGE, FOLLOWER = "alone", "judge", "follower"
 _SERVICE = "service"
 #: The judge evaluates twice a second.
 _SILENT_SECONDS = 5.0
-#: What happened longer ago belongs to the day's budget, but to no pace.
+#: Older spend counts in the day's budget, but in no pace.
 _FRESH_SECONDS = 5.0
 #: A process reports what it measures again while it holds.
 _REPORTED_SECONDS = 1.5
@@ -86,7 +86,7 @@ class Hooks(NamedTuple):
 
 
 class ServicePart:
-    """Decides who judges, and carries what the judge and the others owe each other.
+    """Decides who judges, and exchanges state between the judge and the others.
 
     Args:
         number: of the Guard among those of its recorder.
@@ -104,9 +104,9 @@ class ServicePart:
         in_child(self.reset)
 
     def reset(self) -> None:
-        """Belong to no service yet: at construction, and in a forked child."""
+        """Leave the service: at construction, and in a forked child."""
         self.role = ""
-        #: What all processes have open, while another process judges.
+        #: The open alerts of all processes, while another process judges.
         self.alerts: Alerts | None = None
         #: Whether this one judges, and no process of the service has left a state of today.
         self.knows_nothing = False
@@ -119,7 +119,7 @@ class ServicePart:
         self._letters: dict[Identity, tuple[float, Measure]] = {}
         self._written: dict[str, Any] = {}
         self._judge.sent = None
-        #: Before it is known who judges, no alert is sent.
+        #: Until the judge is known, no alert is sent.
         self._judge.report = None if self._recorder.membership is None else self._report
         self._lock = threading.RLock()
         _, at_start = self._budgets.spent()
@@ -128,13 +128,13 @@ class ServicePart:
     # -- on the way of a request
 
     def is_news(self) -> bool:
-        """Whether something has to be done before a request is admitted. One system call at most."""
+        """Whether there is something to read before a request is admitted. At most one system call."""
         if self.role == FOLLOWER:
             return self._files is not None and self._files.held_version() != self._held_seen
         return not self.role and self._recorder.membership is not None
 
     def catch_up(self) -> None:
-        """Obey what is new; a process that has just started asks first who judges."""
+        """Obey new conditions; a process that has just started first finds out who judges."""
         with self._lock:
             if self.role == FOLLOWER:
                 self._obey()
@@ -142,7 +142,7 @@ class ServicePart:
                 self.tick()
 
     def about_to_fork(self) -> None:
-        """Judge before there is a child, so that it finds out what was spent before it."""
+        """Judge before the fork, so that the child finds what was spent before it."""
         with self._lock:
             if self.role in ("", ALONE) and self._recorder.membership is not None:
                 self.tick()
@@ -150,7 +150,7 @@ class ServicePart:
     # -- at every evaluation
 
     def tick(self) -> bool:
-        """Evaluate what is this process's part. Whether something new was learned."""
+        """Evaluate this process's part. Returns whether something new was learned."""
         with self._lock:
             role = self._decide()
             if role != self.role:
@@ -205,7 +205,7 @@ class ServicePart:
     # -- as the judge
 
     def _take_over(self, mine: dict[str, tuple[int, float]]) -> None:
-        """Go on where the last judge stood: with the day's spend, open alerts, breakers and baselines."""
+        """Continue from the last judge's state: the day's spend, open alerts, breakers and baselines."""
         files, at = self._files, self._clock.moment()
         assert files is not None  # noqa: S101 - whoever judges has them
         state = files.read("state")
@@ -242,7 +242,7 @@ class ServicePart:
         return membership is not None and membership.is_shared
 
     def _begin(self, before: Totals | None, at: Moment, *, is_fresh: bool) -> None:
-        """Count all processes from here on. Alone, this one counts its own calls as they come."""
+        """Count all processes from now on. Alone, this process counts its own calls as they come."""
         membership = self._recorder.membership
         if membership is None:
             return
@@ -260,7 +260,7 @@ class ServicePart:
             self._watch.budgets, self._watch.service = self._budgets, None
 
     def _share(self, service: ServiceSpend) -> None:
-        """Other processes have come: what this one did so far is part of the whole."""
+        """Other processes have joined: what this one spent so far is part of the whole."""
         service.windows, self._watch.windows = self._watch.windows, Windows(self._limits)
         nothing = self._budgets.empty(self._clock.moment().wall)
         self._watch.budgets, self._watch.service = nothing, service.windows
@@ -287,7 +287,7 @@ class ServicePart:
         return learned
 
     def _reports(self, letters: list[dict[str, Any]], wall: float) -> list[Measure]:
-        """What other processes measure of their own calls."""
+        """What other processes measured of their own calls."""
         for one in letters:
             with contextlib.suppress(ValueError, KeyError, TypeError):
                 measure = measure_of(one["measure"])
@@ -352,7 +352,7 @@ class ServicePart:
         self._watch.evaluate_own()
 
     def _read_state(self, state: dict[str, Any]) -> None:
-        """Know what the judge knows: the day's spend and the open alerts."""
+        """Read the judge's state: the day's spend and the open alerts."""
         alerts = Alerts()
         try:
             self._budgets.load(state["budgets"])
@@ -378,7 +378,7 @@ class ServicePart:
         self._commands.take(commands.loaded(found.get("commands")), at.wall)
 
     def _report(self, measure: Measure) -> None:
-        """Report what holds and only this process can measure. Paces and budgets the judge sees itself."""
+        """Report the conditions that only this process can measure. The judge measures paces and budgets itself."""
         now = time.monotonic()
         if (
             measure.condition.key not in _OWN
@@ -400,7 +400,7 @@ class ServicePart:
     # -- by hand
 
     def tell_all(self, command: Command) -> None:
-        """Let every process of the service do what this one has done by hand."""
+        """Tell every process of the service to repeat what was done here by hand."""
         if self._recorder.membership is None:
             return
         if not self.role:
@@ -437,7 +437,7 @@ def _held(values: Any) -> Held:
 
 
 def _conditions(held: dict[str, Any]) -> list[Any]:
-    """What makes a difference to those who obey: not by how much a threshold is exceeded."""
+    """What matters to the processes that obey; not by how much a threshold is exceeded."""
     holding = [[one[key] for key in ("condition", "scope", "feature", "model")] for one in held.get("holding", ())]
     return [holding, held.get("commands", [])]
 

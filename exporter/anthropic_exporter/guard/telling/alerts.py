@@ -1,4 +1,4 @@
-"""What is told: alerts with a beginning and an end, each told once, from measurements that come and go."""
+"""Turns measurements that come and go into alerts with a beginning and an end, each sent once."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Alert(NamedTuple):
 
     @property
     def labels(self) -> dict[str, str]:
-        """As Alertmanager shows them; labels that are empty do not exist there."""
+        """As Alertmanager shows them, without empty labels."""
         named = {"alertname": self.name, "severity": self.severity, "category": self.category}
         return named | {key: value for key, value in (("feature", self.feature), ("model", self.model)) if value}
 
@@ -66,8 +66,7 @@ class Alerts:
     Args:
         hysteresis: the part of the threshold by which the value must fall below it to count as over.
         resolve_seconds: how long a condition must be over before its alert is; each condition's own where not given.
-        cooldown_seconds: an alert that fires again so soon after it was told is told when this time is over, if it
-            still fires then.
+        cooldown_seconds: an alert that fires again within this time is sent when the time is over, if it still fires.
     """
 
     def __init__(
@@ -80,7 +79,7 @@ class Alerts:
         self._told_at: dict[Identity, float] = {}
 
     def saw(self, measure: Measure, now: float) -> bool:
-        """Take one measurement, whenever it comes. True where its condition holds now, by its hysteresis too."""
+        """Take one measurement. Returns True if its condition holds now, including hysteresis."""
         active = self._active.get(measure.identity)
         if active is None:
             if measure.holds:
@@ -94,7 +93,7 @@ class Alerts:
         return active.holding
 
     def settle(self, measured: Iterable[Measure], now: float) -> None:
-        """Take the measurements of everything: what was not measured does not hold."""
+        """Take the measurements of everything: a condition that was not measured does not hold."""
         opened = self._active
         seen = set()
         for measure in measured:
@@ -106,7 +105,7 @@ class Alerts:
                 active.holding = False
 
     def news(self, now: float, ahead: float = 0.0) -> list[Alert]:
-        """What is to be told since the last time: alerts that began, and alerts that are over.
+        """What to send since the last call: alerts that began, and alerts that are over.
 
         Their times are those that a clock shows which `now` is `ahead` of.
         """
@@ -141,7 +140,7 @@ class Alerts:
         return [_alert(active, None, ahead) for active in sorted(self._active.values(), key=lambda one: one.started_at)]
 
     def since(self, feature: str, keys: Iterable[str]) -> float | None:
-        """Since when an alert of one of these conditions is open for the feature; None where none is."""
+        """Since when an alert of one of these conditions is open for the feature; None if none is."""
         found = [
             one.started_at for identity, one in self._active.items() if identity[2] == feature and identity[0] in keys
         ]

@@ -1,4 +1,4 @@
-"""Alerts to callbacks, each on a lane of its own with a time limit and retries."""
+"""Sends alerts to callbacks, each on a lane of its own with a time limit and retries."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _log = logging.getLogger("anthropic_exporter.guard")
 
 #: Seconds before the second attempt, doubled with each one, and seconds after which the alert is dropped.
 _FIRST_RETRY_SECONDS, _LONGEST_RETRY_SECONDS, _GIVE_UP_SECONDS = 1.0, 60.0, 900.0
-#: Answers with these statuses may be another answer later; other 4xx answers stay what they are.
+#: A retry may help after these statuses; other 4xx answers are final.
 _TRANSIENT = frozenset({HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_EARLY, HTTPStatus.TOO_MANY_REQUESTS})
 #: Mistakes in a callback or its settings: another attempt would fail the same way.
 _MISTAKES = (
@@ -40,8 +40,8 @@ class Callbacks:
     """Sends each alert to each callback, in order. What cannot be delivered is counted and logged, never silently lost.
 
     A callback that raises is called again with the same alert: after 1, 2, 4 ... 60 seconds, for a quarter of an hour.
-    One that raises because of a mistake, or because of a 4xx status that does not change, is not. Nor is one that
-    exceeds its time limit: it may have delivered the alert.
+    A programming mistake, a final 4xx status, or an exceeded time limit is not retried: in the last case the alert may
+    have been delivered.
 
     Args:
         count: called with the callback's name and `ok`, `failed`, `timeout` or `dropped`: once an attempt, and once for
@@ -55,7 +55,7 @@ class Callbacks:
         self._timeout_seconds = timeout_seconds
         self.most_waiting = most_waiting
         self._lanes: tuple[tuple[Callback, Lane[Alert]], ...] = ()
-        #: Gets the alerts that still wait whenever one was delivered.
+        #: Takes the alerts that still wait whenever one was delivered.
         self.delivered: Callable[[list[Alert]], None] | None = None
         self._unsaid: deque[Callback] = deque(maxlen=most_waiting)
         self._lock = threading.Lock()
@@ -102,7 +102,7 @@ class Callbacks:
         return self._waiting_besides(None, None)
 
     def _waiting_besides(self, callback: Callback | None, delivered: Alert | None) -> list[Alert]:
-        """The alerts that wait, but for one that a callback has just taken."""
+        """The alerts that wait, except one that a callback has just taken."""
         found = ((one, alert) for one, lane in self._lanes for alert in lane.items)
         return list(dict.fromkeys(alert for one, alert in found if one is not callback or alert is not delivered))
 

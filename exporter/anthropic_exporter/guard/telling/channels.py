@@ -1,6 +1,6 @@
-"""Ready callbacks: Slack, PagerDuty, a webhook in Alertmanager's format, the log. Standard library only.
+"""Ready-made callbacks: Slack, PagerDuty, a webhook in Alertmanager's format, the log. Standard library only.
 
-Text of others is escaped for where it goes. A request takes at most `timeout` seconds, whatever the service does.
+Foreign text is escaped for its destination. A request takes at most `timeout` seconds, whatever the service does.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from anthropic_exporter.wire.alertmanager import fingerprint
 _TIMEOUT_SECONDS = 5.0
 _MOST_ANSWER_BYTES = 65_536
 _COLOURS = {"critical": "#d00000", "warning": "#e8a317", "info": "#439fe0"}
-#: Slack makes no mentions and links of its own (api.slack.com/methods/chat.postMessage, read 2026-11-30).
+#: Keeps Slack from making mentions and links (api.slack.com/methods/chat.postMessage, read 2026-11-30).
 _AS_WRITTEN = {"parse": "none", "link_names": False, "unfurl_links": False, "unfurl_media": False}
 _PAGERDUTY_EVENTS = "https://events.pagerduty.com/v2/enqueue"
 _PAGERDUTY_SUMMARY_CHARS = 1024
@@ -191,7 +191,7 @@ def _rfc3339(seconds: float) -> str:
 
 
 def _post(url: str, body: dict[str, Any], timeout: float, headers: dict[str, str] | None = None) -> None:
-    """Post JSON. What is answered matters only by its status."""
+    """Post JSON. Of the answer, only the status matters."""
     data = json.dumps(body).encode()
     sent = {"Content-Type": "application/json", "User-Agent": "anthropic-exporter", **(headers or {})}
     with contextlib.suppress(AnswerTooLongError):  # with a status of 2xx: delivered

@@ -1,1 +1,1 @@
-"""What is usual: baselines and how they are learned."""
+"""Learns and stores baselines: what is usual."""

@@ -1,9 +1,8 @@
-"""What is usual, per feature: the greatest of the last hour, the same time yesterday and a week ago.
+"""The baseline of a feature: the maximum of the last hour, the same time yesterday, and the same time a week ago.
 
-Of dollars and tokens also of a quarter of an hour just before: a morning triples in an hour, an incident in less.
-Learned from what was spent, in slots, so that a restart loses at most the running one. An incident does not become
-usual: while one runs, no slot teaches more than was usual, and one bad quarter of an hour in the last hour does not
-count at all.
+For dollars and tokens also of the last quarter of an hour: a morning triples in an hour, an incident in less.
+Baselines are learned in slots, so that a restart loses at most the current one. An incident does not become usual:
+while it lasts, no slot raises the baseline, and one bad quarter of an hour in the last hour does not count at all.
 """
 
 from __future__ import annotations
@@ -43,7 +42,7 @@ class RateHistory:
         self.long.put(half_hour, sum(values) / len(values))
 
     def usual(self, now: float, calibration_seconds: float) -> float | None:
-        """What is usual now, per minute; None while not enough is known."""
+        """What is usual now, per minute; None while too little is known."""
         if self.fixed is not None:
             return self.fixed
         hour = self.recent.between(now - 3600 - SLOT_SECONDS, now)
@@ -72,7 +71,7 @@ class RateHistory:
 
 
 def robust_mean(values: list[float]) -> float:
-    """The mean with its greatest quarter cut down to the next value; the plain one where that leaves nothing."""
+    """The mean with its largest quarter reduced to the next value; the plain mean if that leaves nothing."""
     ordered = sorted(values)
     cut = len(ordered) - len(ordered) // 4
     if not ordered[cut - 1]:
@@ -93,7 +92,7 @@ class Shares:
         self._prompt.put(slot, prompt)
 
     def usual(self, now: float, calibration_seconds: float) -> float | None:
-        """The share, 0 to 1; None while not enough is known, or where there was no prompt."""
+        """The share, 0 to 1; None while too little is known, or if there was no prompt."""
         prompts = self._prompt.between(now - 3600 - SLOT_SECONDS, now - SLOT_SECONDS)
         if len(prompts) * SLOT_SECONDS < min(calibration_seconds, 3600) or not sum(prompts):
             return None
@@ -120,7 +119,7 @@ class Requests:
         self._recent.put(slot, per_minute)
 
     def usual(self, now: float) -> float:
-        """Requests a minute; infinity where nothing is known."""
+        """Requests a minute; infinite if unknown."""
         hour = self._recent.hour(now)
         return sum(hour) / len(hour) if hour else math.inf
 
@@ -134,10 +133,10 @@ class Requests:
 
 
 class Answers:
-    """How long nineteen answers in twenty of a feature are at most: of the last hour, by the buckets of the histogram.
+    """The length that nineteen in twenty answers of a feature do not exceed: over the last hour, by histogram buckets.
 
     Args:
-        least: with fewer answers than this an hour says nothing.
+        least: an hour with fewer answers is ignored.
     """
 
     def __init__(self, least: float) -> None:
@@ -146,7 +145,7 @@ class Answers:
         self._long = SlotHistory(_LONG_SECONDS, _LONG_SLOTS)
 
     def learn(self, slot: int, counts: Sequence[float] | None) -> None:
-        """Take in the answers of the slot that ended, by bucket; where None, it was as the hour before it."""
+        """Take in the answers of the slot that ended, by bucket; None repeats the hour before it."""
         now = (slot + 1) * SLOT_SECONDS
         if counts is None:
             hours = [history.hour(now) for history in self._counts]
@@ -158,7 +157,7 @@ class Answers:
             self._long.put(now // _LONG_SECONDS, longest)
 
     def usual(self, now: float, calibration_seconds: float) -> float:
-        """In tokens; infinity while not enough is known."""
+        """In tokens; infinite while too little is known."""
         known = len(self._counts[0].between(now - 3600 - SLOT_SECONDS, now)) * SLOT_SECONDS
         hour = self._p95(now)
         if hour is None or known < min(calibration_seconds, 3600):
@@ -230,7 +229,7 @@ class Baselines:
     """What every feature usually spends, and what it reads from the cache.
 
     Args:
-        calibration_seconds: how much must be known of a feature before its spikes are told.
+        calibration_seconds: how long a feature must be known before its spikes fire.
         least_answers: how many answers an hour must have had before their length is known.
     """
 
@@ -291,7 +290,7 @@ class Baselines:
         """Take over what `dump` gave.
 
         Raises:
-            ValueError: it is no such thing.
+            ValueError: it is not what `dump` returns.
         """
         fresh = Baselines(self._calibration_seconds, self._least_answers)
         try:

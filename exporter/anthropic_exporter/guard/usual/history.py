@@ -1,4 +1,4 @@
-"""Values of the past in slots of equal length, in bounded memory."""
+"""Keeps past values in slots of equal length, in bounded memory."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class SlotHistory:
         return None
 
     def hour(self, now: float) -> list[float]:
-        """The values of the last hour of five-minute slots but the newest: what is beginning there is not usual."""
+        """The values of the last hour of five-minute slots except the newest, where an incident may be starting."""
         running = int(now // self.step)
         return [value for value in map(self.get, range(running - HOUR_SLOTS - 1, running - 1)) if value is not None]
 

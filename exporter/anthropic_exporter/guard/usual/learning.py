@@ -15,15 +15,15 @@ from anthropic_exporter.guard.usual.baseline import SLOT_SECONDS, Baselines
 _ANOMALIES = frozenset({kinds.COST_RATE.key, kinds.COST_SPIKE.key, kinds.TOKEN_SPIKE.key, kinds.REQUEST_COST.key})
 _CACHE_ANOMALIES = frozenset({kinds.CACHE_MISS_RATE.key, kinds.CACHE_MISS_COST.key})
 _REMEMBERED_SECONDS = 60
-#: An anomaly that goes on for so long is what is usual from then on.
+#: An anomaly that lasts this long becomes the baseline.
 _RELEARN_SECONDS = 7200.0
 
 
 class Learning:
-    """Teaches the baselines one slot after the other, and remembers their answers for a minute.
+    """Feeds the baselines slot by slot, and caches their answers for a minute.
 
     Args:
-        calibration_seconds: how much must be known of a feature before its spikes are told.
+        calibration_seconds: how long a feature must be known before its spikes fire.
         least_answers: how many answers an hour must have had before their length is known.
     """
 
@@ -56,7 +56,7 @@ class Learning:
         self._usual.clear()
 
     def learn(self, places: Iterable[PlaceWindows], alerts: Alerts, now: float, wall: float) -> bool:
-        """Take in the slot that ended, where one did. True where there is something new to keep."""
+        """Take in the slot that ended, if one did. Returns True if there is something new to keep."""
         slot = int(wall // SLOT_SECONDS)
         ended, self._slot = self._slot, slot
         if slot == ended:

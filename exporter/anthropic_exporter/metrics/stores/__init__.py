@@ -1,1 +1,1 @@
-"""Where cells live when several processes share them: files that are mapped into memory."""
+"""Stores cells that several processes share, in memory-mapped files."""

@@ -1,4 +1,4 @@
-"""The file into which one process maps its cells; only that process writes to it.
+"""The file that one process maps its cells into; only that process writes to it.
 
 Space is reserved on the disk before it is mapped: a page that cannot be backed would end the process (SIGBUS). The
 file grows by whole extents, each mapped on its own, so that no block ever moves.
@@ -133,7 +133,7 @@ class CellFile:
         self._header_words[fmt.COMMITTED] = self._used
 
     def say_goodbye(self) -> None:
-        """Note that the process ends by itself: whoever finds the file does not take it for a crash."""
+        """Note that the process ends in order, so that its file does not look like a crash."""
         self._header_words[fmt.EXITED] = 1
 
     def close(self) -> None:

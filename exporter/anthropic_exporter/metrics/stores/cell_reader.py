@@ -1,4 +1,4 @@
-"""Reads the cell file of another process, or of one that has ended."""
+"""Reads the cell file of another process, running or ended."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Cells in a file that other processes of the service read: same writes, same blocks, nothing lost by kill -9."""
+"""Cells in a file that other processes of the service read: the same blocks and writes; kill -9 loses nothing."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class MappedCells(Cells):
         self.saved = methodcaller("tobytes")  # a list of the floats of a memoryview takes twenty times as long
         self._make_file, self._failed = make_file, failed
         self.file: CellFile | None = None
-        #: Tells these cells from all others of this process.
+        #: Distinguishes these cells from all others of this process.
         self.serial = next(_serials)
         self._unshared: list[Record] = []
         self._gauges: dict[tuple[str, tuple[str, ...]], Block] = {}
@@ -79,7 +79,7 @@ class MappedCells(Cells):
         block[:] = array.array("d", saved)
 
     def settle(self, block: Block, sums: ExactSums) -> None:
-        """Bring the shown sums up to date, so that no reader sees a sum fall, wherever this is interrupted.
+        """Update the shown sums. No reader sees a sum fall, wherever this is interrupted.
 
         While the counter behind the journal is odd, readers take the journal, which holds the sums as they were.
         """

@@ -1,7 +1,7 @@
-"""Many processes' cells into one snapshot: the newest file of each process, then sums.
+"""Merges the cells of many processes into one snapshot: the newest file of each process, then sums.
 
-What is summed never falls: each part only grows, the sum of the parts is rounded once, and a part that moves from one
-file to another leaves the exact sum as it was. (A counter that falls by one bit is a reset to Prometheus.)
+Sums never fall: each part only grows, the sum of the parts is rounded once, and moving a part from one file to another
+does not change the exact sum. (To Prometheus, a counter that falls by one bit is a reset.)
 """
 
 from __future__ import annotations
@@ -67,10 +67,10 @@ class StoredGauge(NamedTuple):
 
 
 class Merge:
-    """Merges sources again and again; label sets keep their order, and the time since when they count.
+    """Merges sources repeatedly; label sets keep their order and creation time.
 
     Args:
-        bounds: of labels and series, with nothing let in yet: many processes bring more than one may have.
+        bounds: of labels and series, still empty: many processes together exceed the limits of one.
     """
 
     def __init__(self, bounds: MergedBounds) -> None:
@@ -103,7 +103,7 @@ class Merge:
                 else:
                     self._add_gauge(record, gauges, alive=source.alive)
         for index, parts_of_block in enumerate(rows):
-            if parts_of_block:  # else its file was deleted by somebody: what was shown stays
+            if parts_of_block:  # else its file was deleted: what was shown stays
                 self._blocks[index] = _summed(parts_of_block)
         self._parts = {source.key: self._parts[source.key] for source in sources}
         return Snapshot(list(self._blocks), self._series, self._merged_gauges(gauges, now))

@@ -1,7 +1,7 @@
-"""Bounds over all processes of a service: of each label, and of the series that their product makes.
+"""Bounds labels and series over all processes of a service.
 
-Every process bounds its own, but many processes bring more together than one may have. Label sets that exist stay; new
-ones fold into `other`: first users, then features, then models. Whoever asks in the same order gets the same answers.
+Every process bounds its own, but many processes together exceed the limits of one. Existing label sets stay; new ones
+fold into `other`: first users, then features, then models. The same order of calls gives the same answers.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class MergedBounds:
             self.folded[label] = self.folded.get(label, 0) + 1
 
     def fold_gauge(self, one: StoredSeries) -> StoredSeries:
-        """The same for a gauge, of which every scrape asks; none of them counts in the budget."""
+        """The same for a gauge, which every scrape asks for; gauges do not count in the budget."""
         found = self._gauges.get(one)
         if found is None:
             found = self._gauges[one] = self._fold(one, set())

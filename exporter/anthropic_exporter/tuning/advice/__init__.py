@@ -1,1 +1,1 @@
-"""What to change to pay less: each item with its dollars a month, its formula, its data and the change to make."""
+"""Advises what to change to pay less: each item has its dollars a month, its formula, its data and the change."""

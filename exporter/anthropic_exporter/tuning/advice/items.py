@@ -16,9 +16,9 @@ from anthropic_exporter.tuning.advice import models
 from anthropic_exporter.tuning.advice.usage import Usage
 
 MONTH_DAYS = 365.25 / 12
-#: What saves a smaller part of the dollars of its feature and model is not worth a change.
+#: A change that saves a smaller share of its feature's and model's dollars is not worth making.
 _WORTH = 0.02
-#: What the formulas rest on, and where it was read; prices are those of the price book.
+#: The facts behind the formulas, with their sources; prices come from the price book.
 _CACHING = "Anthropic's pages on prompt caching and pricing, read 2026-11-21"
 _BATCHES = "Anthropic's pages on message batches (read 2026-11-30) and pricing (2026-11-21)"
 
@@ -27,7 +27,7 @@ class Item(NamedTuple):
     """One piece of advice.
 
     `usd_per_month` is what the change saves at the pace of the span. `data` are the figures that the formula is
-    computed from, by name; `needs` is what only the team knows, empty where the figures say all.
+    computed from, by name; `needs` is what only the team knows, empty if the figures suffice.
     """
 
     kind: str
@@ -82,7 +82,7 @@ def items(usage: Usage, book: PriceBook, day: dt.date, least_usd: float, waited_
         book: prices.
         day: whose prices hold.
         least_usd: dollars a month.
-        waited_for: features whose answers somebody waits for: nothing of them can wait for a batch.
+        waited_for: features whose answers people wait for, so that they cannot be batched.
     """
     found = [item for place in _places(usage, book, day) for item in _worth(place, least_usd, waited_for)]
     return sorted(found, key=lambda item: (-item.usd_per_month, item.kind, item.feature, item.model))
@@ -112,7 +112,7 @@ def _of(place: Place, waited_for: Sequence[str]) -> Iterator[Item]:
 
 
 def _best(found: Iterator[Item] | list[Item]) -> list[Item]:
-    """The one that saves most of several that exclude each other."""
+    """Of several items that exclude each other, the one that saves most."""
     saving = [item for item in found if item.usd_per_month > 0]
     return [max(saving, key=lambda item: item.usd_per_month)] if saving else []
 

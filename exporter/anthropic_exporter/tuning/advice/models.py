@@ -1,4 +1,4 @@
-"""Which model replaces which, and how many tokens the same text is on it."""
+"""Which model can replace another, and how many tokens the same text has on it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Generation(NamedTuple):
 
 
 def generation(model: str) -> Generation | None:
-    """The family and version in a model's bare name; None for names of another form."""
+    """The family and version in a model's bare name; None if it has another form."""
     found = _NAME.match(model)
     return None if found is None else Generation(found["family"], (int(found["major"]), int(found["minor"] or 0)))
 

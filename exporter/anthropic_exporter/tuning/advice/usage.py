@@ -1,4 +1,4 @@
-"""What advice is computed from: what a span of history counted, by feature and model."""
+"""Reads the data of advice: what a span of history counted, by feature and model."""
 
 from __future__ import annotations
 
@@ -67,6 +67,6 @@ def _sums(prometheus: Prometheus, family: Family, by: Sequence[str], span: tuple
 
 
 def _days(prometheus: Prometheus, start: float, end: float) -> float:
-    """Days that have samples: the span, without what was before the first recorder and what nobody scraped."""
+    """Days that have samples: the span without the time before the first recorder and gaps in scraping."""
     found = prometheus.range(f"count({series.TOKENS.name})", start + _STEP_SECONDS, end, _STEP_SECONDS)
     return sum(len(one.points) for one in found) * _STEP_SECONDS / _DAY_SECONDS

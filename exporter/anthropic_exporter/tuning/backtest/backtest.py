@@ -1,4 +1,4 @@
-"""The alerts that a set of rules would have fired over a span of somebody's history, with their dollars."""
+"""The alerts that a set of rules would have fired over a span of history, with their dollars."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from anthropic_exporter.tuning.firings import Firing
 
 _STARTED = "anthropic_exporter_start_timestamp_seconds"
 _LOOK_BACK_SECONDS = 60.0
-#: Where groups were never evaluated: spread over the seconds between two scrapes.
+#: The phases of groups that were never evaluated: spread over the seconds between two scrapes.
 _FIRST_PHASE_SECONDS, _PHASES_SECONDS = 0.5, 4.0
 
 
@@ -61,7 +61,7 @@ def backtest(source: Prometheus, plan: Plan, advance: Callable[[float], None] = 
 
 
 def _phases(source: Prometheus, plan: Plan) -> dict[str, float]:
-    """When each group is evaluated: as it was, if this Prometheus evaluates it; else the ledger before its readers."""
+    """When each group is evaluated: as in this Prometheus, if it has the group; else the ledger before its readers."""
     groups = sorted(dict.fromkeys(rule.group for rule in plan.rules), key=r.is_read_first, reverse=True)
     found: dict[str, float] = {}
     for number, group in enumerate(groups):

@@ -1,4 +1,4 @@
-"""Rules evaluated over the past by a real Prometheus, much faster than time goes by.
+"""Evaluates rules over the past with a real Prometheus, much faster than real time.
 
 Half an hour after half an hour: the scrapes are written to a Prometheus of its own, each rule is asked for every
 evaluation of that half hour in one range query, and what it records is written too, before the rules that read it are
@@ -51,7 +51,7 @@ class Replay:
 
     @property
     def families(self) -> set[str]:
-        """Names of the series that have to be read: what the rules read and do not record, and the ledger's."""
+        """Names of the series to read: those that the rules read and do not record, and the ledger's."""
         rules = [rule for layer in self.layers for rule in layer]
         words = {word for rule in rules for word in r.names(rule) if word.startswith(_PREFIXES) or word == "up"}
         return words - {rule.name for rule in rules} - set(r.COMPUTED) - {"ALERTS"} | set(_LEDGER) | {"up"}
@@ -109,7 +109,7 @@ class Replay:
             held.setdefault(labels, []).extend(at for at, _ in one.points)
 
     def _samples(self, rule: Rule, answer: list[Series], times: list[int]) -> Iterator[tuple[Labels, list[bytes]]]:
-        """What a rule records: its samples, and a marker wherever a series is missing after it was there."""
+        """The samples that a rule records, and a marker wherever a series ends."""
         if not times:
             return
         before, now = self._recorded.get(id(rule), set()), set()

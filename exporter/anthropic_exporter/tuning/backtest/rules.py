@@ -1,4 +1,4 @@
-"""The rules of a folder, in the order in which they can be asked of the past. Pure but for reading the files."""
+"""The rules of a folder, in the order in which the past can be queried. Pure except for reading the files."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
 _DURATION = re.compile(r"(\d+)(ms|[smhdw])")
 _USUAL_INTERVAL = "1m"
 _FIRST_GROUPS = ("anthropic-ledger", "anthropic-thresholds")
-#: Of the group of the ledger: what is computed instead of asked, and what other rules read of it.
+#: The ledger's rules that are computed instead of queried, and those that other rules read.
 COMPUTED = tuple(f"anthropic_ledger:{name}" for name in ("tick", "born", "known", "now", "age", "increment", "total"))
 
 
@@ -80,7 +80,7 @@ def seconds(duration: object) -> float:
 
 
 def wanted(rules: Iterable[Rule]) -> list[Rule]:
-    """The alerts but the heartbeat, what they read, and what that reads; the ledger's own rules are computed."""
+    """The alerts except the heartbeat, and the rules they depend on; the ledger's own rules are computed."""
     known = [rule for rule in rules if rule.name not in COMPUTED and rule.expression.strip() != "vector(1)"]
     needed = {rule.name for rule in known if rule.is_alert}
     while more := {name for rule in known if rule.name in needed for name in _reads(rule, known)} - needed:
@@ -115,7 +115,7 @@ def layers(rules: list[Rule]) -> list[list[Rule]]:
 
 
 def spans(times: Iterable[float], rule: Rule) -> Iterator[tuple[float, float, bool]]:
-    """From when to when an alert fires whose condition held at these seconds; whether it ended before they did."""
+    """The spans in which an alert fires whose condition held at these seconds, and whether each ended before them."""
     start = since = last = None
     for now in times:
         if last is not None and now - last > 1.5 * rule.interval:

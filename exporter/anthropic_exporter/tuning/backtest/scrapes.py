@@ -1,4 +1,4 @@
-"""Stored samples of a Prometheus as scrapes, with the markers that end series: its API leaves these out."""
+"""Turns stored samples of a Prometheus into scrapes, with the markers that end series, which its API leaves out."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def _target(labels: Labels) -> tuple[str, ...]:
 
 
 def _scrapes(found: Iterable[Series]) -> dict[tuple[str, ...], set[float]]:
-    """When each target was scraped; and once more when it is missing, as the discovery of targets ends it."""
+    """When each target was scraped, and once more after its last scrape, when service discovery ends its series."""
     ups = [one for one in found if one.labels.get("__name__") == "up" and one.points]
     newest = max((one.points[-1][0] for one in ups), default=0.0)
     scrapes: dict[tuple[str, ...], set[float]] = {}

@@ -1,1 +1,1 @@
-"""The weekly report: one page without any other file, for people who do not read metrics."""
+"""The weekly report: one self-contained page, for people who do not read metrics."""

@@ -1,4 +1,4 @@
-"""What `reconcile --json` printed, read back for the report."""
+"""Reads the output of `reconcile --json` for the report."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The pictures of the report as SVG that takes its colours from the page, light or dark. Needs the extra `report`."""
+"""The pictures of the report, as SVG in the page's colours, light or dark. Needs the extra `report`."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def dollars_by_day(spend: Spend, number: int) -> str:
 
 
 def dollars_by(amounts: Mapping[str, float], number: int, title: str) -> str:
-    """Horizontal bars, the largest first; what does not fit is summed up."""
+    """Horizontal bars, the largest first; the rest is summed up."""
     names = _largest(amounts, _MOST_BARS)
     rest = sum(usd for name, usd in amounts.items() if name not in names)
     bars = [(shown(name), amounts[name]) for name in names] + ([(_OTHERS, rest)] if rest else [])
@@ -107,7 +107,7 @@ def _picture(draw: Callable[[Any], None], height: float, number: int, title: str
 
 
 def inlined(svg: str, number: int, title: str) -> str:
-    """An SVG to stand in a page: ids of its own, and the page's colours for text, lines and ground."""
+    """Make an SVG fit for a page: unique ids, and the page's colours for text, lines and background."""
     body = svg[svg.index("<svg") :]
     body = re.sub(r'(\bid="|href="#|url\(#)', rf"\1p{number}-", body)
     for drawn, ours in (("#000000", "currentColor"), (pictures.GRID, "var(--line)"), ("#ffffff", "none")):

@@ -1,4 +1,4 @@
-"""The report as one HTML page: figures, pictures, alerts with verdicts, the bill, advice. Every text is escaped."""
+"""The report as one HTML page: figures, pictures, alerts with verdicts, the bill, advice. All text is escaped."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from anthropic_exporter.tuning.review import Review, Reviewed
 from anthropic_exporter.tuning.saved import ESTIMATED_FORMULA, MEASURED_FORMULA
 
 _MOST_ALERTS, _MOST_ITEMS = 100, 10
-#: A page that a mail client or a shared folder shows: it may load nothing and run nothing.
+#: For mail clients and shared folders: the page may load nothing and run nothing.
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 
 
 class Report(NamedTuple):
-    """What the page shows. `bill` is what `reconcile --json` printed, None if it is not at hand."""
+    """The content of the page. `bill` is the output of `reconcile --json`, or None."""
 
     review: Review
     spend: Spend
@@ -182,7 +182,7 @@ def _figure(name: str, svg: str) -> str:
 
 
 def _table(headings: Iterable[str], rows: Sequence[Iterable[str]], kind: str = "") -> str:
-    """A table of cells that are HTML already."""
+    """A table of cells that are already HTML."""
     labels = list(headings)
     head = "".join(f"<th>{heading}</th>" for heading in labels)
     body = "".join(f"<tr>{''.join(_cells(labels, row))}</tr>" for row in rows)
