@@ -43,6 +43,8 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("anthropic_exporter.guard")
 _LAST_CALLBACKS_SECONDS = 2.0
+#: Calls wait to be judged at most so long, where no request follows them.
+_MOST_WAITING_SECONDS = 1.0
 #: The Guards of each recorder: every process of a service numbers them in the same order.
 _guards: WeakKeyDictionary[Recorder, dict[int, weakref.ref[Guard]]] = WeakKeyDictionary()
 
@@ -130,7 +132,8 @@ class Guard:
         self._number = _number_of(self)
         self._wire(clock or recorder.clock)
         # The gate sees what waits, and so does the thread: no call has to be judged while the application waits for it.
-        may_wait = self.timing.evaluate_every_seconds is not None
+        every_seconds = self.timing.evaluate_every_seconds
+        may_wait = every_seconds is not None and every_seconds <= _MOST_WAITING_SECONDS
         self._undo = (recorder.subscribe(self._watch.take, may_wait=may_wait), recorder.admit_by(self._gate.admit))
         around(self._about_to_fork)
         in_child(self._forked)
