@@ -147,7 +147,8 @@ NEEDS = {
         GUARDED,
         then="one_call(client)\n"
         "for _ in range(4):\n"
-        '    recorder.record_usage(model="claude-opus-5-5", usage={"input_tokens": 150_000}, feature="chat")\n'
+        '    usage = {"input_tokens": 150_000, "output_tokens": 1}\n'
+        '    recorder.record_usage(model="claude-opus-5-5", usage=usage, feature="chat")\n'
         "from anthropic_exporter import attribution\n"
         'with attribution(feature="chat"):\n'
         '    assert one_call(client).model == "claude-haiku-5-5"',
