@@ -158,6 +158,11 @@ CASES: dict[str, dict[str, Any]] = {
         ("10m", PROMPT, 0),
         ("10m", PEAK, 0),
     ),
+    "a process that is not scraped for a while in its first minute counts once": case(
+        [Process("new", 20, 95, [1.0, 1.0, *[None] * 6, *[3.0] * 40])],
+        ("5m", ALL, 3),
+        ("5m", LATE, 2),
+    ),
     "a restart that has regained its value before the next scrape": case(
         [Process("one", 0, -100, [*[0.0] * 6, *[5.0] * 6]), Process("two", 12, 57, [5.0] * 60)],
         ("55s", ALL, 5),
