@@ -24,7 +24,7 @@ from typing import NamedTuple
 
 from anthropic_exporter.history.remote_write import Labels
 from anthropic_exporter.tuning import tail
-from anthropic_exporter.tuning.calibrate import rounded_up
+from anthropic_exporter.tuning.calibrate import rounded_up, tail_threshold
 from bench.false_alarms import traffic
 
 STEP = 5
@@ -214,7 +214,7 @@ def promised(weeks: list[dict[str, Signal]], kind: str, train: int, accepted: fl
     """Pages a week, on average, of thresholds from each of the first weeks; counted in all others."""
     means = []
     for number, chosen_from in enumerate(weeks[:train]):
-        thresholds = choose(chosen_from, accepted, FLOORS[kind])
+        thresholds = choose(chosen_from, accepted, FLOORS[kind], BOUNDS if kind == LATENCY else ())
         others = [one for other, one in enumerate(weeks) if other != number]
         counted = [sum(tail.episodes(one[name].pages, value) for name, value in thresholds.items()) for one in others]
         means.append(statistics.fmean(counted))
@@ -224,11 +224,18 @@ def promised(weeks: list[dict[str, Signal]], kind: str, train: int, accepted: fl
     return statistics.fmean(means)
 
 
-def choose(chosen_from: dict[str, Signal], pages: float, floor: float) -> dict[str, float]:
+def choose(
+    chosen_from: dict[str, Signal], pages: float, floor: float, bounds: Sequence[float] = ()
+) -> dict[str, float]:
     """The thresholds of `calibrate`'s default method, for the signals that have one."""
     known = {name: one.chosen for name, one in chosen_from.items() if any(value for _, value in one.chosen)}
-    fitted = {name: tail.fit(points, tail.WEEK_SECONDS) for name, points in known.items()}
-    return {name: rounded_up(max(one.threshold(pages / len(known)), floor)) for name, one in fitted.items()}
+    share = pages / max(len(known), 1)
+    found = {}
+    for name, points in known.items():
+        fitted = tail.fit(points, tail.WEEK_SECONDS)
+        value = tail_threshold(fitted, points, tail.WEEK_SECONDS, share, bounds)
+        found[name] = rounded_up(max(value, floor))
+    return found
 
 
 if __name__ == "__main__":

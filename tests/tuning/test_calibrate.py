@@ -16,7 +16,7 @@ import histories
 from anthropic_exporter.commands.main import run
 from anthropic_exporter.history import series
 from anthropic_exporter.tuning import tail, threshold_file
-from anthropic_exporter.tuning.calibrate import rounded_up
+from anthropic_exporter.tuning.calibrate import rounded_up, tail_threshold
 
 START = 1_795_392_000  # Monday, 2026-11-23T00:00:00Z
 DAY, MINUTE = 86_400, 60
@@ -269,3 +269,20 @@ def test_a_picture_has_every_signal(calibrate, tmp_path):
     text = picture.read_text()
     assert "cost_usd_per_minute (USD a minute): chat, claude-opus-5-5" in text
     assert "agent, claude-sonnet-5-5" in text
+
+
+def test_a_threshold_is_no_lower_than_what_was_seen_where_one_page_is_too_many():
+    # nearly all hours peak at 60, one at 90: the tail alone would choose about 75
+    hours = [(hour * 3_600.0, 90.0 if hour == 5 else 60.0 - hour / 100) for hour in range(40)]
+    fitted, week = tail.fit(hours, 7 * DAY), 7.0 * DAY
+    assert fitted.threshold(0.25) < 90.0
+    assert tail_threshold(fitted, hours, week, 0.25) == 90.0
+    assert tail_threshold(fitted, hours, week, 2.0) == fitted.threshold(2.0)
+
+
+def test_a_percentile_is_known_no_finer_than_its_bucket():
+    hours = [(hour * 3_600.0, 4.0 + hour / 100) for hour in range(40)]
+    fitted = tail.fit(hours, 7 * DAY)
+    assert 4.39 <= fitted.threshold(0.25) < 5.0
+    assert tail_threshold(fitted, hours, 7.0 * DAY, 0.25, (2.0, 5.0, 10.0)) == 5.0
+    assert tail_threshold(fitted, hours, 7.0 * DAY, 0.25, (2.0,)) == fitted.threshold(0.25)

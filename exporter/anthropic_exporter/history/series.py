@@ -58,7 +58,7 @@ class Judged(NamedTuple):
 
     `floor` is the smallest threshold worth a page, in the unit of the series. `kind` is how a person asks for it, one
     of `KINDS`. `expression` is what the alert compares, where that is not the series itself. `is_daily` says that the
-    series grows from 0 each day.
+    series grows from 0 each day. `bounds` are those of the buckets that a percentile is taken from.
     """
 
     series: str
@@ -69,6 +69,7 @@ class Judged(NamedTuple):
     kind: str = "cost"
     expression: str = ""
     is_daily: bool = False
+    bounds: tuple[float, ...] = ()
 
 
 COST_KIND, REQUEST_KIND, LATENCY_KIND, SPIKE_KIND, BUDGET_KIND = "cost", "request", "latency", "spike", "budget"
@@ -120,6 +121,7 @@ JUDGED = (
         "seconds",
         "AnthropicLatencyHigh",
         LATENCY_KIND,
+        bounds=f.DURATION.buckets,
     ),
     Judged(
         "feature_model:anthropic_time_to_first_token_seconds:p95_slow",
@@ -128,6 +130,7 @@ JUDGED = (
         "seconds",
         "AnthropicTimeToFirstTokenHigh",
         LATENCY_KIND,
+        bounds=f.TTFT.buckets,
     ),
     Judged(
         "feature:anthropic_cost_usd_per_minute:beyond_chance",

@@ -140,7 +140,7 @@ def _of(
     fitted = tail.fit(points, seconds, is_daily=judged.is_daily)
     ordinary = tail.peaks_of(points, tail.DAY_SECONDS) if judged.is_daily else [one for _, one in points if one > 0]
     values = {
-        TAIL: fitted.threshold(share),
+        TAIL: tail_threshold(fitted, points, seconds, share, judged.bounds),
         RATIO: _RATIO * statistics.fmean(ordinary),
         GREATEST: _HEADROOM * max(value for _, value in points),
     }
@@ -153,6 +153,19 @@ def _of(
     choices = {name: choice(name, rounded_up(max(value, judged.floor))) for name, value in values.items()}
     now = resolve(current, judged.threshold, feature, model)
     return Calibrated(judged, feature, model, None if now is None else choice("current", now), choices, points)
+
+
+def tail_threshold(
+    fitted: tail.Tail, points: Points, seconds: float, share: float, bounds: Sequence[float] = ()
+) -> float:
+    """The least threshold with at most `share` pages a week by the tail, and by what was seen.
+
+    Where one page in all of the history is more than that, it is no lower than the greatest value. A percentile is
+    known no finer than the bucket that it lies in, so it is the upper bound of that one.
+    """
+    greatest = max((value for _, value in points), default=0.0)
+    value = max(fitted.threshold(share), greatest if share * seconds < tail.WEEK_SECONDS else 0.0)
+    return next((bound for bound in bounds if bound >= value), value)
 
 
 def _expected(fitted: tail.Tail, points: Points, value: float, seconds: float) -> float:
