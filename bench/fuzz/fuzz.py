@@ -67,6 +67,8 @@ class Fuzz:
 
     Attributes:
         escaped: what was raised where nobody could catch it: in a finalizer, in a task of the event loop.
+        escaped_without: the same of the client without the middleware, where the generator that was finalized says so:
+            Python 3.12 may finalize a generator of httpx while it runs.
     """
 
     def __init__(self, seed, client="sync"):
@@ -77,6 +79,8 @@ class Fuzz:
         self.recorder = Recorder(registry=self.registry)
         self.case = None
         self.escaped = []
+        self.escaped_without = []
+        self.playing = None
         transport = http.MockTransport(self._respond)
         http_client = (http.AsyncClient if self.is_async else http.Client)(transport=transport)
         options = options | {"base_url": HERE, "max_retries": 0, "http_client": http_client}
@@ -84,7 +88,9 @@ class Fuzz:
         self.recorded = getattr(anthropic, name)(**options, middleware=[self.recorder.middleware()])
 
     def _respond(self, _request):
-        return self.case.response(AsyncChunks if self.is_async else Chunks)
+        response = self.case.response(AsyncChunks if self.is_async else Chunks)
+        response.stream.client = self.playing
+        return response
 
     def run(self, count):
         """Play so many cases. Returns those whose view differs, as (number, case, plain, recorded)."""
@@ -93,11 +99,15 @@ class Fuzz:
         with self._viewer() as view:
             for number in range(count):
                 self.case = Case(self.chance, self.bodies, readings)
-                plain, recorded = view(self.case, self.plain), view(self.case, self.recorded)
+                plain, recorded = self._viewed(view, self.plain), self._viewed(view, self.recorded)
                 if plain != recorded:
                     different.append((number, self.case, plain, recorded))
             gc.collect()  # what was dropped in a cycle
         return different
+
+    def _viewed(self, view, client):
+        self.playing = client
+        return view(self.case, client)
 
     @contextmanager
     def _viewer(self):
@@ -114,7 +124,10 @@ class Fuzz:
             sys.unraisablehook = hook
 
     def _unraisable(self, told):
-        self.escaped.append(f"{told.err_msg or 'in'} {told.object!r}: {told.exc_value!r}")
+        frame = getattr(told.object, "ag_frame", None)
+        played_by = None if frame is None else _client_of(frame.f_locals.get("self"))
+        escaped = self.escaped_without if played_by is self.plain else self.escaped
+        escaped.append(f"{told.err_msg or 'in'} {told.object!r}: {told.exc_value!r}")
 
     def total(self, name, **labels):
         """The sum of our samples of this name with these labels."""
@@ -129,6 +142,13 @@ class Fuzz:
                 if sample.name == name:
                     found[sample.labels[label]] += int(sample.value)
         return +found
+
+
+def _client_of(stream):
+    """The client that a stream of httpx was made for; None where that is not known."""
+    while stream is not None and not hasattr(stream, "client"):
+        stream = getattr(stream, "_stream", None)
+    return None if stream is None else stream.client
 
 
 def sync_view(case, client):
