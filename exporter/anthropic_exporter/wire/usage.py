@@ -14,7 +14,7 @@ import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from anthropic_exporter.call import NO_USAGE, REFUSAL, UNKNOWN_SHAPE, Inference, Tokens
+from anthropic_exporter.call import NO_USAGE, REFUSAL, STOP_REASONS, UNKNOWN_SHAPE, Inference, Tokens
 from anthropic_exporter.wire.fallbacks import BILLED_REFUSALS, declined_attempts, iteration_models
 from anthropic_exporter.wire.model_ids import REGIONAL, US_GOV, identify, model_label, served_label
 
@@ -42,6 +42,7 @@ _COUNTS = ("input_tokens", "output_tokens", "cache_read_input_tokens", "cache_cr
 _TIERS = frozenset({"standard", "priority", "batch", "flex", "flex_discount", "priority_on_demand"})
 _OTHER_TIER = "other"
 _OTHER_WORD = "other"
+_DOCUMENTED_REASONS = frozenset(STOP_REASONS)
 #: Tools of one answer; the API has three.
 _MOST_TOOLS = 50
 #: What a documented word looks like. A server's free text, an id or an account number does not become a label.
@@ -197,7 +198,7 @@ def asks_for_caching(request: Any) -> bool:
 
 def _is_metered(usage: Mapping[str, Any], inferences: tuple[Inference, ...]) -> bool:
     """Whether the prompt has any token, as every prompt has, and the output is counted, be it as 0."""
-    if not any([any(inference[1][:4]) for inference in inferences]):  # noqa: C419 - a list of one is faster
+    if not any([one[1][0] or one[1][1] or one[1][2] or one[1][3] for one in inferences]):  # noqa: C419 - a list of one is faster
         return False
     return usage.get("output_tokens") is not None or any(e.get("output_tokens") is not None for e in _entries(usage))
 
@@ -277,12 +278,13 @@ def _thinking_tokens(usage: Mapping[str, Any], malformed: list[str]) -> int:
 
 def _count(usage: Mapping[str, Any], key: str, malformed: list[str]) -> int:
     value = usage.get(key)
-    if type(value) is float:
-        value = _whole(value)
     if type(value) is int and 0 <= value <= _MOST:
         return value
-    if value is not None:
-        malformed.append(key)
+    if value is None:
+        return 0
+    if type(value) is float and value.is_integer() and 0 <= value <= _MOST:
+        return int(value)
+    malformed.append(key)
     return 0
 
 
@@ -305,7 +307,7 @@ def _mapping(parent: Mapping[str, Any], key: str, malformed: list[str]) -> Mappi
 
 def _estimates(usage: Mapping[str, Any]) -> tuple[str, ...]:
     """The reasons in a response why the invoice may differ from the list price; it does not contain the amount."""
-    credit, priority = usage.get("fallback_credit"), usage.get("service_tier") == "priority"
+    credit, priority = usage.get("fallback_credit"), _lower(usage.get("service_tier")) == "priority"
     if not isinstance(credit, dict):
         return ("priority_tier",) if priority else ()
     status = credit.get("status")
@@ -315,11 +317,11 @@ def _estimates(usage: Mapping[str, Any]) -> tuple[str, ...]:
 
 def _tier(usage: Mapping[str, Any], model: str, asked_model: str) -> str:
     """The tier that prices the tokens. An undocumented tier is `other`, which has no price."""
-    tier, speed = _lower(usage.get("service_tier")), _lower(usage.get("speed"))
-    if speed and speed != "standard":
-        return "fast" if speed == "fast" else _OTHER_TIER
-    if tier and tier != "standard":
-        return tier if isinstance(tier, str) and tier in _TIERS else _OTHER_TIER
+    tier, speed = usage.get("service_tier"), usage.get("speed")
+    if speed and speed != "standard" and _lower(speed) != "standard":
+        return "fast" if _lower(speed) == "fast" else _OTHER_TIER
+    if tier and tier != "standard" and _lower(tier) != "standard":
+        return _lower(tier) if isinstance(tier, str) and tier.lower() in _TIERS else _OTHER_TIER
     if "-fast" in model or "-fast" in asked_model:  # Foundry names a deployment of fast mode so
         return "fast" if identify(model).fast or identify(asked_model).fast else "standard"
     return "standard"
@@ -383,7 +385,7 @@ def _marks_cache(blocks: Any, depth: int = 0) -> bool:
 def stop_reason_of(message: Mapping[str, Any]) -> str:
     """Why a message ended, as the word it says; `other` where that is no word, empty where there is none."""
     reason = _text(message.get("stop_reason"))
-    return _as_word(reason) if reason else ""
+    return reason if not reason or reason in _DOCUMENTED_REASONS else _as_word(reason)
 
 
 def _as_word(text: str) -> str:
