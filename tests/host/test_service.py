@@ -242,6 +242,8 @@ def test_a_full_disk_below_the_files_ends_no_process_and_hides_no_call_of_its_ow
         second.record(1, feature=f"{number:->100}")
     second.record(4)  # of a label set that has its place
     assert total(second.own_text()) == 39
+    refused = 'limit="cell_file"'
+    assert wait_for(lambda: total(scrape(port), "anthropic_exporter_limits_reached_total", refused) >= 30)
     assert wait_for(lambda: total(scrape(port), "anthropic_requests_total", 'feature="chat"') == 9)
     second.stop()
     assert wait_for(lambda: total(scrape(port), "anthropic_requests_total", 'feature="chat"') == 9)

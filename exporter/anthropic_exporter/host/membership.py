@@ -36,6 +36,8 @@ _FAMILIES = {family.name: family for family in f.FAMILIES}
 _AGES = (f.OLDEST_INFLIGHT.name, f.LONGEST_SILENCE.name)
 _RATE_LIMITS = (f.RATELIMIT_LIMIT.name, f.RATELIMIT_REMAINING.name, f.RATELIMIT_RESET.name)
 _NOT_STORED = (f.WORKERS.name,)
+#: The limit that is reached when a label set finds no space in the file.
+_NO_ROOM = "cell_file"
 
 
 class Membership:
@@ -132,6 +134,7 @@ class Membership:
 
     def _show(self, file: CellFile) -> None:
         self.folder.show_file(file)
+        self._recorder.begin_at_zero(f.LIMITS_REACHED, _NO_ROOM)  # so that it has a place once there is no room
         _at_exit(lambda: self._say_goodbye(file))
         TICKER.add(self.tick)
 
@@ -141,6 +144,7 @@ class Membership:
         file.say_goodbye()
 
     def _failed(self, error: OSError) -> None:
+        self._recorder.count(f.LIMITS_REACHED, _NO_ROOM)
         if not self._was_logged:
             self._was_logged = True
             _log.warning(
