@@ -423,6 +423,26 @@ def test_the_model_and_age_of_a_stream_in_flight_are_shown(fake_api, client, sam
     assert samples("anthropic_oldest_inflight_request_age_seconds", model=MODEL) == 0
 
 
+class AsyncStream(importlib.import_module(LIBRARY).AsyncByteStream):
+    def __aiter__(self):
+        self.read = self._chunks()
+        return self.read
+
+    async def _chunks(self):
+        for chunk in (b"{", b"}"):
+            yield chunk
+
+
+async def test_generators_are_closed_as_the_http_library_closes_them():
+    """httpx leaves them to the event loop: one that another generator closes too would raise there."""
+    inner = AsyncStream()
+    chunks = tees.tee(inner, Watching(streams.BodyFold()), LIBRARY).__aiter__()
+    await chunks.__anext__()
+    await chunks.aclose()
+    assert (inner.read.ag_frame is None) is (LIBRARY == "httpx2")
+    await inner.read.aclose()
+
+
 def test_closing_takes_no_longer_than_without_us(fake_api, client):
     fake_api.push(endless())
     stream = client.messages.create(**ASK, stream=True)

@@ -82,6 +82,10 @@ class _SyncTee(_Tee):
 
 
 class _AsyncTee(_Tee):
+    #: Whether the HTTP library closes the generators that it reads from. httpx leaves them to the event loop, where a
+    #: generator that two others close at the same time raises; httpx2 closes each before the one that reads it.
+    _closes_generators = True
+
     async def __aiter__(self) -> AsyncIterator[bytes]:
         attempt, iterator = self._attempt, self._inner.__aiter__()
         try:
@@ -102,7 +106,7 @@ class _AsyncTee(_Tee):
             attempt.raised(error)
             raise
         finally:
-            if hasattr(iterator, "aclose"):
+            if self._closes_generators and hasattr(iterator, "aclose"):
                 await iterator.aclose()
         attempt.ended()
 
@@ -118,5 +122,5 @@ def _classes(library: str) -> tuple[type[Any], type[Any], type[Any]]:
     """The tee classes as streams of one HTTP library, which checks by `isinstance`."""
     http = sys.modules[library]
     sync_tee = type("SyncTee", (_SyncTee, http.SyncByteStream), {})
-    async_tee = type("AsyncTee", (_AsyncTee, http.AsyncByteStream), {})
+    async_tee = type("AsyncTee", (_AsyncTee, http.AsyncByteStream), {"_closes_generators": library != "httpx"})
     return sync_tee, async_tee, type("BothTee", (sync_tee, async_tee), {})
