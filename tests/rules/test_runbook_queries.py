@@ -40,6 +40,8 @@ UNANSWERED = {
     ),
     "sum by (job, instance, limit) (increase(anthropic_exporter_limits_reached_total[1h]))": NOTHING_GIVEN_UP,
     "sum by (model) (increase(anthropic_exporter_session_cost_mismatches_total[1h]))": NOTHING_GIVEN_UP,
+    "sum by (job, instance, label) (anthropic_exporter_merge_folded_series > 0)": NOTHING_GIVEN_UP,
+    "sum by (job, instance, label) (increase(anthropic_collector_label_overflow_total[1h]))": NO_COLLECTOR,
     "anthropic_collector_queue_up or anthropic_collector_state_age_seconds": NO_COLLECTOR,
     "sum by (instance, stage) (increase(anthropic_collector_errors_total[15m]))": NO_COLLECTOR,
     "anthropic_collector_lag_seconds": NO_COLLECTOR,
