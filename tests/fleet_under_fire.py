@@ -11,7 +11,8 @@ from typing import NamedTuple
 
 from collectors import Collecting, environment_of, value_of, wait_until
 from fleet_worker import BEGAN, NUMBERS, RECORDED, SENT_AT, TAKEN
-from queue_engines import PATIENCE_SECONDS, Redis, free_port
+from ports import free_port
+from queue_engines import PATIENCE_SECONDS, Redis
 from relays import Relay
 
 WORKER = Path(__file__).with_name("fleet_worker.py")

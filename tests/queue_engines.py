@@ -9,14 +9,9 @@ import subprocess
 import time
 
 from anthropic_exporter import toolchain
+from ports import free_port
 
 PATIENCE_SECONDS = 60
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def wait_for_port(port, process):

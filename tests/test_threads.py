@@ -13,7 +13,8 @@ from anthropic_exporter.attribution import Attribution
 from anthropic_exporter.guard.following import Following
 from anthropic_exporter.transport.address import parse
 from collectors import value_of, wait_until
-from queue_engines import Redis, free_port
+from ports import free_port
+from queue_engines import Redis
 
 
 @pytest.fixture

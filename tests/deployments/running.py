@@ -15,7 +15,8 @@ import urllib.request
 
 import pytest
 
-from host.workers import free_port, scrape, total, wait_for
+from host.workers import scrape, total, wait_for
+from ports import free_port
 
 
 def needs(module):

@@ -9,7 +9,8 @@ import pytest
 
 from deployments.applications import CELL
 from deployments.running import needs
-from host.workers import free_port, scrape, total
+from host.workers import scrape, total
+from ports import free_port
 
 pytestmark = [needs("jupyter_client"), needs("ipykernel")]
 

@@ -11,7 +11,8 @@ import pytest
 from anthropic_exporter import toolchain
 from deployments.applications import CELERY, DJANGO, MULTIPROCESSING, UVICORN
 from deployments.running import needs
-from host.workers import free_port, wait_for
+from host.workers import wait_for
+from ports import free_port
 
 
 @needs("starlette")

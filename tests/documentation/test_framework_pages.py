@@ -17,7 +17,8 @@ import pytest
 from collectors import Collecting
 from deployments.running import Deployment, needs
 from documentation.blocks import ROOT, blocks_of
-from host.workers import free_port, scrape, total, wait_for
+from host.workers import scrape, total, wait_for
+from ports import free_port
 from queue_engines import Redis
 
 pytest_plugins = ("fixtures_fake_api",)

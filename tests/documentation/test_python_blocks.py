@@ -18,7 +18,7 @@ import pytest
 from certificates import Certificates
 from documentation.blocks import ROOT, all_blocks
 from documentation.needs import LEFT_OUT, NEEDS, Needs
-from host.workers import free_port
+from ports import free_port
 from queue_engines import Redis
 from stack import alertmanagers
 

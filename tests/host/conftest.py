@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 
 import pytest
-from workers import Worker, free_port, wait_for
+from workers import Worker, wait_for
+
+from ports import free_port
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ from __future__ import annotations
 import http.client
 import os
 import re
-import socket
 import subprocess
 import sys
 import textwrap
@@ -67,11 +66,6 @@ class Worker:
         self.process.stdout.close()
         if not self.process.stdin.closed:
             self.process.stdin.close()
-
-
-def free_port():
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        return taken.getsockname()[1]
 
 
 def scrape(port):

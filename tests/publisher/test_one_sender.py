@@ -19,7 +19,8 @@ from anthropic_exporter.transport.cells_message import decode
 from anthropic_exporter.transport.opening import open_transport
 from collectors import wait_until
 from fleet_messages import total
-from queue_engines import Redis, free_port
+from ports import free_port
+from queue_engines import Redis
 
 pytest.importorskip("redis")
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="processes count together where there is fork")

@@ -20,7 +20,8 @@ from anthropic_exporter.transport.opening import open_transport
 from anthropic_exporter.transport.redis_streams import RedisStream
 from collectors import value_of, wait_until
 from fleet_messages import total
-from queue_engines import Redis, free_port
+from ports import free_port
+from queue_engines import Redis
 
 pytest.importorskip("redis")
 TOKENS = "anthropic_tokens_total"

@@ -8,18 +8,13 @@ import json
 import os
 import shutil
 import signal
-import socket
 import time
 import urllib.error
 import urllib.request
 
 from anthropic_exporter import bundle, toolchain
 from anthropic_exporter.stack.process import Process
-
-
-def free_port():
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return listener.getsockname()[1]
+from ports import free_port
 
 
 def reload(url):

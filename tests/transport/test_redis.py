@@ -10,7 +10,8 @@ import pytest
 from anthropic_exporter.transport.address import parse
 from anthropic_exporter.transport.interface import TransportError
 from anthropic_exporter.transport.opening import open_transport
-from queue_engines import Redis, free_port
+from ports import free_port
+from queue_engines import Redis
 
 pytest.importorskip("redis")
 
