@@ -97,3 +97,10 @@ def test_the_application_gets_the_same_when_we_fail(fake_api, sdk_client, regist
     assert recorder.inflight.snapshot() == []
     if (where, name) != (Metrics, "count"):  # failures are counted by it
         assert Samples(registry)("anthropic_exporter_record_errors_total") > 0
+
+
+def test_a_request_that_we_cannot_read_is_sent_and_counted(registry):
+    """The SDK, or a middleware before ours, may one day send another kind of object."""
+    recorder = Recorder(registry=registry)
+    assert recorder.middleware().handle(object(), lambda _: "the answer") == "the answer"
+    assert Samples(registry)("anthropic_exporter_record_errors_total", stage="begin") == 1

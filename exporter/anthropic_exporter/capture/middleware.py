@@ -100,8 +100,8 @@ class Capture(Middleware):
 
     def _begin(self, request: APIRequest) -> tuple[Watched | None, _Sending]:
         """Return the watcher of this request, and what is now being sent from here."""
-        recorder, options = self.recorder, request.options
         try:
+            recorder, options = self.recorder, request.options
             name = (recorder, options.idempotency_key, request.retries_taken, options.url)
             outer = _sending.get()
             if outer is not None:
