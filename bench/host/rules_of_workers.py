@@ -15,7 +15,6 @@ import subprocess
 import sys
 import tempfile
 import threading
-import time
 import urllib.parse
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -23,7 +22,7 @@ from pathlib import Path
 from anthropic_exporter import Recorder, export, serve
 from anthropic_exporter.rules import Fit
 from anthropic_exporter.stack import running
-from bench.speed.rules_by_instances import LIFE, Scraper, cpu, record
+from bench.speed.rules_by_instances import LIFE, Scraper, cores_of_rules, record
 
 #: With 10 instances the rules take 4 % of a core, and the ratio is what else the machine does.
 WORKERS, INSTANCES, BAR = 20, 40, 1.1
@@ -95,15 +94,7 @@ def cores(pages: list[str], instances: int, warm: float, measured: float) -> lis
             address = f"127.0.0.1:{server.server_port}"
             scraper = Scraper(folder / f"{number}", address, instances, folder / "claude" / "rules")
             scrapers.append(owned.enter_context(contextlib.closing(scraper)))
-        time.sleep(warm)
-        for scraper in scrapers:
-            scraper.check()
-        urls = [scraper.url for scraper in scrapers]
-        with_rules = cpu(urls, measured)
-        for scraper in scrapers:
-            scraper.take_rules_away()
-        time.sleep(10)
-        return [a - b for a, b in zip(with_rules, cpu(urls, measured), strict=True)]
+        return cores_of_rules(scrapers, warm, measured)
 
 
 def main() -> int:

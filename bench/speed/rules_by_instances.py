@@ -22,7 +22,7 @@ import threading
 import time
 import urllib.parse
 import urllib.request
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -165,6 +165,19 @@ class Scraper:
         urllib.request.urlopen(urllib.request.Request(f"{self.url}/-/reload", method="POST"), timeout=60).close()
 
 
+def cores_of_rules(scrapers: Sequence[Scraper], warm: float, measured: float) -> list[float]:
+    """Cores that the rules of each Prometheus use: with them, minus without them."""
+    time.sleep(warm)
+    for scraper in scrapers:
+        scraper.check()
+    urls = [scraper.url for scraper in scrapers]
+    with_rules = cpu(urls, measured)
+    for scraper in scrapers:
+        scraper.take_rules_away()
+    time.sleep(10)
+    return [a - b for a, b in zip(with_rules, cpu(urls, measured), strict=True)]
+
+
 def cores(instances: int, warm: float, measured: float, beside: Path | None = None) -> list[float]:
     """Cores that the rules use, and those of another folder beside them."""
     with tempfile.TemporaryDirectory() as name, ThreadingHTTPServer(("127.0.0.1", 0), Instances) as server:
@@ -178,15 +191,7 @@ def cores(instances: int, warm: float, measured: float, beside: Path | None = No
                 owned.enter_context(contextlib.closing(Scraper(folder / f"{number}", address, instances, one)))
                 for number, one in enumerate(rules)
             ]
-            time.sleep(warm)
-            for scraper in scrapers:
-                scraper.check()
-            urls = [scraper.url for scraper in scrapers]
-            with_rules = cpu(urls, measured)
-            for scraper in scrapers:
-                scraper.take_rules_away()
-            time.sleep(10)
-            return [a - b for a, b in zip(with_rules, cpu(urls, measured), strict=True)]
+            return cores_of_rules(scrapers, warm, measured)
 
 
 def main() -> int:
