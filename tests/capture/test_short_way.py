@@ -19,7 +19,7 @@ from bench.fuzz.fuzz_bodies import http as library
 from anthropic_exporter import Recorder, SpendLimitExceeded, attribution, serve
 from anthropic_exporter.guard import Guard, Limits, Timing
 from anthropic_exporter.recording.answers import MOST_BODY_BYTES, MOST_WAITING
-from bodies import ASK, USAGE, answer, message
+from bodies import ASK, USAGE, answer, message, refused
 from support import MODEL, Samples
 
 pytest_plugins = ("fixtures_fake_api",)
@@ -62,33 +62,31 @@ def test_both_ways_show_the_same(seed):
     assert seen["not kept"] > 50
 
 
-def test_the_first_answer_of_a_model_is_written_at_once_and_the_next_ones_wait_until_a_scrape(
-    fake_api, client, recorder, samples
-):
-    call(fake_api, client)
-    assert waiting(recorder) == 0
-    call(fake_api, client, 3)
-    assert waiting(recorder) == 3
+def test_answers_wait_until_a_scrape(fake_api, client, recorder, samples):
+    call(fake_api, client, 4)
+    assert waiting(recorder) == 4
     assert samples("anthropic_tokens_total", type="output") == 200
     assert waiting(recorder) == 0
     assert samples("anthropic_requests_total", outcome="success") == 4
     assert samples("anthropic_cost_usd_total") == pytest.approx(4 * 0.0018, rel=1e-12)
 
 
-def test_an_answer_that_was_not_expected_is_written_at_once(fake_api, client, recorder, samples):
-    call(fake_api, client, 3)
+def test_a_failure_is_labelled_by_the_answers_that_wait(fake_api, client, recorder, samples):
+    call(fake_api, client, 2, model="claude-sonnet-4-6")
     assert waiting(recorder) == 2
-    call(fake_api, client, model="claude-sonnet-4-6")
-    assert waiting(recorder) == 0
-    assert samples("anthropic_requests_total", model="claude-sonnet-4-6", outcome="success") == 1
-    assert samples("anthropic_requests_total", model=MODEL, outcome="success") == 3
+    fake_api.push(refused(529, "overloaded_error"))
+    with pytest.raises(anthropic.APIStatusError):
+        client.messages.create(**ASK)
+    assert samples("anthropic_requests_total", model="claude-sonnet-4-6", outcome="success") == 2
+    assert samples("anthropic_requests_total", model="claude-sonnet-4-6", outcome="overloaded_error") == 1
+    assert not samples("anthropic_requests_total", model=MODEL)
 
 
 def test_few_answers_wait_and_none_with_much_text(fake_api, client, recorder):
     call(fake_api, client)
     call(fake_api, client, MOST_WAITING + 5, content=[{"type": "text", "text": "word " * 2_000}])
     assert 0 < waiting(recorder) < MOST_WAITING
-    bodies = [entry[5] for entry in recorder.pending if entry[0] == recorder.answers.write]
+    bodies = [entry[4] for entry in recorder.pending if entry[0] == recorder.answers.write]
     assert all(len(body) <= MOST_BODY_BYTES for body in bodies)
     assert "word" not in str(bodies)
 
@@ -117,7 +115,7 @@ def test_an_answer_has_the_prices_of_its_time(fake_api, registry, clock, tmp_pat
     options = {"api_key": "sk-ant-test", "base_url": fake_api.base_url, "max_retries": 0}
     with anthropic.Anthropic(**options, middleware=[recorder.middleware()]) as client:
         call(fake_api, client, 2, usage={"input_tokens": 1_000_000, "output_tokens": 1})
-        assert waiting(recorder) == 1
+        assert waiting(recorder) == 2
         prices.write_text(PRICES % 7000)
         clock.now += 31
         assert samples("anthropic_cost_usd_total", type="input") == 8
@@ -149,7 +147,7 @@ def test_answers_wait_for_a_sink_that_lets_them_and_it_misses_none(fake_api, cli
     seen, late = [], []
     leave = recorder.subscribe(seen.append, may_wait=True)
     call(fake_api, client, 3, headers={"anthropic-ratelimit-requests-remaining": "7"})
-    assert (len(seen), waiting(recorder)) == (1, 2)  # the first one brings series
+    assert (len(seen), waiting(recorder)) == (0, 3)
     recorder.subscribe(late.append)()
     assert ([one.inferences[0].tokens.output for one in seen], late) == ([50, 50, 50], [])
     assert [one.bill.total_usd for one in seen] == [pytest.approx(0.0018, rel=1e-12)] * 3
@@ -240,7 +238,7 @@ def test_an_answer_that_is_nested_too_deeply_counts_as_one_that_cannot_be_read(r
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
 def test_what_waits_at_a_fork_is_counted_by_the_parent_alone(fake_api, client, recorder, samples):
     call(fake_api, client, 4)
-    assert waiting(recorder) == 3
+    assert waiting(recorder) == 4
     recorder._about_to_fork()
     child = Recorder(registry=None)
     child.pending.extend(recorder.pending)

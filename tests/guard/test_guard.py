@@ -306,7 +306,7 @@ def test_no_call_is_lost_for_want_of_a_thread_that_reads_prices(registry, clock,
 
 def test_a_long_stream_that_delivers_is_not_stuck_and_a_silent_one_is(guard, recorder, clock):
     received = []
-    started = Started("claude-opus-5-5", "chat", clock.now, lambda: Heard(len(received), None))
+    started = Started("claude-opus-5-5", "chat", "", clock.now, lambda: Heard(len(received), None))
     recorder.inflight.begin(1, started)
     for _ in range(10):
         clock.now += 100

@@ -18,16 +18,15 @@ pytest_plugins = ("fixtures_fake_api",)
 
 PLACES = [
     (middleware, "_is_message_request"),
-    (middleware, "_is_among"),
-    (middleware, "_not_ended"),
+    (middleware, "is_sent_by"),
+    (middleware, "under_way"),
     (middleware, "_watched"),
     (middleware, "sent_by_the_short_way"),
-    (sent.Sent, "__init__"),
     (sent.Sent, "kept"),
     (sent.Sent, "as_attempt"),
     (sent, "asks_for_caching"),
-    (sent, "read_answer"),
-    (sent, "heading"),
+    (sent.Sent, "call"),
+    (answers, "heading"),
     (answers, "plain_of"),
     (answers, "priced_call"),
     (answers.Answers, "write"),
@@ -37,6 +36,8 @@ PLACES = [
     (Metrics, "write_plain"),
     (Recorder, "may_use"),
     (Recorder, "pass_on"),
+    (Recorder, "expect"),
+    (Recorder, "expect_now"),
     (middleware, "_path_of"),
     (middleware, "tee"),
     (attempt.Attempt, "__init__"),
@@ -81,7 +82,7 @@ def attempted(client):
 def test_the_application_gets_the_same_when_we_fail(fake_api, sdk_client, registry, monkeypatch, where, name):
     recorder = Recorder(registry=registry)
     recorder.subscribe(lambda _: None, may_wait=True)
-    recorded = sdk_client.with_options(middleware=[recorder.middleware()])
+    recorded = sdk_client.with_options(middleware=[recorder.middleware(), recorder.middleware()])
     usage = {"input_tokens": 100, "output_tokens": 50}
     whole, stream, refusal = answer(usage), streamed(events(usage)), refused(400, "invalid_request_error")
     fake_api.push(*[whole, whole, whole, stream, stream, refusal] * 2)

@@ -8,9 +8,9 @@ from anthropic_exporter.recording.inflight import Inflight, Started, by_place
 
 def test_number_and_oldest_age_by_place():
     inflight = Inflight()
-    inflight.begin(1, Started("opus", "chat", 100.0))
-    inflight.begin(2, Started("opus", "chat", 130.0))
-    inflight.begin(3, Started("opus", "agent", 150.0))
+    inflight.begin(1, Started("opus", "chat", "", 100.0))
+    inflight.begin(2, Started("opus", "chat", "", 130.0))
+    inflight.begin(3, Started("opus", "agent", "", 150.0))
     inflight.end(3)
     inflight.end(4)
     places = [("opus", "chat"), ("opus", "agent")]

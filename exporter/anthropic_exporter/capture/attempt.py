@@ -29,7 +29,7 @@ from anthropic_exporter.recording.inflight import Heard, Inflight, Started
 from anthropic_exporter.recording.intake import Intake
 from anthropic_exporter.recording.retries import PATIENCE_SECONDS, Failed, may_be_retried
 from anthropic_exporter.wire.decompress import inflater
-from anthropic_exporter.wire.headers import NO_HEADING, heading
+from anthropic_exporter.wire.headers import NO_HEADING, fields_of, heading
 from anthropic_exporter.wire.model_ids import served_label
 from anthropic_exporter.wire.outcomes import error_type
 from anthropic_exporter.wire.plain_answer import Plain, message_of
@@ -53,7 +53,6 @@ class Begun(Protocol):
     at: float
     started: float
     inflight: Inflight
-    known_label: str | None
 
 
 class Attempt:
@@ -77,7 +76,6 @@ class Attempt:
         "_heard_at",
         "_inflight",
         "_key",
-        "_known_label",
         "_recorder",
         "_regional",
         "_request",
@@ -99,7 +97,6 @@ class Attempt:
         self._recorder = recorder
         self._request: dict[str, Any] = request
         self._key = key
-        self._known_label: str | None = None
         self._where = current() if sent is None else sent.where
         before = recorder.retries.before(key) if retries_taken else None
         self._retry_reason = ("unknown" if before is None else before.outcome) if retries_taken else ""
@@ -116,7 +113,7 @@ class Attempt:
             self._started = time.perf_counter()
         else:
             self._inflight, self._at, self._started = sent.inflight, sent.at, sent.started
-            self._inflight.begin(id(self), Started(kept(self.model), self._where.feature, self._at, self.heard))
+            self._inflight.begin(id(self), Started(kept(self.model), *self._where[:2], self._at, self.heard))
         self._began = self._started if before is None else before.began
 
     def answered(
@@ -133,7 +130,6 @@ class Attempt:
         self._recorder, self.model, self._where = sent.recorder, sent.model, sent.where
         self._at, self._started, self._began = sent.at, sent.started, sent.started
         self._request, self._key, self._retry_reason, self._ttft = _ASKS if asked else {}, None, "", None
-        self._known_label = sent.known_label
         self._status, self._regional = _OK, is_regional(path)
         self._heading = NO_HEADING._replace(rate_limit_headers=rate_limit_headers)
         self._fold = BodyFold()
@@ -155,7 +151,7 @@ class Attempt:
         """The response's status and headers came. `buffered`: its body was already read and decompressed."""
         self._status, self._heard_at = status, self._recorder.clock()
         self._regional = is_regional(path)
-        self._heading = head = heading(headers.raw)
+        self._heading = head = heading(fields_of(headers))
         try:
             self._body_begins(head.content_type, "" if buffered else head.content_encoding)
         except Exception as error:  # noqa: BLE001 - the error boundary; nothing here reads this encoding
@@ -198,7 +194,7 @@ class Attempt:
     @property
     def label(self) -> str:
         """The model label of this attempt until a response names the serving model."""
-        return self._recorder.served.label(self.model) if self._known_label is None else self._known_label
+        return self._recorder.served.label(self.model)
 
     def heard(self) -> Heard:
         """The progress of the response."""
@@ -223,6 +219,7 @@ class Attempt:
     def forget(self) -> None:
         """Forget an attempt that did not happen, or cannot be read."""
         self._done = True
+        self._recorder.expect(self.label, *self._where[:2])
         self._inflight.end(id(self))
 
     def _broken(self, error: BaseException) -> None:
@@ -236,8 +233,11 @@ class Attempt:
         self._done = True
         ended = time.perf_counter()
         try:
+            if not later:
+                self._recorder.drain()  # what answers taught of this id
             self._inflight.end(id(self))
             if self._inflight is self._recorder.inflight:  # else this process was forked since: the parent counts it
+                self._recorder.expect(self.label, *self._where[:2])
                 self._read_rest(whole=unless_complete == TRUNCATED)
                 outcome = self._outcome(unless_complete)
                 call = self._call(outcome, ended, last=not self._failed(outcome, ended))
@@ -307,7 +307,7 @@ class Attempt:
         reading = read_message(fold.message if fold.final_usage else _without_output(fold.message), self.model)
         if reading.malformed:
             self._recorder.malformed("usage", reading.malformed)
-        if not reading.fell_back and reading.model != self._known_label:
+        if not reading.fell_back:
             self._recorder.served.learn(self.model, reading.model)
         return reading
 
@@ -337,19 +337,6 @@ class Attempt:
 _NO_BODY = BodyFold()
 #: What of a request its whole answer is read by.
 _ASKS: dict[str, Any] = {"cache_control": {"type": "ephemeral"}}
-
-
-def read_answer(
-    sent: Begun,
-    ended: float,
-    body: bytes | Plain,
-    path: bytes,
-    asked: bool,
-    rate_limit_headers: RateLimitHeaders,
-) -> Call | None:
-    """The call of a whole answer to a first attempt, which waited since `ended`; see `Answers.write`."""
-    attempt = Attempt.__new__(Attempt)
-    return attempt.answered(sent, ended, body, path, rate_limit_headers, asked=asked)
 
 
 def outcome_of(error: BaseException) -> str:

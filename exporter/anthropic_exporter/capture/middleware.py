@@ -6,8 +6,8 @@ Source: platform.claude.com/docs, SDKs, middleware, read 2026-11-21.
 
 from __future__ import annotations
 
+import contextlib
 import re
-from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Union
 
 from anthropic import APIRequest, Middleware
@@ -15,6 +15,7 @@ from anthropic import APIRequest, Middleware
 from anthropic_exporter.attribution import current
 from anthropic_exporter.capture.attempt import Attempt
 from anthropic_exporter.capture.batches import BatchLookup, BatchResults, batch_of_results, is_about_batches
+from anthropic_exporter.capture.sending import Sending, innermost, is_sent_by, under_way
 from anthropic_exporter.capture.sent import Sent, sent_by_the_short_way
 from anthropic_exporter.capture.tee import tee
 from anthropic_exporter.errors import SpendLimitExceeded
@@ -29,10 +30,7 @@ if TYPE_CHECKING:
 Watched = Union[Sent, Attempt, BatchResults, BatchLookup, "SessionReader"]
 
 _MANAGED_AGENTS = re.compile(r"/v1/(?:sessions|dreams)(?:/|$)")
-# The attempts that are being sent from here: a client may carry the middleware of one recorder twice. Each is a list of
-# its name, None once it has ended, and of the attempt that it is sent inside of. So nothing has to be set back.
-_Sending = list[Any]
-_sending: ContextVar[_Sending | None] = ContextVar("anthropic_exporter_sending", default=None)
+_NOTHING_SENT = Sending(None, None, 0, "")
 
 
 class Capture(Middleware):
@@ -57,7 +55,7 @@ class Capture(Middleware):
             watched.raised(error)
             raise
         finally:
-            sending[0] = None
+            sending.has_ended = True
         self._responded(watched, response)
         return response
 
@@ -74,7 +72,7 @@ class Capture(Middleware):
             watched.raised(error)
             raise
         finally:
-            sending[0] = None
+            sending.has_ended = True
         self._responded(watched, response)
         return response
 
@@ -98,42 +96,43 @@ class Capture(Middleware):
             recorder.failed("gate", error)
         return request
 
-    def _begin(self, request: APIRequest) -> tuple[Watched | None, _Sending]:
-        """Return the watcher of this request, and what is now being sent from here."""
+    def _begin(self, request: APIRequest) -> tuple[Watched | None, Sending]:
+        """Return the watcher of this request, None if nobody watches it, and what is now being sent from here."""
+        recorder = self.recorder
         try:
-            recorder, options = self.recorder, request.options
-            name = (recorder, options.idempotency_key, request.retries_taken, options.url)
-            outer = _sending.get()
+            outer = innermost.get()
             if outer is not None:
-                outer = _not_ended(outer)
-                if _is_among(name, outer):
-                    return None, []
-            watched = sent_by_the_short_way(recorder, request) or _watched(recorder, request)
-            sending = [name, outer]
-            _sending.set(sending)
+                outer = under_way(outer)
+                if outer is not None and is_sent_by(outer, recorder, request):
+                    return None, outer
+            sent = sent_by_the_short_way(recorder, request)
+            if sent is not None:
+                sent.outer = outer
+                innermost.set(sent)
+                return sent, sent
+            watched, options = _watched(recorder, request), request.options
+            sending = Sending(recorder, options.idempotency_key, request.retries_taken, options.url)
+            sending.outer = outer
+            innermost.set(sending)
         except Exception as error:  # noqa: BLE001 - the error boundary
             self._failed("begin", error)
-            return None, []
+            return None, _NOTHING_SENT
         return watched, sending
 
     def _responded(self, watched: Watched, response: Any) -> None:
         try:
-            http = getattr(response, "http_response", None)
-            if http is None:  # another middleware answered from memory: no HTTP attempt was made
-                watched.forget()
-                return
+            try:
+                http = response.http_response
+            except AttributeError:  # another middleware answered from memory: no HTTP attempt was made
+                http = None
             if isinstance(watched, Sent):
-                if watched.kept(http):
+                if http is not None and watched.kept(http):
                     return
                 watched = watched.as_attempt()
-            buffered = http.is_closed
-            watched.head(http.status_code, http.headers, _path_of(http), buffered=buffered)
-            if buffered:
-                watched.body(http.content)
-            elif not isinstance(watched, BatchLookup):
-                http.stream = tee(http.stream, watched, type(http).__module__.partition(".")[0])
+            _read(watched, http)
         except Exception as error:  # noqa: BLE001 - the error boundary
-            watched.forget()
+            with contextlib.suppress(Exception):
+                watched.forget()
             self._failed("response", error)
 
     def _failed(self, stage: str, error: Exception) -> None:
@@ -141,20 +140,17 @@ class Capture(Middleware):
         self.recorder.drain()
 
 
-def _not_ended(sending: _Sending | None) -> _Sending | None:
-    """The innermost attempt that has not ended."""
-    while sending is not None and sending[0] is None:
-        sending = sending[1]
-    return sending
-
-
-def _is_among(name: tuple[Any, ...], sending: _Sending | None) -> bool:
-    """Whether this attempt is being sent from here already, by the middleware of the same recorder."""
-    while sending is not None:
-        if sending[0] == name:
-            return True
-        sending = sending[1]
-    return False
+def _read(watched: Attempt | BatchResults | BatchLookup | SessionReader, http: Any) -> None:
+    """Read a response by the general way; None if there is none."""
+    if http is None:
+        watched.forget()
+        return
+    buffered = http.is_closed
+    watched.head(http.status_code, http.headers, _path_of(http), buffered=buffered)
+    if buffered:
+        watched.body(http.content)
+    elif not isinstance(watched, BatchLookup):
+        http.stream = tee(http.stream, watched, type(http).__module__.partition(".")[0])
 
 
 def _watched(recorder: Intake, request: APIRequest) -> Watched | None:

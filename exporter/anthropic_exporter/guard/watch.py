@@ -192,7 +192,7 @@ class Watch:
         """The attempts in flight, each `at` its last byte: a long stream that delivers is not stuck."""
         place_of = self._recorder.place_of
         for one in self._recorder.inflight.quiet_since(wall):
-            yield Started(*place_of(one.model, one.feature), one.at)
+            yield Started(*place_of(one.model, one.feature), one.user, one.at)
 
 
 def _tokens(inferences: tuple[Inference, ...]) -> Tokens:

@@ -65,6 +65,7 @@ from anthropic_exporter.metrics.series_budget import DEFAULT_SERIES, SeriesBudge
 from anthropic_exporter.metrics.sliding_max import SlidingMax
 from anthropic_exporter.pricing.book import Card
 from anthropic_exporter.pricing.price_file import Rates
+from anthropic_exporter.wire.headers import RawHeaders, heading
 from anthropic_exporter.wire.rate_limits import RateLimit, RateLimitHeaders, rate_limits
 from anthropic_exporter.wire.usage import CACHE_MISS_REASONS
 
@@ -189,7 +190,7 @@ class Metrics:
         self._places: dict[tuple[str, str], Place] = {}
         self._speed: dict[str, Block] = {}
         self._counters: dict[tuple[str, tuple[str, ...]], Block] = {}
-        self._rate_limit_headers: dict[str, tuple[float, RateLimitHeaders]] = {}
+        self._rate_limit_headers: dict[str, tuple[float, RateLimitHeaders | RawHeaders]] = {}
         self._last_record = 0.0
         self._unsettled = 0
         self.before: Before = {}
@@ -387,7 +388,7 @@ class Metrics:
         if stop_reason:
             self._touch(slot.stop_reasons.get(stop_reason) or self._stop_reason(slot, stop_reason))[0] += 1.0
         if call.rate_limit_headers:
-            self._keep_rate_limits(slot.place.model, call)
+            self.keep_rate_limits(slot.place.model, call.started_at, call.rate_limit_headers)
         if call.retry_reason or call.cache_miss_reason or call.server_tools or call.estimated_output_tokens:
             self._write_rare(call, slot)
         if bill.estimates or bill.server_tools or call.unmetered:
@@ -462,10 +463,15 @@ class Metrics:
         if self._unsettled >= exact_sum.SETTLE_EVERY:
             self.settle()
 
-    def keep_rate_limits(self, model: str, at: float, headers: RateLimitHeaders) -> None:
-        """Keep the rate limits of a request that was sent `at`, if they are the newest of a model as it is shown."""
+    def keep_rate_limits(self, model: str, at: float, headers: RateLimitHeaders | RawHeaders) -> None:
+        """Keep the headers of a request that was sent `at`, if they are the newest of a model as it is shown.
+
+        A long stream ends with headers that are as old as its beginning.
+        """
         kept = self._rate_limit_headers.get(model)
-        if headers and (kept is None or at >= kept[0]):
+        if kept is None:
+            self._budget.take(_RATE_LIMIT_FAMILIES)
+        if kept is None or at >= kept[0]:
             self._rate_limit_headers[model] = (at, headers)
 
     def _stop_reason(self, slot: Slot, stop_reason: str) -> Block:
@@ -496,14 +502,6 @@ class Metrics:
         block = self._touch(self._place(*self.place_of(model, feature)).block)
         block[CALL_DURATION + bisect_left(f.CALL_DURATION.buckets, seconds)] += 1.0
         block[CALL_DURATION_SUM] += seconds
-
-    def _keep_rate_limits(self, model: str, call: Call) -> None:
-        """Keep the newest: a long stream ends with headers that are as old as its beginning."""
-        kept = self._rate_limit_headers.get(model)
-        if kept is None:
-            self._budget.take(_RATE_LIMIT_FAMILIES)
-        if kept is None or call.started_at >= kept[0]:
-            self._rate_limit_headers[model] = (call.started_at, call.rate_limit_headers)
 
     def _write_spend(self, call: Call, bill: Bill, slot: Slot, second: int) -> None:
         inferences, costs, place = call.inferences, bill.costs, slot.place
@@ -605,7 +603,8 @@ class Metrics:
             f.LAST_RECORD.name: [_gauge((), self._last_record)],
         }
         for model, (_, headers) in self._rate_limit_headers.items():
-            for limit in rate_limits(headers):
+            named = headers if isinstance(headers, Mapping) else heading(headers).rate_limit_headers
+            for limit in rate_limits(named):
                 for name, value in _rate_limit_gauges(limit):
                     found.setdefault(name, []).append(_gauge((model, limit.resource), value))
         return found

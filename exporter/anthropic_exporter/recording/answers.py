@@ -8,15 +8,15 @@ general way wrote, and only if that call says nothing that the line does not wri
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 
+from anthropic_exporter.attribution import Attribution
 from anthropic_exporter.call import SUCCESS, Call
 from anthropic_exporter.metrics.writer import Line, Metrics, Slot
-from anthropic_exporter.recording.calls import priced_call
+from anthropic_exporter.recording.calls import Asked, priced_call
 from anthropic_exporter.recording.served_models import ServedModels
-from anthropic_exporter.wire.headers import heading, names_rate_limits
-from anthropic_exporter.wire.plain_answer import Counts, Kind, Plain, plain_of
+from anthropic_exporter.wire.headers import RawHeaders, fields_of, first_rate_limit, heading
+from anthropic_exporter.wire.plain_answer import Kind, Plain, plain_of
 from anthropic_exporter.wire.rate_limits import RateLimitHeaders
 
 #: The most answers that wait: if nothing writes them regularly, and while a server's thread does.
@@ -24,14 +24,14 @@ MOST_WAITING, MOST_WAITING_FOR_A_SERVER = 32, 256
 #: The largest body that waits unread, in bytes; a larger one is read at once.
 MOST_BODY_BYTES = 4_096
 _MOST_LINES = 5_000
-_MOST_HEADERS = 200
+#: Headers of the newest answer are kept for so many models and features that ask, and models that answer each.
+_MOST_PLACES, _MOST_NAMES = 200, 8
+#: A body names its model before its content.
+_HEAD_BYTES = 512
 _LONGEST_WORD = 128
+_NO_LIMITS: RateLimitHeaders = {}
 
-#: Names and values of a response's headers.
-RawHeaders = Iterable[tuple[bytes, bytes]]
 _LineKey = tuple[Kind, str, str, str, bytes]
-#: Turns what an attempt knew when it ended into a `Call`.
-Read = Callable[..., "Call | None"]
 
 
 class Writing(Protocol):
@@ -44,6 +44,9 @@ class Writing(Protocol):
     def pass_on(self, call: Call) -> None:
         """Pass a call that was written to the sinks."""
 
+    def expect_now(self, model: str, where: Attribution) -> None:
+        """Make the label set of a request for `model` exist."""
+
     def may_use(self, line: Line, at: float) -> bool:
         """Whether a request of `at` may be written by a line."""
 
@@ -52,6 +55,35 @@ class Writing(Protocol):
 
     def write_now(self, call: Call, now: float) -> Slot | None:
         """Write a call that ended at `now`."""
+
+
+class Sent(Asked, Protocol):
+    """An attempt that was answered; see `capture.sent`."""
+
+    model: str
+    started: float
+
+    def call(
+        self, ended: float, body: bytes | Plain, path: bytes, rate_limit_headers: RateLimitHeaders, *, asked: bool
+    ) -> Call | None:
+        """The call of its answer."""
+
+
+class Newest:
+    """The newest headers of the answers of one model to one feature.
+
+    Attributes:
+        named: the bytes by which such an answer is known.
+        at: when the attempt that they answer was sent, in seconds since the epoch.
+        of: that attempt, and its headers.
+    """
+
+    __slots__ = ("at", "named", "of")
+
+    def __init__(self, named: bytes) -> None:
+        self.named = named
+        self.at = 0.0
+        self.of: tuple[Sent | None, RawHeaders] = (None, ())
 
 
 class Answers:
@@ -72,33 +104,53 @@ class Answers:
         self.most = MOST_WAITING
         self.limits_are_passed_on = False
         self._lines: dict[_LineKey, Line] = {}
-        self._headers: dict[tuple[str, str], tuple[float, RawHeaders]] = {}
-        self._shown_as: dict[tuple[str, str], str] = {}
+        self._newest: dict[tuple[str, str], tuple[Newest, ...]] = {}
+        self._limits_from, self._first_limit = 0, b""
 
     # -- rate-limit headers
 
-    def note_limits(self, label: str, feature: str, at: float, headers: list[tuple[bytes, bytes]]) -> bool:
-        """Keep headers for the next scrape, if they are the newest. False if they are to be written with the answer."""
-        if self.limits_are_passed_on:
+    def note_limits(self, sent: Sent, content: bytes, headers: Any) -> RateLimitHeaders:
+        """Keep the headers of an answer, if they name rate limits. Returns what its call must carry, usually nothing.
+
+        Of the answers of one model that wait, the headers of the newest are enough. The names are looked for where the
+        answer before had them.
+        """
+        fields = fields_of(headers)
+        try:
+            is_there = fields[self._limits_from][0] == self._first_limit
+        except IndexError:
+            is_there = False
+        if not is_there and not self._find_limits(fields):
+            return _NO_LIMITS
+        if not self.limits_are_passed_on:
+            for newest in self._newest.get((sent.model, sent.where.feature), ()):
+                if content.find(newest.named, 0, _HEAD_BYTES) > 0:
+                    if sent.at >= newest.at:
+                        newest.at, newest.of = sent.at, (sent, fields)
+                    return _NO_LIMITS
+        return heading(fields).rate_limit_headers
+
+    def _find_limits(self, fields: RawHeaders) -> bool:
+        index = first_rate_limit(fields)
+        if index < 0:
             return False
-        if not names_rate_limits(headers):
-            return True
-        place = (label, feature)
-        kept = self._headers.get(place)
-        if kept is None and (len(self._headers) >= _MOST_HEADERS or not self._metrics.rate_limits_at(label)):
-            return False
-        if kept is None or at >= kept[0]:
-            self._headers[place] = (at, headers)
+        self._limits_from, self._first_limit = index, fields[index][0]
         return True
 
-    def write_limits(self) -> None:
-        """Show the headers that were kept, under the model that their answers were written to."""
-        for place, kept in list(self._headers.items()):
-            at, headers = kept
-            shown = self._shown_as.get(place, place[0])
-            self._metrics.keep_rate_limits(shown, at, heading(headers).rate_limit_headers)
-            if self._headers.get(place) is kept:
-                del self._headers[place]
+    def _limits_of(self, sent: Sent) -> RawHeaders:
+        """The headers that were kept of an answer; empty if it has none, or a newer one has."""
+        for newest in self._newest.get((sent.model, sent.where.feature), ()):
+            if newest.of[0] is sent:
+                return newest.of[1]
+        return ()
+
+    def _expect_limits(self, asked_model: str, feature: str, named: str) -> None:
+        """Let the headers of the next answers wait that are of this model too."""
+        place, name = (asked_model, feature), b'"%b"' % named.encode(errors="replace")
+        known = self._newest.get(place, ())
+        has_room = len(known) < _MOST_NAMES if known else len(self._newest) < _MOST_PLACES
+        if has_room and name not in [one.named for one in known]:
+            self._newest[place] = (Newest(name), *known)
 
     # -- answers
 
@@ -107,73 +159,43 @@ class Answers:
         self._lines.clear()
 
     def write(
-        self,
-        read: Read,
-        sent: Any,
-        ended: float,
-        now: float,
-        body: bytes | Plain,
-        path: bytes,
-        asked: bool,
-        limits: RateLimitHeaders,
+        self, sent: Sent, ended: float, now: float, body: bytes | Plain, url: Any, asked: bool, limits: RateLimitHeaders
     ) -> None:
         """Write one answer that ended at `now`; `ended` is the same moment of `time.perf_counter()`.
 
         Args:
-            read: makes the call of an answer that is not plain.
             sent: the attempt.
             ended: when it ended.
             now: when it ended, in seconds since the epoch.
             body: the body of the answer, or what it says.
-            path: the path that was asked.
+            url: the `httpx.URL` that was asked.
             asked: whether it asked for caching.
             limits: the rate-limit headers to write with it.
         """
-        intake, where = self._intake, sent.where
+        intake, where, path = self._intake, sent.where, url.raw_path.partition(b"?")[0]
         plain = body if type(body) is tuple else plain_of(body)  # type: ignore[arg-type]
-        key = None
+        key, kept = None, self._limits_of(sent)
         if plain is not None:
             kind, counts = plain
             key = (kind, sent.model, where.feature, where.user, path)
-            line = self._line(key, sent.at, limits)
-            if line is not None:
-                if sent.known_label != kind[0]:
+            line = self._lines.get(key)
+            if line is not None and intake.may_use(line, sent.at):
+                if not intake.served.is_last(sent.model, kind[0]):
+                    intake.expect_now(sent.model, where)
                     intake.served.learn(sent.model, kind[0])
-                    intake.served.recognise(sent.model, kind[0])
+                    self._expect_limits(sent.model, where.feature, kind[0])
                 seconds = ended - sent.started
                 self._metrics.write_plain(line, counts, now, seconds, asked=asked)
-                if limits or intake.has_sinks:
-                    self._pass_on(line, sent, counts, seconds, limits, asked=asked)
+                if kept or limits:
+                    self._metrics.keep_rate_limits(line.slot.place.model, sent.at, kept or limits)
+                if intake.has_sinks:
+                    intake.pass_on(priced_call(line, sent, counts, seconds, limits, asked=asked))
                 return
-        call = read(sent, ended, body, path, asked, limits)
-        if call is not None:
-            slot = intake.write_now(call, now)
-            if slot is not None:
-                self._note_label(call, slot)
-                if key and plain:
-                    self._learn(key, plain, call, slot, asked=asked)
-
-    def _note_label(self, call: Call, slot: Slot) -> None:
-        """Note under which model the rate limits of such calls are shown, if it is another one."""
-        if slot.place.model != call.model and len(self._shown_as) < _MOST_LINES:
-            self._shown_as[call.model, call.feature] = slot.place.model
-
-    def _pass_on(
-        self, line: Line, sent: Any, counts: Counts, seconds: float, limits: RateLimitHeaders, *, asked: bool
-    ) -> None:
-        """What the general way does with a call beside its numbers."""
-        self._metrics.keep_rate_limits(line.slot.place.model, sent.at, limits)
-        if self._intake.has_sinks:
-            self._intake.pass_on(priced_call(line, sent, counts, seconds, limits, asked=asked))
-
-    def _line(self, key: _LineKey, at: float, limits: RateLimitHeaders) -> Line | None:
-        """The line of an answer to a request of `at`; None if the general way has to write it."""
-        line = self._lines.get(key)
-        if line is None or not self._intake.may_use(line, at):
-            return None
-        if limits and not self._metrics.rate_limits_at(line.slot.place.model):  # their series do not exist yet
-            return None
-        return line
+        intake.expect_now(sent.model, where)
+        call = sent.call(ended, body, path, limits or heading(kept).rate_limit_headers, asked=asked)
+        slot = None if call is None else intake.write_now(call, now)
+        if call is not None and slot is not None and key and plain:
+            self._learn(key, plain, call, slot, asked=asked)
 
     def _learn(self, key: _LineKey, plain: Plain, call: Call, slot: Slot, *, asked: bool) -> None:
         """Make the line for answers that differ from this one only in counts and times."""
@@ -185,7 +207,7 @@ class Answers:
             self._lines.clear()
         if max(map(len, (asked_model, key[4], *filter(None, key[0])))) <= _LONGEST_WORD:
             self._lines[key] = line
-            self._intake.served.recognise(asked_model, model)
+            self._expect_limits(asked_model, key[2], model)
 
 
 def _says_no_more(call: Call, plain: Plain, *, asked: bool) -> bool:

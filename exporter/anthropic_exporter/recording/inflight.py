@@ -23,6 +23,7 @@ class Started(NamedTuple):
 
     model: str
     feature: str
+    user: str
     at: float
     heard: Callable[[], Heard] | None = None
 
@@ -87,7 +88,8 @@ class Inflight:
                 sending, started = list(self.sending.values()), list(self._started.items())
             except RuntimeError:  # a finalizer or another thread took an entry out while the list was being made
                 continue
-            return [*started, *((id(one), Started(one.model, one.where.feature, one.at)) for one in sending)]
+            short = [(id(one), Started(one.model, *one.where[:2], one.at)) for one in sending]
+            return [*started, *short]
 
 
 def by_place(
@@ -95,7 +97,7 @@ def by_place(
 ) -> dict[tuple[str, str], tuple[int, float]]:
     """Number in flight and age of the oldest in seconds, per (model, feature); 0 for `places` that have none."""
     found = dict.fromkeys(places, (0, 0.0))
-    for model, feature, at, *_ in started:
+    for model, feature, _, at, _ in started:
         count, oldest = found.get((model, feature), (0, 0.0))
         found[model, feature] = (count + 1, max(oldest, now - at))
     return found

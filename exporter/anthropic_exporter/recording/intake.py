@@ -208,13 +208,13 @@ class Intake:
         self.pending.append((self._write, call, self._clock()))
 
     def begin(self, key: int, model: str, where: Attribution, heard: Callable[[], Heard] | None = None) -> float:
-        """Note that an attempt was sent; its label set exists from now on. Returns seconds since the epoch."""
+        """Note that an attempt was sent. Returns seconds since the epoch."""
         model = kept(model)
-        self.expect(self.served.label(model), where.feature, where.user)
+        self.begun(model, where)
         if threads.waiting:
             threads.retry()
         now = self._clock()
-        self.inflight.begin(key, Started(model, where.feature, now, heard))
+        self.inflight.begin(key, Started(model, where.feature, where.user, now, heard))
         return now
 
     def _decide_who_waits(self) -> None:
@@ -230,6 +230,18 @@ class Intake:
         labels = (model, feature, user)
         if labels not in self.expected and len(self.expected) < _MOST_EXPECTED:
             self.pending.append((self._metrics.expect, *labels))
+            self.expected.add(labels)
+
+    def begun(self, model: str, where: Attribution) -> None:
+        """Show a request that was sent to other processes, which see only what is written."""
+        if self.sharing is not None:
+            self.expect(self.served.label(model), where.feature, where.user)
+
+    def expect_now(self, model: str, where: Attribution) -> None:
+        """Make the label set of a request for `model` exist, with the lock held."""
+        labels = (self.served.label(model), where.feature, where.user)
+        if labels not in self.expected and len(self.expected) < _MOST_EXPECTED:
+            self._metrics.expect(*labels)
             self.expected.add(labels)
 
     def blocked(self, model: str, where: Attribution) -> None:
@@ -318,6 +330,7 @@ class Intake:
 
     def own_snapshot(self) -> Snapshot:
         """Every series of this process alone, as of now; of the previous scrape if reading takes over a second."""
+        self.drain()  # an answer may be the first of a model whose price has to be looked up
         self._live.refresh()
         threads.retry()
         if not self._read_cells():
@@ -334,6 +347,8 @@ class Intake:
                 return False
             self._write_late()
             self._write_batch(len(self.pending))
+            for one in self.inflight.snapshot():
+                self.expect(self.served.label(one.model), one.feature, one.user)
             self._write_batch(len(self.pending), self._metrics.prepare_page)  # with what failed in the first
             gauges, cells = self._gauges(), self._metrics.cells
             if self.sharing is not None:
@@ -344,7 +359,6 @@ class Intake:
             self._lock.release(this_frame())
 
     def _gauges(self) -> dict[str, list[Reading]]:
-        self.answers.write_limits()
         process = process_gauges(self._metrics, self.place_of, self.inflight, self.prices, self._clock())
         return {**self._metrics.gauges(), **process}
 

@@ -21,9 +21,9 @@ def process_gauges(
     now: float,
 ) -> dict[str, list[Reading]]:
     """Attempts in flight, versions and prices, by family name. `now` is seconds since the epoch."""
-    started = [Started(*place_of(one.model, one.feature), one.at) for one in inflight.snapshot()]
+    started = [Started(*place_of(one.model, one.feature), one.user, one.at) for one in inflight.snapshot()]
     places = by_place(started, now, metrics.places)
-    quiet = [Started(*place_of(one.model, one.feature), one.at) for one in inflight.quiet_since(now)]
+    quiet = [Started(*place_of(one.model, one.feature), one.user, one.at) for one in inflight.quiet_since(now)]
     silences = by_place(quiet, now, metrics.places)
     checked = dt.datetime.combine(prices.checked, dt.time(), dt.timezone.utc).timestamp()
     return {

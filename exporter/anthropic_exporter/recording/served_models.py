@@ -10,32 +10,22 @@ _MOST_MESSAGES = 4_096
 
 
 class ServedModels:
-    """The label of the model that last served each requested id. No lock: single operations on a dict.
-
-    Attributes:
-        familiar: by requested id, that label and the bytes by which an answer of that model is known: it teaches
-            nothing new.
-    """
+    """The label of the model that last served each requested id. No lock: single operations on a dict."""
 
     def __init__(self) -> None:
         self._labels: dict[str, str] = {}
-        self.familiar: dict[str, tuple[str, bytes]] = {}
 
     def learn(self, asked: str, label: str) -> None:
         """Remember that a request for `asked` was served by the model of this label."""
         labels, asked = self._labels, kept(asked)
         if labels.get(asked) != label:
-            self.familiar.pop(asked, None)
             labels[asked] = label
             if len(labels) > _MOST_IDS:
                 labels.pop(next(iter(labels)), None)
 
-    def recognise(self, asked: str, named: str) -> None:
-        """Recognize answers to `asked` by the model that they name, if its label is that name."""
-        if self._labels.get(asked) == named:
-            if len(self.familiar) > _MOST_IDS:
-                self.familiar.clear()
-            self.familiar[asked] = (named, b'"%b"' % named.encode(errors="replace"))
+    def is_last(self, asked: str, label: str) -> bool:
+        """Whether the model of this label served the last request for `asked`."""
+        return self._labels.get(asked) == label
 
     def label(self, asked: str) -> str:
         """The label of an attempt without an answer: the model that last served the id, else the id's bare name."""

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 from anthropic_exporter.wire.rate_limits import PREFIXES, RateLimitHeaders
 
 _TYPE, _ENCODING, _RETRY = b"content-type", b"content-encoding", b"x-should-retry"
 _OTHERS = frozenset({_TYPE, _ENCODING, _RETRY})
 _MOST_NAMES = 1000
+#: The headers of a response: each a tuple of a name first, and a value last.
+RawHeaders = Sequence[tuple[bytes, ...]]
 
 
 class Heading(NamedTuple):
@@ -24,10 +26,20 @@ class Heading(NamedTuple):
 NO_HEADING = Heading("", "", "", {})
 
 
-def heading(headers: Iterable[tuple[bytes, bytes]]) -> Heading:
+def fields_of(headers: Any) -> RawHeaders:
+    """The headers of an httpx response as its own list, where it has one: `raw` copies it, header by header."""
+    try:
+        fields: RawHeaders = headers._list  # noqa: SLF001 - names first, values last, as in `raw`
+    except AttributeError:
+        fields = headers.raw
+    return fields
+
+
+def heading(headers: RawHeaders) -> Heading:
     """Pick the headers out. Names in any case."""
     found: dict[bytes, bytes] = {}
-    for name, value in headers:
+    for field in headers:
+        name, value = field[0], field[-1]
         wanted = _wanted.get(name)
         if wanted is None:
             wanted = _look_at(name)
@@ -42,15 +54,16 @@ def heading(headers: Iterable[tuple[bytes, bytes]]) -> Heading:
     )
 
 
-def names_rate_limits(headers: Iterable[tuple[bytes, bytes]]) -> bool:
-    """Whether any of these headers is a rate limit."""
-    for name, _ in headers:
+def first_rate_limit(headers: RawHeaders) -> int:
+    """The index of the first header that is a rate limit; -1 if none is."""
+    for index, field in enumerate(headers):
+        name = field[0]
         wanted = _wanted.get(name)
         if wanted is None:
             wanted = _look_at(name)
         if wanted and wanted not in _OTHERS:
-            return True
-    return False
+            return index
+    return -1
 
 
 # Names as servers spell them, with the lower-case name if it is wanted, else empty: each name is examined once.
