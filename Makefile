@@ -71,7 +71,7 @@ drift: setup ## fail where a generated file is not what its script writes
 	for script in scripts/generate_*.py; do $(BIN)/python $$script --check || exit 1; done
 
 mutants: setup tools ## change the rules one place at a time, and see that a test notices (ARGS=cost: one file)
-	$(BIN)/python tests/rules/mutants.py $(ARGS)
+	PYTHONPATH=tests $(BIN)/python -m rules.mutants $(ARGS)
 
 bench: setup .venv/bench-ready ## measure the bars; quote the ratios, machines are noisy (ARGS=--quick: a glance)
 	for name in record calls begin_and_end slowest_calls scrape footprint rules; do $(BIN)/python -m bench.speed.$$name $(ARGS) || exit 1; done

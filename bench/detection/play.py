@@ -286,7 +286,6 @@ def page_of(recorder: Recorder, folder: Path, *, through_queue: bool) -> Iterato
         with serve(recorder, port=0) as server:
             yield f"127.0.0.1:{server.port}"
         return
-    sys.path.insert(0, str(ROOT / "tests"))  # these parts import each other as in the tests
     from collectors import Collecting
     from queue_engines import Redis
 

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import sys
 import tempfile
 from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tests"))  # these parts import each other as in the tests
 
 from fleet_budget import spend
 

@@ -5,12 +5,9 @@
 
 from __future__ import annotations
 
-import sys
 import tempfile
 import time
 from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tests"))  # these parts import each other as in the tests
 
 from anthropic_exporter import Call, Inference, Recorder, Tokens, publish, serve, stack
 from collectors import Collecting

@@ -11,8 +11,6 @@ import sys
 import tempfile
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tests"))  # these parts import each other as in the tests
-
 from fleet_under_fire import Fire
 
 KILLS = 6 if "--quick" in sys.argv else 30

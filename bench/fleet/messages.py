@@ -16,11 +16,11 @@ import time
 from pathlib import Path
 
 import redis
-from tests.queue_engines import Redis
 
 from anthropic_exporter import Call, Inference, Recorder, Tokens, publish
 from anthropic_exporter.collector.merge import Fleet
 from anthropic_exporter.transport.cells_message import decode
+from queue_engines import Redis
 
 QUICK = "--quick" in sys.argv
 MODEL, RATE = "claude-sonnet-4-6", 2_500

@@ -8,12 +8,9 @@ from __future__ import annotations
 
 import argparse
 import resource
-import sys
 import tempfile
 import time
 from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tests"))  # these parts import each other as in the tests
 
 from collectors import wait_until
 from fleet_under_fire import Fire

@@ -18,8 +18,6 @@ import time
 from pathlib import Path
 
 from anthropic_exporter import Recorder, publish, serve, stack
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tests"))  # these parts import each other as in the tests
 from collectors import Collecting
 from panels import cached, empty_panels, plain
 from queue_engines import Redis

@@ -18,8 +18,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from tests import browser
-
+import browser
 from anthropic_exporter import Call, Inference, Recorder, Tokens, serve
 from anthropic_exporter.guard import Guard, Limits
 from anthropic_exporter.host.port import ServiceHandle

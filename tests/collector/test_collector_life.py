@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 
 import pytest
-from test_collector import Log
 
 from anthropic_exporter.collector.collector import Collector
 from anthropic_exporter.collector.state_file import StateFolder
 from anthropic_exporter.transport.cells_message import encode
+from collector.test_collector import Log
 from collectors import value_of
 from fleet_messages import message, requests
 from support import NOON, Clock

@@ -5,8 +5,8 @@ from __future__ import annotations
 import contextlib
 
 import pytest
-from workers import Worker, wait_for
 
+from host.workers import Worker, wait_for
 from ports import free_port
 
 

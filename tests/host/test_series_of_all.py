@@ -5,13 +5,13 @@ from __future__ import annotations
 import re
 import time
 
-from workers import wait_for
-
 from anthropic_exporter.host.cell_folder import CellFolder
 from anthropic_exporter.metrics import families as f
 from anthropic_exporter.metrics.bounded_labels import Bounded
 from anthropic_exporter.metrics.stores.merge import Merge
 from anthropic_exporter.metrics.stores.merged_bounds import MergedBounds
+from host.test_crashes import cells_in
+from host.workers import scrape, total, wait_for
 
 MODEL = "claude-opus-5-5"
 
@@ -29,7 +29,6 @@ def bounds():
 
 def records_of(process, tmp_path):
     """As many label sets as a process may have, none of which another one has."""
-    from test_crashes import cells_in  # noqa: PLC0415 - beside this file
 
     cells = cells_in(CellFolder(tmp_path / str(process)))
     for number in range(500):
@@ -56,7 +55,6 @@ def test_users_fold_first_and_totals_stay_exact(tmp_path):
 
 def test_what_ended_processes_leave_is_bounded_as_well(tmp_path, start, port):
     """As a worker that is recycled again and again, each time with users of its own."""
-    from workers import scrape, total  # noqa: PLC0415 - beside this file
 
     keeper = start()
     for number in range(3):

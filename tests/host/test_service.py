@@ -10,9 +10,9 @@ import urllib.request
 
 import pytest
 from bench.host import restarts, rules_of_workers
-from workers import cell_files, scrape, total, wait_for
 
 from anthropic_exporter import ConfigurationError, Recorder, serve
+from host.workers import cell_files, scrape, total, wait_for
 from ports import free_port
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="processes share counts on POSIX systems only")

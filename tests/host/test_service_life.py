@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 
-from workers import scrape, total, wait_for
+from host.workers import scrape, total, wait_for
 
 
 def lives(text):

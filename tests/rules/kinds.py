@@ -16,8 +16,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-import promtool_tests
-from promtool_tests import Case, Yaml
+from rules import promtool_tests
+from rules.promtool_tests import Case, Yaml
 
 KINDS = ("fires", "below", "few", "resolves", "missing")
 SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}

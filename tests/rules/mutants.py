@@ -1,10 +1,10 @@
 """Change the rules in one place at a time and see whether a test of theirs notices.
 
-    python tests/rules/mutants.py                       all mutants of all files; continues where it stopped
-    python tests/rules/mutants.py cost cache --jobs 2   those of two files
-    python tests/rules/mutants.py --rule CostSpike      those of the rules whose name contains a word
-    python tests/rules/mutants.py --effort 5000         without the tests that take longest
-    python tests/rules/mutants.py --list                what would be changed
+    make mutants                                  all mutants of all files; continues where it stopped
+    make mutants ARGS='cost cache --jobs 2'       those of two files
+    make mutants ARGS='--rule CostSpike'          those of the rules whose name contains a word
+    make mutants ARGS='--effort 5000'             without the tests that take longest
+    make mutants ARGS='--list'                    what would be changed
 
 Operators, windows, numbers, matchers, label lists, aggregations, `for` and `keep_firing_for` are changed. A mutant that
 no test notices is printed, unless equivalent_mutants.yml says why it makes no difference. What was found out is kept in
@@ -29,8 +29,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-import promtool_tests
-from promtool_tests import HERE, Case, Yaml
+from rules import promtool_tests
+from rules.promtool_tests import HERE, Case, Yaml
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

@@ -19,11 +19,10 @@ import subprocess
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import generated_cases
-import lives
 import yaml
 
 from anthropic_exporter.rules import questions, settings
+from rules import generated_cases, lives
 
 HERE = Path(__file__).resolve().parent
 RULES = HERE.parent.parent / "prometheus" / "rules"

@@ -6,9 +6,7 @@ import json
 import math
 import shutil
 
-import promtool_tests
 import pytest
-import test_false_alarms as hour
 
 import histories
 from anthropic_exporter.commands.main import run
@@ -18,6 +16,8 @@ from anthropic_exporter.history.prometheus_api import Series
 from anthropic_exporter.tuning.backtest import rules
 from anthropic_exporter.tuning.backtest.rules import Rule
 from anthropic_exporter.tuning.backtest.scrapes import Slice
+from rules import promtool_tests
+from rules import test_false_alarms as hour
 
 SPAN = ("--last", "1h", "--until", "2026-01-01T01:00", "--lead", "1m")
 FOUND = {"AnthropicCostRateHigh", "AnthropicCostSpike", "AnthropicErrorRateHigh"}

@@ -6,8 +6,6 @@ import re
 import shutil
 from pathlib import Path
 
-import lives
-import promtool_tests
 import pytest
 from bench.false_alarms import run
 
@@ -17,6 +15,7 @@ from anthropic_exporter.stack.scratch import ScratchPrometheus
 from anthropic_exporter.tuning.backtest import rules as backtest_rules
 from anthropic_exporter.tuning.backtest.replay import SLICE_SECONDS, Replay
 from anthropic_exporter.tuning.backtest.rules import Rule
+from rules import lives, promtool_tests
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import itertools
 import re
 
-import promtool_tests
 import pytest
 import yaml
 
 from anthropic_exporter.rules import Fit, generate
+from rules import promtool_tests
 
 OF_PROMETHEUS = {
     "AnthropicAlertsNotDelivered",

@@ -5,12 +5,11 @@ from __future__ import annotations
 import random
 from typing import Any
 
-import ledger_cases
-import promtool_tests
 import pytest
-from ledger_cases import STEP, Process
 
 from anthropic_exporter.history import ledger
+from rules import ledger_cases, promtool_tests
+from rules.ledger_cases import STEP, Process
 
 HOUR_STEPS = 480
 #: Totals keep what every evaluation before added, so some of them show all.

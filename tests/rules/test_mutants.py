@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import mutants
 import pytest
+
+from rules import mutants
 
 QUICK = ("errors", "latency", "meter")  # the tests of the other files take minutes for a mutant
 

@@ -8,12 +8,11 @@ import subprocess
 import sys
 from pathlib import Path
 
-import kinds
-import promtool_tests
 import pytest
 import yaml
 
 from anthropic_exporter.history.series import WITH_ONSET
+from rules import kinds, promtool_tests
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 RULES = ROOT / "prometheus" / "rules"

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import promtool_tests
 import pytest
+
+from rules import promtool_tests
 
 
 @pytest.mark.parametrize("case", promtool_tests.cases("cost"), ids=lambda case: case.name)

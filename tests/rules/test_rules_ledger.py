@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import ledger_cases
-import promtool_tests
 import pytest
+
+from rules import ledger_cases, promtool_tests
 
 CASES = [
     promtool_tests.Case(name, ("ledger", "cost"), {"name": name} | test) for name, test in ledger_cases.CASES.items()

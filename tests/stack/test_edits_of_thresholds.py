@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pytest
 import yaml
-from alertmanagers import reload
 
 from anthropic_exporter import stack, toolchain
 from anthropic_exporter.stack.process import Process
+from stack.alertmanagers import reload
 
 pytestmark = pytest.mark.stack
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 
-import alertmanagers
 import pytest
-from alertmanagers import alert
 
 from exporters import TOKEN, Exporter
+from stack import alertmanagers
+from stack.alertmanagers import alert
 
 pytestmark = pytest.mark.stack
 

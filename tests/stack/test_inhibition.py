@@ -12,11 +12,11 @@ import urllib.request
 
 import pytest
 import yaml
-from alertmanagers import eventually, reload
-from wire_receivers import Web
 
 from anthropic_exporter import Call, Inference, Recorder, Tokens, bundle, serve, stack
 from exporters import Exporter
+from stack.alertmanagers import eventually, reload
+from stack.wire_receivers import Web
 from support import MODEL
 
 pytestmark = pytest.mark.stack

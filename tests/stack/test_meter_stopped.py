@@ -14,10 +14,10 @@ import urllib.request
 from pathlib import Path
 
 import pytest
-from alertmanagers import eventually
 
 from anthropic_exporter import stack, toolchain
 from anthropic_exporter.simulator import fake_api
+from stack.alertmanagers import eventually
 
 pytestmark = pytest.mark.stack
 

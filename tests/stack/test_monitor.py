@@ -17,11 +17,11 @@ import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
-from alertmanagers import eventually, reload
-from wire_receivers import Web
 
 from anthropic_exporter import bundle, stack, toolchain
 from anthropic_exporter.stack.process import Process
+from stack.alertmanagers import eventually, reload
+from stack.wire_receivers import Web
 
 pytestmark = pytest.mark.stack
 

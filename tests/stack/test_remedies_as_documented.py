@@ -8,14 +8,14 @@ import re
 import threading
 from pathlib import Path
 
-import alertmanagers
 import pytest
-from alertmanagers import alert, eventually
 
 from anthropic_exporter import SpendLimitExceeded, attribution
 from anthropic_exporter.simulator import fake_api
 from anthropic_exporter.standalone import exporter
 from anthropic_exporter.web.routes import Request
+from stack import alertmanagers
+from stack.alertmanagers import alert, eventually
 
 pytestmark = pytest.mark.stack
 

@@ -15,16 +15,16 @@ import time
 import urllib.request
 from pathlib import Path
 
-import alertmanagers
 import pytest
 import yaml
-from alertmanagers import alert
 from prometheus_client import CollectorRegistry
 
 from anthropic_exporter import Recorder, stack
 from anthropic_exporter.remedies import Remedies
 from anthropic_exporter.remedies.polling import Source
 from anthropic_exporter.simulator import fake_api
+from stack import alertmanagers
+from stack.alertmanagers import alert
 from support import Clock, Samples
 
 pytestmark = pytest.mark.stack

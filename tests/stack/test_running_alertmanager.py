@@ -7,10 +7,11 @@ import datetime as dt
 import itertools
 import time
 
-import alertmanagers
 import pytest
-from alertmanagers import alert, eventually
-from wire_receivers import MailServer, Web
+
+from stack import alertmanagers
+from stack.alertmanagers import alert, eventually
+from stack.wire_receivers import MailServer, Web
 
 pytestmark = pytest.mark.stack
 

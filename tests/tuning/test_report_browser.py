@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 
 import pytest
-import test_report
 
 import browser
 from anthropic_exporter.tuning.report import page
+from tuning import test_report
 
 pytestmark = [pytest.mark.stack, pytest.mark.skipif(bool(browser.MISSING), reason=browser.MISSING or "none")]
 SMALLEST_TEXT = """

@@ -11,14 +11,13 @@ import json
 from typing import Any, NamedTuple
 
 import pytest
-import wire_case
-import wire_player
 
 from anthropic_exporter import Recorder
 from anthropic_exporter.simulator.fake_api import Chunk, Scripted
 from anthropic_exporter.simulator.fake_api.wire import event
 from bodies import MODEL, answer, delta, message
 from support import NOON
+from wire import wire_case, wire_player
 
 FABLE, SONNET = "claude-fable-5-2", "claude-sonnet-4-6"
 #: 1,000 in and 10 out on opus-5-5: 0.004 and 0.0002 dollars.

@@ -11,9 +11,6 @@ import math
 from unittest import mock
 
 import anthropic
-
-# The independent calculation lives beside the wire corpus.
-import independent
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -29,6 +26,9 @@ from anthropic_exporter.wire.events import SseSplitter
 from anthropic_exporter.wire.usage import fold_event, read_message, read_usage
 from bodies import ASK, MODEL, USAGE, delta, events
 from support import NOON, Samples
+
+# The independent calculation lives beside the wire corpus.
+from wire import independent
 
 HTTP = anthropic._base_client.SyncAPIClient.__init__.__globals__
 LIBRARY = "httpx2" if "httpx2" in HTTP else "httpx"

@@ -12,13 +12,11 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from fractions import Fraction
 
-import independent
 import pytest
-import wire_case
-import wire_player
 import yaml
 
 from anthropic_exporter import Recorder, attribution, serve
+from wire import independent, wire_case, wire_player
 
 CASES = wire_case.load_all()
 PRICES = yaml.safe_load((wire_case.CASES.parents[2] / "exporter/anthropic_exporter/pricing/prices.yml").read_text())

@@ -9,11 +9,11 @@ import struct
 import zlib
 from pathlib import Path
 
-import independent
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
 from anthropic_exporter.simulator.fake_api import Chunk, Scripted
+from wire import independent
 
 CASES = Path(__file__).with_name("cases")
 KEYS = {
