@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from anthropic_exporter.host.joining import join_port
+from anthropic_exporter.host.listen_address import ListenAddress
 from anthropic_exporter.host.port import ServiceHandle
 from anthropic_exporter.recorder import Recorder
 from anthropic_exporter.web.routes import Route
@@ -82,7 +83,8 @@ def serve(  # noqa: PLR0913 - one keyword for each thing to serve
                 atexit.unregister(recorder.leave_counts)
                 recorder.leave_counts()
 
-        handle = ServiceHandle(make_server, host, port, member, owned.close, leave, owner=recorder, scheme=spoken)
+        address = ListenAddress(host, port, spoken)
+        handle = ServiceHandle(make_server, address, member, owner=recorder, release=owned.close, leave=leave)
         handle.start(required=required)
     except BaseException:
         owned.close()

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from anthropic_exporter.errors import ConfigurationError
 from anthropic_exporter.forking import in_child
+from anthropic_exporter.host.listen_address import ListenAddress
 from anthropic_exporter.host.ticking import TICKER
 
 if TYPE_CHECKING:
@@ -49,30 +50,26 @@ class ServiceHandle:
 
     Args:
         make_server: serves the port; raises ConfigurationError if that is not possible.
-        host: address to bind.
-        port: TCP port; 0 picks a free one.
+        address: where the service listens, whichever worker holds the port; port 0 picks a free one.
         membership: the service that shares the port; None if processes cannot share here.
+        owner: what it serves; a later handle of the same owner and port takes its place.
         release: called when the handle is closed, whether or not this process ever held the port.
         leave: called when the handle is closed, but not when another one of this process takes its place.
-        owner: what it serves; a later handle of the same owner and port takes its place.
-        scheme: "https" if the port speaks TLS, also where another worker holds it.
     """
 
     def __init__(
         self,
         make_server: Callable[[int], Server],
-        host: str,
-        port: int,
+        address: ListenAddress,
         membership: Membership | None,
-        release: Callable[[], None],
-        leave: Callable[[], None],
         *,
         owner: object,
-        scheme: str = "http",
+        release: Callable[[], None],
+        leave: Callable[[], None],
     ) -> None:
-        self._make_server, self._membership, self._release = make_server, membership, release
-        self._leave, self._owner = leave, owner
-        self.host, self._port, self._scheme = host, port, scheme
+        self._make_server, self._membership, self._owner = make_server, membership, owner
+        self._release, self._leave = release, leave
+        self._address = address
         self._server: Server | None = None
         self._closed = False
         self._next_try = 0.0
@@ -83,17 +80,21 @@ class ServiceHandle:
         self._server, self._lock = None, threading.Lock()
 
     @property
+    def host(self) -> str:
+        """The address to bind, as given."""
+        return self._address.host
+
+    @property
     def port(self) -> int:
         """The port of the service; the actual one if 0 was requested."""
-        return self._port
+        return self._address.port
 
     @property
     def url(self) -> str:
         """The address of the landing page, without a trailing slash."""
         if self._server is not None:
             return self._server.url
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"{self._scheme}://{host}:{self._port}"
+        return self._address.url
 
     @property
     def holds_port(self) -> bool:
@@ -107,13 +108,13 @@ class ServiceHandle:
             ConfigurationError: the port cannot be served; with `required` also if another program uses it.
         """
         for other in list(_open):
-            other.make_room_for(self._owner, self._port)
+            other.make_room_for(self._owner, self.port)
         error = self._take()
         if error is not None:
             if required or not _is_in_use(error):
                 raise error
             _log.error("%s; this process keeps trying, and the application runs on", error)
-        if self._membership is not None and self._port:
+        if self._membership is not None and self.port:
             self._membership.open(alone=self.holds_port)
         _open.add(self)
         TICKER.add(self.tick)
@@ -128,14 +129,14 @@ class ServiceHandle:
 
     def _take(self) -> ConfigurationError | None:
         """Serve the port unless another worker does. Returns the reason if it cannot be served for any other cause."""
-        folder = None if self._membership is None or not self._port else self._membership.folder
+        folder = None if self._membership is None or not self.port else self._membership.folder
         if folder is not None and not folder.take_port():
             return None
         try:
             with self._lock:
                 if self._server is None and not self._closed:
-                    self._server = self._make_server(self._port)
-                    self._port = self._server.port
+                    self._server = self._make_server(self.port)
+                    self._address = self._address._replace(port=self._server.port)
         except ConfigurationError as error:
             if folder is not None:
                 folder.give_up_port()
@@ -146,7 +147,7 @@ class ServiceHandle:
 
     def make_room_for(self, owner: object, port: int) -> None:
         """Stop if a later handle serves the same on the same port, as a notebook cell does that is run again."""
-        if owner is self._owner and port and port == self._port:
+        if owner is self._owner and port and port == self.port:
             self._stop()
 
     def close(self) -> None:
@@ -161,7 +162,7 @@ class ServiceHandle:
             self._closed, server, self._server = True, self._server, None
         if server is not None:
             server.close()
-            if self._membership is not None and self._port:
+            if self._membership is not None and self.port:
                 self._membership.folder.name_holder(holds=False)
                 self._membership.folder.give_up_port()
         self._release()

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from anthropic_exporter import threads
 from anthropic_exporter.errors import ConfigurationError
 from anthropic_exporter.forking import in_child
+from anthropic_exporter.host.listen_address import ListenAddress
 from anthropic_exporter.metrics import families as f
 from anthropic_exporter.recorder import Recorder
 from anthropic_exporter.web import limits
@@ -102,8 +103,7 @@ class Server:
     @property
     def url(self) -> str:
         """The address of the landing page, without a trailing slash."""
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"{self._scheme}://{host}:{self.port}"
+        return ListenAddress(self.host, self.port, self._scheme).url
 
     def close(self) -> None:
         """Stop serving and free the port; answers that are under way have a second to be sent. Idempotent."""
