@@ -14,11 +14,11 @@ BY_RECEIVER = {"Time to detection", "From onset and from firing to delivery"}
 #: Panels of slow windows, days and months: they have data after five minutes.
 SLOW = {
     "Cost per request by feature",
-    "Expected by 24:00 UTC",
-    "Expected by month's end",
-    "Expected of the month's budget",
-    "Of each budget",
-    "Of the day's budget",
+    "Forecast for today",
+    "Forecast for this month",
+    "Forecast share of the monthly budget",
+    "Share of each budget",
+    "Share of the daily budget",
     "Pace per hour",
     "Spent this month",
     "Spent today",

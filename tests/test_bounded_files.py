@@ -51,13 +51,13 @@ def fifo_behind(path):
 
 
 KINDS = {
-    "fifo": (fifo, "is a FIFO; a regular file is expected"),
-    "link to a fifo": (fifo_behind, "is a FIFO; a regular file is expected"),
-    "device": (lambda _: Path("/dev/zero"), "is a device; a regular file is expected"),
-    "terminal": (lambda _: Path("/dev/tty"), "is a device; a regular file is expected"),
-    "endless file of the kernel": (lambda _: Path("/proc/self"), "is a directory; a regular file is expected"),
-    "directory": (lambda path: path.parent, "is a directory; a regular file is expected"),
-    "socket": (unix_socket, "is a socket; a regular file is expected"),
+    "fifo": (fifo, "is a FIFO; expected a regular file"),
+    "link to a fifo": (fifo_behind, "is a FIFO; expected a regular file"),
+    "device": (lambda _: Path("/dev/zero"), "is a device; expected a regular file"),
+    "terminal": (lambda _: Path("/dev/tty"), "is a device; expected a regular file"),
+    "endless file of the kernel": (lambda _: Path("/proc/self"), "is a directory; expected a regular file"),
+    "directory": (lambda path: path.parent, "is a directory; expected a regular file"),
+    "socket": (unix_socket, "is a socket; expected a regular file"),
     "large": (large, "is larger than "),
     "missing": (lambda path: path, "cannot be read: No such file"),
     "dangling link": (dangling, "cannot be read: No such file"),
@@ -122,7 +122,7 @@ def test_links_are_followed_unless_refused(tmp_path):
     (tmp_path / "real").write_text("x")
     (tmp_path / "link").symlink_to(tmp_path / "real")
     assert bounded_files.read_text(tmp_path / "link", 10) == "x"
-    with pytest.raises(ConfigurationError, match="link: is a symbolic link; a regular file is expected"):
+    with pytest.raises(ConfigurationError, match="link: is a symbolic link; expected a regular file"):
         bounded_files.read_text(tmp_path / "link", 10, follow_links=False)
 
 

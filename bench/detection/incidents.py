@@ -93,7 +93,7 @@ INCIDENTS = (
     ),
     Incident(
         "cache_control removed",
-        "a deploy drops cache_control: no request asks for caching any more",
+        "a deploy drops cache_control: no request asked for caching any more",
         (_SEARCH,),
         (_SEARCH._replace(tokens=Tokens(input=20_200, output=200), cached=False),),
         ("AnthropicCostRateHigh", "AnthropicCacheMissRateHigh", "AnthropicCostSpike"),

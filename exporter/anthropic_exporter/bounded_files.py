@@ -97,7 +97,7 @@ def too_deep(path: Path, line: int) -> ConfigurationError:
 def _check(path: Path, found: os.stat_result, most_bytes: int) -> None:
     if not stat.S_ISREG(found.st_mode):
         kind = next((name for is_kind, name in _KINDS if is_kind(found.st_mode)), "not a regular file")
-        raise ConfigurationError(f"{path}: is {kind}; a regular file is expected")
+        raise ConfigurationError(f"{path}: is {kind}; expected a regular file")
     if found.st_size > most_bytes:
         raise _too_large(path, most_bytes)
 

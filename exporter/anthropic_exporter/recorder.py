@@ -88,7 +88,7 @@ class Recorder(Intake):
         clock: Callable[[], float] = time.time,
     ) -> None:
         if hasattr(self, "_collector"):
-            _log.warning("this registry shows a Recorder already: it goes on counting, under the settings given now")
+            _log.warning("this registry already has a Recorder: it continues to count, with the settings given now")
             self._continue(prices, features, models, users)
             if advise and self.advice is None:
                 self.watch_for_advice()

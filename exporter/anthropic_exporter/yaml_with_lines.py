@@ -87,7 +87,7 @@ def load(path: Path) -> Mapping:
         where = f"{path}:{mark.line + 1}" if mark else str(path)
         raise ConfigurationError(f"{where}: {problem}") from error
     if not isinstance(root, Mapping):
-        raise ConfigurationError(f"{path}:1: a mapping of keys to values is expected")
+        raise ConfigurationError(f"{path}:1: expected a mapping of keys to values")
     return root
 
 

@@ -390,9 +390,9 @@ def test_without_a_breaker_nothing_can_be_opened(guard):
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        ({"scope": "galaxy"}, "scope 'galaxy' is none of feature, model, total"),
-        ({"action": "stop"}, "action 'stop' is none of observe, block, degrade"),
-        ({"when": ["weather"]}, "when 'weather' is none of"),
+        ({"scope": "galaxy"}, "scope 'galaxy' is not one of feature, model, total"),
+        ({"action": "stop"}, "action 'stop' is not one of observe, block, degrade"),
+        ({"when": ["weather"]}, "when 'weather' is not one of"),
         ({"when": ["rate_limited"]}, "rate_limited is measured by model; use scope='model' or scope='total'"),
         ({"scope": "model", "when": "cost_spike"}, "cost_spike is measured by feature"),
         ({"action": "degrade"}, "action='degrade' and degrade=... go together"),

@@ -83,7 +83,7 @@ def test_a_damaged_file_is_put_aside_and_said_and_stops_nobody(start_guard, spen
     spend(0.5)
     assert guard.today() == (Spent("chat", 125_000, 0.5),)
     assert (tmp_path / "budgets.json.damaged").read_text() == content
-    assert "is damaged and starts from nothing" in caplog.text
+    assert "is damaged, so its content is ignored" in caplog.text
 
 
 def test_a_second_guard_waits_for_the_folder_of_the_first_and_says_so(start_guard, spend, tmp_path, caplog, samples):

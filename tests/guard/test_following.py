@@ -108,7 +108,7 @@ def test_silence_fails_open_and_is_counted(recorder, server, say, monkeypatch, c
         say(BUDGET)
         wait_until(lambda: admitted(recorder) == "daily_cost")
         wait_until(lambda: admitted(recorder) is True)  # nobody says it any more
-        wait_until(lambda: "no word from a collector" in caplog.text)
+        wait_until(lambda: "nothing received from a collector" in caplog.text)
         text = recorder.render().decode()
         assert value_of(text, "anthropic_guard_failed_open_total") == 1.0
         assert value_of(text, "anthropic_guard_fleet_followed") == 0.0
@@ -156,7 +156,7 @@ def test_the_conditions_of_several_collectors_add_up(recorder, guard, say):
 
 
 def test_following_twice_is_an_error(guard, server):
-    with pytest.raises(ConfigurationError, match="follows a collector already"):
+    with pytest.raises(ConfigurationError, match="already follows a collector"):
         guard.follow(server.url)
 
 

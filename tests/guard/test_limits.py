@@ -55,13 +55,13 @@ def test_a_missing_threshold_is_named_with_its_file(edited, name):
 
 def test_what_is_no_number_is_named_with_its_line(edited):
     path = edited('expr: "2"', 'expr: "rate(x[5m])"')
-    with pytest.raises(ConfigurationError, match=r"thresholds\.yml:\d+: `rate\(x\[5m\]\)` is no plain number"):
+    with pytest.raises(ConfigurationError, match=r"thresholds\.yml:\d+: `rate\(x\[5m\]\)` is not a plain number"):
         Limits.from_file(path)
 
 
 @pytest.mark.parametrize("expression", ["(0 - 1) ^ 0.5", "1e9999 * 0", "9 ^ 9 ^ 9 ^ 9", "Inf - Inf"])
 def test_what_has_no_value_is_one_line(edited, expression):
-    with pytest.raises(ConfigurationError, match=r"is no plain number|is NaN; give a number") as raised:
+    with pytest.raises(ConfigurationError, match=r"is not a plain number|is NaN; give a number") as raised:
         Limits.from_file(edited('expr: "2"', f'expr: "{expression}"'))
     assert "\n" not in str(raised.value)
 
@@ -81,7 +81,7 @@ def test_a_threshold_given_twice_is_named(edited):
 def test_a_file_without_groups_is_no_rule_file(tmp_path):
     path = tmp_path / "other.yml"
     path.write_text("models: []\n")
-    with pytest.raises(ConfigurationError, match="a Prometheus rule file is expected"):
+    with pytest.raises(ConfigurationError, match="expected a Prometheus rule file"):
         Limits.from_file(path)
 
 

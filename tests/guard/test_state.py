@@ -34,7 +34,7 @@ def test_what_a_power_cut_leaves_is_put_aside_said_in_one_line_and_stops_nobody(
     start_guard(state_dir=tmp_path)
     assert (tmp_path / f"{name}.json.damaged").read_bytes() == left
     (said,) = caplog.messages
-    assert said == f"{tmp_path}/{name}.json is damaged and starts from nothing; it was kept as {name}.json.damaged"
+    assert said == f"{tmp_path}/{name}.json is damaged, so its content is ignored; it was kept as {name}.json.damaged"
 
 
 def test_a_file_cut_anywhere_is_either_whole_or_damaged(state, tmp_path, caplog):
@@ -68,7 +68,9 @@ def test_a_file_that_cannot_be_put_aside_stops_nobody(start_guard, tmp_path, cap
     guard = start_guard(state_dir=tmp_path)
     assert guard.today() == ()
     (said,) = caplog.messages
-    assert said.endswith("budgets.json is damaged and starts from nothing; it cannot be put aside: Permission denied")
+    assert said.endswith(
+        "budgets.json is damaged, so its content is ignored; it cannot be moved away: Permission denied"
+    )
 
 
 def mode(path):
@@ -96,7 +98,7 @@ def test_a_folder_of_an_older_version_is_made_private_and_somebody_elses_stays(s
     StateFolder(tmp_path).close()
     assert mode(tmp_path) == 0o755
     tmp_path.chmod(0o777)
-    with pytest.raises(ConfigurationError, match="every user can write there; give a folder of its own"):
+    with pytest.raises(ConfigurationError, match="every user can write to it; give a folder of its own"):
         StateFolder(tmp_path)
     tmp_path.chmod(0o700)
 

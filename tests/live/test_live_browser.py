@@ -26,7 +26,7 @@ ALERT = {
     "severity": "critical",
     "feature": EVIL,
     "model": "claude-opus-5-5",
-    "summary": "Cache misses burn dollars.",
+    "summary": "Cache misses waste money.",
     "description": f"{EVIL} on claude-opus-5-5: 9.12 USD a minute.",
     "started_at": 1_795_262_400.0,
 }
@@ -145,7 +145,7 @@ def test_an_alert_opens_and_closes_on_the_page(driver, busy):
     opened(driver, busy)
     until(driver, lambda: text(driver, "alerts") == "✓ No open alert")
     busy.watched.open = [ALERT]
-    until(driver, lambda: "Cache misses burn dollars." in text(driver, "alerts"))
+    until(driver, lambda: "Cache misses waste money." in text(driver, "alerts"))
     assert "CRITICAL" in text(driver, "alerts")
     assert driver.find_element(By.ID, "alerts").get_attribute("aria-live") == "polite"
     busy.watched.open = [ALERT] * 23

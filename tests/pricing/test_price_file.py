@@ -47,39 +47,39 @@ def test_a_file_may_override_a_factor_alone(write):
     [
         (
             "models:\n  m:\n    prices: [{input: -1}]\n",
-            "prices.yml:3: input: a number of 0 or more is expected",
+            "prices.yml:3: input: expected a number of 0 or more",
         ),
-        ("models:\n  m:\n    price: []\n", "prices.yml:3: price: unknown key; known here: checked,"),
+        ("models:\n  m:\n    price: []\n", "prices.yml:3: price: unknown key; known keys: checked,"),
         ("models:\n  m:\n    factors: {slow: 2}\n", "prices.yml:3: slow: unknown key"),
-        ("models:\n  m: {checked: soon}\n", "prices.yml:2: prices: a list of rows is expected"),
-        ("models:\n  m: 3\n", "prices.yml:2: m: a mapping is expected"),
+        ("models:\n  m: {checked: soon}\n", "prices.yml:2: prices: expected a list of rows"),
+        ("models:\n  m: 3\n", "prices.yml:2: m: expected a mapping"),
         ("models:\n  m: {}\n  m: {}\n", "prices.yml:3: key 'm' stands here a second time"),
         ("version: 2\n", "prices.yml:1: version: this release reads version 1, not 2"),
-        ("[1]\n", "prices.yml:1: a mapping of keys to values is expected"),
+        ("[1]\n", "prices.yml:1: expected a mapping of keys to values"),
         ("models: {\n", "prices.yml:2:"),
         (
             "models:\n  m:\n    prices:\n      - {from: 2026-02-01, until: 2026-01-01, input: 1}\n",
-            "prices.yml:4: until: a day after `from` is expected, and 2026-01-01 is not after 2026-02-01",
+            "prices.yml:4: until: expected a date after `from`: 2026-01-01 is not after 2026-02-01",
         ),
         (
             f"models:\n  m:\n    prices: [{PRICES}, {PRICES}]\n",
-            "prices.yml:3: prices: two rows hold for 0001-01-01; give the earlier one an `until`",
+            "prices.yml:3: prices: two rows apply on 0001-01-01; give the earlier one an `until`",
         ),
         (
             f"models:\n  m:\n    prices: [{{{PRICES[1:-1]}, long_prompt: {{above_prompt_tokens: 9, input: 1}}}}]\n",
-            "prices.yml:3: cache_read: a number of 0 or more is expected, got None",
+            "prices.yml:3: cache_read: expected a number of 0 or more, got None",
         ),
         (
             f"models:\n  m:\n    prices: [{{{PRICES[1:-1]},\n long_prompt: {{above_prompt_tokens: 1.5, input: 1}}}}]\n",
-            "prices.yml:4: cache_read: a number of 0 or more is expected, got None",
+            "prices.yml:4: cache_read: expected a number of 0 or more, got None",
         ),
         (
             f"models:\n  m:\n    prices:\n      - {PRICES.replace('input: 1', 'input: .inf')}\n",
-            "prices.yml:4: input: a number of 0 or more is expected, got inf",
+            "prices.yml:4: input: expected a number of 0 or more, got inf",
         ),
         (
             f"models:\n  m:\n    prices:\n      - {PRICES.replace('input: 1', 'input: true')}\n",
-            "prices.yml:4: input: a number of 0 or more is expected, got True",
+            "prices.yml:4: input: expected a number of 0 or more, got True",
         ),
         (
             f"models:\n  m:\n    checked: 2026-13-01\n    prices: [{PRICES}]\n",
@@ -87,32 +87,32 @@ def test_a_file_may_override_a_factor_alone(write):
         ),
         (
             f"models:\n  m:\n    checked: 2026-11-21T10:00:00\n    prices: [{PRICES}]\n",
-            "prices.yml:3: checked: a day such as 2026-11-21 is expected",
+            "prices.yml:3: checked: expected a date such as 2026-11-21",
         ),
         (
             f"models:\n  m:\n    factors:\n      batch: half\n    prices: [{PRICES}]\n",
-            "prices.yml:4: batch: a number of 0 or more is expected, got 'half'",
+            "prices.yml:4: batch: expected a number of 0 or more, got 'half'",
         ),
         (
             "server_tools:\n  web_search:\n    usd_per_requests: 1\n",
-            "prices.yml:3: usd_per_requests: unknown key; known here: checked, source, usd_per_request",
+            "prices.yml:3: usd_per_requests: unknown key; known keys: checked, source, usd_per_request",
         ),
         (
             "server_tools:\n  web_search: {}\n",
-            "prices.yml:2: usd_per_request: a number of 0 or more is expected, got None",
+            "prices.yml:2: usd_per_request: expected a number of 0 or more, got None",
         ),
         ("2026-13-01\n", "prices.yml: not YAML"),
         ("version: !!timestamp soon\n", "prices.yml:1: version: the value cannot be read"),
         (
             f"models:\n  m:\n    min_cacheable_tokens: 1.5\n    prices: [{PRICES}]\n",
-            "prices.yml:3: min_cacheable_tokens: a whole number is expected, got 1.5",
+            "prices.yml:3: min_cacheable_tokens: expected a whole number, got 1.5",
         ),
         (
             f"models:\n  m:\n    min_cacheable_tokens: {'9' * 400}\n    prices: [{PRICES}]\n",
-            "prices.yml:3: min_cacheable_tokens: a number of 0 or more is expected, got 9999",
+            "prices.yml:3: min_cacheable_tokens: expected a number of 0 or more, got 9999",
         ),
         ("models:\n\tm: 3\n", "prices.yml:2:"),
-        ("", "prices.yml:1: a mapping of keys to values is expected"),
+        ("", "prices.yml:1: expected a mapping of keys to values"),
     ],
 )
 def test_a_mistake_is_named_by_file_line_and_key(write, text, said):

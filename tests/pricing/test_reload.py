@@ -52,7 +52,7 @@ def test_a_broken_edit_keeps_the_old_prices_counts_once_and_says_where(recorder,
         clock.now += 30
         assert spend(recorder, samples, call) == 1
     assert samples("anthropic_exporter_record_errors_total", stage="prices") == 1
-    assert caplog.text.count("prices.yml:3: input: a number of 0 or more is expected, got 'cheap'") == 1
+    assert caplog.text.count("prices.yml:3: input: expected a number of 0 or more, got 'cheap'") == 1
     path.write_text(FILE % 2)
     clock.now += 30
     samples("anthropic_cost_usd_total")

@@ -112,7 +112,7 @@ def test_a_queue_that_is_not_there_costs_nothing_and_loses_nothing(tmp_path, rec
         recorder.record(call(output=29))
         with server:
             wait_until(lambda: total(arrived(server.url), TOKENS, type="output") == 200.0)
-            wait_until(lambda: "takes messages again" in caplog.text)
+            wait_until(lambda: "accepts messages again" in caplog.text)
     lines = [one.getMessage() for one in caplog.records if "does not take messages" in one.getMessage()]
     expected = (
         f"the queue {server.url} does not take messages: unreachable; recording goes on, and is sent when it does"
@@ -157,7 +157,7 @@ def test_a_queue_that_hangs_does_not_keep_the_application_from_ending(server, re
     began = time.monotonic()
     assert not publisher.close(timeout=0.2)
     assert time.monotonic() - began < 4.5
-    assert "did not take the last messages within 0 s" in caplog.text
+    assert "did not accept the last messages within 0 s" in caplog.text
     server.resume()
 
 

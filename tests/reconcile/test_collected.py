@@ -221,8 +221,8 @@ def test_the_hours_around_two_moments(began, ended, hours):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--state", "nowhere"], "nowhere: there is no such state: give the folder of --state of the collector"),
-        (["--since", "x"], "reconcile: --since goes with --state"),
+        (["--state", "nowhere"], "nowhere: there is no state here: give the folder that the collector uses as --state"),
+        (["--since", "x"], "reconcile: --since needs --state"),
         (
             ["--state", "x", "--last", "2d"],
             "reconcile: --last needs Prometheus: a collector's state has totals, no history",
@@ -252,11 +252,11 @@ def test_totals_that_began_anew_are_not_subtracted(server, tmp_path, reconcile):
         one.close()
     code, _, text = reconcile([], "--state", days[0].folder, "--since", days[1].folder)
     assert code == 2
-    assert text.endswith("its totals began anew after the copy of --since: compare without --since\n")
+    assert text.endswith("its totals were reset after the copy given as --since: compare without --since\n")
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no FIFO on this system")
 def test_a_state_that_is_not_a_regular_file_is_refused_without_waiting(tmp_path):
     os.mkfifo(tmp_path / "collector.state")
-    with pytest.raises(ConfigurationError, match="a regular file is expected"):
+    with pytest.raises(ConfigurationError, match="expected a regular file"):
         collected.read([tmp_path], [], PriceBook.load())

@@ -25,7 +25,7 @@ def test_a_second_recorder_on_one_registry_goes_on_where_the_first_stands(regist
     assert samples("anthropic_tokens_total", type="output", feature="chat") == 180
     assert samples("anthropic_tokens_total", type="output", feature="agent") == 7
     assert samples("anthropic_requests_total", model="claude-haiku-4-5", feature="agent") == 0
-    assert [line for line in caplog.messages if "shows a Recorder already" in line] == caplog.messages
+    assert [line for line in caplog.messages if "already has a Recorder" in line] == caplog.messages
 
 
 def test_a_second_recorder_takes_the_prices_that_it_is_given(registry, call, samples, tmp_path):

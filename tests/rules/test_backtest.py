@@ -114,7 +114,7 @@ def test_a_folder_without_rules_is_one_line(source, tmp_path, capsys):
     code = run(["backtest", "--prometheus", source, "--rules", str(tmp_path), *SPAN])
     assert code == 2
     assert capsys.readouterr().err == (
-        f"anthropic-exporter: {tmp_path}: has no rules of the ledger: give --rules a folder such as prometheus/rules\n"
+        f"anthropic-exporter: {tmp_path}: has no ledger rules; give --rules a folder such as prometheus/rules\n"
     )
 
 
@@ -160,7 +160,7 @@ def test_durations_are_read_as_prometheus_reads_them():
 )
 def test_another_file_is_one_line(tmp_path, text):
     (tmp_path / "own.yml").write_text(text)
-    with pytest.raises(ConfigurationError, match=r"own.yml: is not a file of rules"):
+    with pytest.raises(ConfigurationError, match=r"own.yml: is not a rule file"):
         rules.read(tmp_path)
 
 

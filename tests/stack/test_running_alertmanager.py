@@ -170,35 +170,35 @@ class TestTheDefault:
 
 COST = {
     "summary": "Claude calls cost more dollars a minute than the threshold allows.",
-    "description": "chat on claude-opus-5-5 spend 6.40 USD a minute, 384 USD an hour; the threshold is 2.00.",
+    "description": "chat on claude-opus-5-5: 6.40 USD a minute, 384 USD an hour; the threshold is 2.00.",
     "runbook_url": "https://example.org/AnthropicCostRateHigh.md",
     "dashboard_url": "http://localhost:3000/d/anthropic-cost/claude-cost?var-feature=chat",
 }
 COST_TITLE = "CRITICAL Cost Rate High · chat · claude-opus-5-5"
 COST_TEXT = """Claude calls cost more dollars a minute than the threshold allows.
 
-chat on claude-opus-5-5 spend 6.40 USD a minute, 384 USD an hour; the threshold is 2.00.
+chat on claude-opus-5-5: 6.40 USD a minute, 384 USD an hour; the threshold is 2.00.
 Since 12:00 UTC, Sat 21 Nov
 
 What to do: https://example.org/AnthropicCostRateHigh.md
 Dashboard: http://localhost:3000/d/anthropic-cost/claude-cost?var-feature=chat"""
 COST_OVER_TEXT = """Claude calls cost more dollars a minute than the threshold allows.
 
-Back to normal. Before: chat on claude-opus-5-5 spend 6.40 USD a minute, 384 USD an hour; the threshold is 2.00.
+Back to normal. Before: chat on claude-opus-5-5: 6.40 USD a minute, 384 USD an hour; the threshold is 2.00.
 Since 12:00 UTC, Sat 21 Nov until 12:07 UTC
 
 What to do: https://example.org/AnthropicCostRateHigh.md
 Dashboard: http://localhost:3000/d/anthropic-cost/claude-cost?var-feature=chat"""
 STOPPED = {
-    "summary": "A process answers, but its meter stands still.",
-    "description": "10.0.0.19:9464 (job anthropic) answers without our metrics: what it spends is not seen.",
+    "summary": "A process responds, but records nothing.",
+    "description": "10.0.0.19:9464 (job anthropic) responds without our metrics: its spending is not measured.",
     "runbook_url": "https://example.org/AnthropicMeterStopped.md",
     "dashboard_url": "http://localhost:3000/d/anthropic-cost/claude-cost?viewPanel=39",
 }
 STOPPED_TITLE = "CRITICAL Meter Stopped · 10.0.0.19:9464"
-STOPPED_TEXT = """A process answers, but its meter stands still.
+STOPPED_TEXT = """A process responds, but records nothing.
 
-10.0.0.19:9464 (job anthropic) answers without our metrics: what it spends is not seen.
+10.0.0.19:9464 (job anthropic) responds without our metrics: its spending is not measured.
 Since 12:00 UTC, Sat 21 Nov
 
 What to do: https://example.org/AnthropicMeterStopped.md
@@ -210,10 +210,10 @@ ERRORS = {
 }
 ERRORS_TEXT = """Calls could not be recorded.
 
-2 failures of the recorder in 5 minutes, in the stage price: what they touched may be missing from the numbers shown.
+2 recorder failures in 5 minutes, in the stage price: the affected calls may be missing from the numbers shown.
 Since {since}
 
-3 failures of the recorder in 5 minutes, in the stage read: what they touched may be missing from the numbers shown.
+3 recorder failures in 5 minutes, in the stage read: the affected calls may be missing from the numbers shown.
 Since {since}
 
 What to do: https://example.org/AnthropicRecordErrors.md
@@ -333,8 +333,8 @@ class TestTheFull:
                     labels("AnthropicRecordErrors", "warning", "meter", stage=stage),
                     ERRORS
                     | {
-                        "description": f"{count} failures of the recorder in 5 minutes, in the stage {stage}: "
-                        "what they touched may be missing from the numbers shown."
+                        "description": f"{count} recorder failures in 5 minutes, in the stage {stage}: "
+                        "the affected calls may be missing from the numbers shown."
                     },
                     now.isoformat(),
                 )

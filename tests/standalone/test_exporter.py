@@ -167,11 +167,11 @@ ALERTS = ("--token-file", "token")
     ("arguments", "said"),
     [
         (("--token-file", "none"), "none: cannot be read: No such file or directory"),
-        (("--remedies", "own.py"), "serve: remedies get no alert: give --token-file, or --alertmanager, or both"),
+        (("--remedies", "own.py"), "serve: remedies receive no alerts: give --token-file, --alertmanager, or both"),
         (("--dry-run",), "serve: --dry-run without a remedy: give --refresh-cache, or --remedies, or both"),
         (("--alertmanager", "http://a:9093"), "serve: --alertmanager without a remedy: give --refresh-cache, or"),
         ((*ALERTS, "--remedies", "none.py"), "none.py: cannot be read: No such file or directory"),
-        ((*ALERTS, "--remedies", "token"), "token: no Python file; its name has to end in .py"),
+        ((*ALERTS, "--remedies", "token"), "token: not a Python file; its name must end in .py"),
         ((*ALERTS, "--refresh-cache", "chat"), "serve: --refresh-cache 'chat': give FEATURE=FILE"),
         (
             (*ALERTS, "--refresh-cache", "chat=chat.json"),

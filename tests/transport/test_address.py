@@ -15,9 +15,9 @@ pytest.importorskip("redis")
 @pytest.mark.parametrize(
     ("url", "said"),
     [
-        ("", "the scheme is none of redis, rediss"),
-        ("queue:6379", "the scheme is none of"),
-        ("http://queue:6379", "the scheme is none of"),
+        ("", "the scheme is not one of redis, rediss"),
+        ("queue:6379", "the scheme is not one of"),
+        ("http://queue:6379", "the scheme is not one of"),
         ("redis://", "name a host"),
         ("redis://:secret@", "name a host"),
         ("redis://queue:port", "cannot be read"),
@@ -31,7 +31,7 @@ pytest.importorskip("redis")
         ("redis://queue?colour=blue", "unknown option colour"),
         ("redis://queue?ssl_ca_certs=/x", "needs rediss://"),
         ("rediss://queue?ssl_ca_certs=/nowhere/ca.pem", "No such file"),
-        ("redis://queue/main", "the path is the number of a database"),
+        ("redis://queue/main", "the path must be the number of a database"),
         (None, "give a URL"),
     ],
 )

@@ -130,7 +130,7 @@ def test_each_item_says_what_to_change_and_why(advise):
 def test_a_span_without_anything_is_one_line(advise):
     code, shown = advise(until="2026-11-20")
     assert code == 2
-    assert shown.err == "anthropic-exporter: nothing was recorded in this time: give --last or --until\n"
+    assert shown.err == "anthropic-exporter: nothing was recorded in this period: give --last or --until\n"
 
 
 # --- formulas

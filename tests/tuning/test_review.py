@@ -149,13 +149,13 @@ def test_the_report_is_written_from_what_prometheus_has(review, tmp_path):
 def test_what_goes_with_a_report_needs_one(review):
     code, shown = review("--prices", "mine.yml")
     assert code == 2
-    assert shown.err == "anthropic-exporter: review: --reconcile and --prices go with --report\n"
+    assert shown.err == "anthropic-exporter: review: --reconcile and --prices need --report\n"
 
 
 def test_a_wrong_mark_is_one_line(review):
     code, shown = review("--mark", "zz", "true")
     assert code == 2
-    assert shown.err == "anthropic-exporter: --mark zz: 0 alerts of this span have such an id\n"
+    assert shown.err == "anthropic-exporter: --mark zz: 0 alerts in this period have an id that begins so\n"
 
 
 def test_an_estimate_needs_dollars():
@@ -195,7 +195,7 @@ def test_the_file_keeps_what_was_written(tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("verdicts: 3", ":1: verdicts: a list is expected"),
+        ("verdicts: 3", ":1: verdicts: expected a list"),
         ("verdicts:\n  - {id: a, at: 2026-11-21, verdict: maybe}", ":2: verdict: use true, false or missed"),
         ("verdicts:\n  - {id: a, at: soon, verdict: true}", ":2: at: a time such as"),
         ("verdicts:\n  - {id: a, at: 2026-11-21, verdict: true, by: me}", ":2: by: unknown key"),

@@ -277,7 +277,7 @@ def test_tls_is_not_switched_off_by_an_edit(certificates):
     clock.now += 1.1
     protected._refresh()
     assert protected.uses_tls
-    assert "TLS is switched on or off at a start only" in said[0]
+    assert "TLS can be switched on or off only by a restart" in said[0]
 
 
 def test_a_rate_is_held(tmp_path):

@@ -89,7 +89,7 @@ def test_a_taken_port_is_one_clear_error(server, recorder):
 
 @pytest.mark.parametrize("port", [-1, 65_536, "9464", None, True])
 def test_a_wrong_port_is_one_clear_error(recorder, port):
-    with pytest.raises(ConfigurationError, match="is no TCP port: give a number from 0"):
+    with pytest.raises(ConfigurationError, match="is not a TCP port: give a number from 0"):
         serve(recorder, port=port)
 
 
@@ -243,7 +243,7 @@ def test_a_failing_handler_is_answered_with_500_and_counted():
 
 
 def test_two_routes_on_one_path_are_one_clear_error(recorder):
-    with pytest.raises(ConfigurationError, match="two routes want GET /metrics; leave one of them out"):
+    with pytest.raises(ConfigurationError, match="two routes serve GET /metrics; remove one of them"):
         serve(recorder, port=0, routes=[Route("/metrics", echo)])
 
 

@@ -68,8 +68,8 @@ def test_what_is_left_out_is_off(read):
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("tls: {}\n", "web.yml:1: tls: unknown key; known here: basic_auth_users, bearer_token_files, http_server"),
-        ("tls_server_config: 3\n", "web.yml:1: tls_server_config: a mapping is expected"),
+        ("tls: {}\n", "web.yml:1: tls: unknown key; known keys: basic_auth_users, bearer_token_files, http_server"),
+        ("tls_server_config: 3\n", "web.yml:1: tls_server_config: expected a mapping"),
         ("tls_server_config: {cert_file: a}\n", "web.yml:1: key_file: is missing"),
         ("tls_server_config: {key_file: a}\n", "web.yml:1: cert_file: is missing"),
         (TLS + "  cert: x\n", "web.yml:4: cert: give cert or cert_file, not both"),
@@ -81,14 +81,14 @@ def test_what_is_left_out_is_off(read):
         (TLS + "  client_allowed_sans: [a]\n", "client_allowed_sans: needs client_auth_type: RequireAndVerify"),
         (TLS + "  cipher_suites: [TLS_RSA_WITH_RC4_128_SHA]\n", "TLS_RSA_WITH_RC4_128_SHA is not supported here"),
         (TLS + "  curve_preferences: [X25519]\n", "curve_preferences: is not supported here; leave it out"),
-        (TLS + "  prefer_server_cipher_suites: 3\n", "prefer_server_cipher_suites: true or false is expected"),
+        (TLS + "  prefer_server_cipher_suites: 3\n", "prefer_server_cipher_suites: expected true or false"),
         (TLS + "  cert_file: [a]\n", "web.yml:4: key 'cert_file' stands here a second time"),
-        ("basic_auth_users: {a: secret}\n", "web.yml:1: a: a bcrypt hash is expected"),
+        ("basic_auth_users: {a: secret}\n", "web.yml:1: a: expected a bcrypt hash"),
         (
             f"basic_auth_users: {{a: {HASH.replace('$10', '$15')}}}\n",
             "a bcrypt cost of 15 takes seconds; use 14 at most",
         ),
-        ("basic_auth_users: {a: 3}\n", "web.yml:1: a: a text is expected"),
+        ("basic_auth_users: {a: 3}\n", "web.yml:1: a: expected a string"),
         ("http_server_config: {headers: {X-Other: a}}\n", "X-Other: unknown key"),
         (
             "http_server_config: {headers: {X-Frame-Options: a}}\n",
@@ -98,9 +98,9 @@ def test_what_is_left_out_is_off(read):
             'http_server_config: {headers: {X-XSS-Protection: "a\\r\\nb"}}\n',
             "X-XSS-Protection: a\\r\\nb is not allowed",
         ),
-        ("bearer_token_files: token\n", "bearer_token_files: a list of texts is expected"),
-        ("rate_limit: {interval: soon}\n", "interval: a duration such as 1s or 500ms is expected"),
-        ("rate_limit: {burst: -1}\n", "burst: a whole number of 0 or more is expected"),
+        ("bearer_token_files: token\n", "bearer_token_files: expected a list of strings"),
+        ("rate_limit: {interval: soon}\n", "interval: expected a duration such as 1s or 500ms"),
+        ("rate_limit: {burst: -1}\n", "burst: expected a whole number of 0 or more"),
     ],
 )
 def test_a_mistake_is_one_line(read, text, said):

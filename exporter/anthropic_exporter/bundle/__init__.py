@@ -20,4 +20,4 @@ def path(name: str) -> Path:
     for root in (*roots, _PACKAGE / "bundle"):
         if (root / name).is_dir():
             return root / name
-    raise ConfigurationError(f"the folder {name!r} of the bundle is missing: install anthropic-exporter again")
+    raise ConfigurationError(f"the folder {name!r} of the bundle is missing: reinstall anthropic-exporter")

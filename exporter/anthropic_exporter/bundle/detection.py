@@ -42,4 +42,4 @@ def detection_numbers() -> DetectionNumbers:
         found["resolve_seconds"] = MappingProxyType(dict(found["resolve_seconds"]))
         return DetectionNumbers(**found)
     except (TypeError, KeyError, ValueError) as error:
-        raise ConfigurationError(f"{PATH}: keys are missing or unknown; install anthropic-exporter again") from error
+        raise ConfigurationError(f"{PATH}: keys are missing or unknown; reinstall anthropic-exporter") from error

@@ -177,7 +177,7 @@ class Collector:
         now = self._clock()
         if now - self._logged.get(stage, float("-inf")) >= _LOG_EVERY_SECONDS:
             self._logged[stage] = now
-            _log.warning("failed at stage %s: %s; it is tried again", stage, _words(error))
+            _log.warning("failed at stage %s: %s; retrying", stage, _words(error))
 
     def run(self, stopped: threading.Event, tick: Callable[[], None] = lambda: None) -> None:
         """Read until `stopped`, calling `tick` after each read; then save."""

@@ -44,13 +44,13 @@ HOSTS = Family(
     "anthropic_collector_hosts",
     GAUGE,
     ("state",),
-    "Hosts by state: live was heard in the last 30 s; lost was not, and did not end in order.",
+    "Hosts by state: live published in the last 30 s; lost did not, and did not shut down cleanly.",
 )
 HOST_AGE = Family(
     "anthropic_collector_last_message_age_seconds",
     GAUGE,
     ("service", "host"),
-    "Seconds since the newest message of a host that did not end in order.",
+    "Seconds since the newest message of a host that did not shut down cleanly.",
 )
 LAG = Family(
     "anthropic_collector_lag_seconds",

@@ -22,7 +22,7 @@ class Member:
         gauges: the newest value by the number of the shown series.
         known: the first own cell of each series, by a hash of the series' name and labels.
         heard_at: seconds of a clock that never goes back.
-        finished: the publisher ended in order.
+        finished: the publisher shut down cleanly.
         lasting: the identity may come back after its end, with the same cells.
         rebase: it was forgotten and came back: its first values count as known.
     """

@@ -81,7 +81,7 @@ def readings(progress: Progress, fleet: Fleet, now: float) -> dict[str, list[Rea
 
 
 def host_ages(members: Iterable[Member], now: float) -> dict[tuple[str, str], float]:
-    """Seconds since the newest message by (service, host), of hosts whose newest publisher did not end in order.
+    """Seconds since the newest message by (service, host), of hosts whose newest publisher did not shut down cleanly.
 
     A host whose killed publisher was replaced is not lost. A publisher silent for an hour is no longer listed.
     """

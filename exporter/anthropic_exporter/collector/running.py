@@ -66,7 +66,7 @@ def run(settings: Settings, stopped: threading.Event) -> None:
     address = parse(settings.source)
     if not 0 <= settings.shard < address.shards:
         raise ConfigurationError(
-            f"collect: --shard {settings.shard}: the URL says shards={address.shards}; count from 0"
+            f"collect: --shard {settings.shard}: the URL has shards={address.shards}; count from 0"
         )
     limits = None if settings.guard is None else Limits.from_file(settings.guard)
     with contextlib.closing(StateFolder(settings.state)) as folder:

@@ -23,17 +23,17 @@ from anthropic_exporter.errors import ConfigurationError
     show_default=True,
     type=click.FloatRange(0),
     metavar="USD",
-    help="Leave out what saves less a month.",
+    help="Leave out advice that saves less than this a month.",
 )
 @click.option(
     "--waited-for",
     multiple=True,
     metavar="FEATURE",
-    help="Somebody waits for the answers of this feature: no batches; repeatable.",
+    help="Users wait for the answers of this feature: do not suggest batches; repeatable.",
 )
 @history.json_option
 def advise(**options: Any) -> int:
-    """What to change to pay less, ranked by dollars a month, each item with its formula and its data.
+    """Suggest changes that save money, ranked by dollars a month, each with its formula and data.
 
     Reads what the recorders counted; Recorder(advise=True) lets them count what most items need. Exit codes: 0 nothing
     to change, 1 there is advice, 2 it could not be read.
@@ -47,7 +47,7 @@ def advise(**options: Any) -> int:
     with raising(), history.progress("Reading what was used", 1.0) as advance:
         read = usage.read(source, start, end, advance)
     if not read.tokens:
-        raise ConfigurationError("nothing was recorded in this time: give --last or --until")
+        raise ConfigurationError("nothing was recorded in this period: give --last or --until")
     day = dt.datetime.fromtimestamp(end, dt.timezone.utc).date()
     found = items.items(read, book, day, options["at_least"], options["waited_for"])
     _print(found, read, as_json=options["as_json"])

@@ -31,21 +31,21 @@ _MOST_SETS = 2
     "--thresholds",
     type=click.Path(path_type=Path),
     multiple=True,
-    help="A thresholds.yml in place of the folder's. Given twice, both are shown side by side.",
+    help="A thresholds.yml to use instead of the folder's. Given twice, both are shown side by side.",
 )
 @click.option(
     "--lead",
     default="1d",
     show_default=True,
     metavar="DURATION",
-    help="How much to evaluate before the span, for budgets and baselines.",
+    help="How much history before the span to evaluate, for budgets and baselines.",
 )
 @history.json_option
 def backtest(**options: Any) -> int:
-    """Show which alerts would have fired over your own history, for how long, and what it would have cost until then.
+    """Show which alerts would have fired on your own history, for how long, and the cost until each one fired.
 
     Evaluates the rules exactly as Prometheus does, evaluation by evaluation, in a Prometheus of its own. Exit codes:
-    0 no alert of severity warning or critical, 1 there are some, 2 it could not be evaluated.
+    0 no alert of severity warning or critical, 1 at least one, 2 the evaluation failed.
     """
     start, end = history.span(options["last"], options["until"], 60)
     if len(options["thresholds"]) > _MOST_SETS:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     default=1.0,
     show_default=True,
     type=click.FloatRange(min=0, min_open=True),
-    help="False pages a week that you accept, of all thresholds together.",
+    help="Accepted false pages a week, for all thresholds together.",
 )
 @click.option(
     "--method",
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     "kinds",
     multiple=True,
     type=click.Choice(["cost", "request", "latency", "spike", "budget"]),
-    help="Which thresholds: paces of cost, single requests, latency, spikes, daily budgets; repeatable. Default: cost "
+    help="Which thresholds: cost rates, single requests, latency, spikes, daily budgets; repeatable. Default: cost "
     "and request.",
 )
 @click.option(
@@ -46,10 +46,10 @@ if TYPE_CHECKING:
     type=click.Path(path_type=Path),
     default=Path("anthropic-verdicts.yml"),
     show_default=True,
-    help="Alerts judged true in it, and missed incidents, are left out.",
+    help="The file of verdicts: alerts judged true and missed incidents are left out.",
 )
 @click.option(
-    "--exclude", nargs=2, multiple=True, metavar="FROM TO", help="Leave out this time, as an incident; repeatable."
+    "--exclude", nargs=2, multiple=True, metavar="FROM TO", help="Leave out this period, as an incident; repeatable."
 )
 @click.option(
     "--write", "target", type=click.Path(path_type=Path), help="Write the thresholds into this thresholds.yml."
@@ -58,13 +58,14 @@ if TYPE_CHECKING:
 @click.option("--picture", type=click.Path(path_type=Path), help="Draw the history and thresholds into this SVG file.")
 @history.json_option
 def calibrate(**options: Any) -> int:
-    """Choose thresholds for each feature and model from your own history, with the false pages a week of each choice.
+    """Choose thresholds for each feature and model from your own history, and show the false pages a week of each.
 
     Reads the series that the rules record. Incidents are left out. Below 24 h of history nothing is written. Exit
-    codes: 0 done, 1 there is too little history to write thresholds, 2 it could not be read or written.
+    codes: 0 done, 1 there is too little history to write thresholds, 2 the history could not be read, or the file
+    could not be written.
     """
     if options["dry_run"] and options["target"] is None:
-        raise ConfigurationError("calibrate: --dry-run goes with --write")
+        raise ConfigurationError("calibrate: --dry-run needs --write")
     with raising():
         found = _calibrated(options)
     _print(found, options)
@@ -86,9 +87,7 @@ def _calibrated(options: dict[str, Any]) -> Calibration:
         kinds = options["kinds"] or calibration.DEFAULT_KINDS
         found = calibration.calibrate(source, (start, end), options["pages"], incidents, kinds, advance)
     if not found.found:
-        raise ConfigurationError(
-            "there is no history of what the rules record in this time: load the rules, or give --last or --until"
-        )
+        raise ConfigurationError("the rules recorded nothing in this period: load the rules, or give --last or --until")
     return found
 
 

@@ -28,9 +28,7 @@ _PATIENCE_SECONDS = 30.0
     type=click.Path(path_type=Path),
     help="Folder with alertmanager.yml. Default: the one in the working folder, if any.",
 )
-@click.option(
-    "--url", metavar="URL", help="Ask this running Prometheus whether the rules that it has loaded fit; no files then."
-)
+@click.option("--url", metavar="URL", help="Check what this running Prometheus has loaded, instead of files.")
 @click.option("--token-file", type=click.Path(path_type=Path), help="File with a bearer token for --url.")
 @click.option("--prices", type=click.Path(path_type=Path), multiple=True, help="Your own price file; repeatable.")
 def check(

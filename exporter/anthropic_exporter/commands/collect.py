@@ -28,22 +28,22 @@ from anthropic_exporter.commands.signals import noticed
     help="Folder of this collector: totals and position. A second collector on the same folder waits as its standby.",
 )
 @host_option
-@click.option("--port", default=9465, show_default=True, type=click.IntRange(0, 65535), help="0 is a free one.")
-@click.option("--shard", default=0, show_default=True, help="Which stream to read, if the URL says shards=N.")
+@click.option("--port", default=9465, show_default=True, type=click.IntRange(0, 65535), help="0 selects a free one.")
+@click.option("--shard", default=0, show_default=True, help="Which stream to read, if the URL has shards=N.")
 @click.option(
     "--guard",
     type=click.Path(path_type=Path, dir_okay=False),
     metavar="THRESHOLDS",
-    help="Watch paces and budgets of the whole fleet with the thresholds of this file, such as thresholds.yml of the "
+    help="Watch rates and budgets of the whole fleet with the thresholds of this file, such as thresholds.yml of the "
     "rules, and publish what holds to processes that call guard.follow().",
 )
-@click.option("--live", is_flag=True, help="Serve /live too: a page that shows what the fleet spends, as it happens.")
-@click.option("--web-config", type=click.Path(path_type=Path), help="As of `serve`: TLS, passwords and tokens.")
-@click.option("--allow-host", "allowed_hosts", multiple=True, metavar="NAME", help="As of `serve`.")
+@click.option("--live", is_flag=True, help="Also serve /live, a page that shows what the fleet spends, as it happens.")
+@click.option("--web-config", type=click.Path(path_type=Path), help="As for `serve`: TLS, passwords and tokens.")
+@click.option("--allow-host", "allowed_hosts", multiple=True, metavar="NAME", help="As for `serve`.")
 def collect(source: str, state: Path, **options: Any) -> int:
     """Merge what the processes of many hosts publish, and serve it as one /metrics.
 
-    SIGTERM saves and ends. After a crash it goes on where the saved state ends; no counter falls.
+    SIGTERM saves the state and stops. After a crash it continues from the saved state; no counter decreases.
     """
     from anthropic_exporter.collector.running import Settings, run  # noqa: PLC0415 - imported when the command runs
 

@@ -28,7 +28,7 @@ from anthropic_exporter.commands.signals import raising
 @click.option(
     "--max-usd", default=0.05, show_default=True, type=click.FloatRange(0), help="With --live: the hard limit."
 )
-@click.option("--base-url", default="", help="With --live: another address of the API.")
+@click.option("--base-url", default="", help="With --live: base URL of another API.")
 def demo(*, live: bool, max_usd: float, base_url: str, **options: Any) -> int:
     """Play a lost prompt cache in two minutes: its dollars, the alert and a notification.
 

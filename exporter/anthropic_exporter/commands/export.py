@@ -57,13 +57,19 @@ def _minutes(_: click.Context, __: click.Parameter, value: str) -> int:
 @click.command()
 @click.option("--out", required=True, type=click.Path(path_type=Path, file_okay=False), help="Folder to write to.")
 @click.option(
-    "--scrape-interval", default="5s", show_default=True, callback=_seconds, help="Of your scrape job, 5s to 60s."
+    "--scrape-interval",
+    default="5s",
+    show_default=True,
+    callback=_seconds,
+    help="Interval of your scrape job, 5s to 60s.",
 )
 @click.option("--job", help="Regular expression of your scrape jobs. Default: those of the shipped configuration.")
 @click.option("--dashboard-url", help="Address of the imported dashboard, for links in alerts.")
-@click.option("--runbook-url", help="Folder of the runbooks, for links in alerts; NAME is appended.")
+@click.option("--runbook-url", help="URL of the folder of runbooks, for links in alerts; ALERT.md is appended.")
 @click.option("--keep-label", multiple=True, metavar="LABEL", help="Keep this label of targets, such as namespace.")
-@click.option("--utc-offset", default="0", callback=_minutes, help="Offset of the budget's day from UTC, as -5:30.")
+@click.option(
+    "--utc-offset", default="0", callback=_minutes, help="Offset of the budget's day from UTC, such as -5:30."
+)
 @click.option("--without", multiple=True, metavar="QUESTION", help="Leave out a rule file, such as meter; repeatable.")
 @click.option(
     "--format", "form", default="rules", show_default=True, type=click.Choice(tuple(_NEXT)), help="Kind of rule files."

@@ -32,7 +32,7 @@ def prometheus_options(command: _Command) -> _Command:
         show_default=True,
         envvar="PROMETHEUS_URL",
         metavar="URL",
-        help="Prometheus, or another server with its API: Mimir, Thanos, VictoriaMetrics. Also from PROMETHEUS_URL.",
+        help="Prometheus, or another server with its API: Mimir, Thanos, VictoriaMetrics. Or set PROMETHEUS_URL.",
     )
     token = click.option(
         "--prometheus-token-file", type=click.Path(path_type=Path), help="File with a bearer token for it."

@@ -62,7 +62,7 @@ def _complain(message: str) -> int:
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110}, no_args_is_help=False)
 @click.version_option(__version__, message="%(prog)s %(version)s")
 def commands() -> None:
-    """What your Claude calls cost, on /metrics. Exit codes: 0 done, 1 found or failed something, 2 wrong usage."""
+    """Measure what your Claude calls cost. Exit codes: 0 success, 1 findings or a failure, 2 wrong usage."""
 
 
 for _command in (

@@ -31,11 +31,11 @@ _KEYS = ("ANTHROPIC_ADMIN_KEY", "ANTHROPIC_API_KEY")
 @click.option(
     "--key-file",
     type=click.Path(path_type=Path),
-    help="File with the API key: scope read:analytics, or an Admin API key. Else from ANTHROPIC_ADMIN_KEY.",
+    help="File with the API key: scope read:analytics, or an Admin API key. Default: ANTHROPIC_ADMIN_KEY.",
 )
 @click.option("--workspace", "workspace_ids", multiple=True, metavar="ID", help="Only this workspace; repeatable.")
 @click.option("--api-key-id", "api_key_ids", multiple=True, metavar="ID", help="Only this key's id; repeatable.")
-@click.option("--product", "products", multiple=True, help="Only this product, as messages_api; repeatable.")
+@click.option("--product", "products", multiple=True, help="Only this product, such as messages_api; repeatable.")
 @click.option(
     "--tolerance",
     default=0.01,
@@ -49,15 +49,15 @@ _KEYS = ("ANTHROPIC_ADMIN_KEY", "ANTHROPIC_API_KEY")
     "states",
     multiple=True,
     type=click.Path(path_type=Path),
-    help="Folder of a collector, or a copy of its state, in place of Prometheus; once for each shard.",
+    help="Folder of a collector, or a copy of its state, instead of Prometheus; repeat for each shard.",
 )
 @click.option(
     "--since",
     multiple=True,
     type=click.Path(path_type=Path),
-    help="With --state: an older copy of the same state. Compares what was counted between both.",
+    help="With --state: an older copy of the same state. Compares what was counted between the two.",
 )
-@click.option("--by-hour", is_flag=True, help="Show every hour, too.")
+@click.option("--by-hour", is_flag=True, help="Also show every hour.")
 @history.json_option
 @click.option("--watch", is_flag=True, help="Compare periodically, and serve anthropic_reconcile_* on /metrics.")
 @click.option("--every", default="1h", show_default=True, metavar="DURATION", help="With --watch: how often.")
@@ -65,16 +65,16 @@ _KEYS = ("ANTHROPIC_ADMIN_KEY", "ANTHROPIC_API_KEY")
     "--lag", default="3h", show_default=True, metavar="DURATION", help="With --watch: leave out the newest hours."
 )
 @click.option(
-    "--port", default=9466, show_default=True, type=click.IntRange(0, 65535), help="With --watch; 0 is a free one."
+    "--port", default=9466, show_default=True, type=click.IntRange(0, 65535), help="With --watch; 0 selects a free one."
 )
 @host_option
-@click.option("--base-url", help="Another address of the API.")
+@click.option("--base-url", help="Base URL of another API.")
 def reconcile(**options: Any) -> int:
     """Compare what was recorded with what Anthropic billed, and explain the difference.
 
     Compares tokens, then dollars at list price, by model, tier, token type and hour. The cause of a difference is
     shown: prices, calls that no recorder saw, other callers, batches in flight. Exit codes: 0 no drift,
-    1 drift, 2 it could not be compared.
+    1 drift, 2 the comparison failed.
     """
     from anthropic_exporter.reconcile import analytics  # noqa: PLC0415 - imported when the command runs
 
@@ -102,7 +102,7 @@ def _key(path: Path | None) -> str:
 
 def _check(options: dict[str, Any]) -> None:
     if options["since"] and not options["states"]:
-        raise ConfigurationError("reconcile: --since goes with --state")
+        raise ConfigurationError("reconcile: --since needs --state")
     given = click.get_current_context().get_parameter_source
     for name, option in (("last", "--last"), ("until", "--until"), ("by_hour", "--by-hour"), ("watch", "--watch")):
         if options["states"] and given(name) is not ParameterSource.DEFAULT:

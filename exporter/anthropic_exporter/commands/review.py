@@ -33,10 +33,10 @@ if TYPE_CHECKING:
 @click.option(
     "--missed", nargs=2, multiple=True, metavar="TIME FEATURE", help="Add an incident without an alert; repeatable."
 )
-@click.option("--usd", type=float, help="With --missed: what it cost.")
+@click.option("--usd", type=float, help="With --missed: its cost in dollars.")
 @click.option("--note", default="", help="With --mark or --missed: a few words.")
 @click.option(
-    "--report", type=click.Path(path_type=Path), help="Write the review with dollars, pictures and advice as one page."
+    "--report", type=click.Path(path_type=Path), help="Write the review as one page, with dollars, charts and advice."
 )
 @click.option(
     "--reconcile",
@@ -50,10 +50,10 @@ def review(**options: Any) -> int:
     """List every alert that fired, with dollars, duration, time to detection, and your verdicts.
 
     From the verdicts: precision, missed incidents, the noisiest alerts, thresholds that would have been quieter.
-    Exit codes: 0 every alert has a verdict, 1 some have none, 2 it could not be read.
+    Exit codes: 0 every alert has a verdict, 1 some have none, 2 the history could not be read.
     """
     if options["report"] is None and (options["bill"] or options["prices"]):
-        raise ConfigurationError("review: --reconcile and --prices go with --report")
+        raise ConfigurationError("review: --reconcile and --prices need --report")
     with raising():
         found = _reviewed(options)
         if options["report"] is not None:
@@ -92,7 +92,7 @@ def _changed(found: dict[str, Verdict], options: dict[str, Any]) -> dict[str, Ve
     from anthropic_exporter.tuning import verdicts  # noqa: PLC0415 - imported when the command runs
 
     if (options["usd"] is not None or options["note"]) and not (options["missed"] or options["marks"]):
-        raise ConfigurationError("review: --usd and --note go with --mark or --missed")
+        raise ConfigurationError("review: --usd and --note need --mark or --missed")
     for at, feature in options["missed"]:
         one = verdicts.missed(history.moment(at), feature, options["usd"], options["note"])
         found[one.id] = one

@@ -45,8 +45,7 @@ from anthropic_exporter.commands.signals import noticed
     default=180.0,
     show_default=True,
     type=click.FloatRange(1),
-    help="Seconds after the last heartbeat when it is considered lost: logs an error, and raises an alert for "
-    "remedies.",
+    help="Seconds without a heartbeat until it is considered lost: logs an error, and raises an alert for remedies.",
 )
 @click.option(
     "--web-config",
@@ -59,7 +58,7 @@ from anthropic_exporter.commands.signals import noticed
     "allowed_hosts",
     multiple=True,
     metavar="NAME",
-    help="A host name by which clients reach this server, without a port. Given once or more, other names are refused.",
+    help="A host name by which clients reach this server, without a port. Other names are then refused; repeatable.",
 )
 def serve(host: str, port: int, web_config: Path | None, allowed_hosts: tuple[str, ...], **options: Any) -> int:
     """Run the standalone exporter: its own /metrics, a receiver for Alertmanager's webhook, and the runbooks as pages.

@@ -18,7 +18,7 @@ from anthropic_exporter.commands.signals import noticed
 def simulate(host: str, port: int, seed: int, every: float, queue: str | None, service: str) -> int:
     """Run a sample application against a fake API, with /metrics and occasional incidents.
 
-    Used by the compose profiles `demo` and `fleet`, and to try dashboards. SIGTERM ends it at once.
+    Used by the compose profiles `demo` and `fleet`, and to try dashboards. SIGTERM stops it at once.
     """
     from anthropic_exporter.simulator import running  # noqa: PLC0415 - imported when the command runs
 

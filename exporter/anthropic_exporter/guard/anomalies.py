@@ -139,7 +139,7 @@ CACHE_MISS_COST = Condition(
     "AnthropicCacheMissWaste",
     "critical",
     "cache",
-    "Cache misses burn dollars.",
+    "Cache misses waste money.",
     _USD_A_MINUTE,
     _EITHER_WINDOW,
     said="{} above a working cache",
@@ -180,7 +180,7 @@ ERROR_RATE = Condition(
     "AnthropicErrorRateHigh",
     "warning",
     "errors",
-    "Calls to Claude fail.",
+    "Calls to Claude are failing.",
     "{:.0%}",
     _EITHER_WINDOW,
     said="{} of the attempts failed",
@@ -188,21 +188,21 @@ ERROR_RATE = Condition(
 RATE_LIMITED = ERROR_RATE._replace(
     key="rate_limited",
     alertname="AnthropicRateLimited",
-    summary="The API refuses calls with 429, because they ask for more than the rate limit.",
-    said="{} of the attempts were refused with 429",
+    summary="The API rejects calls with 429, because they exceed the rate limit.",
+    said="{} of the attempts were rejected with 429",
 )
 OVERLOADED = ERROR_RATE._replace(
     key="overloaded",
     alertname="AnthropicOverloaded",
-    summary="The API refuses calls with 529, because it is overloaded.",
-    said="{} of the attempts were refused with 529",
+    summary="The API rejects calls with 529, because it is overloaded.",
+    said="{} of the attempts were rejected with 529",
 )
 DAILY_TOKENS = Condition(
     "daily_tokens",
     "AnthropicDailyTokenBudgetExceeded",
     "critical",
     "budget",
-    "The day's budget of tokens is used up.",
+    "The daily token budget is used up.",
     "{:.0f} tokens",
     "since the day began",
 )
@@ -211,7 +211,7 @@ DAILY_COST = Condition(
     "AnthropicDailyCostBudgetExceeded",
     "critical",
     "budget",
-    "The day's budget of dollars is used up.",
+    "The daily cost budget is used up.",
     "{:.2f} USD",
     "since the day began",
 )

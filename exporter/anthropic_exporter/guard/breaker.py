@@ -352,7 +352,7 @@ class Breaker:
             if circuit.state == CLOSED:
                 del self._circuits[key]
         if len(self._circuits) >= _MOST_CIRCUITS:
-            raise ConfigurationError(f"{_MOST_CIRCUITS} names are stopped already; close some, or use scope='total'")
+            raise ConfigurationError(f"{_MOST_CIRCUITS} names are already stopped; close some, or use scope='total'")
 
     def _of(self, features: Iterable[str], model: str) -> list[Circuit]:
         if not self._circuits:
@@ -382,4 +382,4 @@ def exceeded(circuit: Circuit, ahead: float) -> SpendLimitExceeded:
 
 def _one_of(name: str, value: str, allowed: Iterable[str]) -> None:
     if value not in allowed:
-        raise ConfigurationError(f"breaker: {name} {value!r} is none of {', '.join(allowed)}")
+        raise ConfigurationError(f"breaker: {name} {value!r} is not one of {', '.join(allowed)}")

@@ -92,7 +92,7 @@ class Following:
         self._recorder.set(f.GUARD_FLEET_FOLLOWED, 1.0)
         if self._failed_open:
             self._failed_open = False
-            _log.warning("the collector is heard again; its breakers are obeyed")
+            _log.warning("the collector publishes again; its breakers are in force")
         return True
 
     def _expire(self, now: float) -> None:
@@ -105,7 +105,9 @@ class Following:
             self._failed_open = True
             self._recorder.set(f.GUARD_FLEET_FOLLOWED, 0.0)
             self._recorder.count(f.GUARD_FAILED_OPEN)
-            _log.warning("no word from a collector for 60 s: its breakers are not obeyed until it is heard again")
+            _log.warning(
+                "nothing received from a collector for 60 s: its breakers are ignored until it publishes again"
+            )
 
     def _tell(self, ends_at_once: Callable[[Identity], bool]) -> None:
         """Pass on what holds. A breaker of a pace stays open for its own time, then probes; budgets end at once."""

@@ -304,7 +304,7 @@ class Guard:
         from anthropic_exporter.transport.address import parse  # noqa: PLC0415 - for those who have a queue
 
         if self._following is not None:
-            raise ConfigurationError("follow: this Guard follows a collector already; call follow() once")
+            raise ConfigurationError("follow: this Guard already follows a collector; call follow() once")
         self._following = Following(parse(url), self.recorder, self._obey)
 
     def _obey(self, held: Held, over: AbstractSet[Identity]) -> None:

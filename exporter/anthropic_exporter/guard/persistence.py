@@ -71,7 +71,7 @@ class StateFolder:
                 self._folder.chmod(0o700)
                 mode = 0o700
         if mode & stat.S_IWOTH and os.name == "posix":
-            raise ConfigurationError(f"{self._folder}: every user can write there; give a folder of its own")
+            raise ConfigurationError(f"{self._folder}: every user can write to it; give a folder of its own")
 
     def _take(self) -> None:
         if fcntl is None:
@@ -104,9 +104,9 @@ class StateFolder:
         try:
             path.replace(path.with_name(f"{path.name}.damaged"))
         except OSError as error:
-            _log.warning("%s is damaged and starts from nothing; it cannot be put aside: %s", path, error.strerror)
+            _log.warning("%s is damaged, so its content is ignored; it cannot be moved away: %s", path, error.strerror)
         else:
-            _log.warning("%s is damaged and starts from nothing; it was kept as %s.damaged", path, path.name)
+            _log.warning("%s is damaged, so its content is ignored; it was kept as %s.damaged", path, path.name)
 
     def write(self, name: str, value: dict[str, Any]) -> None:
         """Replace the file atomically: a reader, or a process that is killed, has the old one or the new one.

@@ -84,7 +84,7 @@ class Limits:
         for one in thresholds:
             key = (one.name, one.feature, one.model)
             if key in self._values:
-                raise ConfigurationError(f"{source}: threshold {_shown(one)} is given twice; take one of them out")
+                raise ConfigurationError(f"{source}: threshold {_shown(one)} is given twice; remove one of them")
             if math.isnan(one.value):  # nothing exceeds it: the alert would be off without a word
                 raise ConfigurationError(f"{source}: threshold {_shown(one)} is NaN; give a number, or Inf for none")
             self._values[key] = one.value
@@ -123,7 +123,7 @@ class Limits:
             try:
                 changed[name, feature, model] = float(value)
             except (TypeError, ValueError, OverflowError) as error:
-                raise ConfigurationError(f"{self._source}: {name}={value!r:.40}: a number is expected") from error
+                raise ConfigurationError(f"{self._source}: {name}={value!r:.40}: expected a number") from error
         return Limits((Threshold(key[0], value, key[1], key[2]) for key, value in changed.items()), source=self._source)
 
     def of(self, name: str, feature: str = "", model: str = "") -> float:
@@ -172,7 +172,7 @@ def _thresholds(path: Path) -> Iterable[Threshold]:
 def _list(mapping: Any, key: str, path: Path) -> list[Any]:
     found = mapping.get(key) if isinstance(mapping, Mapping) else None
     if not isinstance(found, list):
-        raise ConfigurationError(f"{path}: a Prometheus rule file is expected; it has no list `{key}:`")
+        raise ConfigurationError(f"{path}: expected a Prometheus rule file; it has no list `{key}:`")
     return found
 
 
@@ -192,7 +192,7 @@ def _number(expression: str, where: str) -> float:
     except (SyntaxError, ValueError, TypeError, ArithmeticError, RecursionError, MemoryError, KeyError) as error:
         shown = " ".join(expression.split())[:80]
         raise ConfigurationError(
-            f"{where}: `{shown}` is no plain number; the Guard reads numbers and + - * / % ^ only"
+            f"{where}: `{shown}` is not a plain number; the Guard reads numbers and + - * / % ^ only"
         ) from error
 
 

@@ -55,7 +55,7 @@ class Prometheus:
         parts = urllib.parse.urlsplit(url if "://" in url else f"http://{url}")
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise ConfigurationError(
-                f"the address of Prometheus has to look like http://localhost:9090: give {options[0]}"
+                f"the address of Prometheus must look like http://localhost:9090; give {options[0]}"
             )
         place = parts.netloc.rpartition("@")[2]
         self.url = urllib.parse.urlunsplit((parts.scheme, place, parts.path.rstrip("/"), "", ""))
@@ -132,7 +132,7 @@ def read_secret(path: Path) -> str:
     """
     text = bounded_files.read_text(path, bounded_files.MOST_SECRET_BYTES).strip()
     if not text or not text.isascii() or len(text.split()) != 1:
-        raise ConfigurationError(f"{path}: one line with the secret is expected")
+        raise ConfigurationError(f"{path}: expected one line with the secret")
     return text
 
 

@@ -37,7 +37,7 @@ _POLL_SECONDS = 0.01
 
 
 class Workers(NamedTuple):
-    """The number of processes of a service: running, ended in order, and lost."""
+    """The number of processes of a service: running, shut down cleanly, and lost."""
 
     alive: int
     exited: int

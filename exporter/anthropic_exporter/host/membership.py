@@ -269,7 +269,7 @@ def _one(value: float) -> list[Reading]:
 
 
 def _at_exit(say_goodbye: Callable[[], None]) -> None:
-    """Say goodbye when the process ends in order: the interpreter, `multiprocessing`, or Celery's billiard."""
+    """Say goodbye when the process shuts down cleanly: the interpreter, `multiprocessing`, or Celery's billiard."""
     atexit.register(say_goodbye)
     for name in ("multiprocessing.util", "billiard.util"):
         module = sys.modules.get(name)

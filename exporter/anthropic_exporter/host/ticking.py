@@ -43,7 +43,7 @@ class _Ticker:
         if not self._is_started:
             self._is_started = True
             if not threads.start_eventually(self._run, name="anthropic-exporter-host"):
-                _log.warning("the system gives no thread to share counts between processes; it is tried again")
+                _log.warning("the system cannot start a thread to share counts between processes; retrying")
 
     def _run(self) -> None:
         pause = threading.Event()

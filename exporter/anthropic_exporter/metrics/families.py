@@ -189,7 +189,7 @@ RATELIMIT_REMAINING = Family(
     "anthropic_ratelimit_remaining",
     GAUGE,
     ("model", "resource"),
-    "What the newest rate-limit headers said is left; the API rounds tokens to thousands.",
+    "What is left of the limit, by the newest rate-limit headers; the API rounds tokens to thousands.",
 )
 RATELIMIT_RESET = Family(
     "anthropic_ratelimit_reset_timestamp_seconds",
@@ -207,7 +207,7 @@ RECORD_ERRORS = Family(
     "anthropic_exporter_record_errors_total",
     COUNTER,
     ("stage",),
-    "Failures of this library by stage. They never reach the application; what they touched may be missing here.",
+    "Failures of this library by stage. They never reach the application; the affected calls may be missing here.",
 )
 STALE_SCRAPES = Family(
     "anthropic_exporter_stale_scrapes_total",
@@ -268,13 +268,13 @@ GUARD_FLEET_FOLLOWED = Family(
     "anthropic_guard_fleet_followed",
     GAUGE,
     (),
-    "1 while a collector is heard, 0 after 60 s of silence: its breakers are not obeyed then. Absent without follow().",
+    "1 while a collector publishes, 0 after 60 s of silence, when its breakers are ignored. Absent without follow().",
 )
 GUARD_FAILED_OPEN = Family(
     "anthropic_guard_failed_open_total",
     COUNTER,
     (),
-    "Times that no collector was heard for 60 s, so that the fleet's breakers stopped nothing from then on.",
+    "Times that nothing was received from a collector for 60 s, after which the fleet's breakers are ignored.",
 )
 PUBLISH_MESSAGES = Family(
     "anthropic_publish_messages_total",
@@ -402,7 +402,7 @@ WORKERS = Family(
     "anthropic_exporter_workers",
     GAUGE,
     ("state",),
-    "Processes that this /metrics counts: alive now, exited in order and lost (killed, crashed) since the first start.",
+    "Processes that this /metrics counts: alive now, exited cleanly and lost (killed, crashed) since the first start.",
 )
 MERGE_SECONDS = Family(
     "anthropic_exporter_merge_seconds",

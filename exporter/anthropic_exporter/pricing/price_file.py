@@ -114,30 +114,30 @@ class _Reader:
     def only(self, mapping: Mapping, known: set[str]) -> None:
         for key in mapping:
             if key not in known:
-                raise self.fail(mapping, key, f"unknown key; known here: {', '.join(sorted(known))}")
+                raise self.fail(mapping, key, f"unknown key; known keys: {', '.join(sorted(known))}")
 
     def mapping(self, parent: Mapping, key: str) -> Mapping:
         value = parent.get(key)
         if not isinstance(value, Mapping):
-            raise self.fail(parent, key, "a mapping is expected")
+            raise self.fail(parent, key, "expected a mapping")
         return value
 
     def number(self, parent: Mapping, key: str) -> float:
         value = parent.get(key)
         if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= sys.float_info.max:
-            raise self.fail(parent, key, f"a number of 0 or more is expected, got {_short(value)}")
+            raise self.fail(parent, key, f"expected a number of 0 or more, got {_short(value)}")
         return float(value)
 
     def count(self, parent: Mapping, key: str) -> int:
         value = self.number(parent, key)
         if value != int(value):
-            raise self.fail(parent, key, f"a whole number is expected, got {_short(parent[key])}")
+            raise self.fail(parent, key, f"expected a whole number, got {_short(parent[key])}")
         return int(value)
 
     def day(self, parent: Mapping, key: str, default: dt.date) -> dt.date:
         value = parent.get(key, default)
         if type(value) is not dt.date:
-            raise self.fail(parent, key, f"a day such as 2026-11-21 is expected, got {_short(value)}")
+            raise self.fail(parent, key, f"expected a date such as 2026-11-21, got {_short(value)}")
         return value
 
     def tool(self, tools: Mapping, name: str) -> float:
@@ -175,21 +175,21 @@ class _Reader:
     def rows(self, entry: Mapping, factors: dict[str, float]) -> tuple[Row, ...]:
         rows = entry.get("prices")
         if not isinstance(rows, list) or not rows or not all(isinstance(row, Mapping) for row in rows):
-            raise self.fail(entry, "prices", "a list of rows is expected")
+            raise self.fail(entry, "prices", "expected a list of rows")
         return self.ordered(entry, [self.row(row, factors) for row in rows])
 
     def ordered(self, entry: Mapping, rows: list[Row]) -> tuple[Row, ...]:
         rows.sort(key=lambda row: row.start)
         for earlier, later in itertools.pairwise(rows):
             if later.start < earlier.end:
-                raise self.fail(entry, "prices", f"two rows hold for {later.start}; give the earlier one an `until`")
+                raise self.fail(entry, "prices", f"two rows apply on {later.start}; give the earlier one an `until`")
         return tuple(rows)
 
     def row(self, row: Mapping, factors: dict[str, float]) -> Row:
         self.only(row, {"from", "until", "factors", "long_prompt", *RATE_KEYS})
         start, end = self.day(row, "from", dt.date.min), self.day(row, "until", _FOREVER)
         if end <= start:
-            raise self.fail(row, "until", f"a day after `from` is expected, and {end} is not after {start}")
+            raise self.fail(row, "until", f"expected a date after `from`: {end} is not after {start}")
         long = self.mapping(row, "long_prompt") if "long_prompt" in row else None
         if long is not None:
             self.only(long, {"above_prompt_tokens", *RATE_KEYS})

@@ -122,7 +122,7 @@ class LivePrices:
             return
         self._changing()
         self.book = book.extended(self._found())
-        _log.info("%s: prices read again", self._path)
+        _log.info("%s: prices reloaded", self._path)
 
     def _ask(self, names: set[str]) -> None:
         for name in sorted(names):

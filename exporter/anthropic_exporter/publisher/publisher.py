@@ -132,7 +132,7 @@ class Publisher:
         if result == _SENT:
             self._recorder.set(f.PUBLISH_LAST_SUCCESS, time.time())
             if self._said_failing:
-                _log.warning("the queue %s takes messages again", self._address.shown)
+                _log.warning("the queue %s accepts messages again", self._address.shown)
             self._said_failing = False
         elif (now := time.monotonic()) - self._logged_at >= _LOG_EVERY_SECONDS:
             self._said_failing, self._logged_at = True, now
@@ -160,7 +160,7 @@ class Publisher:
             self._finish(done, timeout)
         sent = done.wait(timeout)
         if not sent:
-            _log.warning("the queue %s did not take the last messages within %.0f s", self._address.shown, timeout)
+            _log.warning("the queue %s did not accept the last messages within %.0f s", self._address.shown, timeout)
         return sent
 
     def _finish(self, done: threading.Event, timeout: float) -> None:

@@ -81,7 +81,7 @@ def _before(one: _Totals, older: dict[str, _Totals]) -> _Totals | None:
     before = older.get(one.life)
     if before is None:
         raise ConfigurationError(
-            f"{one.path}: its totals began anew after the copy of --since: compare without --since"
+            f"{one.path}: its totals were reset after the copy given as --since: compare without --since"
         )
     if before.saved_at > one.saved_at:
         raise ConfigurationError(f"{before.path}: is newer than {one.path}: give the older one as --since")
@@ -92,7 +92,7 @@ def _totals(path: Path) -> _Totals:
     file = path / state_file.NAME if path.is_dir() else path
     saved = state_file.read(file)
     if saved is None:
-        raise ConfigurationError(f"{file}: there is no such state: give the folder of --state of the collector")
+        raise ConfigurationError(f"{file}: there is no state here: give the folder that the collector uses as --state")
     stored = saved.fleet.series.stored
     began = [one.created for family in (series.TOKENS, series.COST) for one in stored.get(family.name, ())]
     if not began:

@@ -34,7 +34,7 @@ def read_and_compare(
     bill = analytics.read(api, *span, book, filters, advance)
     ours = recorded.read(source, *span, book, advance)
     if not ours and not bill.lines:
-        raise ConfigurationError("nothing was recorded and nothing was billed in this time: give --last or --until")
+        raise ConfigurationError("nothing was recorded and nothing was billed in this period: give --last or --until")
     return compare(ours, bill, span, limits)
 
 

@@ -376,5 +376,5 @@ def _debt_of(alert: IncomingAlert) -> tuple[str, ...]:
 
 def _datable(alerts: list[IncomingAlert]) -> list[IncomingAlert]:
     if not all(alert.started_at for alert in alerts):
-        raise ValueError("an alert without its start cannot be told from a replay")
+        raise ValueError("an alert without its start cannot be distinguished from a replay")
     return alerts

@@ -59,7 +59,9 @@ class Fit:
             self._check_left_out(question)
         for label in self.keep_labels:
             if not _LABEL.fullmatch(label) or label in _OWN_LABELS:
-                raise ConfigurationError(f"label {label!r} cannot be kept: name a label of your targets, as namespace")
+                raise ConfigurationError(
+                    f"label {label!r} cannot be kept: name a label of your targets, such as namespace"
+                )
 
     @staticmethod
     def _check_left_out(question: str) -> None:

@@ -73,7 +73,7 @@ def routes(recorder: Recorder, settings: ExporterOptions, owned: contextlib.Exit
 def _check(settings: ExporterOptions) -> None:
     wanted = bool(settings.refresh_cache or settings.remedies)
     if wanted and settings.token_file is None and not settings.alertmanagers:
-        raise ConfigurationError("serve: remedies get no alert: give --token-file, or --alertmanager, or both")
+        raise ConfigurationError("serve: remedies receive no alerts: give --token-file, --alertmanager, or both")
     for option, given in (("--alertmanager", settings.alertmanagers), ("--dry-run", settings.dry_run)):
         if given and not wanted:
             raise ConfigurationError(f"serve: {option} without a remedy: give --refresh-cache, or --remedies, or both")
@@ -163,7 +163,7 @@ def _register(path: Path, remedies: Remedies) -> None:
 def _loaded(path: Path) -> ModuleType:
     spec = importlib.util.spec_from_file_location(f"remedies_of_{path.stem}", path)
     if spec is None or spec.loader is None:
-        raise ConfigurationError(f"{path}: no Python file; its name has to end in .py")
+        raise ConfigurationError(f"{path}: not a Python file; its name must end in .py")
     bounded_files.read_bytes(path, _MOST_CODE_BYTES)
     module = importlib.util.module_from_spec(spec)
     try:

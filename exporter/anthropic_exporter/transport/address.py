@@ -113,7 +113,7 @@ def _shown(scheme: str, netloc: str, path: str) -> str:
 
 def _engine(scheme: str, shown: str) -> None:
     if scheme not in _ENGINES:
-        raise ConfigurationError(f"queue {shown}: the scheme is none of {', '.join(_ENGINES)}")
+        raise ConfigurationError(f"queue {shown}: the scheme is not one of {', '.join(_ENGINES)}")
     module, extra = _ENGINES[scheme]
     if importlib.util.find_spec(module) is None:
         raise ConfigurationError(f"queue {shown}: needs {module}: pip install 'anthropic-exporter[{extra}]'")

@@ -98,7 +98,9 @@ class RedisStream:
 def _client(address: Address) -> redis.Redis:
     database = urlsplit(address.url).path.strip("/")
     if database and not database.isdigit():
-        raise ConfigurationError(f"queue {address.shown}: the path is the number of a database, as in redis://queue/0")
+        raise ConfigurationError(
+            f"queue {address.shown}: the path must be the number of a database, as in redis://queue/0"
+        )
     unknown = address.options.keys() - _TLS
     if unknown:
         raise ConfigurationError(f"queue {address.shown}: unknown option {', '.join(sorted(unknown))[:80]}")

@@ -60,7 +60,7 @@ def edited(path: Path, overrides: Iterable[Override]) -> str:
 def _replaced(path: Path, number: int, line: str, value: float) -> str:
     found = _EXPRESSION.match(line)
     if found is None:
-        raise ConfigurationError(f"{path}:{number}: the value has to stand on one line with `expr:`")
+        raise ConfigurationError(f"{path}:{number}: the value must be on the same line as `expr:`")
     return f'{found["before"]}"{value:g}"{found["after"]}'
 
 

@@ -70,18 +70,18 @@ def read(path: Path) -> dict[str, Verdict]:
     root = yaml_with_lines.load(path)
     entries = root.get("verdicts") or []
     if not isinstance(entries, list):
-        raise ConfigurationError(f"{path}:{root.line}: verdicts: a list is expected")
+        raise ConfigurationError(f"{path}:{root.line}: verdicts: expected a list")
     found = [_verdict(path, entry) for entry in entries]
     return {one.id: one for one in found}
 
 
 def _verdict(path: Path, entry: Any) -> Verdict:
     if not isinstance(entry, yaml_with_lines.Mapping):
-        raise ConfigurationError(f"{path}: verdicts: each has to be a mapping such as {{id: ..., verdict: true}}")
+        raise ConfigurationError(f"{path}: verdicts: each must be a mapping such as {{id: ..., verdict: true}}")
     where = f"{path}:{entry.line}"
     unknown = sorted(entry.keys() - set(_KEYS))
     if unknown:
-        raise ConfigurationError(f"{where}: {unknown[0]}: unknown key; known here: {', '.join(_KEYS)}")
+        raise ConfigurationError(f"{where}: {unknown[0]}: unknown key; known keys: {', '.join(_KEYS)}")
     word = str(entry.get("verdict", "")).lower()
     if word not in (*WORDS, MISSED):
         raise ConfigurationError(f"{where}: verdict: use true, false or missed")
@@ -100,13 +100,13 @@ def _time(where: str, value: Any) -> str:
     try:
         return iso(dt.datetime.fromisoformat(str(value).replace("Z", "+00:00")).timestamp())
     except ValueError as error:
-        raise ConfigurationError(f"{where}: at: a time such as 2026-11-30T14:00:00Z is expected") from error
+        raise ConfigurationError(f"{where}: at: expected a time such as 2026-11-30T14:00:00Z") from error
 
 
 def _usd(where: str, value: Any) -> float | None:
     if value is None or (isinstance(value, int | float) and not isinstance(value, bool)):
         return None if value is None else float(value)
-    raise ConfigurationError(f"{where}: usd: a number is expected")
+    raise ConfigurationError(f"{where}: usd: expected a number")
 
 
 def write(path: Path, verdicts: Mapping[str, Verdict]) -> None:
@@ -140,7 +140,9 @@ def apply(
     for beginning, word in marks:
         matching = [one for name, one in known.items() if name.startswith(beginning.lower())]
         if len(matching) != 1:
-            raise ConfigurationError(f"--mark {beginning}: {len(matching)} alerts of this span have such an id")
+            raise ConfigurationError(
+                f"--mark {beginning}: {len(matching)} alerts in this period have an id that begins so"
+            )
         if word.lower() not in WORDS:
             raise ConfigurationError(f"--mark {beginning} {word}: use true or false")
         found[matching[0].id] = of_firing(matching[0], word.lower(), note)

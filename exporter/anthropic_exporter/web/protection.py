@@ -118,7 +118,7 @@ class Protection:
         try:
             state = _read(self._path)
             if (state.tls is None) != (self._state.tls is None):
-                raise ConfigurationError(f"{self._path}: TLS is switched on or off at a start only")  # noqa: TRY301 - one line
+                raise ConfigurationError(f"{self._path}: TLS can be switched on or off only by a restart")  # noqa: TRY301 - one line
         except Exception as error:  # noqa: BLE001 - whatever a file does to its reader, the server goes on
             said = error if isinstance(error, ConfigurationError) else f"{self._path}: {type(error).__name__}"
             self._broken(f"{said}; what was in force before this edit stays")
@@ -126,7 +126,7 @@ class Protection:
         self._state = state
         self._bucket = _Bucket(state.config.rate, self._clock)
         self._stamps = self._files()
-        _log.info("%s: read again", self._path)
+        _log.info("%s: reloaded", self._path)
 
     def _files(self) -> tuple[object, ...]:
         """A value that changes whenever one of the files does."""

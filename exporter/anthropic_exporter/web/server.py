@@ -91,7 +91,7 @@ class Server:
         in_child(self._forget)
         if not threads.start_eventually(self._serve, name="anthropic-exporter"):
             recorder.count(f.RECORD_ERRORS, "threads")
-            _log.error("port %d is not served yet: the system gives no thread (pids_limit, ulimit -u)", self.port)
+            _log.error("port %d is not served yet: the system cannot start a thread (pids_limit, ulimit -u)", self.port)
 
     def _serve(self) -> None:
         self._thread = threading.current_thread()
@@ -155,7 +155,7 @@ def _checked(host: str) -> str:
 
 def _bound(host: str, port: int) -> socket.socket:
     if not isinstance(port, int) or isinstance(port, bool) or not 0 <= port <= _MAX_PORT:
-        raise ConfigurationError(f"port {port!r} is no TCP port: give a number from 0 (any free one) to {_MAX_PORT}")
+        raise ConfigurationError(f"port {port!r} is not a TCP port: give a number from 0 (any free one) to {_MAX_PORT}")
     listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -160,7 +160,7 @@ def _table(routes: tuple[Route, ...]) -> Table:
     table: Table = {}
     for route in (*routes, Route("/", lambda _: page, is_quick=True)):
         if table.setdefault(route.path, {}).setdefault(route.method, route) is not route:
-            raise ConfigurationError(f"two routes want {route.method} {route.path}; leave one of them out")
+            raise ConfigurationError(f"two routes serve {route.method} {route.path}; remove one of them")
     page = Answer(HTTPStatus.OK, "text/html; charset=utf-8", _landing_page(routes).encode())
     return table
 

@@ -115,26 +115,26 @@ class _Section:
     def only(self, *known: str) -> None:
         for key in self.mapping:
             if key not in known:
-                raise self.fail(key, f"unknown key; known here: {', '.join(sorted(known))}")
+                raise self.fail(key, f"unknown key; known keys: {', '.join(sorted(known))}")
 
     def inner(self, key: str) -> _Section | None:
         value = self.mapping.get(key)
         if value is None:
             return None
         if not isinstance(value, Mapping):
-            raise self.fail(key, "a mapping is expected")
+            raise self.fail(key, "expected a mapping")
         return _Section(self.path, value)
 
     def text(self, key: str, default: str = "") -> str:
         value = self.mapping.get(key, default)
         if not isinstance(value, str) or "\0" in value:
-            raise self.fail(key, "a text is expected")
+            raise self.fail(key, "expected a string")
         return value
 
     def texts(self, key: str) -> tuple[str, ...]:
         value = self.mapping.get(key) or []
         if not isinstance(value, list) or not all(isinstance(one, str) and one for one in value):
-            raise self.fail(key, "a list of texts is expected")
+            raise self.fail(key, "expected a list of strings")
         return tuple(value)
 
     def choice(self, key: str, allowed: tuple[str, ...], default: str) -> str:
@@ -146,7 +146,7 @@ class _Section:
     def flag(self, key: str, *, default: bool) -> bool:
         value = self.mapping.get(key, default)
         if not isinstance(value, bool):
-            raise self.fail(key, "true or false is expected")
+            raise self.fail(key, "expected true or false")
         return value
 
     def pem(self, key: str) -> Pem | None:
@@ -209,7 +209,7 @@ def _users(section: _Section | None) -> dict[str, str]:
     for name in section.mapping:
         found = _BCRYPT.fullmatch(section.text(name))
         if found is None:
-            raise section.fail(name, "a bcrypt hash is expected, such as `htpasswd -nBC 10 NAME` prints")
+            raise section.fail(name, "expected a bcrypt hash, such as `htpasswd -nBC 10 NAME` prints")
         if int(found[1]) > _HIGHEST_COST:
             raise section.fail(name, f"a bcrypt cost of {found[1]} takes seconds; use {_HIGHEST_COST} at most")
     return dict(section.mapping)
@@ -240,12 +240,12 @@ def _rate(section: _Section | None) -> Rate | None:
     section.only("interval", "burst")
     burst: Any = section.mapping.get("burst", 0)
     if isinstance(burst, bool) or not isinstance(burst, int) or burst < 0:
-        raise section.fail("burst", "a whole number of 0 or more is expected")
+        raise section.fail("burst", "expected a whole number of 0 or more")
     interval = str(section.mapping.get("interval", "0"))
     if interval == "0":
         return None
     if not _DURATION.fullmatch(interval):
-        raise section.fail("interval", "a duration such as 1s or 500ms is expected")
+        raise section.fail("interval", "expected a duration such as 1s or 500ms")
     seconds = sum(float(number) * _SECONDS[unit] for number, unit in _DURATION_PART.findall(interval))
     return Rate(seconds, burst) if seconds else None
 

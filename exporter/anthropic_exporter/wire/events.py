@@ -172,7 +172,7 @@ def json_object(data: bytes) -> dict[str, Any]:
     """
     value = json_value(data)
     if not isinstance(value, dict):
-        raise ValueError("an event's data is no JSON object")  # noqa: TRY004 - malformed data, not a wrong argument
+        raise ValueError("an event's data is not a JSON object")  # noqa: TRY004 - malformed data, not a wrong argument
     return value
 
 

@@ -190,7 +190,9 @@ class ServicePart:
         if role == ALONE:
             self._watch.budgets, self._watch.service = self._budgets, None
         if role == ALONE and before == FOLLOWER:
-            _log.warning("the process that judges for the service shows no sign of life: this one judges itself")
+            _log.warning(
+                "the process that evaluates the Guard for this service does not respond: this one evaluates for itself"
+            )
 
     def _spent_here(self) -> dict[str, tuple[int, float]]:
         """What this process spent itself: tokens and dollars by feature."""
@@ -224,7 +226,7 @@ class ServicePart:
                 self._judge.alerts.load(state["alerts"])
         except (ValueError, KeyError, TypeError):
             before = None
-            _log.warning("%s: the state of the Guard is damaged, and starts from nothing", files.path)
+            _log.warning("%s: the state of the Guard is damaged, so it starts empty", files.path)
         self._budgets.turn(at.wall)
         if is_todays and (before is None or not self._is_shared()):
             for feature, (tokens, usd) in mine.items():

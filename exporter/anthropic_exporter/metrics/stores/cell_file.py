@@ -133,7 +133,7 @@ class CellFile:
         self._header_words[fmt.COMMITTED] = self._used
 
     def say_goodbye(self) -> None:
-        """Note that the process ends in order, so that its file does not look like a crash."""
+        """Note that the process shuts down cleanly, so that its file does not look like a crash."""
         self._header_words[fmt.EXITED] = 1
 
     def close(self) -> None:

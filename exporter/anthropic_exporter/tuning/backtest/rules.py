@@ -46,9 +46,7 @@ def read(folder: Path, thresholds: Path | None = None) -> list[Rule]:
         paths = [path for path in paths if path.name != "thresholds.yml"] + [thresholds]
     found = [rule for path in paths for rule in _of_file(path)]
     if COMPUTED[-1] not in {rule.name for rule in found}:
-        raise ConfigurationError(
-            f"{folder}: has no rules of the ledger: give --rules a folder such as prometheus/rules"
-        )
+        raise ConfigurationError(f"{folder}: has no ledger rules; give --rules a folder such as prometheus/rules")
     return found
 
 
@@ -58,7 +56,7 @@ def _of_file(path: Path) -> Iterator[Rule]:
             for rule in group.get("rules") or ():
                 yield _rule(rule, str(group["name"]), seconds(group.get("interval") or _USUAL_INTERVAL))
     except (KeyError, TypeError, AttributeError) as error:
-        raise ConfigurationError(f"{path}: is not a file of rules: see anthropic-exporter check") from error
+        raise ConfigurationError(f"{path}: is not a rule file; run anthropic-exporter check") from error
 
 
 def _rule(rule: Mapping[str, Any], group: str, interval: float) -> Rule:
@@ -108,7 +106,7 @@ def layers(rules: list[Rule]) -> list[list[Rule]]:
     for _, (index, rule) in itertools.product(rules, enumerate(rules)):
         depth[rule.name] = max([depth[rule.name], *(depth[name] + 1 for name in reads[index])])
         if rule.name in _reads(rule, rules) or depth[rule.name] > len(rules):
-            raise ConfigurationError(f"{rule.name}: is recorded from itself, which cannot be asked of the past")
+            raise ConfigurationError(f"{rule.name}: is recorded from itself, so it cannot be evaluated over the past")
     return [
         [rule for rule in rules if depth[rule.name] == number] for number in range(max(depth.values(), default=0) + 1)
     ]
