@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+from typing import Any
 
 from anthropic_exporter.simulator.fake_api import Chunk, Scripted
 from anthropic_exporter.simulator.fake_api.wire import event
@@ -11,10 +12,10 @@ from anthropic_exporter.simulator.fake_api.wire import event
 MODEL = "claude-opus-5-5"
 USAGE = {"input_tokens": 100, "cache_read_input_tokens": 2000, "cache_creation_input_tokens": 0, "output_tokens": 50}
 #: What the application sends.
-ASK = {"model": MODEL, "max_tokens": 500, "messages": [{"role": "user", "content": "hello"}]}
+ASK: dict[str, Any] = {"model": MODEL, "max_tokens": 500, "messages": [{"role": "user", "content": "hello"}]}
 
 
-def message(usage=USAGE, **fields):
+def message(usage: Any = USAGE, **fields: Any) -> dict[str, Any]:
     """A message, as JSON would have it."""
     return {
         "id": "msg_1",
@@ -28,23 +29,25 @@ def message(usage=USAGE, **fields):
     } | fields
 
 
-def answer(usage=USAGE, *, status=200, headers=None, **fields):
+def answer(usage: Any = USAGE, *, status: int = 200, headers: dict[str, str] | None = None, **fields: Any) -> Scripted:
     """A message as an answer in one piece."""
     return Scripted.of(json.dumps(message(usage, **fields)).encode(), status=status, **(headers or {}))
 
 
-def refused(status, error_type, *, headers=None, **error):
+def refused(
+    status: int, error_type: str, *, headers: dict[str, str] | None = None, **error: dict[str, str]
+) -> Scripted:
     """An error answer."""
     body = {"type": "error", "error": {"type": error_type, "message": "no"} | error}
     return Scripted.of(json.dumps(body).encode(), status=status, **(headers or {}))
 
 
-def delta(text="Hello "):
+def delta(text: str = "Hello ") -> bytes:
     """One content delta."""
     return event("content_block_delta", index=0, delta={"type": "text_delta", "text": text})
 
 
-def events(usage=USAGE, *, deltas=4, **fields):
+def events(usage: dict[str, Any] = USAGE, *, deltas: int = 4, **fields: Any) -> list[bytes]:
     """The events of a whole stream, one an entry. Output in `message_start` is the placeholder 1."""
     begun = message(usage | {"output_tokens": 1}, content=[], stop_reason=None, **fields)
     return [
@@ -62,7 +65,14 @@ def events(usage=USAGE, *, deltas=4, **fields):
     ]
 
 
-def streamed(parts, *, drop=False, packed=False, after=0.0, headers=None):
+def streamed(
+    parts: list[bytes],
+    *,
+    drop: bool = False,
+    packed: bool = False,
+    after: float = 0.0,
+    headers: dict[str, str] | None = None,
+) -> Scripted:
     """An answer of server-sent events, each in a chunk of its own; `packed` for gzip in one chunk."""
     named = {"content-type": "text/event-stream; charset=utf-8"} | (headers or {})
     if packed:
@@ -70,7 +80,11 @@ def streamed(parts, *, drop=False, packed=False, after=0.0, headers=None):
     return Scripted(200, named, tuple(Chunk(part, after) for part in parts), drop)
 
 
-def batch(identifier="msgbatch_1", base_url="https://api.anthropic.com", created_at="2026-11-20T10:00:00Z"):
+def batch(
+    identifier: str = "msgbatch_1",
+    base_url: str = "https://api.anthropic.com",
+    created_at: str = "2026-11-20T10:00:00Z",
+) -> dict[str, Any]:
     """A batch that has ended."""
     return {
         "id": identifier,
@@ -86,7 +100,7 @@ def batch(identifier="msgbatch_1", base_url="https://api.anthropic.com", created
     }
 
 
-def result(custom_id, usage=USAGE, **fields):
+def result(custom_id: str, usage: dict[str, int] = USAGE, **fields: Any) -> bytes:
     """One line of batch results."""
     succeeded = {"type": "succeeded", "message": message(usage | {"service_tier": "batch"}, **fields)}
     return json.dumps({"custom_id": custom_id, "result": succeeded}).encode() + b"\n"

@@ -7,9 +7,13 @@ import contextlib
 import re
 import subprocess
 import tempfile
+from collections.abc import Iterator
 from importlib import resources
+from pathlib import Path
+from typing import Any
 
 from selenium import webdriver
+from selenium.webdriver.chrome.webdriver import WebDriver
 
 from anthropic_exporter import toolchain
 
@@ -21,7 +25,7 @@ _FLAGS = (
 CHROMIUM, DRIVER = toolchain.find("chromium"), toolchain.find("chromedriver")
 
 
-def _missing():
+def _missing() -> str:
     """Why there is no browser, or nothing: a driver drives one of its own release alone."""
     if not (CHROMIUM and DRIVER):
         return "no chromium and chromedriver here: make browser, or apt-get install chromium-driver"
@@ -29,7 +33,7 @@ def _missing():
     return "" if releases[0] == releases[1] != "" else f"{CHROMIUM} and {DRIVER} are of two releases, or do not start"
 
 
-def _release(program):
+def _release(program: Path) -> str:
     said = subprocess.run([program, "--version"], capture_output=True, text=True, check=False, timeout=30).stdout
     return (re.findall(r"(\d+)\.", said) or [""])[0]
 
@@ -38,7 +42,7 @@ MISSING = _missing()
 
 
 @contextlib.contextmanager
-def chromium(*flags):
+def chromium(*flags: str) -> Iterator[WebDriver]:
     """A started browser, with further flags."""
     with tempfile.TemporaryDirectory(prefix="chromium-", ignore_cleanup_errors=True) as profile:
         options = webdriver.ChromeOptions()
@@ -53,7 +57,7 @@ def chromium(*flags):
             driver.quit()
 
 
-def violations(driver):
+def violations(driver: Any) -> Any:
     """What axe finds wrong with the page for people who do not see, hear or point as others do (WCAG 2 A and AA)."""
     driver.execute_script((resources.files("axe_core_python") / "axe.min.js").read_text(encoding="utf-8"))
     found = driver.execute_async_script("axe.run().then(arguments[0])")
@@ -61,7 +65,7 @@ def violations(driver):
     return [(one["id"], [node["html"] for node in one["nodes"]]) for one in found["violations"]]
 
 
-def look(driver, *, dark=False, phone=False):
+def look(driver: Any, *, dark: Any = False, phone: Any = False) -> None:
     """Another screen: a telephone's, or a dark one."""
     width, height = (390, 844) if phone else (1280, 900)
     screen = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": phone}
@@ -70,9 +74,9 @@ def look(driver, *, dark=False, phone=False):
     driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [scheme]})
 
 
-def picture(driver, path, *, height):
+def picture(driver: Any, path: Any, *, height: Any) -> None:
     """The page as a file, so many pixels from its top."""
     width = driver.execute_script("return innerWidth")
     clip = {"x": 0, "y": 0, "width": width, "height": height, "scale": 1}
-    options = {"format": "png", "captureBeyondViewport": True, "clip": clip}
+    options: dict[str, Any] = {"format": "png", "captureBeyondViewport": True, "clip": clip}
     path.write_bytes(base64.b64decode(driver.execute_cdp_cmd("Page.captureScreenshot", options)["data"]))

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from typing import Any
+
 import pytest
 from prometheus_client import CollectorRegistry
 
@@ -10,30 +13,30 @@ from support import MODEL, NOON, Clock, Samples
 
 
 @pytest.fixture
-def clock():
+def clock() -> Clock:
     return Clock()
 
 
 @pytest.fixture
-def registry():
+def registry() -> CollectorRegistry:
     return CollectorRegistry()
 
 
 @pytest.fixture
-def recorder(registry, clock):
+def recorder(registry: CollectorRegistry, clock: Clock) -> Recorder:
     return Recorder(registry=registry, strict=True, clock=clock)
 
 
 @pytest.fixture
-def samples(registry, recorder):
+def samples(registry: CollectorRegistry, recorder: Recorder) -> Samples:
     return Samples(registry)
 
 
 @pytest.fixture
-def call():
+def call() -> Callable[..., Call]:
     """A call as capture makes it; `call(output=171)` changes tokens, `call(feature="chat")` any other field."""
 
-    def make(**fields):
+    def make(**fields: Any) -> Call:
         tokens = {key: fields.pop(key) for key in Tokens._fields if key in fields}
         made = Call(model=fields.pop("model", MODEL), started_at=NOON, duration_seconds=1.5)._replace(**fields)
         return made._replace(inferences=(Inference(made.model, Tokens(**tokens)),)) if tokens else made
@@ -42,14 +45,14 @@ def call():
 
 
 @pytest.fixture(autouse=True)
-def _clean_environment(monkeypatch):
+def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """No key and no address of the person who runs the tests is ever used."""
     for name in ("ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN", "ANTHROPIC_BASE_URL"):
         monkeypatch.delenv(name, raising=False)
 
 
 @pytest.fixture(autouse=True, scope="session")
-def _own_runtime_folder(tmp_path_factory):
+def _own_runtime_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Processes of tests meet in a folder of this run, not in that of services of this machine."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("ANTHROPIC_EXPORTER_RUNTIME_DIR", str(tmp_path_factory.mktemp("runtime")))

@@ -6,7 +6,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from anthropic_exporter import bundle
 from collectors import PATIENCE_SECONDS, Collecting
@@ -22,7 +22,7 @@ class Outcome(NamedTuple):
     pace: float
 
 
-def spend(folder, *, workers, hosts, budget, rate):
+def spend(folder: Any, *, workers: Any, hosts: Any, budget: Any, rate: Any) -> Any:
     """Let everybody spend until everybody is stopped."""
     thresholds = folder / "thresholds.yml"
     thresholds.write_text(with_budgets(budget))
@@ -43,7 +43,7 @@ def spend(folder, *, workers, hosts, budget, rate):
     return Outcome(sum(usd for usd, _ in rows), sum(usd / seconds for usd, seconds in rows))
 
 
-def with_budgets(usd):
+def with_budgets(usd: Any) -> Any:
     """The shipped thresholds with a daily budget of so many dollars, and none of tokens."""
     text = (bundle.path("prometheus") / "rules" / "thresholds.yml").read_text()
     for name, value in (("cost_usd_per_day", usd), ("tokens_per_day", 1e12)):

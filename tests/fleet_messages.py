@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from array import array
+from typing import Any
 
+from anthropic_exporter.collector.merge import Fleet
 from anthropic_exporter.transport.cells_message import CellsMessage, Definition, Layout
 from support import NOON
 
@@ -16,14 +18,21 @@ INFLIGHT = Layout("anthropic_inflight_requests", "gauge", ("model", "feature"))
 MODEL = "claude-opus-5-5"
 
 
-def requests(feature="chat", user="", outcome="success", first=0):
+def requests(feature: str = "chat", user: str = "", outcome: str = "success", first: int = 0) -> Definition:
     return Definition(first, REQUESTS, (MODEL, feature, user, outcome), NOON)
 
 
-def message(*definitions, identity="one", epoch=1, sequence=1, cells=None, **fields):
+def message(
+    *definitions: Definition,
+    identity: str = "one",
+    epoch: int = 1,
+    sequence: int = 1,
+    cells: dict[int, float] | None = None,
+    **fields: Any,
+) -> CellsMessage:
     """One message; `cells` are values by number."""
     cells = {} if cells is None else cells
-    given = {"service": "api", "host": "host-1", "sent_at": NOON + sequence} | fields
+    given: dict[str, Any] = {"service": "api", "host": "host-1", "sent_at": NOON + sequence} | fields
     return CellsMessage(
         identity=identity,
         epoch=epoch,
@@ -35,7 +44,7 @@ def message(*definitions, identity="one", epoch=1, sequence=1, cells=None, **fie
     )
 
 
-def total(fleet, family, **labels):
+def total(fleet: Fleet, family: str, **labels: str) -> float:
     """The sum of the shown series with these labels; a histogram's count."""
     found = 0.0
     for one in fleet.series.stored.get(family, ()):

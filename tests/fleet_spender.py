@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from typing import Any
 
 from anthropic_exporter import Call, Inference, Recorder, SpendLimitExceeded, Tokens, publish
 from anthropic_exporter.attribution import Attribution
@@ -18,7 +19,7 @@ class Request:
     retries_taken = 0
 
 
-def main(url, host, rate):
+def main(url: Any, host: Any, rate: Any) -> None:
     recorder = Recorder(registry=None)
     spent = []
     recorder.subscribe(lambda call: spent.append(call.bill.total_usd))

@@ -7,7 +7,7 @@ import sys
 import threading
 import time
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from collectors import Collecting, environment_of, value_of, wait_until
 from fleet_worker import BEGAN, NUMBERS, RECORDED, SENT_AT, TAKEN
@@ -47,7 +47,9 @@ class Fire:
     second host, and of the collector.
     """
 
-    def __init__(self, folder, workers=1, *, mapped=False, old_worker=None, old_collector=None):
+    def __init__(
+        self, folder: Any, workers: Any = 1, *, mapped: Any = False, old_worker: Any = None, old_collector: Any = None
+    ) -> None:
         self.folder = folder
         self.queue = Redis(folder / "redis")
         self.relay = Relay(self.queue.port)
@@ -56,13 +58,13 @@ class Fire:
         self.ports = [str(free_port()) if mapped else "" for _ in range(2)]
         self.mapped = mapped
         self.hosts = [0, 1] * workers
-        self.workers, self.truths = [], []
+        self.workers, self.truths = [], []  # type: ignore[var-annotated]
         self.kills = self.falls = 0
-        self._seen = {}
+        self._seen: dict[Any, Any] = {}
         self._stopped = threading.Event()
         self._watcher = threading.Thread(target=self._watch, daemon=True)
 
-    def __enter__(self):
+    def __enter__(self) -> Any:
         self.queue.start()
         self.collector.start()
         for host in self.hosts:
@@ -70,7 +72,7 @@ class Fire:
         self._watcher.start()
         return self
 
-    def __exit__(self, *_):
+    def __exit__(self, *_: object) -> None:
         self._stopped.set()
         self._watcher.join()
         for worker in self.workers:
@@ -79,7 +81,7 @@ class Fire:
         self.relay.close()
         self.queue.kill()
 
-    def _start_worker(self, host, *options):
+    def _start_worker(self, host: Any, *options: Any) -> None:
         truth = self.folder / f"truth-{len(self.truths)}"
         truth.write_bytes(NUMBERS.pack(0, 0, 0, 0))
         self.truths.append(truth)
@@ -92,46 +94,46 @@ class Fire:
         self.workers.append(Worker(process, host, truth))
 
     @staticmethod
-    def _end(worker, *, in_order=False):
+    def _end(worker: Any, *, in_order: Any = False) -> None:
         (worker.process.terminate if in_order else worker.process.kill)()
         worker.process.wait(PATIENCE_SECONDS)
 
-    def _sum(self, number):
+    def _sum(self, number: Any) -> Any:
         return sum(NUMBERS.unpack(truth.read_bytes())[number] for truth in self.truths)
 
-    def recorded(self):
+    def recorded(self) -> Any:
         return self._sum(RECORDED)
 
-    def traffic(self, calls):
+    def traffic(self, calls: Any) -> None:
         """Wait until so many more calls were recorded."""
         wanted = self.recorded() + calls
         wait_until(lambda: self.recorded() >= wanted)
 
-    def kill_worker(self):
+    def kill_worker(self) -> None:
         """Kill the oldest worker, and start another one."""
         self._replace(self.workers[0])
 
-    def kill_sender(self):
+    def kill_sender(self) -> None:
         """Kill the worker from which the queue took a message last."""
         self._replace(max(self.workers, key=lambda one: NUMBERS.unpack(one.truth.read_bytes())[SENT_AT]))
 
-    def _replace(self, worker):
+    def _replace(self, worker: Any) -> None:
         self.workers.remove(worker)
         self._end(worker)
         self._start_worker(worker.host)
         self.kills += 1
 
-    def kill_collector(self):
+    def kill_collector(self) -> None:
         self.collector.kill()
         self.collector.start()
         self.kills += 1
 
-    def kill_queue(self):
+    def kill_queue(self) -> None:
         self.queue.kill()
         self.queue.start()
         self.kills += 1
 
-    def _watch(self):
+    def _watch(self) -> None:
         """Whatever is shown never falls."""
         while not self._stopped.wait(0.05):
             try:
@@ -144,7 +146,7 @@ class Fire:
                     self.falls += float(value) < self._seen.get(name, 0.0)
                     self._seen[name] = float(value)
 
-    def end(self, *, in_order=False):
+    def end(self, *, in_order: Any = False) -> Any:
         """End the workers, wait until everything that was kept is shown, and compare."""
         for worker in self.workers:
             self._end(worker, in_order=in_order)
@@ -153,10 +155,10 @@ class Fire:
                 self._start_worker(host, "idle")
         return self._compare()
 
-    def _shown(self):
+    def _shown(self) -> Any:
         return round(value_of(self.collector.text(), "anthropic_requests_total", outcome="success") or 0)
 
-    def _compare(self):
+    def _compare(self) -> Any:
         """Without mapped cells, of each killed worker between what the queue took and what it recorded may be shown."""
         least, most = self._sum(RECORDED if self.mapped else TAKEN), self._sum(BEGAN)
         wait_until(lambda: self._shown() >= least, lambda: f"{self._shown()} of at least {least} are shown")

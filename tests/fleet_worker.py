@@ -14,6 +14,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 from anthropic_exporter import Call, Inference, Recorder, Tokens, publish, serve
 from anthropic_exporter.publisher.changes import Changes
@@ -29,30 +30,30 @@ _find, _accepted = Changes.find, Changes.accepted
 class Truth:
     """The numbers, as they become true."""
 
-    def __init__(self, path):
+    def __init__(self, path: Any) -> None:
         with Path(path).open("r+b") as file:
             self._file = mmap.mmap(file.fileno(), NUMBERS.size)
 
-    def note(self, which, number):
+    def note(self, which: Any, number: Any) -> None:
         self._file[8 * which : 8 * which + 8] = struct.pack("<q", number)
 
-    def listen(self):
+    def listen(self) -> None:
         """Note what the queue takes of this process."""
 
-        def find(changes, snapshot, **options):
+        def find(changes: Any, snapshot: Any, **options: Any) -> Any:
             changed = _find(changes, snapshot, **options)
             self._found = recorded_in(snapshot)
             return changed
 
-        def accepted(changes, changed):
+        def accepted(changes: Any, changed: Any) -> None:
             _accepted(changes, changed)
             self.note(TAKEN, self._found)
             self.note(SENT_AT, time.monotonic_ns())
 
-        Changes.find, Changes.accepted = find, accepted
+        Changes.find, Changes.accepted = find, accepted  # type: ignore[assignment, method-assign]
 
 
-def main(url, truth, host, period, port="", idle=""):
+def main(url: Any, truth: Any, host: Any, period: Any, port: Any = "", idle: Any = "") -> None:
     truth = Truth(truth)
     truth.listen()
     recorder = Recorder(registry=None)
@@ -71,7 +72,7 @@ def main(url, truth, host, period, port="", idle=""):
     publisher.close()
 
 
-def call_of(number):
+def call_of(number: Any) -> Any:
     return Call(
         MODEL,
         inferences=(Inference(MODEL, TOKENS),),
@@ -83,7 +84,7 @@ def call_of(number):
     )
 
 
-def recorded_in(snapshot):
+def recorded_in(snapshot: Any) -> Any:
     """Requests that a snapshot holds."""
     series = snapshot.series_of("anthropic_requests_total")
     return round(sum(snapshot.blocks[one.block][one.start] for one in series))

@@ -75,7 +75,7 @@ def prometheus(folder: Path) -> Iterator[str]:
         yield running.url
 
 
-def call(model: str, at: float, tokens: Tokens, **fields: object) -> Call:
+def call(model: str, at: float, tokens: Tokens, **fields: Any) -> Call:
     return Call(model, started_at=at, duration_seconds=1.5, inferences=(Inference(model, tokens),), **fields)
 
 

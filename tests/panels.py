@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 from anthropic_exporter import Call, Inference, Tokens
+from anthropic_exporter.stack import Stack
 
 MODEL = "claude-opus-5-5"
 DASHBOARD = json.loads((Path(__file__).resolve().parents[1] / "grafana/dashboards/claude-cost.json").read_text())
@@ -25,11 +26,11 @@ SLOW = {
 }
 
 
-def plain(now):
+def plain(now: float) -> Call:
     return Call(MODEL, inferences=(Inference(MODEL, Tokens(input=1000, output=600)),), feature="chat", started_at=now)
 
 
-def cached(now, **tokens):
+def cached(now: float, **tokens: int) -> Call:
     """A request with all that panels show: its cache, a retry, a stream, rate limits."""
     return Call(
         MODEL,
@@ -52,7 +53,7 @@ def cached(now, **tokens):
     )
 
 
-def empty_panels(running):
+def empty_panels(running: Stack) -> set[str]:
     """Titles of panels of the dashboard that have no data."""
     found = set()
     for panel in DASHBOARD["panels"]:
@@ -62,7 +63,7 @@ def empty_panels(running):
     return found - BY_RECEIVER
 
 
-def filled(query):
+def filled(query: str) -> str:
     """A query as Grafana sends it."""
     for name, value in (("feature", ".*"), ("model", ".*"), ("__rate_interval", "1m"), ("__range", "5m")):
         for written in (f"${{{name}:regex}}", f"${{{name}}}", f"${name}"):

@@ -11,7 +11,7 @@ import socket
 _PORTS = range(15_000, 32_000)
 
 
-def free_port():
+def free_port() -> int:
     while True:
         port = random.SystemRandom().choice(_PORTS)
         with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):

@@ -6,12 +6,13 @@ import contextlib
 import selectors
 import socket
 import threading
+from typing import Any
 
 
 class Relay:
     """Passes bytes between its own port and another one, while it is not cut."""
 
-    def __init__(self, port):
+    def __init__(self, port: Any) -> None:
         self._target = port
         self._server = socket.create_server(("127.0.0.1", 0))
         self._server.settimeout(0.1)
@@ -20,25 +21,25 @@ class Relay:
         self._thread = threading.Thread(target=self._accept, daemon=True)
         self._thread.start()
 
-    def cut(self):
+    def cut(self) -> None:
         """Drop connections, and take no new ones."""
         self._cut.set()
 
-    def mend(self):
+    def mend(self) -> None:
         self._cut.clear()
 
-    def close(self):
+    def close(self) -> None:
         self._closed.set()
         self._thread.join()
         self._server.close()
 
-    def _accept(self):
+    def _accept(self) -> None:
         while not self._closed.is_set():
             with contextlib.suppress(TimeoutError):
                 client, _ = self._server.accept()
                 threading.Thread(target=self._relay, args=(client,), daemon=True).start()
 
-    def _relay(self, client):
+    def _relay(self, client: Any) -> None:
         with contextlib.suppress(OSError), client, selectors.DefaultSelector() as ready:
             if self._cut.is_set():
                 return
@@ -47,7 +48,7 @@ class Relay:
                 ready.register(target, selectors.EVENT_READ, client)
                 while not (self._cut.is_set() or self._closed.is_set()):
                     for key, _ in ready.select(0.05):
-                        data = key.fileobj.recv(1 << 16)
+                        data = key.fileobj.recv(1 << 16)  # type: ignore[union-attr]
                         if not data:
                             return
                         key.data.sendall(data)

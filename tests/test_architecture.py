@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -80,22 +81,22 @@ def circles(edges: dict[str, set[str]]) -> list[str]:
     return sorted(left)
 
 
-def test_every_module_is_in_a_layer():
+def test_every_module_is_in_a_layer() -> None:
     assert [module for module in MODULES if layer_of(module) < 0] == []
 
 
-def test_no_arrow_points_up():
+def test_no_arrow_points_up() -> None:
     edges = graph()
     up = {(name, target) for name in edges for target in edges[name] if layer_of(target) > layer_of(name)}
     assert up == set()
 
 
-def test_there_is_no_circle():
+def test_there_is_no_circle() -> None:
     # A package's own `__init__` names what its modules hold; they import each other by their full names.
     assert circles(graph()) == []
 
 
-def test_imports_are_written_in_one_style():
+def test_imports_are_written_in_one_style() -> None:
     assert [
         (name, node.lineno)
         for name, path in MODULES.items()
@@ -116,7 +117,7 @@ def test_imports_are_written_in_one_style():
         ("if TYPE_CHECKING:\n    from anthropic_exporter.recorder import Recorder", "anthropic_exporter.recorder"),
     ],
 )
-def test_an_arrow_up_is_seen_in_every_import_style(statement, target):
+def test_an_arrow_up_is_seen_in_every_import_style(statement: Any, target: Any) -> None:
     book = "anthropic_exporter.pricing.book"
     assert imports_of(statement, book, is_package=False) == {target}
     assert layer_of(target) > layer_of(book)
@@ -136,7 +137,7 @@ def foreign(module: str) -> set[str]:
         ("prometheus_client", {"metrics.registry", "recorder"}),
     ],
 )
-def test_only_these_know(package, knowing):
+def test_only_these_know(package: Any, knowing: Any) -> None:
     programs = layer_of("anthropic_exporter.simulator")
     core = [module for module in MODULES if layer_of(module) < programs]
     assert {module.removeprefix(f"{ROOT}.") for module in core if package in foreign(module)} == knowing

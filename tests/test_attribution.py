@@ -5,7 +5,9 @@ import contextvars
 import gc
 import inspect
 import threading
+from collections.abc import AsyncGenerator, Generator
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
 
@@ -13,12 +15,12 @@ from anthropic_exporter import attribution
 from anthropic_exporter.attribution import current
 
 
-def here():
+def here() -> tuple[str, str]:
     """(feature, user) of the running block."""
     return current()[:2]
 
 
-def test_a_nested_block_changes_only_what_it_names():
+def test_a_nested_block_changes_only_what_it_names() -> None:
     with attribution(feature="chat", user="acme"):
         with attribution(user="umbrella"):
             assert here() == ("chat", "umbrella")
@@ -26,16 +28,16 @@ def test_a_nested_block_changes_only_what_it_names():
     assert here() == ("", "")
 
 
-def test_a_block_ends_with_an_exception():
+def test_a_block_ends_with_an_exception() -> None:
     with pytest.raises(ZeroDivisionError), attribution(feature="chat"):
         1 / 0  # noqa: B018 - what an application may do
     assert here() == ("", "")
 
 
-def test_one_block_may_be_entered_many_times_and_by_many_threads():
+def test_one_block_may_be_entered_many_times_and_by_many_threads() -> None:
     block, seen = attribution(feature="chat"), []
 
-    def work():
+    def work() -> None:
         for _ in range(100):
             with block, block:
                 seen.append(here())
@@ -50,28 +52,28 @@ def test_one_block_may_be_entered_many_times_and_by_many_threads():
     assert seen.count(("", "")) == 4
 
 
-async def test_it_holds_across_await_and_in_tasks():
-    async def ask(feature):
+async def test_it_holds_across_await_and_in_tasks() -> None:
+    async def ask(feature: str) -> tuple[tuple[str, str], tuple[str, str]]:
         with attribution(feature=feature):
             await asyncio.sleep(0)
             inner = asyncio.create_task(asyncio.sleep(0, here()))
             return await inner, await nested()
 
-    async def nested():
+    async def nested() -> tuple[str, str]:
         await asyncio.sleep(0)
         return here()
 
-    assert await asyncio.gather(ask("a"), ask("b")) == [(("a", ""), ("a", "")), (("b", ""), ("b", ""))]
+    assert await asyncio.gather(ask("a"), ask("b")) == [(("a", ""), ("a", "")), (("b", ""), ("b", ""))]  # type: ignore[comparison-overlap]
     assert here() == ("", "")
 
 
-async def test_a_task_keeps_the_block_in_which_it_was_made():
+async def test_a_task_keeps_the_block_in_which_it_was_made() -> None:
     with attribution(feature="chat"):
         task = asyncio.create_task(asyncio.to_thread(here))
     assert await task == ("chat", "")
 
 
-async def test_an_executor_with_a_copied_context_is_attributed_and_a_bare_one_is_not():
+async def test_an_executor_with_a_copied_context_is_attributed_and_a_bare_one_is_not() -> None:
     loop = asyncio.get_running_loop()
     with ThreadPoolExecutor(1) as pool, attribution(feature="chat", user="acme"):
         copied = contextvars.copy_context()
@@ -79,7 +81,7 @@ async def test_an_executor_with_a_copied_context_is_attributed_and_a_bare_one_is
         assert await loop.run_in_executor(pool, here) == ("", "")
 
 
-def test_a_plain_thread_starts_unattributed():
+def test_a_plain_thread_starts_unattributed() -> None:
     seen = []
     with attribution(feature="chat"):
         thread = threading.Thread(target=lambda: seen.append(here()))
@@ -89,9 +91,9 @@ def test_a_plain_thread_starts_unattributed():
 
 
 class TestDecorator:
-    def test_a_function(self):
+    def test_a_function(self) -> None:
         @attribution(feature="chat")
-        def answer(question):
+        def answer(question: str) -> tuple[str, tuple[str, str]]:
             """Answer."""
             return question, here()
 
@@ -99,31 +101,31 @@ class TestDecorator:
         assert (answer.__name__, answer.__doc__) == ("answer", "Answer.")
         assert here() == ("", "")
 
-    async def test_a_coroutine(self):
+    async def test_a_coroutine(self) -> None:
         @attribution(feature="chat")
-        async def answer():
+        async def answer() -> tuple[str, str]:
             await asyncio.sleep(0)
             return here()
 
         assert inspect.iscoroutinefunction(answer)
         assert await answer() == ("chat", "")
 
-    def test_a_generator_is_attributed_while_it_runs_and_its_consumer_is_not(self):
+    def test_a_generator_is_attributed_while_it_runs_and_its_consumer_is_not(self) -> None:
         seen = []
 
         @attribution(feature="chat")
-        def answers():
+        def answers() -> Generator[int, Any, Any]:
             try:
                 seen.append(here())
                 with attribution(user="acme"):
                     got = yield 1
-                    seen.append((got, here()))
+                    seen.append((got, here()))  # type: ignore[arg-type]
                     yield 2
                 return 3
             finally:
                 seen.append(here())
 
-        def consumer():
+        def consumer() -> Generator[Any, Any, Any]:
             return (yield from answers())
 
         assert inspect.isgeneratorfunction(answers)
@@ -135,11 +137,11 @@ class TestDecorator:
         assert stop.value.value == 3
         assert seen == [("chat", ""), ("x", ("chat", "acme")), ("chat", "")]
 
-    def test_a_generator_may_be_thrown_into_and_closed(self):
+    def test_a_generator_may_be_thrown_into_and_closed(self) -> None:
         seen = []
 
         @attribution(feature="chat")
-        def answers():
+        def answers() -> Generator[int | tuple[str, str], Any, Any]:
             try:
                 yield 1
             except KeyError:
@@ -153,9 +155,9 @@ class TestDecorator:
         running.close()
         assert (seen, here()) == ([("chat", "")], ("", ""))
 
-    def test_an_exception_of_a_generator_reaches_its_consumer(self):
+    def test_an_exception_of_a_generator_reaches_its_consumer(self) -> None:
         @attribution(feature="chat")
-        def answers():
+        def answers() -> Generator[int, Any, Any]:
             yield 1
             raise LookupError
 
@@ -163,11 +165,11 @@ class TestDecorator:
             list(answers())
         assert here() == ("", "")
 
-    async def test_an_async_generator_is_attributed_while_it_runs_and_its_consumer_is_not(self):
+    async def test_an_async_generator_is_attributed_while_it_runs_and_its_consumer_is_not(self) -> None:
         seen = []
 
         @attribution(feature="chat")
-        async def answers():
+        async def answers() -> AsyncGenerator[tuple[str, str], Any]:
             try:
                 with attribution(user="acme"):
                     await asyncio.sleep(0)
@@ -182,9 +184,9 @@ class TestDecorator:
         assert found == [(("chat", "acme"), ("", ""))] * 2
         assert seen == [("chat", "")]
 
-    async def test_an_async_generator_may_be_sent_to_thrown_into_and_closed(self):
+    async def test_an_async_generator_may_be_sent_to_thrown_into_and_closed(self) -> None:
         @attribution(feature="chat")
-        async def answers():
+        async def answers() -> AsyncGenerator[int | tuple[str, tuple[str, str]], Any]:
             got = yield 1
             try:
                 yield got, here()
@@ -198,9 +200,9 @@ class TestDecorator:
         await running.aclose()
         assert here() == ("", "")
 
-    async def test_each_run_of_a_generator_is_a_task_of_its_own(self):
+    async def test_each_run_of_a_generator_is_a_task_of_its_own(self) -> None:
         @attribution(task="agent", max_calls=3)
-        def steps():
+        def steps() -> Generator[int, Any, Any]:
             yield current().task.number
             yield current().task.number
 
@@ -208,17 +210,17 @@ class TestDecorator:
         assert first[0] == first[1] != second[0]
 
 
-async def test_a_block_left_open_in_an_abandoned_async_generator_raises_nothing():
+async def test_a_block_left_open_in_an_abandoned_async_generator_raises_nothing() -> None:
     """The event loop closes it in another task, where a token of the context variable would be refused."""
     failures = []
     asyncio.get_running_loop().set_exception_handler(lambda _, context: failures.append(context))
 
-    async def answers():
+    async def answers() -> AsyncGenerator[tuple[str, str], Any]:
         with attribution(feature="chat"):
             yield here()
             yield here()
 
-    async def begin():
+    async def begin() -> tuple[str, str]:
         running = answers()
         return await running.__anext__()
 
@@ -233,19 +235,19 @@ async def test_a_block_left_open_in_an_abandoned_async_generator_raises_nothing(
 # -- a generator that holds a block, closed where nobody expects it
 
 
-def holding(feature="a"):
+def holding(feature: str = "a") -> Generator[tuple[str, str], Any, Any]:
     with attribution(feature=feature):
         yield here()
         yield here()
 
 
-async def holding_async(feature="a"):
+async def holding_async(feature: str = "a") -> AsyncGenerator[tuple[str, str], Any]:
     with attribution(feature=feature):
         yield here()
         yield here()
 
 
-def test_a_generator_that_is_closed_inside_another_block_leaves_that_block_alone():
+def test_a_generator_that_is_closed_inside_another_block_leaves_that_block_alone() -> None:
     generator = holding()
     next(generator)
     with attribution(feature="b"):
@@ -254,7 +256,7 @@ def test_a_generator_that_is_closed_inside_another_block_leaves_that_block_alone
     assert here() == ("", "")
 
 
-def test_a_generator_that_is_closed_between_two_blocks_takes_its_own_away():
+def test_a_generator_that_is_closed_between_two_blocks_takes_its_own_away() -> None:
     with attribution(feature="outer"):
         first, second = holding("first"), holding("second")
         next(first)
@@ -266,7 +268,7 @@ def test_a_generator_that_is_closed_between_two_blocks_takes_its_own_away():
     assert here() == ("", "")
 
 
-def test_a_generator_that_is_collected_inside_another_block_leaves_that_block_alone():
+def test_a_generator_that_is_collected_inside_another_block_leaves_that_block_alone() -> None:
     generator = holding()
     next(generator)
     with attribution(feature="b"):
@@ -276,7 +278,7 @@ def test_a_generator_that_is_collected_inside_another_block_leaves_that_block_al
     assert here() == ("", "")
 
 
-def test_a_generator_that_is_closed_by_another_thread_frees_the_one_that_opened_it():
+def test_a_generator_that_is_closed_by_another_thread_frees_the_one_that_opened_it() -> None:
     generator = holding()
     next(generator)
     assert here() == ("a", "")
@@ -287,7 +289,7 @@ def test_a_generator_that_is_closed_by_another_thread_frees_the_one_that_opened_
             assert here() == ("", "u")
 
 
-async def test_an_async_generator_that_another_task_closes_frees_the_one_that_opened_it():
+async def test_an_async_generator_that_another_task_closes_frees_the_one_that_opened_it() -> None:
     generator = holding_async()
     await generator.__anext__()
     with attribution(feature="b"):
@@ -296,7 +298,7 @@ async def test_an_async_generator_that_another_task_closes_frees_the_one_that_op
     assert here() == ("", "")
 
 
-async def test_an_async_generator_that_is_left_to_the_collector_frees_the_task_that_opened_it():
+async def test_an_async_generator_that_is_left_to_the_collector_frees_the_task_that_opened_it() -> None:
     generator = holding_async()
     async for _ in generator:
         break
@@ -307,10 +309,10 @@ async def test_an_async_generator_that_is_left_to_the_collector_frees_the_task_t
     assert here() == ("", "")
 
 
-async def test_a_task_that_outlives_its_block_stays_in_it():
+async def test_a_task_that_outlives_its_block_stays_in_it() -> None:
     go = asyncio.Event()
 
-    async def later():
+    async def later() -> tuple[str, str]:
         await go.wait()
         return here()
 
@@ -323,7 +325,7 @@ async def test_a_task_that_outlives_its_block_stays_in_it():
 # -- work that is carried
 
 
-def test_a_bound_function_runs_in_the_block_in_which_it_was_bound():
+def test_a_bound_function_runs_in_the_block_in_which_it_was_bound() -> None:
     with attribution(feature="chat", user="acme", task="nightly", max_calls=3):
         bound, task = attribution.bind(current), current().task
     assert bound() == ("chat", "acme", task)
@@ -332,41 +334,41 @@ def test_a_bound_function_runs_in_the_block_in_which_it_was_bound():
         assert here() == ("other", "")
 
 
-def test_a_bound_function_takes_its_block_into_a_thread():
+def test_a_bound_function_takes_its_block_into_a_thread() -> None:
     with attribution(feature="chat"):
         bound = attribution.bind(here)
     with ThreadPoolExecutor(2) as executor:
         assert [one.result() for one in [executor.submit(bound), executor.submit(here)]] == [("chat", ""), ("", "")]
 
 
-async def test_every_kind_of_function_can_be_bound():
-    async def coroutine():
+async def test_every_kind_of_function_can_be_bound() -> None:
+    async def coroutine() -> tuple[str, str]:
         await asyncio.sleep(0)
         return here()
 
     class Callable:
-        async def __call__(self):
+        async def __call__(self) -> tuple[str, str]:
             await asyncio.sleep(0)
             return here()
 
     with attribution(feature="chat"):
         bound = [attribution.bind(one) for one in (coroutine, Callable(), holding_nothing, holding_nothing_async)]
     assert inspect.iscoroutinefunction(bound[0])
-    assert [await bound[0](), await bound[1](), next(bound[2]())] == [("chat", "")] * 3
-    assert [one async for one in bound[3]()] == [("chat", "")]
+    assert [await bound[0](), await bound[1](), next(bound[2]())] == [("chat", "")] * 3  # type: ignore[arg-type, misc]
+    assert [one async for one in bound[3]()] == [("chat", "")]  # type: ignore[union-attr]
     assert here() == ("", "")
 
 
-def holding_nothing():
+def holding_nothing() -> Generator[tuple[str, str], Any, Any]:
     yield here()
 
 
-async def holding_nothing_async():
+async def holding_nothing_async() -> AsyncGenerator[tuple[str, str], Any]:
     yield here()
 
 
-async def test_one_bound_function_may_run_many_times_at_once():
-    async def ask():
+async def test_one_bound_function_may_run_many_times_at_once() -> None:
+    async def ask() -> tuple[str, str]:
         await asyncio.sleep(0)
         return here()
 

@@ -6,6 +6,7 @@ import json
 import os
 import socket
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,8 +15,9 @@ from anthropic_exporter.guard.telling.channels import slack_webhook
 from anthropic_exporter.guard.thresholds import Limits
 from anthropic_exporter.pricing import price_file
 from anthropic_exporter.remedies.token import Token
+from support import Clock
 
-READERS = {
+READERS: dict[str, Any] = {
     "prices": price_file.read,
     "thresholds": Limits.from_file,
     "token": Token,
@@ -24,28 +26,28 @@ READERS = {
 }
 
 
-def fifo(path):
+def fifo(path: Path) -> Path:
     os.mkfifo(path)
     return path
 
 
-def unix_socket(path):
+def unix_socket(path: Path) -> Path:
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(path))
     return path
 
 
-def large(path):
+def large(path: Path) -> Path:
     path.write_bytes(b"#" * 10_000_000)
     return path
 
 
-def dangling(path):
+def dangling(path: Path) -> Path:
     path.symlink_to(path.with_name("nowhere"))
     return path
 
 
-def fifo_behind(path):
+def fifo_behind(path: Path) -> Path:
     path.symlink_to(fifo(path.with_name("pipe")))
     return path
 
@@ -67,7 +69,7 @@ KINDS = {
 
 @pytest.mark.parametrize("reader", READERS)
 @pytest.mark.parametrize("kind", KINDS)
-def test_what_is_not_a_small_regular_file_is_one_line(tmp_path, reader, kind):
+def test_what_is_not_a_small_regular_file_is_one_line(tmp_path: Path, reader: str, kind: str) -> None:
     make, said = KINDS[kind]
     with pytest.raises(ConfigurationError) as caught:
         READERS[reader](make(tmp_path / "given"))
@@ -77,14 +79,14 @@ def test_what_is_not_a_small_regular_file_is_one_line(tmp_path, reader, kind):
 
 @pytest.mark.parametrize("reader", ["prices", "thresholds", "prompt"])
 @pytest.mark.parametrize("opening", ["[", '{"a":', "[{a: ", "- "])
-def test_deep_nesting_is_one_line(tmp_path, reader, opening):
+def test_deep_nesting_is_one_line(tmp_path: Path, reader: str, opening: str) -> None:
     path = tmp_path / "deep"
     path.write_text(opening * 20_000)
     with pytest.raises(ConfigurationError, match=r"deep:1: (nested deeper than 64 levels|not JSON)"):
         READERS[reader](path)
 
 
-def test_deep_indentation_and_long_numbers_are_one_line(tmp_path):
+def test_deep_indentation_and_long_numbers_are_one_line(tmp_path: Path) -> None:
     path = tmp_path / "given.yml"
     path.write_text("".join(f"{' ' * level}a:\n" for level in range(500)))
     with pytest.raises(ConfigurationError, match=r"given\.yml:65: nested deeper than 64 levels"):
@@ -98,7 +100,7 @@ def test_deep_indentation_and_long_numbers_are_one_line(tmp_path):
 
 
 @pytest.mark.parametrize("expression", ["-" * 5000 + "1", "(" * 5000, "1+" * 5000 + "1"])
-def test_a_threshold_that_nests_too_deep_is_one_line(tmp_path, expression):
+def test_a_threshold_that_nests_too_deep_is_one_line(tmp_path: Path, expression: str) -> None:
     path = tmp_path / "thresholds.yml"
     rule = f'{{record: anthropic_threshold, labels: {{threshold: x}}, expr: "{expression}"}}'
     path.write_text(f"groups: [{{name: x, rules: [{rule}]}}]")
@@ -106,19 +108,19 @@ def test_a_threshold_that_nests_too_deep_is_one_line(tmp_path, expression):
         Limits.from_file(path)
 
 
-def test_long_texts_stay_allowed(tmp_path):
+def test_long_texts_stay_allowed(tmp_path: Path) -> None:
     path = tmp_path / "given.yml"
     path.write_text(f"quoted: '{'x' * 5000}'\nblock: |\n  {'y' * 5000}\n")
     assert {key: len(value) for key, value in yaml_with_lines.load(path).items()} == {"quoted": 5000, "block": 5001}
 
 
-def test_brackets_inside_of_strings_are_not_nesting(tmp_path):
+def test_brackets_inside_of_strings_are_not_nesting(tmp_path: Path) -> None:
     path = tmp_path / "given.json"
     path.write_text(json.dumps({"messages": '["\\' * 1000}))
     assert bounded_files.read_json(path) == {"messages": '["\\' * 1000}
 
 
-def test_links_are_followed_unless_refused(tmp_path):
+def test_links_are_followed_unless_refused(tmp_path: Path) -> None:
     (tmp_path / "real").write_text("x")
     (tmp_path / "link").symlink_to(tmp_path / "real")
     assert bounded_files.read_text(tmp_path / "link", 10) == "x"
@@ -126,12 +128,12 @@ def test_links_are_followed_unless_refused(tmp_path):
         bounded_files.read_text(tmp_path / "link", 10, follow_links=False)
 
 
-def test_a_file_that_hides_its_size_is_still_bounded():
+def test_a_file_that_hides_its_size_is_still_bounded() -> None:
     with pytest.raises(ConfigurationError, match="is larger than 10 bytes"):
         bounded_files.read_bytes(Path("/proc/self/status"), 10)
 
 
-def test_an_edit_that_replaces_the_price_file_by_a_fifo_does_not_stop_a_scrape(tmp_path, clock):
+def test_an_edit_that_replaces_the_price_file_by_a_fifo_does_not_stop_a_scrape(tmp_path: Path, clock: Clock) -> None:
     path = tmp_path / "prices.yml"
     path.write_text("models: {}\n")
     recorder = Recorder(registry=None, prices=path, clock=clock)

@@ -9,7 +9,9 @@ import subprocess
 import sys
 import threading
 import urllib.request
+from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
 
 import pytest
 
@@ -21,10 +23,10 @@ COMMANDS = ("demo", "serve", "simulate", "check", "export")
 
 
 @pytest.fixture
-def run(capfd):
+def run(capfd: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, list[str], list[str]]]:
     """Run a command in this process: exit code, lines of stdout, lines of stderr."""
 
-    def invoke(*arguments):
+    def invoke(*arguments: str) -> tuple[int, list[str], list[str]]:
         code = run_command(list(arguments))
         captured = capfd.readouterr()
         return code, captured.out.splitlines(), captured.err.splitlines()
@@ -33,11 +35,11 @@ def run(capfd):
 
 
 @pytest.fixture
-def start():
+def start() -> Iterator[Callable[..., subprocess.Popen[str]]]:
     """Start a command as a process of its own."""
     started = []
 
-    def begin(*arguments):
+    def begin(*arguments: str) -> subprocess.Popen[str]:
         command = [sys.executable, "-m", "anthropic_exporter.cli", *arguments]
         started.append(
             subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=dict(os.environ))
@@ -51,13 +53,13 @@ def start():
 
 
 @pytest.mark.parametrize("arguments", [("--help",), *((name, "--help") for name in COMMANDS), ("-h",)])
-def test_every_command_helps(run, arguments):
+def test_every_command_helps(run: Callable[..., tuple[int, list[str], list[str]]], arguments: tuple[str, ...]) -> None:
     code, said, errors = run(*arguments)
     assert (code, errors) == (0, [])
     assert said[0].startswith("Usage: anthropic-exporter")
 
 
-def test_the_help_names_every_command(run):
+def test_the_help_names_every_command(run: Callable[..., tuple[int, list[str], list[str]]]) -> None:
     _, said, _ = run("--help")
     assert set(COMMANDS) <= {line.split()[0] for line in said if line.startswith("  ")}
 
@@ -65,10 +67,10 @@ def test_the_help_names_every_command(run):
 class Unauthorized(BaseHTTPRequestHandler):
     """A Prometheus behind a proxy that wants a token."""
 
-    def do_GET(self):
+    def do_GET(self) -> None:
         self.send_error(401)
 
-    def log_message(self, *_):
+    def log_message(self, *_: Any) -> None:
         pass
 
 
@@ -80,7 +82,9 @@ class Unauthorized(BaseHTTPRequestHandler):
         (("calibrate", "--prometheus"), "give --prometheus-token-file"),
     ],
 )
-def test_a_prometheus_that_wants_a_token_is_one_line_that_names_the_option(run, command, hint):
+def test_a_prometheus_that_wants_a_token_is_one_line_that_names_the_option(
+    run: Callable[..., tuple[int, list[str], list[str]]], command: tuple[str, str], hint: str
+) -> None:
     with ThreadingHTTPServer(("127.0.0.1", 0), Unauthorized) as server:
         threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
         url = f"http://127.0.0.1:{server.server_port}"
@@ -91,7 +95,7 @@ def test_a_prometheus_that_wants_a_token_is_one_line_that_names_the_option(run, 
     assert any(hint.removeprefix("give ") in line for line in run(command[0], "--help")[1])
 
 
-def test_the_version(run):
+def test_the_version(run: Callable[..., tuple[int, list[str], list[str]]]) -> None:
     assert run("--version") == (0, [f"anthropic-exporter {__version__}"], [])
 
 
@@ -111,7 +115,9 @@ def test_the_version(run):
         (("check", "--prices"), "anthropic-exporter: Option '--prices' requires an argument."),
     ],
 )
-def test_a_wrong_argument_is_one_line_and_2(run, arguments, said):
+def test_a_wrong_argument_is_one_line_and_2(
+    run: Callable[..., tuple[int, list[str], list[str]]], arguments: tuple[str, ...], said: str
+) -> None:
     code, output, errors = run(*arguments)
     assert (code, output, len(errors)) == (2, [], 1)
     assert errors[0].startswith(said)
@@ -119,7 +125,7 @@ def test_a_wrong_argument_is_one_line_and_2(run, arguments, said):
 
 
 @pytest.mark.parametrize("command", ["demo", "serve", "simulate"])
-def test_a_port_in_use_is_one_line_and_2(run, command):
+def test_a_port_in_use_is_one_line_and_2(run: Callable[..., tuple[int, list[str], list[str]]], command: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         code, output, (line,) = run(command, "--port", str(port))
@@ -128,13 +134,17 @@ def test_a_port_in_use_is_one_line_and_2(run, command):
 
 
 @pytest.mark.parametrize("host", ["192.0.2.1", "no such host", "300.0.0.1"])
-def test_an_address_that_is_not_ours_is_one_line_and_2(run, host):
+def test_an_address_that_is_not_ours_is_one_line_and_2(
+    run: Callable[..., tuple[int, list[str], list[str]]], host: str
+) -> None:
     code, output, (line,) = run("serve", "--host", host, "--port", "0")
     assert (code, output) == (2, [])
     assert line.startswith(f"anthropic-exporter: cannot listen on {host}:0: ")
 
 
-def test_without_click_it_says_what_to_install(monkeypatch, capfd):
+def test_without_click_it_says_what_to_install(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
     find = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "click" else find(name))
     with pytest.raises(SystemExit) as exit_of:
@@ -148,7 +158,7 @@ WITHOUT = "import sys; sys.modules[{missing!r}] = None; from anthropic_exporter.
 
 
 @pytest.mark.parametrize("missing", ["rich", "starlette", "uvicorn"])
-def test_a_command_whose_library_is_missing_says_what_to_install(missing):
+def test_a_command_whose_library_is_missing_says_what_to_install(missing: str) -> None:
     command = [sys.executable, "-c", WITHOUT.format(missing=missing), "demo"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_SECONDS, check=False)
     assert done.returncode == 2
@@ -159,7 +169,7 @@ def test_a_command_whose_library_is_missing_says_what_to_install(missing):
 
 
 @pytest.mark.parametrize("missing", ["rich", "starlette", "uvicorn"])
-def test_check_needs_none_of_them(missing):
+def test_check_needs_none_of_them(missing: str) -> None:
     command = [sys.executable, "-c", WITHOUT.format(missing=missing), "check", "--prometheus", "/nowhere"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_SECONDS, check=False)
     assert (done.returncode, "pip install" in done.stderr) == (2, False)
@@ -167,7 +177,9 @@ def test_check_needs_none_of_them(missing):
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 @pytest.mark.parametrize("command", ["serve", "simulate"])
-def test_a_server_answers_and_ends_at_once_when_told(start, command, number):
+def test_a_server_answers_and_ends_at_once_when_told(
+    start: Callable[..., subprocess.Popen[str]], command: str, number: signal.Signals
+) -> None:
     process = start(command, "--port", "0")
     first = process.stdout.readline()
     url = re.search(r"http://127\.0\.0\.1:\d+", first)[0]
@@ -178,7 +190,7 @@ def test_a_server_answers_and_ends_at_once_when_told(start, command, number):
     assert process.stderr.read() == ""
 
 
-def test_the_exporter_takes_notifications_and_shows_them(start):
+def test_the_exporter_takes_notifications_and_shows_them(start: Callable[..., subprocess.Popen[str]]) -> None:
     process = start("serve", "--port", "0")
     url = re.search(r"http://127\.0\.0\.1:\d+", process.stdout.readline())[0]
     body = (

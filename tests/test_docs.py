@@ -20,7 +20,7 @@ METRIC = re.compile(r"\banthropic_[a-z0-9_]+\b")
 SUFFIXES = ("", "_bucket", "_sum", "_count", "_created")
 
 
-def known_series():
+def known_series() -> set[str]:
     families = {family.name + suffix for family in (*FAMILIES, *COLLECTOR_FAMILIES) for suffix in SUFFIXES}
     created = {f"{family.name.removesuffix('_total')}_created" for family in FAMILIES}
     rules = [yaml.safe_load(path.read_text()) for path in (ROOT / "prometheus/rules").glob("*.yml")]
@@ -29,26 +29,26 @@ def known_series():
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_links_lead_somewhere(name):
+def test_links_lead_somewhere(name: str) -> None:
     page = ROOT / name
     targets = [link.partition("#")[0] for link in LINK.findall(page.read_text())]
     assert [target for target in targets if not (page.parent / target).exists()] == []
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_metrics_exist(name):
+def test_metrics_exist(name: str) -> None:
     found = set(METRIC.findall((ROOT / name).read_text()))
     assert {one for one in found if not one.endswith("_")} - known_series() == set()
 
 
-def test_make_commands_exist():
+def test_make_commands_exist() -> None:
     listed = subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     known = set(re.findall(r"^  make ([a-z-]+)", listed, re.MULTILINE))
     named = {word for page in PAGES for word in re.findall(r"`make ([a-z-]+)", page.read_text())}
     assert named - known == set()
 
 
-def test_every_metric_of_the_bundle_is_one_that_exists():
+def test_every_metric_of_the_bundle_is_one_that_exists() -> None:
     files = [*(ROOT / "prometheus").rglob("*.yml"), ROOT / "grafana/claude-cost.panels.yml"]
     named = {one for file in files for one in METRIC.findall(file.read_text())}
     assert named - known_series() == set()

@@ -17,12 +17,12 @@ from anthropic_exporter.escaping import for_log, for_slack
         ("\ud800", "\\ud800"),
     ],
 )
-def test_a_log_line_is_one_line_without_control_characters(text, line):
+def test_a_log_line_is_one_line_without_control_characters(text: str, line: str) -> None:
     assert for_log(text) == line
     for_log(text).encode()
 
 
-def test_a_log_line_is_cut():
+def test_a_log_line_is_cut() -> None:
     assert for_log("x" * 5000, 10) == "xxxxxxx..."
 
 
@@ -38,5 +38,5 @@ def test_a_log_line_is_cut():
         ("a\nb", "a\\nb"),
     ],
 )
-def test_slack_gets_text_without_mentions_links_or_formatting(text, sent):
+def test_slack_gets_text_without_mentions_links_or_formatting(text: str, sent: str) -> None:
     assert for_slack(text) == sent

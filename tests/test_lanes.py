@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 
@@ -11,16 +13,16 @@ from anthropic_exporter.lanes import OK, Lane, Lanes, Outcome
 
 
 @pytest.fixture
-def results():
+def results() -> Counter[Any]:
     return Counter()
 
 
 @pytest.fixture
-def lane(results):
+def lane(results: Counter[Any]) -> Iterator[Callable[..., Lane[Any]]]:
     made = []
 
-    def make(do, **options):
-        options = {"timeout_seconds": 60.0, "most_waiting": 10, **options}
+    def make(do: Callable[..., Any], **options: Any) -> Lane[Any]:
+        options: dict[str, Any] = {"timeout_seconds": 60.0, "most_waiting": 10, **options}  # type: ignore[no-redef]
         made.append(Lane("test-lane", do, lambda item, result: results.update([(item, result)]), **options))
         return made[-1]
 
@@ -29,11 +31,13 @@ def lane(results):
         one.close(0.0)
 
 
-def test_items_of_one_key_stay_in_order_while_others_pass(lane, results):
+def test_items_of_one_key_stay_in_order_while_others_pass(
+    lane: Callable[..., Lane[Any]], results: Counter[Any]
+) -> None:
     done, failing = [], threading.Event()
     failing.set()
 
-    def do(item, attempt, age):
+    def do(item: str, attempt: int, age: float) -> Outcome:
         if item == "firing" and failing.is_set():
             return Outcome("failed", 3600.0)
         done.append((item, attempt))
@@ -53,7 +57,9 @@ def test_items_of_one_key_stay_in_order_while_others_pass(lane, results):
     assert results["firing", "failed"] == results["firing", OK] == 1
 
 
-def test_what_still_fails_at_the_end_is_counted_as_dropped(lane, results):
+def test_what_still_fails_at_the_end_is_counted_as_dropped(
+    lane: Callable[..., Lane[Any]], results: Counter[Any]
+) -> None:
     one = lane(lambda *_: Outcome("failed", 3600.0))
     one.put("page")
     one.close(5.0)
@@ -61,8 +67,8 @@ def test_what_still_fails_at_the_end_is_counted_as_dropped(lane, results):
     assert not one.put("late")
 
 
-def test_an_idle_lane_has_no_thread(lane):
-    one, used = lane(lambda *_: used.append(threading.current_thread()) or Outcome(OK)), []
+def test_an_idle_lane_has_no_thread(lane: Callable[..., Lane[Any]]) -> None:
+    one, used = lane(lambda *_: used.append(threading.current_thread()) or Outcome(OK)), []  # type: ignore[has-type, var-annotated]
     one.put("page")
     assert one.flush(5.0)
     used[0].join(30)
@@ -70,10 +76,12 @@ def test_an_idle_lane_has_no_thread(lane):
     assert not one.busy
 
 
-def test_without_a_thread_to_be_had_an_item_waits_for_the_next_look(lane, results, monkeypatch):
+def test_without_a_thread_to_be_had_an_item_waits_for_the_next_look(
+    lane: Callable[..., Lane[Any]], results: Counter[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
     one = lane(lambda *_: Outcome(OK))
 
-    def refuse(_):
+    def refuse(_: threading.Thread) -> None:
         raise RuntimeError("can't start new thread")
 
     with monkeypatch.context() as patched:
@@ -85,7 +93,9 @@ def test_without_a_thread_to_be_had_an_item_waits_for_the_next_look(lane, result
     assert results == {("page", OK): 1}
 
 
-def test_a_lane_that_hangs_delays_no_other_and_is_watched_without_anybody(lane, results):
+def test_a_lane_that_hangs_delays_no_other_and_is_watched_without_anybody(
+    lane: Callable[..., Lane[Any]], results: Counter[Any]
+) -> None:
     end, timed_out = threading.Event(), threading.Event()
     hanging = lane(lambda *_: (end.wait(), Outcome(OK))[1], timeout_seconds=0.05)
     quick = lane(lambda *_: Outcome(OK))

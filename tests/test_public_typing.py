@@ -10,7 +10,7 @@ PATIENCE_SECONDS = 300
 SAMPLE = Path(__file__).with_name("typing") / "public_api.py"
 
 
-def test_the_public_api_is_typed(tmp_path):
+def test_the_public_api_is_typed(tmp_path: Path) -> None:
     options = [
         "--strict",
         "--warn-unused-ignores",

@@ -13,6 +13,7 @@ import pytest
 
 from anthropic_exporter import bundle
 from anthropic_exporter.bundle import checks
+from anthropic_exporter.simulator.fake_api import FakeApi
 
 pytest_plugins = ("fixtures_fake_api",)
 
@@ -39,11 +40,11 @@ print(urllib.request.urlopen(made[-1].url + "/live", timeout=30).status, "live")
 """
 
 
-def blocks(language):
+def blocks(language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
 
 
-def test_the_python_runs_in_the_order_of_the_page_and_counts(fake_api, tmp_path):
+def test_the_python_runs_in_the_order_of_the_page_and_counts(fake_api: FakeApi, tmp_path: Path) -> None:
     snippets = "\n".join(blocks("python"))
     environment = os.environ | {"ANTHROPIC_API_KEY": "sk-ant-test", "ANTHROPIC_BASE_URL": fake_api.base_url}
     done = subprocess.run(
@@ -64,7 +65,7 @@ def test_the_python_runs_in_the_order_of_the_page_and_counts(fake_api, tmp_path)
 
 
 @pytest.mark.stack
-def test_the_threshold_that_it_shows_can_be_added_to_the_file(tmp_path):
+def test_the_threshold_that_it_shows_can_be_added_to_the_file(tmp_path: Path) -> None:
     shutil.copytree(bundle.path("prometheus"), tmp_path, dirs_exist_ok=True)
     (snippet,) = blocks("yaml")
     file = tmp_path / "rules/thresholds.yml"
@@ -76,7 +77,7 @@ def test_the_threshold_that_it_shows_can_be_added_to_the_file(tmp_path):
 EXTRAS = {"cli", "prices", "report", "redis", "nats", "kafka", "web"}
 
 
-def test_what_it_says_to_install_exists():
+def test_what_it_says_to_install_exists() -> None:
     wanted = set(re.findall(r"anthropic-exporter\[(\w+)\]", README)) | set(
         re.findall(r"likewise \[(\w+)\] and \[(\w+)\]", README)[0]
     )

@@ -41,16 +41,16 @@ OF_OTHERS = {
 EACH = pytest.mark.parametrize("name", sorted(PAGES))
 
 
-def blocks(name, language):
+def blocks(name: str, language: str) -> list[str]:
     return re.findall(rf"```{language}\n(.*?)```", PAGES[name], re.DOTALL)
 
 
-def test_every_alert_has_a_page_and_every_page_an_alert():
+def test_every_alert_has_a_page_and_every_page_an_alert() -> None:
     assert set(PAGES) == {rule["alert"] for rule in RULES if "alert" in rule}
 
 
 @EACH
-def test_a_page_answers_the_five_questions_in_few_lines(name):
+def test_a_page_answers_the_five_questions_in_few_lines(name: str) -> None:
     assert re.findall(r"^## (.*)$", PAGES[name], re.MULTILINE) == HEADINGS
     assert PAGES[name].startswith(f"# {name}\n")
     assert len(PAGES[name].splitlines()) < 80
@@ -59,7 +59,7 @@ def test_a_page_answers_the_five_questions_in_few_lines(name):
 
 
 @EACH
-def test_its_queries_ask_for_series_that_exist(name):
+def test_its_queries_ask_for_series_that_exist(name: str) -> None:
     exposed = set(re.findall(r"^# TYPE (\S+)", Recorder(registry=None).render().decode(), re.MULTILINE))
     exposed |= {family.name for family in COLLECTOR_FAMILIES}
     exposed |= {f"{metric}_bucket" for metric in exposed}
@@ -71,7 +71,7 @@ def test_its_queries_ask_for_series_that_exist(name):
     assert asked - known == set()
 
 
-def test_all_queries_parse(tmp_path):
+def test_all_queries_parse(tmp_path: Path) -> None:
     try:
         promtool = toolchain.provide(["promtool"])["promtool"]
     except ConfigurationError as error:
@@ -90,7 +90,7 @@ def test_all_queries_parse(tmp_path):
 
 
 @EACH
-def test_its_threshold_is_one_that_exists(name):
+def test_its_threshold_is_one_that_exists(name: str) -> None:
     tuning = PAGES[name].split("## Tuning its threshold")[1]
     named = [rule for block in blocks(name, "yaml") for rule in yaml.safe_load(block)]
     assert named or "No threshold" in tuning
@@ -102,6 +102,6 @@ def test_its_threshold_is_one_that_exists(name):
 
 
 @EACH
-def test_its_links_lead_somewhere(name):
+def test_its_links_lead_somewhere(name: str) -> None:
     for target in re.findall(r"\]\(([^)#]+)\)", PAGES[name]):
         assert (ROOT / "docs/runbooks" / target).resolve().is_file(), target

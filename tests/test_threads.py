@@ -5,10 +5,13 @@ from __future__ import annotations
 import os
 import threading
 import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 
-from anthropic_exporter import Recorder, publish, serve, threads
+from anthropic_exporter import Call, Recorder, publish, serve, threads
 from anthropic_exporter.attribution import Attribution
 from anthropic_exporter.guard.following import Following
 from anthropic_exporter.transport.address import parse
@@ -18,16 +21,16 @@ from queue_engines import Redis
 
 
 @pytest.fixture
-def recorder():
+def recorder() -> Recorder:
     return Recorder(registry=None)
 
 
 @pytest.fixture
-def no_threads(monkeypatch):
+def no_threads(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Any]]:
     """Let no thread start; returns what lets them start again."""
     started = threading.Thread.start
 
-    def refuse(_):
+    def refuse(_: threading.Thread) -> None:
         raise RuntimeError("can't start new thread")
 
     monkeypatch.setattr(threading.Thread, "start", refuse)
@@ -35,12 +38,12 @@ def no_threads(monkeypatch):
     threads.waiting.clear()
 
 
-def missed(recorder):
+def missed(recorder: Recorder) -> float:
     text = recorder.render().decode()
     return value_of(text, "anthropic_exporter_record_errors_total", stage="threads")
 
 
-def test_a_port_is_served_once_there_is_a_thread(no_threads, recorder):
+def test_a_port_is_served_once_there_is_a_thread(no_threads: Callable[..., Any], recorder: Recorder) -> None:
     with serve(recorder, port=0) as server:
         assert missed(recorder) == 1.0
         no_threads()
@@ -49,7 +52,9 @@ def test_a_port_is_served_once_there_is_a_thread(no_threads, recorder):
             assert b'stage="threads"} 1.0' in response.read()
 
 
-def test_a_server_that_never_had_a_thread_gives_its_port_back(no_threads, recorder):
+def test_a_server_that_never_had_a_thread_gives_its_port_back(
+    no_threads: Callable[..., Any], recorder: Recorder
+) -> None:
     port = free_port()
     with serve(recorder, port=port):
         assert threads.missing() > 0
@@ -58,7 +63,9 @@ def test_a_server_that_never_had_a_thread_gives_its_port_back(no_threads, record
         assert server.port == port
 
 
-def test_a_publisher_sends_once_there_is_a_thread(no_threads, recorder, call, tmp_path):
+def test_a_publisher_sends_once_there_is_a_thread(
+    no_threads: Callable[..., Any], recorder: Recorder, call: Callable[..., Call], tmp_path: Path
+) -> None:
     pytest.importorskip("redis")
     with Redis(tmp_path / "redis") as queue:
         publisher = publish(recorder, queue.url, service="api", period_seconds=0.05)
@@ -70,7 +77,9 @@ def test_a_publisher_sends_once_there_is_a_thread(no_threads, recorder, call, tm
         publisher.close()
 
 
-def test_a_publisher_that_ends_without_a_thread_sends_what_is_left(no_threads, recorder, call, tmp_path):
+def test_a_publisher_that_ends_without_a_thread_sends_what_is_left(
+    no_threads: Callable[..., Any], recorder: Recorder, call: Callable[..., Call], tmp_path: Path
+) -> None:
     pytest.importorskip("redis")
     with Redis(tmp_path / "redis") as queue:
         publisher = publish(recorder, queue.url, service="api")
@@ -79,7 +88,9 @@ def test_a_publisher_that_ends_without_a_thread_sends_what_is_left(no_threads, r
         no_threads()
 
 
-def test_the_fleets_breakers_are_followed_once_there_is_a_thread(no_threads, recorder):
+def test_the_fleets_breakers_are_followed_once_there_is_a_thread(
+    no_threads: Callable[..., Any], recorder: Recorder
+) -> None:
     pytest.importorskip("redis")
     following = Following(parse(f"redis://127.0.0.1:{free_port()}"), recorder, lambda *_: None)
     assert missed(recorder) == 1.0
@@ -91,8 +102,8 @@ def test_the_fleets_breakers_are_followed_once_there_is_a_thread(no_threads, rec
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
-def test_threads_that_a_parent_waits_for_are_not_those_of_its_child():
-    started = []
+def test_threads_that_a_parent_waits_for_are_not_those_of_its_child() -> None:
+    started: list[Any] = []
     threads.waiting.append(threads._Waiting(os.getpid() + 1, started.append, (1,), "other"))
     assert threads.missing() == 0
     threads.retry()

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -19,7 +20,7 @@ PATIENCE_SECONDS = 180
 
 
 @pytest.fixture(scope="module")
-def wheel(tmp_path_factory):
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Any:
     """The wheel of this checkout, built without asking a registry."""
     folder = tmp_path_factory.mktemp("wheel")
     pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "wheel", "--quiet", "--no-deps"]
@@ -29,7 +30,7 @@ def wheel(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def installed(wheel, tmp_path_factory):
+def installed(wheel: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
     """Run the command line of the unpacked wheel in an empty folder: exit code and output."""
     site, elsewhere = tmp_path_factory.mktemp("site"), tmp_path_factory.mktemp("elsewhere")
     zipfile.ZipFile(wheel).extractall(site)
@@ -41,7 +42,7 @@ def installed(wheel, tmp_path_factory):
         "TMPDIR": str(elsewhere),
     }
 
-    def run(*arguments):
+    def run(*arguments: Any) -> Any:
         command = [sys.executable, "-m", "anthropic_exporter.cli", *arguments]
         done = subprocess.run(
             command,
@@ -57,7 +58,7 @@ def installed(wheel, tmp_path_factory):
     return run
 
 
-def test_it_holds_the_package_the_bundle_and_nothing_that_is_ours_alone(wheel):
+def test_it_holds_the_package_the_bundle_and_nothing_that_is_ours_alone(wheel: Any) -> None:
     assert wheel.name == f"anthropic_exporter-{__version__}-py3-none-any.whl"
     names = zipfile.ZipFile(wheel).namelist()
     assert {name.split("/")[0] for name in names} == {
@@ -77,14 +78,14 @@ def test_it_holds_the_package_the_bundle_and_nothing_that_is_ours_alone(wheel):
     assert not [name for name in names if "secrets" in name or "__pycache__" in name]
 
 
-def test_check_looks_at_the_bundle_inside_it(installed):
+def test_check_looks_at_the_bundle_inside_it(installed: Any) -> None:
     code, said, errors = installed("check")
     assert (code, errors) == (0, "")
     assert said.startswith("checked SITE/anthropic_exporter/bundle/prometheus, ")
     assert said.endswith(": no findings\n")
 
 
-def test_the_demo_runs_to_its_notification(installed):
+def test_the_demo_runs_to_its_notification(installed: Any) -> None:
     code, said, errors = installed("demo", "--calm", "5", "--requests", "20")
     assert (code, errors) == (0, ""), said
     assert "the notification arrives" in said
