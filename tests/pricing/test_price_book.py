@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any
 
 import pytest
 
+from anthropic_exporter import Call
 from anthropic_exporter.pricing import price_file
 from anthropic_exporter.pricing.book import PriceBook
 from anthropic_exporter.pricing.price_file import RATE_KEYS, PriceFile
@@ -22,11 +26,11 @@ USAGES = {
 }
 
 
-def at(*day):
-    return dt.datetime(*day, 12, tzinfo=dt.timezone.utc)
+def at(*day: int) -> datetime:
+    return dt.datetime(*day, 12, tzinfo=dt.timezone.utc)  # type: ignore[arg-type, call-arg, misc]
 
 
-def then(*day, **fields):
+def then(*day: int, **fields: str) -> tuple[dict[str, Any], dict[str, datetime]]:
     return fields | {"started_at": at(*day).timestamp()}, {"genai_request_timestamp": at(*day)}
 
 
@@ -59,7 +63,7 @@ NO_1H = "genai-prices has no price of 1h writes on Bedrock for it and bills them
 NO_END = "fast mode is removed on 2026-11-30; genai-prices has no end of it"
 
 
-def having(factor):
+def having(factor: str) -> set[str]:
     return {name for name, model in price_file.shipped().models.items() if factor in model.rows[0].factors}
 
 
@@ -76,17 +80,17 @@ EXPECTED = {
 }
 
 
-def theirs(model, usage, told):
-    options = {"provider_id": "anthropic", "genai_request_timestamp": at(2026, 11, 21)} | told
+def theirs(model: Any, usage: Any, told: Any) -> Any:
+    options: dict[str, Any] = {"provider_id": "anthropic", "genai_request_timestamp": at(2026, 11, 21)} | told
     if options["provider_id"] == "aws":
         model = ON_BEDROCK.get(model, f"us.anthropic.{model}")
     return float(genai.calc_price(genai.Usage(**usage), model, **options).total_price)
 
 
-def differs(call, model, situation, book=BOOK):
+def differs(call: Any, model: Any, situation: Any, book: Any = BOOK) -> Any:
     fields, told = SITUATIONS[situation]
     for kind, usage in USAGES.items():
-        ours = book.bill(call(model=model, **{kind: 1000}, **fields))
+        ours = book.bill(call(model=model, **{kind: 1000}, **fields))  # type: ignore[arg-type]
         try:
             other = theirs(model, usage, told)
         except LookupError:
@@ -97,16 +101,20 @@ def differs(call, model, situation, book=BOOK):
 
 
 @pytest.mark.parametrize("situation", SITUATIONS)
-def test_the_book_differs_from_genai_prices_exactly_where_the_table_says(call, situation):
+def test_the_book_differs_from_genai_prices_exactly_where_the_table_says(
+    call: Callable[..., Call], situation: Any
+) -> None:
     found = {model for model in BOOK.models if differs(call, model, situation)}
     assert found == {model for model, of in EXPECTED if of == situation}
 
 
 @pytest.mark.parametrize("key", RATE_KEYS)
-def test_a_price_that_is_wrong_by_a_thousandth_is_a_difference_on_every_model(call, key):
+def test_a_price_that_is_wrong_by_a_thousandth_is_a_difference_on_every_model(
+    call: Callable[..., Call], key: Any
+) -> None:
     """The comparison can fail: on every model that genai-prices knows, for every kind of token."""
 
-    def wrong(row):
+    def wrong(row: Any) -> Any:
         return row._replace(rates=row.rates._replace(**{key: getattr(row.rates, key) * 1.001}))
 
     models = {name: model._replace(rows=tuple(map(wrong, model.rows))) for name, model in BOOK.models.items()}
@@ -114,12 +122,12 @@ def test_a_price_that_is_wrong_by_a_thousandth_is_a_difference_on_every_model(ca
     assert {model for model in EVERY if not differs(call, model, "standard", book)} == set()
 
 
-def test_web_searches_cost_there_what_they_cost_here(call):
+def test_web_searches_cost_there_what_they_cost_here(call: Callable[..., Call]) -> None:
     ours = BOOK.bill(call(input=0, server_tools=(("web_search", 1000),))).total_usd
     assert ours == theirs("claude-opus-5-5", {"input_tokens": 0, "web_searches": 1000}, {}) == 10.0
 
 
-def test_the_long_prompt_prices_are_those_of_genai_prices(call):
+def test_the_long_prompt_prices_are_those_of_genai_prices(call: Callable[..., Call]) -> None:
     for tokens in (100_000, 100_001):
         for kind, usage in USAGES.items():
             prompt = {key: tokens for key in usage if key != "output_tokens"} or {"input_tokens": tokens}
@@ -130,9 +138,9 @@ def test_the_long_prompt_prices_are_those_of_genai_prices(call):
             assert ours == pytest.approx(other, rel=1e-12), (tokens, kind)
 
 
-def test_the_table_is_about_the_version_that_is_installed():
+def test_the_table_is_about_the_version_that_is_installed() -> None:
     assert genai.__version__ == "0.2.3", "compare again, and write the version into the table"
 
 
-def test_the_day_of_the_comparison_is_the_day_of_the_other_tests():
+def test_the_day_of_the_comparison_is_the_day_of_the_other_tests() -> None:
     assert at(2026, 11, 21).timestamp() == NOON

@@ -3,6 +3,8 @@ from __future__ import annotations
 import datetime as dt
 import random
 import re
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -13,8 +15,8 @@ PRICES = "{input: 1, cache_read: 0.1, cache_write_5m: 1.25, cache_write_1h: 2, o
 
 
 @pytest.fixture
-def write(tmp_path):
-    def make(text):
+def write(tmp_path: Path) -> Callable[..., Path]:
+    def make(text: str) -> Path:
         path = tmp_path / "prices.yml"
         path.write_text(text)
         return path
@@ -22,13 +24,13 @@ def write(tmp_path):
     return make
 
 
-def test_every_shipped_row_says_where_and_when_it_was_read():
+def test_every_shipped_row_says_where_and_when_it_was_read() -> None:
     for model in price_file.shipped().models.values():
         assert model.source, model.name
         assert model.checked >= dt.date(2026, 11, 21), model.name
 
 
-def test_a_file_overrides_a_price_and_keeps_what_it_does_not_say(write):
+def test_a_file_overrides_a_price_and_keeps_what_it_does_not_say(write: Callable[..., Path]) -> None:
     read = price_file.read(write(f"models:\n  claude-opus-5-5:\n    prices: [{PRICES}]\n"))
     model = read.models["claude-opus-5-5"]
     assert (model.rows[0].rates.output, model.min_cacheable_tokens, model.origin) == (5e-06, 512, "file")
@@ -36,7 +38,7 @@ def test_a_file_overrides_a_price_and_keeps_what_it_does_not_say(write):
     assert read.models["claude-haiku-4-5"].origin == "shipped"
 
 
-def test_a_file_may_override_a_factor_alone(write):
+def test_a_file_may_override_a_factor_alone(write: Callable[..., Path]) -> None:
     read = price_file.read(write("models:\n  claude-opus-4-8:\n    factors: {batch: 0.4}\n"))
     rows = read.models["claude-opus-4-8"].rows
     assert [(row.factors["batch"], row.factors.get("fast")) for row in rows] == [(0.4, 2.0), (0.4, None)]
@@ -115,7 +117,7 @@ def test_a_file_may_override_a_factor_alone(write):
         ("", "prices.yml:1: expected a mapping of keys to values"),
     ],
 )
-def test_a_mistake_is_named_by_file_line_and_key(write, text, said):
+def test_a_mistake_is_named_by_file_line_and_key(write: Callable[..., Path], text: str, said: str) -> None:
     with pytest.raises(ConfigurationError) as raised:
         price_file.read(write(text))
     assert said in str(raised.value)
@@ -125,7 +127,7 @@ def test_a_mistake_is_named_by_file_line_and_key(write, text, said):
 WORDS = ["null", "-1", "1e999", "[]", "{}", ".nan", "9" * 500, "2026-02-30", "!!timestamp x", "&a", "*a", "? [a]", "\t"]
 
 
-def read_or_told(path):
+def read_or_told(path: Path) -> str:
     """What is said of a file; empty where it is read."""
     try:
         price_file.read(path)
@@ -134,7 +136,7 @@ def read_or_told(path):
     return ""
 
 
-def test_no_damage_of_a_file_is_anything_but_one_line_that_names_it(write):
+def test_no_damage_of_a_file_is_anything_but_one_line_that_names_it(write: Callable[..., Path]) -> None:
     chance, shipped = random.Random(3), price_file.SHIPPED.read_text()
     text, said = shipped[shipped.index("server_tools") : shipped.index("  claude-fable-5-1:")], set()
     for _ in range(400):
@@ -144,13 +146,13 @@ def test_no_damage_of_a_file_is_anything_but_one_line_that_names_it(write):
     assert [line for line in said if line and not re.match(r".*prices\.yml(:\d+)?: [^\n]+$", line)] == []
 
 
-def test_a_file_that_is_no_text_is_one_line(tmp_path):
+def test_a_file_that_is_no_text_is_one_line(tmp_path: Path) -> None:
     path = tmp_path / "prices.yml"
     path.write_bytes(b"models: \xff\xfe")
     with pytest.raises(ConfigurationError, match=r"prices\.yml: cannot be read: not UTF-8"):
         price_file.read(path)
 
 
-def test_a_file_that_is_not_there_is_one_line(tmp_path):
+def test_a_file_that_is_not_there_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match=r"none\.yml: cannot be read: No such file"):
         price_file.read(tmp_path / "none.yml")

@@ -3,12 +3,15 @@ from __future__ import annotations
 import itertools
 import os
 import threading
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
+from prometheus_client import CollectorRegistry
 
-from anthropic_exporter import Recorder
+from anthropic_exporter import Call, Recorder
 from anthropic_exporter.pricing import genai_lookup, reload
-from support import Samples
+from support import Clock, Samples
 
 FILE = """models:
   claude-house:
@@ -17,7 +20,7 @@ FILE = """models:
 
 
 @pytest.fixture
-def path(tmp_path):
+def path(tmp_path: Path) -> Path:
     path = tmp_path / "prices.yml"
     path.write_text(FILE % 1)
     os.utime(path, (1, 1))
@@ -25,17 +28,19 @@ def path(tmp_path):
 
 
 @pytest.fixture
-def recorder(registry, clock, path):
+def recorder(registry: CollectorRegistry, clock: Clock, path: Path) -> Recorder:
     return Recorder(registry=registry, strict=True, clock=clock, prices=path)
 
 
-def spend(recorder, samples, call):
+def spend(recorder: Recorder, samples: Samples, call: Callable[..., Call]) -> float:
     before = samples("anthropic_cost_usd_total", model="claude-house") or 0
     recorder.record(call(model="claude-house", input=1_000_000))
     return samples("anthropic_cost_usd_total", model="claude-house") - before
 
 
-def test_an_edit_holds_30_seconds_later_at_the_latest(recorder, samples, call, clock, path):
+def test_an_edit_holds_30_seconds_later_at_the_latest(
+    recorder: Recorder, samples: Samples, call: Callable[..., Call], clock: Clock, path: Path
+) -> None:
     assert spend(recorder, samples, call) == 1
     path.write_text(FILE % 3)
     clock.now += 29
@@ -46,7 +51,14 @@ def test_an_edit_holds_30_seconds_later_at_the_latest(recorder, samples, call, c
     assert samples("anthropic_exporter_record_errors_total", stage="prices") is None
 
 
-def test_a_broken_edit_keeps_the_old_prices_counts_once_and_says_where(recorder, samples, call, clock, path, caplog):
+def test_a_broken_edit_keeps_the_old_prices_counts_once_and_says_where(
+    recorder: Recorder,
+    samples: Samples,
+    call: Callable[..., Call],
+    clock: Clock,
+    path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     path.write_text(FILE % "cheap")
     for _ in range(3):
         clock.now += 30
@@ -60,12 +72,18 @@ def test_a_broken_edit_keeps_the_old_prices_counts_once_and_says_where(recorder,
 
 
 def test_a_file_that_breaks_its_reader_keeps_the_prices_and_the_scrape(
-    recorder, samples, call, clock, path, caplog, monkeypatch
-):
-    def load(_):
+    recorder: Recorder,
+    samples: Samples,
+    call: Callable[..., Call],
+    clock: Clock,
+    path: Path,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def load(_: Path) -> None:
         raise RecursionError
 
-    monkeypatch.setattr(reload.PriceBook, "load", load)
+    monkeypatch.setattr(reload.PriceBook, "load", load)  # type: ignore[attr-defined]
     path.write_text(FILE % 3)
     clock.now += 30
     assert spend(recorder, samples, call) == 1
@@ -74,8 +92,13 @@ def test_a_file_that_breaks_its_reader_keeps_the_prices_and_the_scrape(
 
 
 def test_a_file_that_is_gone_keeps_the_prices_counts_once_and_is_read_when_it_is_back(
-    recorder, samples, call, clock, path, caplog
-):
+    recorder: Recorder,
+    samples: Samples,
+    call: Callable[..., Call],
+    clock: Clock,
+    path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     path.unlink()
     for _ in range(3):
         clock.now += 30
@@ -88,7 +111,14 @@ def test_a_file_that_is_gone_keeps_the_prices_counts_once_and_is_read_when_it_is
     assert spend(recorder, samples, call) == 2
 
 
-def test_the_file_is_looked_at_every_30_seconds_and_not_more_often(recorder, samples, call, clock, path, monkeypatch):
+def test_the_file_is_looked_at_every_30_seconds_and_not_more_often(
+    recorder: Recorder,
+    samples: Samples,
+    call: Callable[..., Call],
+    clock: Clock,
+    path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     looked = []
     stamp = reload._stamp
     monkeypatch.setattr(reload, "_stamp", lambda path: looked.append(clock.now) or stamp(path))
@@ -103,7 +133,9 @@ def test_the_file_is_looked_at_every_30_seconds_and_not_more_often(recorder, sam
     assert max(gaps) <= 31
 
 
-def test_without_scrapes_a_short_thread_reads_the_edit(recorder, call, clock, path):
+def test_without_scrapes_a_short_thread_reads_the_edit(
+    recorder: Recorder, call: Callable[..., Call], clock: Clock, path: Path
+) -> None:
     path.write_text(FILE % 3)
     clock.now += 30
     recorder.record(call(model="claude-house", input=1, started_at=clock.now))
@@ -113,7 +145,9 @@ def test_without_scrapes_a_short_thread_reads_the_edit(recorder, call, clock, pa
     assert recorder.prices.models["claude-house"].rows[0].rates.input == 3e-06
 
 
-def test_an_unknown_model_is_looked_up_once_and_no_dollar_is_lost(registry, clock, call, monkeypatch):
+def test_an_unknown_model_is_looked_up_once_and_no_dollar_is_lost(
+    registry: CollectorRegistry, clock: Clock, call: Callable[..., Call], monkeypatch: pytest.MonkeyPatch
+) -> None:
     pytest.importorskip("genai_prices")
     asked, look_up = [], genai_lookup.look_up
     monkeypatch.setattr(genai_lookup, "look_up", lambda name: asked.append(name) or look_up(name))
@@ -129,10 +163,12 @@ def test_an_unknown_model_is_looked_up_once_and_no_dollar_is_lost(registry, cloc
         assert samples("anthropic_exporter_price_source_info", model=model, source=source) == 1
 
 
-def test_a_scrape_waits_for_the_thread_that_looks_a_model_up(registry, clock, call, monkeypatch):
+def test_a_scrape_waits_for_the_thread_that_looks_a_model_up(
+    registry: CollectorRegistry, clock: Clock, call: Callable[..., Call], monkeypatch: pytest.MonkeyPatch
+) -> None:
     asked, answer = threading.Event(), threading.Event()
 
-    def look_up(_):
+    def look_up(_: str) -> None:
         asked.set()
         assert answer.wait(10)
 
@@ -151,14 +187,18 @@ def test_a_scrape_waits_for_the_thread_that_looks_a_model_up(registry, clock, ca
     assert shown == [171]
 
 
-def test_without_the_extra_an_unknown_model_is_unpriced_at_once(registry, clock, call, monkeypatch):
+def test_without_the_extra_an_unknown_model_is_unpriced_at_once(
+    registry: CollectorRegistry, clock: Clock, call: Callable[..., Call], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(genai_lookup, "installed", lambda: False)
     recorder, samples = Recorder(registry=registry, strict=True, clock=clock), Samples(registry)
     recorder.record(call(model="claude-3-haiku-20240307", input=10))
     assert samples("anthropic_exporter_unpriced_tokens_total") == 10
 
 
-def test_the_source_of_each_used_model_is_shown(recorder, samples, call):
+def test_the_source_of_each_used_model_is_shown(
+    recorder: Recorder, samples: Samples, call: Callable[..., Call]
+) -> None:
     recorder.record(call(model="claude-house", input=1))
     recorder.record(call(input=1))
     assert samples("anthropic_exporter_price_source_info", model="claude-house", source="file") == 1

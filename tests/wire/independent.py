@@ -16,6 +16,7 @@ from collections import defaultdict
 from decimal import Decimal
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -55,7 +56,7 @@ PRICED_TIERS = {"standard", "batch", "priority", "fast"}
 WEB_SEARCH_USD = Fraction("0.01")
 
 
-def row(model: str, billed: dict, at: dt.datetime) -> str:
+def row(model: str, billed: dict[str, Any], at: dt.datetime) -> str:
     """The prices that hold for one inference."""
     if model == "claude-sonnet-5-5" and at.date() < dt.date(2026, 10, 7):
         return SONNET_5_5_READ_BEFORE
@@ -64,7 +65,7 @@ def row(model: str, billed: dict, at: dt.datetime) -> str:
     return LIST[model]
 
 
-def factor(model: str, billed: dict) -> Fraction:
+def factor(model: str, billed: dict[str, Any]) -> Fraction:
     """What multiplies every price of the row."""
     found = {"fast": Fraction(2), "batch": Fraction(1, 2)}.get(billed.get("tier", ""), Fraction(1))
     if billed.get("geo") == "us" and model not in NO_GEO:
@@ -74,7 +75,7 @@ def factor(model: str, billed: dict) -> Fraction:
     return found * Fraction(11, 10) if billed.get("regional") else found
 
 
-def rates(billed: dict, at: dt.datetime) -> dict[str, Fraction] | None:
+def rates(billed: dict[str, Any], at: dt.datetime) -> dict[str, Fraction] | None:
     """Dollars per token by part; None where there is no price."""
     model = billed.get("priced_as", billed["model"])
     removed = model == "claude-opus-4-8" and at.date() >= dt.date(2026, 11, 30)
@@ -85,7 +86,7 @@ def rates(billed: dict, at: dt.datetime) -> dict[str, Fraction] | None:
     return {part: Fraction(usd) * each for part, usd in zip(PARTS, row(model, billed, at).split(), strict=True)}
 
 
-Samples = dict[tuple[str, frozenset], Fraction]
+Samples = dict[tuple[str, frozenset[tuple[str, str]]], Fraction]
 
 
 def add(found: Samples, name: str, value: Fraction, labels: dict[str, str]) -> None:
@@ -94,7 +95,7 @@ def add(found: Samples, name: str, value: Fraction, labels: dict[str, str]) -> N
         found[name, frozenset(labels.items())] += value
 
 
-def lines(case: dict) -> Samples:
+def lines(case: dict[str, Any]) -> Samples:
     """Every sample of tokens and dollars that is not 0, by name and labels."""
     found: Samples = defaultdict(Fraction)
     for billed in case["billed"]:
@@ -106,11 +107,11 @@ def lines(case: dict) -> Samples:
         add(found, "anthropic_cost_usd_total", searches, {"type": "web_search", **spend})
         usd = rates(billed, case["at"])
         if usd is None:
-            add(found, "anthropic_exporter_unpriced_tokens_total", sum(tokens.values()), {"model": billed["model"]})
+            add(found, "anthropic_exporter_unpriced_tokens_total", sum(tokens.values()), {"model": billed["model"]})  # type: ignore[arg-type]
         elif billed.get("uncertain"):
             whole = sum(count * usd[part] for part, count in tokens.items())
             labels = {"model": case["served"], "reason": "fallback_hop"}
-            add(found, "anthropic_exporter_estimated_cost_usd_total", whole, labels)
+            add(found, "anthropic_exporter_estimated_cost_usd_total", whole, labels)  # type: ignore[arg-type]
         elif not billed.get("free"):
             for part, count in tokens.items():
                 rewritten = billed.get("rewritten", 0) if part == "cache_write_5m" else 0
@@ -125,17 +126,17 @@ def lines(case: dict) -> Samples:
     return dict(found)
 
 
-def economics(found: Samples, case: dict, tokens: dict[str, Fraction], usd: dict[str, Fraction]) -> None:
+def economics(found: Samples, case: dict[str, Any], tokens: dict[str, Fraction], usd: dict[str, Fraction]) -> None:
     """What the cache cost and saved, and dollars that may be less on the bill, by the model of the response."""
     where = case.get("attribution", {})
     call = {"model": case["served"], **({"feature": where["feature"]} if "feature" in where else {})}
     written = sum(tokens[part] * (usd[part] - usd["input"]) for part in ("cache_write_5m", "cache_write_1h"))
-    add(found, "anthropic_cache_write_premium_usd_total", written, call)
+    add(found, "anthropic_cache_write_premium_usd_total", written, call)  # type: ignore[arg-type]
     saved = tokens["cache_read"] * (usd["input"] - usd["cache_read"])
     add(found, "anthropic_cache_savings_usd_total", saved, call)
     if case["cache"] == "miss":
         lost = sum(tokens[part] * (usd[part] - usd["cache_read"]) for part in PARTS[:3])
-        add(found, "anthropic_cache_miss_cost_usd_total", lost, call)
+        add(found, "anthropic_cache_miss_cost_usd_total", lost, call)  # type: ignore[arg-type]
     if "estimate" in case:
         uncertain = doubtful(case["estimate"], tokens, usd)
         add(found, "anthropic_exporter_estimated_cost_usd_total", uncertain, {**call, "reason": case["estimate"]})
@@ -144,9 +145,9 @@ def economics(found: Samples, case: dict, tokens: dict[str, Fraction], usd: dict
 def doubtful(reason: str, tokens: dict[str, Fraction], usd: dict[str, Fraction]) -> Fraction:
     """The dollars of an inference that the invoice may differ by."""
     if reason == "fallback_credit":
-        return sum(tokens[part] * (usd[part] - usd["cache_read"]) for part in ("cache_write_5m", "cache_write_1h"))
+        return sum(tokens[part] * (usd[part] - usd["cache_read"]) for part in ("cache_write_5m", "cache_write_1h"))  # type: ignore[return-value]
     whole = sum(tokens[part] * usd[part] for part in PARTS)
-    return whole / 10 if reason == "inference_profile" else whole
+    return whole / 10 if reason == "inference_profile" else whole  # type: ignore[return-value]
 
 
 def decimal(value: Fraction) -> Decimal:
@@ -164,7 +165,7 @@ def main(path: Path) -> None:
         print(f"{name}{{{inside}}} {decimal(value):f}")  # noqa: T201 - what the script is for
 
 
-def with_defaults(case: dict) -> dict:
+def with_defaults(case: dict[str, Any]) -> dict[str, Any]:
     """What a case that does not say otherwise means."""
     billed = case.setdefault("billed", [])
     case.setdefault("served", billed[0]["model"] if billed else "")

@@ -5,28 +5,30 @@ from __future__ import annotations
 import gzip
 import json
 import zlib
+from typing import Any
 
 import anthropic
 import pytest
+from prometheus_client import CollectorRegistry
 
 from anthropic_exporter import Recorder
-from anthropic_exporter.simulator.fake_api import Chunk, Scripted
+from anthropic_exporter.simulator.fake_api import Chunk, FakeApi, Scripted
 from anthropic_exporter.wire.decompress import inflater
 from bodies import ASK, events, message
-from support import Samples
+from support import Clock, Samples
 
 pytest_plugins = ("fixtures_fake_api", "fixtures_clients")
 
 JSON, SSE = {"content-type": "application/json"}, {"content-type": "text/event-stream; charset=utf-8"}
 
 
-def bare(data):
+def bare(data: bytes) -> bytes:
     """A deflate stream without the wrapping of zlib, as some servers send it."""
     packer = zlib.compressobj(wbits=-zlib.MAX_WBITS)
     return packer.compress(data) + packer.flush()
 
 
-CODES = {
+CODES: dict[str, Any] = {
     "deflate": zlib.compress,
     "bare deflate": bare,
     "x-gzip": gzip.compress,
@@ -35,7 +37,7 @@ CODES = {
 }
 
 
-def packed(name, head, data, size):
+def packed(name: str, head: dict[str, str], data: bytes, size: int) -> Scripted:
     """An answer in pieces of `size` bytes, compressed."""
     body = CODES[name](data)
     pieces = tuple(Chunk(body[start : start + size]) for start in range(0, len(body), size))
@@ -45,7 +47,9 @@ def packed(name, head, data, size):
 # One byte is too little for httpx2 to tell the two kinds of deflate apart.
 @pytest.mark.parametrize("size", [7, 100_000])
 @pytest.mark.parametrize("name", sorted(set(CODES) - {"x-gzip"}))
-def test_a_compressed_stream_is_read_in_any_pieces(fake_api, client, samples, name, size):
+def test_a_compressed_stream_is_read_in_any_pieces(
+    fake_api: FakeApi, client: anthropic.Anthropic, samples: Samples, name: str, size: int
+) -> None:
     fake_api.push(packed(name, SSE, b"".join(events()), size))
     with client.messages.stream(**ASK) as stream:
         assert stream.get_final_text() == "Hello " * 4
@@ -54,14 +58,16 @@ def test_a_compressed_stream_is_read_in_any_pieces(fake_api, client, samples, na
 
 
 @pytest.mark.parametrize("name", sorted(set(CODES) - {"x-gzip"}))
-def test_a_compressed_message_is_read(fake_api, client, samples, name):
+def test_a_compressed_message_is_read(
+    fake_api: FakeApi, client: anthropic.Anthropic, samples: Samples, name: str
+) -> None:
     fake_api.push(packed(name, JSON, json.dumps(message()).encode(), 50))
     assert client.messages.create(**ASK).usage.output_tokens == 50
     assert samples("anthropic_tokens_total", type="output") == 50
 
 
 @pytest.mark.parametrize("name", sorted(CODES))
-def test_what_was_packed_comes_out(name):
+def test_what_was_packed_comes_out(name: str) -> None:
     data = b"".join(events())
     read = inflater(name.removeprefix("bare "))
     body = CODES[name](data)
@@ -69,8 +75,12 @@ def test_what_was_packed_comes_out(name):
 
 
 def test_a_stream_that_nobody_here_can_read_is_counted_and_logged_and_reaches_the_application(
-    fake_api, client_options, registry, clock, caplog
-):
+    fake_api: FakeApi,
+    client_options: dict[str, Any],
+    registry: CollectorRegistry,
+    clock: Clock,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     recorder = Recorder(registry=registry, clock=clock)
     fake_api.push(Scripted(200, SSE | {"content-encoding": "snappy"}, (Chunk(b"".join(events())),)))
     with (

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import logging
+from typing import Any
 
 import pytest
+from anthropic import Anthropic
 from bench.fuzz import fuzz
 
 pytestmark = pytest.mark.filterwarnings("ignore:Pydantic serializer warnings:UserWarning")
 
 
-def same_view(client, count):
+def same_view(client: Any, count: Any) -> Any:
     """Play so many cases; what holds for all of them, and the outcomes that were counted."""
     played = fuzz.Fuzz(seed=20_261_124, client=client)
     assert played.run(count) == []
@@ -25,12 +27,16 @@ def same_view(client, count):
 
 
 @pytest.mark.parametrize("client", ["sync", "async"])
-def test_damaged_responses_look_the_same_with_and_without_the_middleware(caplog, client):
+def test_damaged_responses_look_the_same_with_and_without_the_middleware(
+    caplog: pytest.LogCaptureFixture, client: Anthropic
+) -> None:
     caplog.set_level(logging.CRITICAL)
     assert same_view(client, 2000)
 
 
 @pytest.mark.parametrize("client", ["bedrock", "async bedrock"])
-def test_damaged_event_streams_of_aws_look_the_same_with_and_without_the_middleware(caplog, client):
+def test_damaged_event_streams_of_aws_look_the_same_with_and_without_the_middleware(
+    caplog: pytest.LogCaptureFixture, client: Anthropic
+) -> None:
     caplog.set_level(logging.CRITICAL)
     assert same_view(client, 500)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import anthropic
 import pytest
 from prometheus_client import CollectorRegistry
@@ -10,6 +12,7 @@ from anthropic_exporter import Call, Recorder, attribution
 from anthropic_exporter.call import OUTCOMES
 from anthropic_exporter.capture.attempt import Attempt
 from anthropic_exporter.recording.served_models import CachedThreads, ServedModels
+from anthropic_exporter.simulator.fake_api import FakeApi
 from anthropic_exporter.wire.model_ids import identify, is_opaque, model_label, served_label
 from bodies import ASK, USAGE, answer, refused
 from support import Samples
@@ -20,12 +23,14 @@ SERVED = "claude-sonnet-4-6-20260301"
 ARN = "arn:aws:bedrock:us-east-1:123456789012:application-inference-profile/a1b2"
 
 
-def failing(client, **ask):
+def failing(client: anthropic.Anthropic, **ask: str) -> None:
     with pytest.raises(anthropic.APIStatusError):
         client.messages.create(**ASK | ask)
 
 
-def test_failures_and_answers_of_one_requested_id_share_the_label_of_the_model_that_serves(fake_api, client, samples):
+def test_failures_and_answers_of_one_requested_id_share_the_label_of_the_model_that_serves(
+    fake_api: FakeApi, client: anthropic.Anthropic, samples: Samples
+) -> None:
     busy = refused(529, "overloaded_error")
     fake_api.push(*[answer(model=SERVED)] * 24, busy)
     for _ in range(24):
@@ -36,7 +41,7 @@ def test_failures_and_answers_of_one_requested_id_share_the_label_of_the_model_t
     assert samples("anthropic_requests_total", outcome="overloaded_error") == 1
 
 
-def test_what_is_in_flight_has_the_same_label(recorder, samples):
+def test_what_is_in_flight_has_the_same_label(recorder: Recorder, samples: Samples) -> None:
     recorder.served.learn("claude-sonnet-4-6", SERVED)
     with attribution(feature="chat"):
         attempt = Attempt(recorder, {"model": "claude-sonnet-4-6"}, 0, None)
@@ -46,14 +51,16 @@ def test_what_is_in_flight_has_the_same_label(recorder, samples):
     assert samples("anthropic_requests_total", model=SERVED, outcome="abandoned") == 1
 
 
-def test_a_blocked_request_has_the_same_label(recorder, samples):
+def test_a_blocked_request_has_the_same_label(recorder: Recorder, samples: Samples) -> None:
     recorder.served.learn(ARN, "claude-opus-5-5")
     with attribution(feature="chat") as where:
         recorder.blocked(ARN, where)
     assert samples("anthropic_requests_total", model="claude-opus-5-5", outcome="blocked") == 1
 
 
-def test_a_fallback_teaches_nothing_about_the_model_that_was_asked_for(fake_api, client, samples):
+def test_a_fallback_teaches_nothing_about_the_model_that_was_asked_for(
+    fake_api: FakeApi, client: anthropic.Anthropic, samples: Samples
+) -> None:
     iterations = [
         {"type": "message", "input_tokens": 5, "output_tokens": 0, "model": "claude-fable-5-2"},
         {"type": "fallback_message", "input_tokens": 5, "output_tokens": 9, "model": "claude-opus-5-5"},
@@ -74,7 +81,7 @@ OPAQUE = [
 
 
 @pytest.mark.parametrize("name", OPAQUE)
-def test_an_id_that_names_no_model_is_an_inference_profile(name):
+def test_an_id_that_names_no_model_is_an_inference_profile(name: str) -> None:
     assert is_opaque(name)
     assert model_label(name) == served_label(name) == "inference-profile"
 
@@ -96,7 +103,7 @@ def test_an_id_that_names_no_model_is_an_inference_profile(name):
         ("", ""),
     ],
 )
-def test_until_something_answers_an_id_has_its_bare_name(name, label):
+def test_until_something_answers_an_id_has_its_bare_name(name: str, label: str) -> None:
     assert model_label(name) == label
 
 
@@ -114,11 +121,11 @@ def test_until_something_answers_an_id_has_its_bare_name(name, label):
         ("claude-opus-5-5", ""),
     ],
 )
-def test_an_id_says_where_it_runs(name, endpoint):
+def test_an_id_says_where_it_runs(name: str, endpoint: str) -> None:
     assert identify(name).endpoint == endpoint
 
 
-def test_what_is_remembered_is_bounded():
+def test_what_is_remembered_is_bounded() -> None:
     served, threads = ServedModels(), CachedThreads()
     for number in range(10_000):
         served.learn(f"id-{number}", "claude-opus-5-5")
@@ -132,12 +139,14 @@ def test_what_is_remembered_is_bounded():
 
 
 @pytest.mark.skipif(not hasattr(anthropic.resources.beta.messages.Messages, "thread"), reason="an SDK without threads")
-def test_later_turns_of_a_thread_are_asked_for_as_its_first_one_was(fake_api, client, samples):
-    def turn(number, **usage):
+def test_later_turns_of_a_thread_are_asked_for_as_its_first_one_was(
+    fake_api: FakeApi, client: anthropic.Anthropic, samples: Samples
+) -> None:
+    def turn(number: int, **usage: int) -> None:
         fake_api.push(answer({"input_tokens": 20_000, "output_tokens": 5} | usage, id=f"msg_{number}"))
         thread = {"type": "continue", "previous_message_id": f"msg_{number - 1}"} if number else {"type": "create"}
         system = [] if number else [{"type": "text", "text": "s", "cache_control": {"type": "ephemeral"}}]
-        client.messages.create(**ASK, system=system, extra_body={"thread": thread})
+        client.messages.create(**ASK, system=system, extra_body={"thread": thread})  # type: ignore[arg-type]
 
     for number in range(4):
         turn(number)
@@ -152,7 +161,7 @@ def test_later_turns_of_a_thread_are_asked_for_as_its_first_one_was(fake_api, cl
 # -- words
 
 
-def test_free_text_of_a_server_is_no_outcome_and_folds_none_of_ours(recorder, samples):
+def test_free_text_of_a_server_is_no_outcome_and_folds_none_of_ours(recorder: Recorder, samples: Samples) -> None:
     for number in range(60):
         recorder.record(Call("claude-opus-5-5", f"free text {number}"))
     for outcome in OUTCOMES:
@@ -161,14 +170,14 @@ def test_free_text_of_a_server_is_no_outcome_and_folds_none_of_ours(recorder, sa
     assert [samples("anthropic_requests_total", outcome=outcome) for outcome in OUTCOMES] == [1] * len(OUTCOMES)
 
 
-def test_an_overflow_is_counted_once_a_record(recorder, samples):
+def test_an_overflow_is_counted_once_a_record(recorder: Recorder, samples: Samples) -> None:
     for number in range(150):
         with attribution(feature=f"feature {number}"):
             recorder.record_usage(model="claude-opus-5-5", usage={"input_tokens": 1, "output_tokens": 1})
     assert samples("anthropic_exporter_label_overflow_total", label="feature") == 50
 
 
-def test_an_overflow_of_an_attempt_is_counted_once(fake_api, client_options):
+def test_an_overflow_of_an_attempt_is_counted_once(fake_api: FakeApi, client_options: dict[str, Any]) -> None:
     registry = CollectorRegistry()
     recorder = Recorder(registry=registry, features=["chat"])
     fake_api.push(answer())
@@ -180,12 +189,14 @@ def test_an_overflow_of_an_attempt_is_counted_once(fake_api, client_options):
     assert Samples(registry)("anthropic_exporter_label_overflow_total", label="feature") == 1
 
 
-def test_the_repr_of_a_call_holds_nothing_that_a_server_sent(fake_api, client, recorder):
-    seen = []
+def test_the_repr_of_a_call_holds_nothing_that_a_server_sent(
+    fake_api: FakeApi, client: anthropic.Anthropic, recorder: Recorder
+) -> None:
+    seen: list[Any] = []
     recorder.subscribe(seen.append)
     odd = USAGE | {"inference_geo": "secret geo", "server_tool_use": {"secret_tool_requests": 1}}
     one = answer(odd, model="secret model", stop_reason="secret reason")
-    one.headers["anthropic-ratelimit-tokens-limit"] = "secret header"
+    one.headers["anthropic-ratelimit-tokens-limit"] = "secret header"  # type: ignore[index]
     fake_api.push(one)
     client.messages.create(**ASK)
     assert "secret" not in repr(seen[0])

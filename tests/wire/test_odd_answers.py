@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from anthropic_exporter import Recorder
-from anthropic_exporter.simulator.fake_api import Chunk, Scripted
+from anthropic_exporter.simulator.fake_api import Chunk, FakeApi, Scripted
 from anthropic_exporter.simulator.fake_api.wire import event
 from bodies import MODEL, answer, delta, message
 from support import NOON
@@ -35,35 +35,45 @@ class Case(NamedTuple):
     request: dict[str, Any] = {}  # noqa: RUF012 - of a named tuple, never changed
 
 
-def body(value, *, status=200, content_type="application/json", headers=None):
+def body(
+    value: bytes | dict[str, Any] | list[dict[str, dict[str, str]]],
+    *,
+    status: int = 200,
+    content_type: str = "application/json",
+    headers: None = None,
+) -> Scripted:
     data = value if isinstance(value, bytes) else json.dumps(value).encode()
     return Scripted(status, {"content-type": content_type} | (headers or {}), (Chunk(data),))
 
 
-def stream(first, *later, tail=(), content_type="text/event-stream"):
+def stream(
+    first: dict[str, Any], *later: dict[str, Any], tail: tuple[bytes, ...] = (), content_type: str = "text/event-stream"
+) -> Scripted:
     """A stream whose `message_start` and `message_delta` events count so."""
     begun = event("message_start", message=message(first, content=[], stop_reason=None))
     ends = [event("message_delta", delta={"stop_reason": "end_turn"}, usage=usage) for usage in later]
     return body(b"".join((begun, delta(), *ends, *tail)), content_type=content_type)
 
 
-def streamed(first, *later, counted, content_type="text/event-stream"):
+def streamed(
+    first: dict[str, Any], *later: dict[str, Any], counted: dict[str, float], content_type: str = "text/event-stream"
+) -> Case:
     answers = stream(first, *later, tail=(event("message_stop"),), content_type=content_type)
     return Case(answers, counted, "create_stream")
 
 
-def broken_by(text):
+def broken_by(text: bytes) -> Case:
     """A stream that began and ends with this text."""
     return Case(stream(PLAIN, tail=(text,)), {"input": 1000, "usd": 0.004, "api_error": 1}, "create_stream")
 
 
-def asked(model, usd, **counted):
+def asked(model: str, usd: float, **counted: float) -> Case:
     """A million tokens of input, asked for under this id and served as the plain model; 4 dollars at global prices."""
     usage = {"input_tokens": 1_000_000, "output_tokens": 0}
     return Case(answer(usage), {"input": 1_000_000, "usd": usd, **counted}, request={"model": model})
 
 
-def hop(*entries, category="cyber", declined=FABLE):
+def hop(*entries: dict[str, Any], category: str = "cyber", declined: str = FABLE) -> Scripted:
     """A fallback: these iterations, behind a block that says why the first model declined."""
     trigger = {"type": "refusal", "category": category}
     block = {"type": "fallback", "from": {"model": declined}, "to": {"model": MODEL}, "trigger": trigger}
@@ -228,7 +238,7 @@ COUNTED = {
 }
 
 
-def counted(text):
+def counted(text: str) -> dict[str, Any]:
     """Every sample of these metrics that is not 0, with success and the plain stop reason left out."""
     found: dict[str, float] = {}
     for (name, labels), value in wire_case.samples(text).items():
@@ -245,18 +255,18 @@ def counted(text):
 
 @pytest.mark.parametrize("mode", ["sync", "async"])
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES)
-def test_what_is_counted_of_an_odd_answer(case, mode, wire_api):
+def test_what_is_counted_of_an_odd_answer(case: Case, mode: str, wire_api: FakeApi) -> None:
     recorder = Recorder(registry=None, clock=lambda: NOON)
     wire_api.clear()
     wire_api.push(case.answer)
 
-    async def call():
+    async def call() -> None:
         made = {"client": case.client, "options": {"max_retries": 0}}
         client = wire_player.make_client(made, mode, wire_api.base_url, recorder.middleware())
         request = {"model": MODEL, "max_tokens": 100, "messages": wire_player.MESSAGES} | case.request
         try:
             await wire_player.CALLS[case.call](client, request, made)
-        except wire_player.anthropic.APIStatusError:
+        except wire_player.anthropic.APIStatusError:  # type: ignore[attr-defined]
             assert "error" in " ".join(case.counted)
         await wire_player.done(client.close())
 
@@ -264,13 +274,13 @@ def test_what_is_counted_of_an_odd_answer(case, mode, wire_api):
     assert counted(recorder.render().decode()) == case.counted
 
 
-def test_an_opaque_id_is_no_label_before_anything_was_served(wire_api):
+def test_an_opaque_id_is_no_label_before_anything_was_served(wire_api: FakeApi) -> None:
     recorder = Recorder(registry=None, clock=lambda: NOON)
     client = wire_player.make_client({"options": {"max_retries": 0}}, "sync", wire_api.base_url, recorder.middleware())
     wire_api.clear()
     for model in ("r742sbn2zckd", "2f1e9b7c-11d2-4c3a-9f3e-a1b2c3d4e5f6"):
         wire_api.push(body(b"", status=529))
-        with pytest.raises(wire_player.anthropic.APIStatusError):
+        with pytest.raises(wire_player.anthropic.APIStatusError):  # type: ignore[attr-defined]
             client.messages.create(model=model, max_tokens=1, messages=wire_player.MESSAGES)
     client.close()
     samples = wire_case.samples(recorder.render().decode())

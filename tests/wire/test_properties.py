@@ -8,6 +8,8 @@ import importlib
 import itertools
 import json
 import math
+from collections.abc import Callable
+from typing import Any
 from unittest import mock
 
 import anthropic
@@ -23,7 +25,7 @@ from anthropic_exporter.metrics import writer as metrics
 from anthropic_exporter.pricing.book import PriceBook
 from anthropic_exporter.simulator.fake_api import wire
 from anthropic_exporter.wire.events import SseSplitter
-from anthropic_exporter.wire.usage import fold_event, read_message, read_usage
+from anthropic_exporter.wire.usage import Reading, fold_event, read_message, read_usage
 from bodies import ASK, MODEL, USAGE, delta, events
 from support import NOON, Samples
 
@@ -54,18 +56,18 @@ CUTS = st.lists(st.integers(0, 5000), max_size=100) | st.integers(1, 40).map(lam
 LINE_ENDS = {"LF": b"\n", "CRLF": b"\r\n", "CR": b"\r"}
 
 
-class Chopped(ByteStream):
-    def __init__(self, body, cuts):
+class Chopped(ByteStream):  # type: ignore[misc, valid-type]
+    def __init__(self, body: bytes, cuts: list[int] | range) -> None:
         edges = [0, *sorted(cut % (len(body) + 1) for cut in cuts), len(body)]
         self.chunks = [body[start:end] for start, end in itertools.pairwise(edges)]
 
-    def __iter__(self):
+    def __iter__(self) -> Any:
         return iter(self.chunks)
 
 
-def recorded(chopped, headers, at=NOON):
+def recorded(chopped: Chopped, headers: dict[str, str], at: float = NOON) -> tuple[Call, list[bytes]]:
     """The call that a body becomes, and what the application got of it."""
-    calls = []
+    calls: list[Any] = []
     recorder = Recorder(registry=None, strict=True, clock=lambda: at)
     recorder.subscribe(calls.append)
     attempt = Attempt(recorder, ASK, 0, None)
@@ -79,7 +81,9 @@ def recorded(chopped, headers, at=NOON):
 @pytest.mark.parametrize("encoding", ["", "gzip"])
 @same_every_time
 @given(cuts=CUTS)
-def test_any_chopping_of_a_stream_gives_the_same_tokens_and_dollars(end, encoding, cuts):
+def test_any_chopping_of_a_stream_gives_the_same_tokens_and_dollars(
+    end: str, encoding: str, cuts: list[int] | range
+) -> None:
     body = STREAM.replace(b"\n", LINE_ENDS[end])
     body = gzip.compress(body, mtime=0) if encoding else body
     chopped = Chopped(body, cuts)
@@ -108,14 +112,14 @@ ANY_EVENTS = (
 )
 
 
-def in_one_piece(runs):
+def in_one_piece(runs: list[bytes]) -> list[bytes]:
     """The events: where they come in one piece, the deltas stay with the event before them."""
     return [event for run in runs for event in run.split(b"\n\n")]
 
 
 @same_every_time
 @given(data=ANY_EVENTS, cuts=st.lists(st.integers(0)))
-def test_any_bytes_split_into_the_same_events_however_they_come(data, cuts):
+def test_any_bytes_split_into_the_same_events_however_they_come(data: bytes, cuts: list[int]) -> None:
     data += b"\n\n"
     whole, pieces = SseSplitter(), SseSplitter()
     expected = whole.feed(data) + whole.finish()
@@ -145,7 +149,7 @@ OBJECTS = st.dictionaries(NAMES, JSON, max_size=9) | st.fixed_dictionaries(COUNT
 BOOK = PriceBook.load()
 
 
-def sound(reading):
+def sound(reading: Reading) -> bool:
     """Whether nothing is negative, in tokens or dollars."""
     call = Call(
         model=reading.model,
@@ -168,14 +172,14 @@ def sound(reading):
 
 @same_every_time
 @given(usage=OBJECTS)
-def test_any_usage_object_is_read_without_raising_and_nothing_in_it_is_negative(usage):
+def test_any_usage_object_is_read_without_raising_and_nothing_in_it_is_negative(usage: dict[str, Any]) -> None:
     assert sound(read_usage(usage, MODEL))
 
 
 @same_every_time
 @given(message=OBJECTS, parts=st.lists(OBJECTS, max_size=2))
-def test_any_events_are_folded_without_raising(message, parts):
-    folded = {}
+def test_any_events_are_folded_without_raising(message: dict[str, Any], parts: list[dict[str, Any]]) -> None:
+    folded: dict[Any, Any] = {}
     for event in [{"message": message}, *parts]:
         fold_event(folded, event)
     assert sound(read_message(folded, MODEL))
@@ -186,7 +190,7 @@ COUNTS = st.integers(0, 10**6)
 
 @same_every_time
 @given(counts=st.tuples(COUNTS, COUNTS, COUNTS, COUNTS, COUNTS, COUNTS))
-def test_the_types_of_tokens_sum_to_what_was_sent(counts):
+def test_the_types_of_tokens_sum_to_what_was_sent(counts: tuple[int, ...]) -> None:
     plain, read, written, short, long, output = counts
     usage = {
         "input_tokens": plain,
@@ -211,7 +215,7 @@ PROMPTS = st.integers(0, 3000) | st.sampled_from([0, 1, 50_000, 100_000]) | st.i
 
 
 @st.composite
-def spent(draw):
+def spent(draw: Callable[..., Any]) -> tuple[dict[str, Any], dict[str, int]]:
     """What one inference used: as the wire says it, and as a person reads it."""
     plain, read, short, long, more, output = (draw(PROMPTS) for _ in range(6))
     usage = {"input_tokens": plain, "cache_read_input_tokens": read, "output_tokens": output}
@@ -232,7 +236,7 @@ def spent(draw):
 
 
 @st.composite
-def responses(draw):
+def responses(draw: Callable[..., Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     """A message of the API, when it came, and what is billed for it."""
     model, (usage, parts) = draw(MODELS), draw(spent())
     billed = [parts | {"model": model}]
@@ -254,11 +258,11 @@ def responses(draw):
     billed[0]["web_search"] = searches
     content = [{"type": "text", "text": "Hi."}] if generated else []
     told = {"stop_reason": stop_reason, "stop_details": {"type": "refusal", "category": category}}
-    case = {"billed": billed, "at": dt.datetime(*draw(DAYS), 12, tzinfo=dt.timezone.utc)}
+    case = {"billed": billed, "at": dt.datetime(*draw(DAYS), 12, tzinfo=dt.timezone.utc)}  # type: ignore[call-arg, misc]
     return {"type": "message", "model": model, "content": content, "usage": usage} | told, case
 
 
-def as_events(message):
+def as_events(message: dict[str, Any]) -> list[bytes]:
     """The same message as a stream: the delta lacks what the API leaves out of it, and has the rest as a total."""
     usage, told = message["usage"], {key: message[key] for key in ("stop_reason", "stop_details")}
     started = {"output_tokens": 1, "server_tool_use": None, "iterations": None}
@@ -273,7 +277,7 @@ def as_events(message):
     ]
 
 
-def billed_alike(call, case):
+def billed_alike(call: Call, case: dict[str, Any]) -> None:
     """Whether the tokens are those of the case, and the dollars those of the independent calculation."""
     prices = independent.lines(independent.with_defaults(case))
     dollars = sum(value for (name, _), value in prices.items() if name == "anthropic_cost_usd_total")
@@ -287,7 +291,9 @@ def billed_alike(call, case):
 
 @settings(same_every_time, max_examples=300)
 @given(response=responses(), cuts=CUTS)
-def test_any_response_costs_what_an_independent_calculation_says_whole_or_streamed(response, cuts):
+def test_any_response_costs_what_an_independent_calculation_says_whole_or_streamed(
+    response: tuple[dict[str, Any], dict[str, Any]], cuts: list[int] | range
+) -> None:
     message, case = response
     at = case["at"].timestamp()
     whole, _ = recorded(Chopped(json.dumps(message).encode(), cuts), {"content-type": "application/json"}, at)
@@ -305,7 +311,7 @@ LABELS = st.sampled_from(["", "other", "a", "b", "c", "d"]) | st.text(max_size=4
 
 @settings(same_every_time, max_examples=60)
 @given(asked=st.lists(st.tuples(LABELS, LABELS, st.integers(0, 10**6)), max_size=40))
-def test_totals_are_conserved_when_labels_overflow(asked):
+def test_totals_are_conserved_when_labels_overflow(asked: list[tuple[str, str, int]]) -> None:
     registry = CollectorRegistry()
     with mock.patch.dict(metrics._LIMITS, feature=2, user=1):
         recorder = Recorder(registry=registry, strict=True, clock=lambda: NOON)
@@ -325,18 +331,18 @@ def test_totals_are_conserved_when_labels_overflow(asked):
 
 # -- never less, never silent
 
-COUNTS = ("input_tokens", "output_tokens", "cache_read_input_tokens", "cache_creation_input_tokens")
-ANY_COUNTS = st.dictionaries(st.sampled_from(COUNTS), st.none() | st.integers(0, 10**6))
+COUNT_KEYS = ("input_tokens", "output_tokens", "cache_read_input_tokens", "cache_creation_input_tokens")
+ANY_COUNTS = st.dictionaries(st.sampled_from(COUNT_KEYS), st.none() | st.integers(0, 10**6))
 SNAPSHOTS = st.lists(ANY_COUNTS, min_size=1, max_size=6)
 
 
 @same_every_time
 @given(snapshots=SNAPSHOTS)
-def test_a_stream_counts_the_largest_of_each_count_in_any_order(snapshots):
-    message = {}
+def test_a_stream_counts_the_largest_of_each_count_in_any_order(snapshots: list[dict[str, int | None]]) -> None:
+    message: dict[Any, Any] = {}
     for usage in snapshots:
         fold_event(message, {"type": "message_delta", "usage": usage})
-    largest = {key: max([usage.get(key) or 0 for usage in snapshots]) for key in COUNTS}
+    largest = {key: max([usage.get(key) or 0 for usage in snapshots]) for key in COUNT_KEYS}
     tokens = read_usage(message["usage"], MODEL).inferences[0].tokens
     assert (tokens.input, tokens.output) == (largest["input_tokens"], largest["output_tokens"])
     assert (tokens.cache_read, tokens.cache_write_5m) == (
@@ -356,9 +362,9 @@ ANSWERS = (
 
 @settings(same_every_time, max_examples=300)
 @given(body=ANSWERS, asked=st.booleans())
-def test_no_answer_is_a_silent_zero(body, asked):
+def test_no_answer_is_a_silent_zero(body: bytes, asked: bool) -> None:
     """What ends well has a prompt, or an outcome that says otherwise, or counts as unmetered."""
-    calls = []
+    calls: list[Any] = []
     recorder = Recorder(registry=None, clock=lambda: NOON)
     recorder.subscribe(calls.append)
     attempt = Attempt(recorder, ASK | {"stream": asked}, 0, None)

@@ -6,13 +6,17 @@ import base64
 import json
 import struct
 import zlib
+from collections.abc import Callable
+from typing import Any
 
 import anthropic
 import pytest
 
-from anthropic_exporter.simulator.fake_api import Chunk, Scripted
+from anthropic_exporter import Recorder
+from anthropic_exporter.simulator.fake_api import Chunk, FakeApi, Scripted
 from anthropic_exporter.wire.regional import is_regional
 from bodies import ASK, answer, events, streamed
+from support import Samples
 
 pytest_plugins = ("fixtures_fake_api",)
 
@@ -40,24 +44,24 @@ GOOGLE = "/v1/projects/p/locations/{}/publishers/anthropic/models/claude-opus-5-
         ("/locations", False),
     ],
 )
-def test_the_path_tells_a_regional_endpoint(path, regional):
+def test_the_path_tells_a_regional_endpoint(path: str, regional: bool) -> None:
     assert is_regional(path.encode()) is regional
 
 
 # -- the clients
 
 
-def bedrock(base, model, name="AnthropicBedrock"):
+def bedrock(base: str, model: str, name: str = "AnthropicBedrock") -> tuple[str, dict[str, str], str]:
     keys = {"aws_access_key": "AKIATEST", "aws_secret_key": "secret", "aws_region": "us-east-1"}
     return name, keys | {"base_url": base}, model
 
 
-def google(base, region):
-    options = {"region": region, "project_id": "p", "access_token": "token", "base_url": f"{base}/v1"}
+def google(base: str, region: str) -> tuple[str, dict[str, str], str]:
+    options: dict[str, Any] = {"region": region, "project_id": "p", "access_token": "token", "base_url": f"{base}/v1"}
     return "AnthropicVertex", options, "claude-opus-5-5"
 
 
-CLIENTS = {
+CLIENTS: dict[str, Any] = {
     "bedrock, global": (lambda base: bedrock(base, "global.anthropic.claude-opus-5-5-v1:0"), 0.0018),
     "bedrock, us": (lambda base: bedrock(base, "us.anthropic.claude-opus-5-5-v1:0"), 0.00198),
     "mantle": (lambda base: bedrock(base, "anthropic.claude-opus-5-5", "AnthropicBedrockMantle"), 0.00198),
@@ -81,16 +85,16 @@ each = pytest.mark.parametrize("platform", CLIENTS)
 
 
 @pytest.fixture(autouse=True)
-def _no_other_credentials(monkeypatch):
+def _no_other_credentials(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("AWS_BEARER_TOKEN_BEDROCK", "AWS_PROFILE", "AWS_REGION", "AWS_SESSION_TOKEN"):
         monkeypatch.delenv(name, raising=False)
 
 
 @pytest.fixture
-def made(fake_api, recorder):
+def made(fake_api: FakeApi, recorder: Recorder) -> Callable[..., tuple[Any, dict[str, Any]]]:
     """`made("vertex, eu", "Async")`: that client, recorded, and what it is asked."""
 
-    def make(platform, kind=""):
+    def make(platform: str, kind: str = "") -> tuple[Any, dict[str, Any]]:
         name, options, model = CLIENTS[platform][0](fake_api.base_url)
         if not hasattr(anthropic, name):
             pytest.skip(f"this SDK has no {name}")
@@ -100,7 +104,7 @@ def made(fake_api, recorder):
     return make
 
 
-def frame(payload, **headers):
+def frame(payload: bytes, **headers: str) -> bytes:
     """One message of the AWS event stream encoding: two lengths, CRC, headers of type string, payload, CRC."""
     packed = b"".join(
         struct.pack("!B", len(name)) + name + b"\x07" + struct.pack("!H", len(value)) + value
@@ -111,14 +115,14 @@ def frame(payload, **headers):
     return body + struct.pack("!I", zlib.crc32(body))
 
 
-def chunk(sse):
+def chunk(sse: bytes) -> bytes:
     """A server-sent event as Bedrock wraps it."""
     data = sse.partition(b"data: ")[2].strip()
     payload = json.dumps({"bytes": base64.b64encode(data).decode()}).encode()
     return frame(payload, event_type="chunk", content_type="application/json", message_type="event")
 
 
-def aws_streamed(frames, size=None):
+def aws_streamed(frames: list[bytes], size: int | None = None) -> Scripted:
     """An answer of the AWS event stream, in chunks of `size` bytes."""
     body = b"".join(frames)
     size = size or len(body)
@@ -126,11 +130,11 @@ def aws_streamed(frames, size=None):
     return Scripted(200, named, tuple(Chunk(body[at : at + size]) for at in range(0, len(body), size)))
 
 
-def stream_for(platform):
+def stream_for(platform: str) -> Scripted:
     return aws_streamed([chunk(one) for one in events()], 61) if "bedrock" in platform else streamed(events())
 
 
-def counted_once(samples, platform):
+def counted_once(samples: Samples, platform: str) -> None:
     assert samples("anthropic_requests_total", outcome="success", model="claude-opus-5-5") == 1
     assert samples("anthropic_requests_total", outcome="success") == 1
     assert samples("anthropic_tokens_total", type="input") == 100
@@ -141,7 +145,9 @@ def counted_once(samples, platform):
 
 
 @each
-def test_a_request_is_counted_once(fake_api, made, samples, platform):
+def test_a_request_is_counted_once(
+    fake_api: FakeApi, made: Callable[..., tuple[Any, dict[str, Any]]], samples: Samples, platform: str
+) -> None:
     client, ask = made(platform)
     fake_api.push(answer())
     with client:
@@ -150,7 +156,9 @@ def test_a_request_is_counted_once(fake_api, made, samples, platform):
 
 
 @each
-def test_a_stream_is_counted_once(fake_api, made, samples, platform):
+def test_a_stream_is_counted_once(
+    fake_api: FakeApi, made: Callable[..., tuple[Any, dict[str, Any]]], samples: Samples, platform: str
+) -> None:
     client, ask = made(platform)
     fake_api.push(stream_for(platform))
     with client:
@@ -167,7 +175,9 @@ def test_a_stream_is_counted_once(fake_api, made, samples, platform):
 
 
 @each
-async def test_an_async_request_is_counted_once(fake_api, made, samples, platform):
+async def test_an_async_request_is_counted_once(
+    fake_api: FakeApi, made: Callable[..., tuple[Any, dict[str, Any]]], samples: Samples, platform: str
+) -> None:
     client, ask = made(platform, "Async")
     fake_api.push(answer())
     async with client:
@@ -176,7 +186,9 @@ async def test_an_async_request_is_counted_once(fake_api, made, samples, platfor
 
 
 @each
-async def test_an_async_stream_is_counted_once(fake_api, made, samples, platform):
+async def test_an_async_stream_is_counted_once(
+    fake_api: FakeApi, made: Callable[..., tuple[Any, dict[str, Any]]], samples: Samples, platform: str
+) -> None:
     client, ask = made(platform, "Async")
     fake_api.push(stream_for(platform))
     async with client:
@@ -185,7 +197,9 @@ async def test_an_async_stream_is_counted_once(fake_api, made, samples, platform
     counted_once(samples, platform)
 
 
-def test_the_first_event_of_bedrock_is_passed_on_before_the_second_was_sent(fake_api, made):
+def test_the_first_event_of_bedrock_is_passed_on_before_the_second_was_sent(
+    fake_api: FakeApi, made: Callable[..., tuple[Any, dict[str, Any]]]
+) -> None:
     client, ask = made("bedrock, us")
     first = aws_streamed([chunk(events()[0])])
     fake_api.push(Scripted(200, first.headers, (*first.body, Chunk(b"", 3600.0))))
@@ -193,7 +207,9 @@ def test_the_first_event_of_bedrock_is_passed_on_before_the_second_was_sent(fake
         assert next(iter(stream)).type == "message_start"
 
 
-async def test_the_first_event_of_async_bedrock_is_passed_on_before_the_second_was_sent(fake_api, made):
+async def test_the_first_event_of_async_bedrock_is_passed_on_before_the_second_was_sent(
+    fake_api: FakeApi, made: Callable[..., tuple[Any, dict[str, Any]]]
+) -> None:
     client, ask = made("bedrock, us", "Async")
     first = aws_streamed([chunk(events()[0])])
     fake_api.push(Scripted(200, first.headers, (*first.body, Chunk(b"", 3600.0))))
@@ -202,7 +218,9 @@ async def test_the_first_event_of_async_bedrock_is_passed_on_before_the_second_w
 
 
 @pytest.mark.parametrize("cut", [1, 5])
-def test_a_stream_of_bedrock_that_is_left_is_abandoned_and_its_input_counted(fake_api, made, samples, cut):
+def test_a_stream_of_bedrock_that_is_left_is_abandoned_and_its_input_counted(
+    fake_api: FakeApi, made: Callable[..., tuple[Any, dict[str, Any]]], samples: Samples, cut: int
+) -> None:
     client, ask = made("bedrock, us")
     first = aws_streamed([chunk(one) for one in events()[:cut]])
     fake_api.push(Scripted(200, first.headers, (*first.body, Chunk(b"", 3600.0))))
@@ -213,7 +231,9 @@ def test_a_stream_of_bedrock_that_is_left_is_abandoned_and_its_input_counted(fak
     assert samples("anthropic_tokens_total", type="output") == 0
 
 
-def test_an_exception_frame_of_bedrock_is_the_outcome_and_the_input_is_counted(fake_api, made, samples):
+def test_an_exception_frame_of_bedrock_is_the_outcome_and_the_input_is_counted(
+    fake_api: FakeApi, made: Callable[..., tuple[Any, dict[str, Any]]], samples: Samples
+) -> None:
     client, ask = made("bedrock, us")
     headers = {"exception_type": "throttlingException", "content_type": "application/json", "message_type": "exception"}
     frames = [chunk(one) for one in events()[:5]] + [frame(b'{"message":"slow down"}', **headers)]

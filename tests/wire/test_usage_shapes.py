@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import anthropic
 import pytest
+from anthropic.types import Usage
 from prometheus_client import CollectorRegistry
 
 from anthropic_exporter import Recorder
@@ -22,8 +24,8 @@ USD = {FIVE_MINUTES: 0.016, SPLIT: 0.019, (5100, 0, 0, 0, 10): 0.0206}
 
 
 @pytest.fixture
-def recorded():
-    def record(usage, model=MODEL):
+def recorded() -> Callable[..., Samples]:
+    def record(usage: Any, model: str = MODEL) -> Samples:
         registry = CollectorRegistry()
         Recorder(registry=registry, clock=lambda: NOON, strict=True).record_usage(model=model, usage=usage)
         return Samples(registry)
@@ -31,7 +33,7 @@ def recorded():
     return record
 
 
-def parts(samples):
+def parts(samples: Samples) -> tuple[float, ...]:
     return tuple(samples("anthropic_tokens_total", type=part) for part in PARTS)
 
 
@@ -208,7 +210,9 @@ SHAPES = {
 
 
 @pytest.mark.parametrize(("usage", "tokens"), SHAPES.values(), ids=SHAPES)
-def test_a_known_shape_is_read_for_what_it_means(recorded, usage, tokens):
+def test_a_known_shape_is_read_for_what_it_means(
+    recorded: Callable[..., Samples], usage: dict[str, Any], tokens: tuple[int, int, int, int, int]
+) -> None:
     samples = recorded(usage)
     assert parts(samples) == tokens
     assert samples("anthropic_cost_usd_total") == pytest.approx(USD[tokens], rel=1e-12)
@@ -216,7 +220,7 @@ def test_a_known_shape_is_read_for_what_it_means(recorded, usage, tokens):
     assert samples("anthropic_requests_total", outcome="success") == 1
 
 
-def test_searches_of_the_claude_agent_sdk_are_counted_and_priced(recorded):
+def test_searches_of_the_claude_agent_sdk_are_counted_and_priced(recorded: Callable[..., Samples]) -> None:
     samples = recorded(
         {"inputTokens": 100, "outputTokens": 10, "cacheCreationInputTokens": 0, "webSearchRequests": 3, "costUSD": 0.03}
     )
@@ -279,7 +283,9 @@ UNREAD = {
 
 
 @pytest.mark.parametrize(("usage", "reason"), UNREAD.values(), ids=UNREAD)
-def test_anything_else_is_counted_as_unmetered_and_never_guessed(recorded, usage, reason):
+def test_anything_else_is_counted_as_unmetered_and_never_guessed(
+    recorded: Callable[..., Samples], usage: dict[str, Any] | int | str | None, reason: str
+) -> None:
     samples = recorded(usage)
     assert samples("anthropic_exporter_unmetered_responses_total", model=MODEL, reason=reason) == 1
     assert samples("anthropic_exporter_unmetered_responses_total") == 1
@@ -287,7 +293,7 @@ def test_anything_else_is_counted_as_unmetered_and_never_guessed(recorded, usage
     assert samples("anthropic_requests_total", outcome="success") == 1
 
 
-def test_a_model_whose_answers_are_unmetered_is_logged_once(caplog):
+def test_a_model_whose_answers_are_unmetered_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
     recorder = Recorder(registry=None)
     for _ in range(3):
         recorder.record_usage(model=MODEL, usage={"tokens": 5})
@@ -323,42 +329,44 @@ FRACTIONS = {
 
 
 @pytest.mark.parametrize("usage", FRACTIONS.values(), ids=FRACTIONS)
-def test_a_whole_number_may_be_written_as_a_fraction(recorded, usage):
+def test_a_whole_number_may_be_written_as_a_fraction(recorded: Callable[..., Samples], usage: dict[str, Any]) -> None:
     assert parts(recorded(usage)) == FIVE_MINUTES
 
 
 class Raises:
-    def model_dump(self):
+    def model_dump(self) -> None:
         raise RuntimeError("another method of that name")
 
 
 class NeedsMore:
-    def dict(self, fields):
+    def dict(self, fields: Any) -> Any:
         return fields
 
 
 @pytest.mark.parametrize("usage", [Raises(), NeedsMore()])
-def test_an_object_that_cannot_be_read_is_unmetered(recorded, usage):
+def test_an_object_that_cannot_be_read_is_unmetered(
+    recorded: Callable[..., Samples], usage: NeedsMore | Raises
+) -> None:
     samples = recorded(usage)
     assert samples("anthropic_exporter_unmetered_responses_total", reason="unknown_shape") == 1
     assert not samples("anthropic_exporter_record_errors_total")
 
 
 @pytest.mark.parametrize("duration", [float("nan"), float("inf"), -3, "3", True])
-def test_an_odd_duration_costs_no_tokens(duration):
+def test_an_odd_duration_costs_no_tokens(duration: float | str) -> None:
     registry = CollectorRegistry()
     recorder = Recorder(registry=registry, clock=lambda: NOON)
-    recorder.record_usage(model=MODEL, usage={"input_tokens": 100, "output_tokens": 10}, duration=duration)
+    recorder.record_usage(model=MODEL, usage={"input_tokens": 100, "output_tokens": 10}, duration=duration)  # type: ignore[arg-type]
     samples = Samples(registry)
     assert parts(samples) == (100, 0, 0, 0, 10)
     assert samples("anthropic_exporter_record_errors_total", stage="usage") == 1
     assert not samples("anthropic_request_duration_seconds_count")
 
 
-def test_odd_names_cost_no_tokens():
+def test_odd_names_cost_no_tokens() -> None:
     registry = CollectorRegistry()
     recorder = Recorder(registry=registry, clock=lambda: NOON, strict=True)
-    recorder.record_usage(model=MODEL, usage={"input_tokens": 100, "output_tokens": 10}, feature=5, user=7)
+    recorder.record_usage(model=MODEL, usage={"input_tokens": 100, "output_tokens": 10}, feature=5, user=7)  # type: ignore[arg-type]
     recorder.record_usage(model=None, usage={"input_tokens": 70, "output_tokens": 1})
     samples = Samples(registry)
     assert samples("anthropic_tokens_total", feature="5", user="7", type="input") == 100
@@ -377,7 +385,7 @@ class Tuple(NamedTuple):
 
 
 @pytest.mark.parametrize("usage", [Dataclass(), Tuple(), anthropic.types.Usage(input_tokens=100, output_tokens=10)])
-def test_an_object_is_read_by_its_fields(recorded, usage):
+def test_an_object_is_read_by_its_fields(recorded: Callable[..., Samples], usage: Dataclass | Tuple | Usage) -> None:
     assert parts(recorded(usage)) == (100, 0, 0, 0, 10)
 
 
@@ -392,34 +400,39 @@ API = {
 }
 
 
-def test_langchain_core(recorded):
+def test_langchain_core(recorded: Callable[..., Samples]) -> None:
     usage = pytest.importorskip("langchain_core.messages.ai")
     details = usage.InputTokenDetails(cache_read=2000, cache_creation=3000)
     one = usage.UsageMetadata(input_tokens=5100, output_tokens=10, total_tokens=5110, input_token_details=details)
     assert parts(recorded(one)) == FIVE_MINUTES
 
 
-def test_langchain_anthropic(recorded):
+def test_langchain_anthropic(recorded: Callable[..., Samples]) -> None:
     models = pytest.importorskip("langchain_anthropic.chat_models")
     one = models._create_usage_metadata(anthropic.types.Usage.model_validate(API))
     assert parts(recorded(one)) == SPLIT
 
 
-def test_pydantic_ai(recorded):
+def test_pydantic_ai(recorded: Callable[..., Samples]) -> None:
     usage = pytest.importorskip("pydantic_ai.usage")
-    counts = {"input_tokens": 5100, "cache_write_tokens": 3000, "cache_read_tokens": 2000, "output_tokens": 10}
+    counts: dict[str, Any] = {
+        "input_tokens": 5100,
+        "cache_write_tokens": 3000,
+        "cache_read_tokens": 2000,
+        "output_tokens": 10,
+    }
     assert parts(recorded(usage.RequestUsage(**counts))) == FIVE_MINUTES
     assert parts(recorded(usage.RunUsage(**counts, requests=1))) == FIVE_MINUTES
 
 
-def test_litellm(recorded):
+def test_litellm(recorded: Callable[..., Samples]) -> None:
     models = pytest.importorskip("litellm.llms.anthropic.chat.transformation")
     one = models.AnthropicConfig().calculate_usage(usage_object=API, reasoning_content=None)
     assert one.prompt_tokens == 5100
     assert parts(recorded(one)) == SPLIT
 
 
-def test_openai(recorded):
+def test_openai(recorded: Callable[..., Samples]) -> None:
     types = pytest.importorskip("openai.types")
     one = types.CompletionUsage.model_validate(SHAPES["openai chat of a gateway"][0])
     assert parts(recorded(one)) == FIVE_MINUTES
@@ -428,7 +441,7 @@ def test_openai(recorded):
     assert parts(recorded(ResponseUsage.model_validate(SHAPES["openai responses"][0]))) == FIVE_MINUTES
 
 
-def test_the_keys_of_the_otel_conventions(recorded):
+def test_the_keys_of_the_otel_conventions(recorded: Callable[..., Samples]) -> None:
     keys = pytest.importorskip("opentelemetry.semconv._incubating.attributes.gen_ai_attributes")
     attributes = {
         keys.GEN_AI_USAGE_INPUT_TOKENS: 5100,

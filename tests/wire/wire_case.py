@@ -7,7 +7,9 @@ import gzip
 import json
 import struct
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
@@ -31,7 +33,7 @@ CONTENT_TYPES = {
 SILENCE_SECONDS = 30.0
 
 
-def load(path):
+def load(path: Path) -> dict[str, Any]:
     """A case with its defaults and its folder; `answers` are all written out."""
     case = independent.with_defaults(yaml.load(path.read_text(), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)))
     assert case.keys() <= KEYS, f"{path}: unknown keys {case.keys() - KEYS}"
@@ -41,17 +43,17 @@ def load(path):
     return case
 
 
-def load_all():
+def load_all() -> dict[str, dict[str, Any]]:
     """Every case, by name."""
     return {str(path.relative_to(CASES).with_suffix("")): load(path) for path in sorted(CASES.rglob("*.yml"))}
 
 
-def files(case):
+def files(case: dict[str, Any]) -> list[Path]:
     """The recorded files that a case plays."""
     return [case["folder"] / one["file"] for one in case["answers"] if "file" in one]
 
 
-def scripted(case, answer, base_url):
+def scripted(case: dict[str, Any], answer: dict[str, Any], base_url: str) -> Scripted:
     """One answer as the fake API plays it. Without a file there is no response at all."""
     if "file" not in answer:
         return Scripted(drop=True)
@@ -69,7 +71,7 @@ def scripted(case, answer, base_url):
     )
 
 
-def chunks(answer, body):
+def chunks(answer: dict[str, Any], body: bytes) -> Iterator[Chunk]:
     """The body in pieces, as the case wants them on the wire."""
     if "pause_after" in answer:
         yield Chunk(body[: answer["pause_after"]])
@@ -80,7 +82,7 @@ def chunks(answer, body):
         yield Chunk(body[begin : begin + size])
 
 
-def aws_frames(sse):
+def aws_frames(sse: bytes) -> bytes:
     """Events as Bedrock frames them: each in a `chunk` message; one named `*Exception` becomes an exception message.
 
     The binary form: Amazon Transcribe developer guide, *event stream encoding*, read 2026-11-21.
@@ -96,7 +98,7 @@ def aws_frames(sse):
     return b"".join(frames)
 
 
-def aws_frame(headers, payload):
+def aws_frame(headers: dict[str, str], payload: bytes) -> bytes:
     """One message: lengths, their checksum, headers of type string, payload, the checksum of it all."""
     named = {**headers, ":content-type": "application/json"}
     packed = b"".join(
@@ -108,7 +110,7 @@ def aws_frame(headers, payload):
     return message + struct.pack(">I", zlib.crc32(message))
 
 
-def samples(text):
+def samples(text: str) -> dict[tuple[str, frozenset[tuple[str, str]]], float]:
     """Samples of a text exposition by name and labels; a label with an empty value is the same as none."""
     return {
         (sample.name, frozenset((key, word) for key, word in sample.labels.items() if word)): sample.value

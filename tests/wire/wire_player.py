@@ -10,17 +10,22 @@ import asyncio
 import contextlib
 import inspect
 import sys
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
 
 import anthropic
 import pydantic
 import pytest
+from httpx2 import Response
+
+from anthropic_exporter.capture.middleware import Capture
 
 #: httpx before SDK 1.0, httpx2 from then on.
 _HTTP = sys.modules[anthropic.DefaultHttpxClient.__mro__[1].__module__.partition(".")[0]]
 MESSAGES = [{"role": "user", "content": "What does this cost?"}]
 _AWS = {"aws_region": "us-east-1"}
 #: client of a case: its class, what it needs, path below the server's address.
-CLIENTS = {
+CLIENTS: dict[str, Any] = {
     "anthropic": ("Anthropic", {"api_key": "sk-ant-test"}, ""),
     "bedrock": ("AnthropicBedrock", {**_AWS, "aws_access_key": "test", "aws_secret_key": "test"}, ""),
     "mantle": ("AnthropicBedrockMantle", {**_AWS, "api_key": "test"}, "/anthropic"),
@@ -37,7 +42,7 @@ class Answer(pydantic.BaseModel):
     total: int
 
 
-def make_client(case, mode, base_url, middleware):
+def make_client(case: dict[str, Any], mode: str, base_url: str, middleware: Capture) -> Any:
     """The client of a case; it neither waits for retries longer than it must nor reads the environment."""
     name, needs, path = CLIENTS[case.get("client", "anthropic")]
     sync = mode == "sync"
@@ -47,11 +52,16 @@ def make_client(case, mode, base_url, middleware):
     http = anthropic.DefaultHttpxClient if sync else anthropic.DefaultAsyncHttpxClient
     # The SDK's own HTTP client; without TLS on loopback it need not read the machine's certificates every time.
     http_client = http(verify=False)
-    options = {"base_url": base_url + path, "http_client": http_client, **needs, **case.get("options", {})}
+    options: dict[str, Any] = {
+        "base_url": base_url + path,
+        "http_client": http_client,
+        **needs,
+        **case.get("options", {}),
+    }
     return kind(middleware=[middleware], **options)
 
 
-async def play(client, case):
+async def play(client: Any, case: dict[str, Any]) -> None:
     """Make the calls of a case. What they raise is what the case says, by the name of the class or of one above it."""
     request = {"max_tokens": 1024, "messages": MESSAGES, **case.get("request", {})}
     raises = case.get("raises", "NoneType")
@@ -65,12 +75,12 @@ async def play(client, case):
         assert raises & {cls.__name__ for cls in type(raised).__mro__}, raised
 
 
-async def done(value):
+async def done(value: Any) -> Any:
     """The value, awaited where it has to be."""
     return await value if inspect.isawaitable(value) else value
 
 
-async def _each(values):
+async def _each(values: Any) -> AsyncIterator[Any]:
     if hasattr(values, "__aiter__"):
         async for value in values:
             yield value
@@ -80,7 +90,7 @@ async def _each(values):
 
 
 @contextlib.asynccontextmanager
-async def _open(manager):
+async def _open(manager: Any) -> AsyncIterator[Any]:
     if hasattr(manager, "__aenter__"):
         async with manager as inside:
             yield inside
@@ -89,19 +99,23 @@ async def _open(manager):
             yield inside
 
 
-async def _create(client, request, case):
+async def _create(client: Any, request: dict[str, Any], case: dict[str, Any]) -> None:
     await done(client.messages.create(**request))
 
 
-async def _with_options(client, request, case):
+async def _with_options(
+    client: anthropic.Anthropic | anthropic.AsyncAnthropic, request: dict[str, Any], case: dict[str, Any]
+) -> None:
     await done(client.with_options(timeout=20).messages.create(**request))
 
 
-async def _copy(client, request, case):
+async def _copy(
+    client: anthropic.Anthropic | anthropic.AsyncAnthropic, request: dict[str, Any], case: dict[str, Any]
+) -> None:
     await done(client.copy(max_retries=1).messages.create(**request))
 
 
-async def _create_stream(client, request, case):
+async def _create_stream(client: Any, request: dict[str, Any], case: dict[str, Any]) -> None:
     """Iterate it whole, or take so many events, or so many until one of a type, and close."""
     stream = await done(client.messages.create(**request, stream=True))
     taken = 0
@@ -113,68 +127,92 @@ async def _create_stream(client, request, case):
     await done(stream.close())
 
 
-async def _stream(client, request, case):
+async def _stream(client: Any, request: dict[str, Any], case: dict[str, Any]) -> None:
     async with _open(client.messages.stream(**request)) as stream:
         await done(stream.get_final_message())
 
 
-async def _stream_text(client, request, case):
+async def _stream_text(
+    client: anthropic.Anthropic | anthropic.AsyncAnthropic, request: dict[str, Any], case: dict[str, Any]
+) -> None:
     async with _open(client.messages.stream(**request)) as stream:
         async for _ in _each(stream.text_stream):
             if "take" in case:
                 break
 
 
-async def _parse(client, request, case):
+async def _parse(
+    client: anthropic.Anthropic | anthropic.AsyncAnthropic, request: dict[str, Any], case: dict[str, Any]
+) -> None:
     parsed = await done(client.messages.parse(**request, output_format=Answer))
     assert parsed.parsed_output == Answer(total=42)
 
 
-async def _raw(client, request, case):
+async def _raw(
+    client: anthropic.Anthropic | anthropic.AsyncAnthropic, request: dict[str, Any], case: dict[str, Any]
+) -> None:
     response = await done(client.messages.with_raw_response.create(**request))
     assert (await done(response.parse())).type == "message"
 
 
-async def _raw_unparsed(client, request, case):
+async def _raw_unparsed(
+    client: anthropic.Anthropic | anthropic.AsyncAnthropic, request: dict[str, Any], case: dict[str, Any]
+) -> None:
     response = await done(client.messages.with_raw_response.create(**request))
     assert response.status_code == 200
 
 
-async def _streaming_read(client, request, case):
+async def _streaming_read(
+    client: anthropic.Anthropic | anthropic.AsyncAnthropic, request: dict[str, Any], case: dict[str, Any]
+) -> None:
     async with _open(client.messages.with_streaming_response.create(**request)) as response:
         await done(response.read())
 
 
-async def _streaming_lines(client, request, case):
+async def _streaming_lines(
+    client: anthropic.Anthropic | anthropic.AsyncAnthropic, request: dict[str, Any], case: dict[str, Any]
+) -> None:
     async with _open(client.messages.with_streaming_response.create(**request)) as response:
         async for _ in _each(response.iter_lines()):
             pass
 
 
-async def _streaming_left(client, request, case):
+async def _streaming_left(
+    client: anthropic.Anthropic | anthropic.AsyncAnthropic, request: dict[str, Any], case: dict[str, Any]
+) -> None:
     async with _open(client.messages.with_streaming_response.create(**request)):
         pass
 
 
-async def _post(client, request, case):
+async def _post(
+    client: anthropic.Anthropic | anthropic.AsyncAnthropic, request: dict[str, Any], case: dict[str, Any]
+) -> None:
     await done(client.post("/v1/messages", cast_to=anthropic.types.Message, body=request))
 
 
-async def _beta(client, request, case):
+async def _beta(
+    client: anthropic.Anthropic | anthropic.AsyncAnthropic, request: dict[str, Any], case: dict[str, Any]
+) -> None:
     await done(client.beta.messages.create(**request))
 
 
-async def _beta_stream(client, request, case):
+async def _beta_stream(
+    client: anthropic.Anthropic | anthropic.AsyncAnthropic, request: dict[str, Any], case: dict[str, Any]
+) -> None:
     async with _open(client.beta.messages.stream(**request)) as stream:
         await done(stream.get_final_message())
 
 
-async def _beta_create_stream(client, request, case):
+async def _beta_create_stream(
+    client: anthropic.Anthropic | anthropic.AsyncAnthropic, request: dict[str, Any], case: dict[str, Any]
+) -> None:
     async for _ in _each(await done(client.beta.messages.create(**request, stream=True))):
         pass
 
 
-async def _tool_runner(client, request, case):
+async def _tool_runner(
+    client: anthropic.Anthropic | anthropic.AsyncAnthropic, request: dict[str, Any], case: dict[str, Any]
+) -> None:
     if isinstance(client, anthropic.Anthropic):
 
         @anthropic.beta_tool
@@ -189,37 +227,47 @@ async def _tool_runner(client, request, case):
             """The total."""
             return "42"
 
-    await done(client.beta.messages.tool_runner(**request, tools=[total]).until_done())
+    await done(client.beta.messages.tool_runner(**request, tools=[total]).until_done())  # type: ignore[list-item]
 
 
-async def _count_tokens(client, request, case):
+async def _count_tokens(
+    client: anthropic.Anthropic | anthropic.AsyncAnthropic, request: dict[str, Any], case: dict[str, Any]
+) -> None:
     del request["max_tokens"]
     await done(client.messages.count_tokens(**request))
 
 
-async def _models(client, request, case):
+async def _models(
+    client: anthropic.Anthropic | anthropic.AsyncAnthropic, request: dict[str, Any], case: dict[str, Any]
+) -> None:
     await done(client.models.retrieve(request["model"]))
 
 
-async def _batch_create(client, request, case):
-    await done(client.messages.batches.create(requests=[{"custom_id": "first", "params": request}]))
+async def _batch_create(
+    client: anthropic.Anthropic | anthropic.AsyncAnthropic, request: dict[str, Any], case: dict[str, Any]
+) -> None:
+    await done(client.messages.batches.create(requests=[{"custom_id": "first", "params": request}]))  # type: ignore[typeddict-item]
 
 
-async def _batch_results(client, request, case):
+async def _batch_results(
+    client: anthropic.Anthropic | anthropic.AsyncAnthropic, request: dict[str, Any], case: dict[str, Any]
+) -> None:
     async for _ in _each(await done(client.messages.batches.results("msgbatch_013Zva2CMHLNnXjNJJKqJ2EF"))):
         pass
 
 
-async def _beta_batch_results(client, request, case):
+async def _beta_batch_results(
+    client: anthropic.Anthropic | anthropic.AsyncAnthropic, request: dict[str, Any], case: dict[str, Any]
+) -> None:
     async for _ in _each(await done(client.beta.messages.batches.results("msgbatch_013Zva2CMHLNnXjNJJKqJ2EF"))):
         pass
 
 
-async def _cancelled_stream(client, request, case):
+async def _cancelled_stream(client: anthropic.AsyncAnthropic, request: dict[str, Any], case: dict[str, Any]) -> None:
     """A task that is cancelled while it waits for more of a stream (async alone)."""
     waiting = asyncio.Event()
 
-    async def read():
+    async def read() -> None:
         async for event in await client.messages.create(**request, stream=True):
             if event.type == case["until"]:
                 waiting.set()
@@ -227,21 +275,21 @@ async def _cancelled_stream(client, request, case):
     await _cancel(asyncio.create_task(read()), waiting)
 
 
-async def _cancelled(client, request, case):
+async def _cancelled(client: anthropic.AsyncAnthropic, request: dict[str, Any], case: dict[str, Any]) -> None:
     """A task that is cancelled while it waits for the response's body (async alone)."""
     waiting = asyncio.Event()
     client._client.event_hooks["response"].append(_setter(waiting))
     await _cancel(asyncio.create_task(client.messages.create(**request)), waiting)
 
 
-def _setter(event):
-    async def hook(_response):
+def _setter(event: asyncio.Event) -> Callable[..., Awaitable[None]]:
+    async def hook(_response: Response) -> None:
         event.set()
 
     return hook
 
 
-async def _cancel(task, when):
+async def _cancel(task: Any, when: asyncio.Event) -> None:
     await asyncio.wait_for(when.wait(), 10)
     await asyncio.sleep(0)
     task.cancel()
