@@ -5,10 +5,14 @@ from __future__ import annotations
 import datetime as dt
 import json
 import threading
+from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
 
 import pytest
 
+from anthropic_exporter import Recorder
 from anthropic_exporter.errors import ConfigurationError
 from anthropic_exporter.guard import Guard, Timing
 from anthropic_exporter.remedies import IncomingAlert, Remedies
@@ -16,52 +20,56 @@ from anthropic_exporter.remedies.firings import KNOWN, NEWS, REFUSED, Firings
 from anthropic_exporter.remedies.polling import Credentials, Look, Poller, Source
 from anthropic_exporter.wire.alertmanager import parse_api, parse_webhook
 from dripping import Drip
-from support import NOON
+from support import NOON, Clock, Samples
 
 COST = "AnthropicCostRateHigh"
 
 
-def at(seconds):
+def at(seconds: float) -> str:
     return dt.datetime.fromtimestamp(seconds, dt.timezone.utc).isoformat()
 
 
-def alert(feature="chat", *, start=NOON, finger="8f1c", status="firing", **labels):
+def alert(
+    feature: str = "chat", *, start: float = NOON, finger: str = "8f1c", status: str = "firing", **labels: Any
+) -> IncomingAlert:
     labels = {"alertname": COST, "feature": feature, "remedy": "open_breaker", **labels}
     return IncomingAlert(COST, status, labels, {}, finger, at(start))
 
 
 @pytest.fixture
-def guard(recorder):
+def guard(recorder: Recorder) -> Iterator[Guard]:
     with Guard(recorder, timing=Timing(evaluate_every_seconds=None)) as made:
         made.breaker(action="block", when=[])
         yield made
 
 
 @pytest.fixture
-def remedies(recorder, guard):
+def remedies(recorder: Recorder, guard: Guard) -> Iterator[Remedies]:
     with Remedies(recorder, guard=guard) as made:
         yield made
 
 
 @pytest.fixture
-def opened(guard):
+def opened(guard: Guard) -> Callable[..., Any]:
     return lambda: sorted(one.name for one in guard.breakers() if one.state == "open")
 
 
-def polled(remedies, *alerts):
+def polled(remedies: Remedies, *alerts: IncomingAlert) -> None:
     remedies._polled(Look(list(alerts), complete=True))
 
 
 # -- whose alerts open which breakers
 
 
-def test_an_alert_of_anybody_opens_only_features_of_the_list(remedies, opened):
+def test_an_alert_of_anybody_opens_only_features_of_the_list(remedies: Remedies, opened: Callable[..., Any]) -> None:
     remedies.open_breaker(features=["chat", "search"])
     polled(remedies, alert("chat"), alert("payment", finger="2"))
     assert opened() == ["chat"]
 
 
-def test_without_a_list_an_alert_of_anybody_opens_nothing_and_is_counted(remedies, opened, samples, caplog):
+def test_without_a_list_an_alert_of_anybody_opens_nothing_and_is_counted(
+    remedies: Remedies, opened: Callable[..., Any], samples: Samples, caplog: pytest.LogCaptureFixture
+) -> None:
     remedies.open_breaker()
     polled(remedies, alert("chat"))
     polled(remedies, alert("chat"))
@@ -70,28 +78,32 @@ def test_without_a_list_an_alert_of_anybody_opens_nothing_and_is_counted(remedie
     assert "remedy open_breaker refused: firing AnthropicCostRateHigh feature=chat" in caplog.text
 
 
-def test_without_a_list_an_alert_of_a_known_sender_opens(remedies, opened):
+def test_without_a_list_an_alert_of_a_known_sender_opens(remedies: Remedies, opened: Callable[..., Any]) -> None:
     remedies.open_breaker()
     polled(remedies, alert("chat")._replace(authenticated=True))
     assert opened() == ["chat"]
 
 
-def test_one_name_may_be_given_as_text(remedies, opened):
+def test_one_name_may_be_given_as_text(remedies: Remedies, opened: Callable[..., Any]) -> None:
     remedies.open_breaker(features="chat")
     polled(remedies, alert("chat"), alert("c", finger="2"))
     assert opened() == ["chat"]
 
 
-def test_other_is_opened_by_no_alert_unless_the_breaker_says_so(remedies, guard, opened, samples):
-    remedies.recorder._strict = False
+def test_other_is_opened_by_no_alert_unless_the_breaker_says_so(
+    remedies: Remedies, guard: Guard, opened: Callable[..., Any], samples: Samples
+) -> None:
+    remedies.recorder._faults.strict = False
     remedies.open_breaker(features=["other"])
     polled(remedies, alert("other"))
     assert opened() == []
     assert samples("anthropic_remedy_actions_total", remedy="open_breaker", outcome="failed") == 1
 
 
-def test_fifty_thousand_features_do_not_grow_the_breakers(recorder, clock, opened, guard):
-    recorder._strict = False
+def test_fifty_thousand_features_do_not_grow_the_breakers(
+    recorder: Recorder, clock: Clock, opened: Callable[..., Any], guard: Guard
+) -> None:
+    recorder._faults.strict = False
     with Remedies(recorder, guard=guard) as remedies:
         remedies.open_breaker()
         for number in range(0, 5_000, 500):
@@ -104,14 +116,16 @@ def test_fifty_thousand_features_do_not_grow_the_breakers(recorder, clock, opene
 
 
 @pytest.mark.parametrize("start", [NOON - 86_401, NOON + 86_401, 1_577_836_800])
-def test_an_alert_that_began_long_ago_or_far_ahead_does_nothing(remedies, opened, samples, start):
+def test_an_alert_that_began_long_ago_or_far_ahead_does_nothing(
+    remedies: Remedies, opened: Callable[..., Any], samples: Samples, start: float
+) -> None:
     remedies.open_breaker(features=["chat"])
     remedies.take([alert(start=start), alert(start=start)])
     assert opened() == []
     assert samples("anthropic_remedy_actions_total", outcome="refused") == 1
 
 
-def test_an_old_firing_does_not_act_again_after_eleven_thousand_others():
+def test_an_old_firing_does_not_act_again_after_eleven_thousand_others() -> None:
     firings, first = Firings(), alert(start=NOON)
     assert firings.take(first, NOON) == NEWS
     for number in range(11_000):
@@ -121,7 +135,7 @@ def test_an_old_firing_does_not_act_again_after_eleven_thousand_others():
     assert len(firings._known) <= 10_000
 
 
-def test_refused_alerts_push_nothing_out_of_memory():
+def test_refused_alerts_push_nothing_out_of_memory() -> None:
     firings, first = Firings(), alert(start=NOON)
     assert firings.take(first, NOON) == NEWS
     for number in range(20_000):
@@ -130,7 +144,7 @@ def test_refused_alerts_push_nothing_out_of_memory():
     assert len(firings._refused) == 1_000
 
 
-def test_a_replayed_webhook_does_not_begin_what_a_poll_saw_end(remedies, opened):
+def test_a_replayed_webhook_does_not_begin_what_a_poll_saw_end(remedies: Remedies, opened: Callable[..., Any]) -> None:
     remedies.open_breaker(features=["chat"])
     polled(remedies, alert())
     polled(remedies)
@@ -141,7 +155,7 @@ def test_a_replayed_webhook_does_not_begin_what_a_poll_saw_end(remedies, opened)
 
 
 @pytest.mark.parametrize("text", ["", "yesterday", "2026-11-21T12:00:00", "x" * 100_000, 5, None])
-def test_a_start_that_is_no_time_is_malformed(text):
+def test_a_start_that_is_no_time_is_malformed(text: int | str | None) -> None:
     one = {"status": "firing", "labels": {"alertname": COST}, "fingerprint": "1", "startsAt": text}
     body = json.dumps({"alerts": [one]}).encode()
     if text == "":
@@ -154,15 +168,17 @@ def test_a_start_that_is_no_time_is_malformed(text):
 # -- what hangs and what drips
 
 
-def test_a_remedy_that_hangs_delays_no_breaker_and_no_other_remedy(remedies, opened, samples):
+def test_a_remedy_that_hangs_delays_no_breaker_and_no_other_remedy(
+    remedies: Remedies, opened: Callable[..., Any], samples: Samples
+) -> None:
     end, seen, timed_out = threading.Event(), threading.Event(), threading.Event()
 
     @remedies.on(COST, timeout_seconds=0.05)
-    def hang(_):
+    def hang(_: IncomingAlert) -> None:
         end.wait(30.0)
 
     @remedies.on(COST)
-    def note(one):
+    def note(one: IncomingAlert) -> None:
         (seen if one.feature == "search" else timed_out).set()
 
     remedies.open_breaker(features=["chat", "search"])
@@ -178,11 +194,13 @@ def test_a_remedy_that_hangs_delays_no_breaker_and_no_other_remedy(remedies, ope
         end.set()
 
 
-def test_a_breaker_opens_where_the_system_has_no_thread(remedies, opened, monkeypatch):
+def test_a_breaker_opens_where_the_system_has_no_thread(
+    remedies: Remedies, opened: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
     remedies.on(COST)(lambda _: None)
     remedies.open_breaker(features=["chat"])
 
-    def refuse(_):
+    def refuse(_: threading.Thread) -> None:
         raise RuntimeError("can't start new thread")
 
     monkeypatch.setattr(threading.Thread, "start", refuse)
@@ -193,7 +211,9 @@ def test_a_breaker_opens_where_the_system_has_no_thread(remedies, opened, monkey
 class Alertmanager(BaseHTTPRequestHandler):
     """Answers as API v2 does, with or without asking for the password."""
 
-    def do_GET(self):
+    server: Any
+
+    def do_GET(self) -> None:
         asked = self.server.password is not None
         if asked and self.headers["authorization"] != self.server.password:
             self.send_response(401)
@@ -207,18 +227,18 @@ class Alertmanager(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(body)
 
-    def log_message(self, *_):
+    def log_message(self, *_: str) -> None:
         pass
 
 
-def alert_of_api():
+def alert_of_api() -> str:
     one = alert()
     return json.dumps({"labels": one.labels, "annotations": {}, "startsAt": one.started_at, "fingerprint": "1"})
 
 
 @pytest.fixture
-def alertmanager():
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Alertmanager)
+def alertmanager() -> Iterator[Any]:
+    server: Any = ThreadingHTTPServer(("127.0.0.1", 0), Alertmanager)
     server.password = None
     server.url = f"http://127.0.0.1:{server.server_address[1]}"
     thread = threading.Thread(target=server.serve_forever, args=(0.01,))
@@ -230,25 +250,25 @@ def alertmanager():
 
 
 @pytest.fixture
-def password_file(tmp_path):
+def password_file(tmp_path: Path) -> Path:
     path = tmp_path / "password"
     path.write_text("s3cret\n")
     return path
 
 
-def test_an_alertmanager_that_asks_for_the_password_is_a_known_sender(alertmanager, password_file):
+def test_an_alertmanager_that_asks_for_the_password_is_a_known_sender(alertmanager: Any, password_file: Path) -> None:
     alertmanager.password = "Basic cmVtZWRpZXM6czNjcmV0"  # remedies:s3cret
     source = Source(alertmanager.url, Credentials("remedies", password_file))
     assert [one.authenticated for one in source.look().active] == [True]
 
 
 @pytest.mark.parametrize("asks", [True, False])
-def test_an_alertmanager_that_lets_anybody_in_is_not(alertmanager, password_file, asks):
+def test_an_alertmanager_that_lets_anybody_in_is_not(alertmanager: Any, password_file: Path, asks: bool) -> None:
     credentials = Credentials("remedies", password_file) if asks else Credentials()
     assert [one.authenticated for one in Source(alertmanager.url, credentials).look().active] == [False]
 
 
-def test_credentials_that_do_not_fit_are_one_line(password_file, tmp_path):
+def test_credentials_that_do_not_fit_are_one_line(password_file: Path, tmp_path: Path) -> None:
     for arguments in (("remedies",), ("", password_file), ("remedies", password_file, password_file)):
         with pytest.raises(ConfigurationError, match=r"^remedies\.watch: "):
             Credentials(*arguments)
@@ -256,12 +276,14 @@ def test_credentials_that_do_not_fit_are_one_line(password_file, tmp_path):
         Credentials("remedies", tmp_path / "none")
 
 
-def test_an_alertmanager_that_drips_does_not_stop_the_poller(alertmanager, monkeypatch):
+def test_an_alertmanager_that_drips_does_not_stop_the_poller(
+    alertmanager: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("anthropic_exporter.remedies.polling._TIMEOUT_SECONDS", 0.1)
-    found, failures = [], []
+    found, failures = [], []  # type: ignore[var-annotated]
     looked = threading.Event()
 
-    def take(look):
+    def take(look: Look) -> None:
         found.append(look)
         if len(found) == 3:
             looked.set()

@@ -5,24 +5,34 @@ import json
 import select
 import socket
 import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
 
 import anthropic
 import pytest
 from prometheus_client import CollectorRegistry
 
-from anthropic_exporter import ConfigurationError, Recorder, attribution, serve
+from anthropic_exporter import Call, ConfigurationError, Recorder, ServiceHandle, attribution, serve
 from anthropic_exporter.guard import Guard, SpendLimitExceeded, Timing
 from anthropic_exporter.remedies import Remedies
 from anthropic_exporter.remedies.polling import Look
 from anthropic_exporter.simulator import fake_api
-from anthropic_exporter.wire.alertmanager import parse_api, parse_webhook
+from anthropic_exporter.wire.alertmanager import IncomingAlert, parse_api, parse_webhook
 from support import Clock, Samples
 
 WASTE, COST = "AnthropicCacheMissWaste", "AnthropicCostRateHigh"
 TOKEN = "a long random word, ä"
 
 
-def alert(name=WASTE, *, status="firing", start="2026-11-21T12:00:00.123Z", finger="8f1c", **labels):
+def alert(
+    name: str = WASTE,
+    *,
+    status: str = "firing",
+    start: str = "2026-11-21T12:00:00.123Z",
+    finger: str = "8f1c",
+    **labels: str,
+) -> dict[str, Any]:
     return {
         "status": status,
         "labels": {"alertname": name, "feature": "chat", "model": "claude-opus-5-5", **labels},
@@ -33,32 +43,32 @@ def alert(name=WASTE, *, status="firing", start="2026-11-21T12:00:00.123Z", fing
     }
 
 
-def payload(*alerts):
+def payload(*alerts: dict[str, Any]) -> bytes:
     return json.dumps({"version": "4", "alerts": alerts}).encode()
 
 
 @pytest.fixture
-def token_file(tmp_path):
+def token_file(tmp_path: Path) -> Path:
     path = tmp_path / "token"
     path.write_text(TOKEN + "\n")
     return path
 
 
 @pytest.fixture
-def guard(recorder):
+def guard(recorder: Recorder) -> Iterator[Guard]:
     with Guard(recorder, timing=Timing(evaluate_every_seconds=None)) as made:
         made.breaker(action="block")
         yield made
 
 
 @pytest.fixture
-def remedies(recorder, guard, token_file):
+def remedies(recorder: Recorder, guard: Guard, token_file: Path) -> Iterator[Remedies]:
     with Remedies(recorder, guard=guard, token_file=token_file) as made:
         yield made
 
 
 @pytest.fixture
-def told(remedies):
+def told(remedies: Remedies) -> list[Any]:
     """What a remedy of the application's own was called with."""
     found = []
     remedies.on(WASTE, undo=lambda one: found.append(("undone", one.feature)))(
@@ -67,28 +77,28 @@ def told(remedies):
     return found
 
 
-def post(server, body, token=TOKEN, **headers):
+def post(server: ServiceHandle, body: Any, token: str | None = TOKEN, **headers: str) -> int:
     connection = http.client.HTTPConnection(server.host, server.port, timeout=10)
     try:
         authorization = {} if token is None else {"Authorization": f"Bearer {token}".encode()}
-        headers = {"Content-Type": "application/json", **authorization, **headers}
+        headers = {"Content-Type": "application/json", **authorization, **headers}  # type: ignore[dict-item]
         connection.request("POST", "/alerts", body=body, headers=headers)
         return connection.getresponse().status
     finally:
         connection.close()
 
 
-def settle(remedies):
+def settle(remedies: Remedies) -> None:
     """Wait until everything queued is done."""
     assert remedies.flush(10.0)
 
 
-def take(remedies, *alerts):
+def take(remedies: Remedies, *alerts: dict[str, Any]) -> None:
     assert remedies.take(parse_webhook(payload(*alerts)))
     settle(remedies)
 
 
-def outcomes(samples, remedy):
+def outcomes(samples: Samples, remedy: str) -> dict[str, float]:
     found = {}
     for outcome in ("applied", "undone", "skipped", "dry_run", "failed"):
         value = samples("anthropic_remedy_actions_total", remedy=remedy, outcome=outcome)
@@ -100,7 +110,7 @@ def outcomes(samples, remedy):
 # -- the webhook, misused
 
 
-def test_the_webhook_acts_on_an_alert(recorder, remedies, told):
+def test_the_webhook_acts_on_an_alert(recorder: Recorder, remedies: Remedies, told: list[Any]) -> None:
     with serve(recorder, port=0, remedies=remedies) as running:
         assert post(running, payload(alert())) == 200
     settle(remedies)
@@ -108,7 +118,9 @@ def test_the_webhook_acts_on_an_alert(recorder, remedies, told):
 
 
 @pytest.mark.parametrize("token", [None, "", "wrong", "a long random word, b", "ÿ" * 3000])
-def test_a_wrong_token_is_refused_and_nothing_is_done(recorder, remedies, told, token):
+def test_a_wrong_token_is_refused_and_nothing_is_done(
+    recorder: Recorder, remedies: Remedies, told: list[Any], token: str | None
+) -> None:
     with serve(recorder, port=0, remedies=remedies) as running:
         assert post(running, payload(alert()), token) == 401
         assert post(running, payload(alert()), None, Authorization="Basic eDp5") == 401
@@ -116,7 +128,7 @@ def test_a_wrong_token_is_refused_and_nothing_is_done(recorder, remedies, told, 
     assert told == []
 
 
-def test_ten_megabytes_are_refused(recorder, remedies):
+def test_ten_megabytes_are_refused(recorder: Recorder, remedies: Remedies) -> None:
     with serve(recorder, port=0, remedies=remedies) as running:
         assert post(running, b"x" * 10_000_000) == 413
         assert post(running, b"x" * 10_000_000, "wrong") == 401
@@ -141,12 +153,12 @@ def test_ten_megabytes_are_refused(recorder, remedies):
         payload({**alert(), "labels": {"feature": "chat"}}),
     ],
 )
-def test_a_malformed_body_is_refused(recorder, remedies, body):
+def test_a_malformed_body_is_refused(recorder: Recorder, remedies: Remedies, body: bytes) -> None:
     with serve(recorder, port=0, remedies=remedies) as running:
         assert post(running, body) == 400
 
 
-def test_a_slow_sender_delays_no_scrape(recorder, remedies):
+def test_a_slow_sender_delays_no_scrape(recorder: Recorder, remedies: Remedies) -> None:
     with serve(recorder, port=0, remedies=remedies) as running:
         slow = socket.create_connection((running.host, running.port), timeout=10)
         head = ("POST /alerts HTTP/1.1", "Host: localhost", f"Authorization: Bearer {TOKEN}", "Content-Length: 50")
@@ -159,12 +171,12 @@ def test_a_slow_sender_delays_no_scrape(recorder, remedies):
         slow.close()
 
 
-def test_a_body_in_chunks_is_refused(recorder, remedies):
+def test_a_body_in_chunks_is_refused(recorder: Recorder, remedies: Remedies) -> None:
     with serve(recorder, port=0, remedies=remedies) as running:
         assert post(running, iter([b"{}"]), **{"Transfer-Encoding": "chunked"}) == 411
 
 
-def test_a_replayed_alert_does_nothing_again(remedies, told):
+def test_a_replayed_alert_does_nothing_again(remedies: Remedies, told: list[Any]) -> None:
     take(remedies, alert(), alert())
     take(remedies, alert())
     take(remedies, alert(status="resolved"))
@@ -173,17 +185,17 @@ def test_a_replayed_alert_does_nothing_again(remedies, told):
     assert told == [("applied", "chat"), ("undone", "chat")]
 
 
-def test_the_next_firing_acts_again(remedies, told):
+def test_the_next_firing_acts_again(remedies: Remedies, told: list[Any]) -> None:
     take(remedies, alert(), alert(status="resolved"), alert(start="2026-11-21T13:00:00Z"))
     assert told == [("applied", "chat"), ("undone", "chat"), ("applied", "chat")]
 
 
-def test_the_end_of_what_was_never_seen_undoes_nothing(remedies, told):
+def test_the_end_of_what_was_never_seen_undoes_nothing(remedies: Remedies, told: list[Any]) -> None:
     take(remedies, alert(status="resolved"))
     assert told == []
 
 
-def test_the_token_may_be_changed_while_it_runs(recorder, remedies, token_file):
+def test_the_token_may_be_changed_while_it_runs(recorder: Recorder, remedies: Remedies, token_file: Path) -> None:
     with serve(recorder, port=0, remedies=remedies) as running:
         token_file.write_text("fresh")
         assert post(running, payload(alert())) == 401
@@ -191,7 +203,14 @@ def test_the_token_may_be_changed_while_it_runs(recorder, remedies, token_file):
 
 
 @pytest.mark.parametrize("damage", [lambda path: path.unlink(), lambda path: path.write_bytes(b"\n")])
-def test_a_token_file_that_is_gone_lets_nobody_in_and_is_said(recorder, remedies, token_file, told, caplog, damage):
+def test_a_token_file_that_is_gone_lets_nobody_in_and_is_said(
+    recorder: Recorder,
+    remedies: Remedies,
+    token_file: Path,
+    told: list[Any],
+    caplog: pytest.LogCaptureFixture,
+    damage: Callable[..., Any],
+) -> None:
     with serve(recorder, port=0, remedies=remedies) as running:
         damage(token_file)
         assert post(running, payload(alert())) == 503
@@ -202,16 +221,18 @@ def test_a_token_file_that_is_gone_lets_nobody_in_and_is_said(recorder, remedies
     assert TOKEN not in caplog.text
 
 
-def test_too_many_alerts_at_once_are_to_be_sent_again_and_still_act_once_each(recorder, remedies, samples):
+def test_too_many_alerts_at_once_are_to_be_sent_again_and_still_act_once_each(
+    recorder: Recorder, remedies: Remedies, samples: Samples
+) -> None:
     seen, held = [], threading.Event()
 
     @remedies.on(WASTE)
-    def page(one):
+    def page(one: IncomingAlert) -> None:
         held.wait(10)
         seen.append(("page", one.fingerprint))
 
     @remedies.on(WASTE)
-    def note(one):
+    def note(one: IncomingAlert) -> None:
         seen.append(("note", one.fingerprint))
 
     alerts = [str(number) for number in range(1_100)]
@@ -226,7 +247,7 @@ def test_too_many_alerts_at_once_are_to_be_sent_again_and_still_act_once_each(re
     assert samples("anthropic_remedy_actions_total", remedy="page", outcome="dropped") >= 99
 
 
-def test_a_webhook_without_a_token_is_one_clear_error(recorder, tmp_path):
+def test_a_webhook_without_a_token_is_one_clear_error(recorder: Recorder, tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="only with a token"):
         serve(recorder, port=0, remedies=Remedies(recorder))
     with pytest.raises(ConfigurationError, match="cannot be read"):
@@ -239,13 +260,15 @@ def test_a_webhook_without_a_token_is_one_clear_error(recorder, tmp_path):
 # -- what is done
 
 
-def test_nothing_is_done_unless_asked_for(remedies, guard, samples):
+def test_nothing_is_done_unless_asked_for(remedies: Remedies, guard: Guard, samples: Samples) -> None:
     take(remedies, alert(remedy="open_breaker"), alert(COST, finger="2", remedy="refresh_cache"))
     assert [state.state for state in guard.breakers()] == ["closed"]
     assert samples("anthropic_remedy_actions_total") is None
 
 
-def test_a_labelled_alert_opens_the_breaker_of_its_feature_and_its_end_closes_it(remedies, guard, samples):
+def test_a_labelled_alert_opens_the_breaker_of_its_feature_and_its_end_closes_it(
+    remedies: Remedies, guard: Guard, samples: Samples
+) -> None:
     remedies.open_breaker()
     take(remedies, alert(COST))
     assert [state.state for state in guard.breakers()] == ["closed"]
@@ -257,7 +280,7 @@ def test_a_labelled_alert_opens_the_breaker_of_its_feature_and_its_end_closes_it
     assert outcomes(samples, "open_breaker") == {"applied": 1, "undone": 1}
 
 
-def test_the_breaker_stays_open_until_the_last_alert_is_over(remedies, guard):
+def test_the_breaker_stays_open_until_the_last_alert_is_over(remedies: Remedies, guard: Guard) -> None:
     remedies.open_breaker(COST)
     take(remedies, alert(COST, finger="1"), alert(COST, finger="2"), alert(COST, finger="1", status="resolved"))
     assert [state.state for state in guard.breakers()] == ["open"]
@@ -265,7 +288,9 @@ def test_the_breaker_stays_open_until_the_last_alert_is_over(remedies, guard):
     assert [state.state for state in guard.breakers()] == ["closed"]
 
 
-def test_a_breaker_that_the_guard_opened_meanwhile_stays_open_when_the_alert_is_over(recorder, clock, call, samples):
+def test_a_breaker_that_the_guard_opened_meanwhile_stays_open_when_the_alert_is_over(
+    recorder: Recorder, clock: Clock, call: Callable[..., Call], samples: Samples
+) -> None:
     with Guard(recorder, timing=Timing(evaluate_every_seconds=None)) as guard:
         guard.breaker(action="block", when=["request_cost"])
         remedies = Remedies(recorder, guard=guard)
@@ -281,13 +306,13 @@ def test_a_breaker_that_the_guard_opened_meanwhile_stays_open_when_the_alert_is_
     assert outcomes(samples, "open_breaker") == {"applied": 1, "skipped": 1}
 
 
-def test_an_alert_without_a_feature_opens_nothing(remedies, guard):
+def test_an_alert_without_a_feature_opens_nothing(remedies: Remedies, guard: Guard) -> None:
     remedies.open_breaker(COST)
     take(remedies, alert(COST, feature=""))
     assert [state.state for state in guard.breakers()] == ["closed"]
 
 
-def test_dry_run_counts_and_does_nothing(recorder, guard, samples):
+def test_dry_run_counts_and_does_nothing(recorder: Recorder, guard: Guard, samples: Samples) -> None:
     with Remedies(recorder, guard=guard, dry_run=True) as remedies:
         remedies.open_breaker(COST)
         take(remedies, alert(COST), alert(COST, status="resolved"))
@@ -295,9 +320,9 @@ def test_dry_run_counts_and_does_nothing(recorder, guard, samples):
     assert outcomes(samples, "open_breaker") == {"dry_run": 2}
 
 
-def test_a_failing_remedy_is_counted_and_stops_no_other(remedies, told, samples):
+def test_a_failing_remedy_is_counted_and_stops_no_other(remedies: Remedies, told: list[Any], samples: Samples) -> None:
     @remedies.on(WASTE)
-    def page(_):
+    def page(_: IncomingAlert) -> None:
         raise RuntimeError("the text of a prompt")
 
     take(remedies, alert())
@@ -306,14 +331,14 @@ def test_a_failing_remedy_is_counted_and_stops_no_other(remedies, told, samples)
     assert outcomes(samples, "page") == {"failed": 2}
 
 
-def test_a_remedy_of_the_applications_own_may_be_named_by_the_label(remedies):
-    seen = []
+def test_a_remedy_of_the_applications_own_may_be_named_by_the_label(remedies: Remedies) -> None:
+    seen: list[Any] = []
     remedies.on(remedy="page_owner")(seen.append)
     take(remedies, alert("Anything", remedy="page_owner"), alert(finger="2", remedy="other"))
     assert [one.name for one in seen] == ["Anything"]
 
 
-def test_mistakes_are_one_clear_error(recorder, remedies):
+def test_mistakes_are_one_clear_error(recorder: Recorder, remedies: Remedies) -> None:
     with pytest.raises(ConfigurationError, match="name an alert"):
         remedies.on()
     with pytest.raises(ConfigurationError, match="there is no Guard"):
@@ -327,7 +352,7 @@ def test_mistakes_are_one_clear_error(recorder, remedies):
         remedies.watch("http://127.0.0.1:9")
 
 
-def test_a_guard_without_a_breaker_is_one_clear_error(recorder):
+def test_a_guard_without_a_breaker_is_one_clear_error(recorder: Recorder) -> None:
     bare = Guard(recorder, timing=Timing(evaluate_every_seconds=None))
     with bare, pytest.raises(ConfigurationError, match="the Guard has no breaker"):
         Remedies(recorder, guard=bare).open_breaker()
@@ -335,7 +360,7 @@ def test_a_guard_without_a_breaker_is_one_clear_error(recorder):
 
 # -- refresh_cache
 
-PROMPT = {
+PROMPT: dict[str, Any] = {
     "model": "claude-opus-5-5",
     "max_tokens": 1000,
     "system": [{"type": "text", "text": "x" * 40_000, "cache_control": {"type": "ephemeral"}}],
@@ -344,18 +369,20 @@ PROMPT = {
 
 
 @pytest.fixture
-def api():
+def api() -> Iterator[fake_api.FakeApi]:
     with fake_api.start() as running:
         yield running
 
 
 @pytest.fixture
-def client(recorder, api):
+def client(recorder: Recorder, api: fake_api.FakeApi) -> Iterator[anthropic.Anthropic]:
     with anthropic.Anthropic(api_key="sk-ant-none", base_url=api.url, middleware=[recorder.middleware()]) as made:
         yield made
 
 
-def test_a_cache_alert_writes_the_registered_prompt_under_its_own_feature(recorder, client, api, samples):
+def test_a_cache_alert_writes_the_registered_prompt_under_its_own_feature(
+    recorder: Recorder, client: anthropic.Anthropic, api: fake_api.FakeApi, samples: Samples
+) -> None:
     clock = Clock(0.0)
     with Remedies(recorder, clock=clock) as remedies:
         remedies.prompt("chat", client, PROMPT)
@@ -374,7 +401,9 @@ def test_a_cache_alert_writes_the_registered_prompt_under_its_own_feature(record
     assert outcomes(samples, "refresh_cache") == {"applied": 2, "skipped": 1}
 
 
-def test_the_next_call_after_a_refresh_reads_the_cache(recorder, client, samples):
+def test_the_next_call_after_a_refresh_reads_the_cache(
+    recorder: Recorder, client: anthropic.Anthropic, samples: Samples
+) -> None:
     with Remedies(recorder) as remedies:
         remedies.prompt("chat", client, PROMPT)
         take(remedies, alert())
@@ -384,7 +413,9 @@ def test_the_next_call_after_a_refresh_reads_the_cache(recorder, client, samples
     assert samples("anthropic_cache_requests_total", feature="chat", result="miss") == 0
 
 
-def test_what_refreshing_costs_is_counted_where_the_client_is_not_recorded(recorder, api, samples):
+def test_what_refreshing_costs_is_counted_where_the_client_is_not_recorded(
+    recorder: Recorder, api: fake_api.FakeApi, samples: Samples
+) -> None:
     plain = anthropic.Anthropic(api_key="sk-ant-none", base_url=api.url)
     with plain, Remedies(recorder) as remedies:
         remedies.prompt("chat", plain, PROMPT)
@@ -393,7 +424,9 @@ def test_what_refreshing_costs_is_counted_where_the_client_is_not_recorded(recor
     assert samples("anthropic_cost_usd_total", feature="refresh_cache") > 0.05
 
 
-def test_a_prompt_that_fails_stops_no_other_and_is_tried_with_the_next_alert(recorder, client, samples):
+def test_a_prompt_that_fails_stops_no_other_and_is_tried_with_the_next_alert(
+    recorder: Recorder, client: anthropic.Anthropic, samples: Samples
+) -> None:
     registry = CollectorRegistry()
     lenient = Recorder(registry=registry, clock=recorder.clock)
     wrong = {**PROMPT, "messages": []}
@@ -408,7 +441,9 @@ def test_a_prompt_that_fails_stops_no_other_and_is_tried_with_the_next_alert(rec
     assert outcomes(Samples(registry), "refresh_cache") == {"failed": 2}
 
 
-def test_an_hour_of_lifetime_is_refreshed_once_an_hour(recorder, client, api):
+def test_an_hour_of_lifetime_is_refreshed_once_an_hour(
+    recorder: Recorder, client: anthropic.Anthropic, api: fake_api.FakeApi
+) -> None:
     clock = Clock(0.0)
     system = [{**PROMPT["system"][0], "cache_control": {"type": "ephemeral", "ttl": "1h"}}]
     with Remedies(recorder, clock=clock) as remedies:
@@ -418,7 +453,7 @@ def test_an_hour_of_lifetime_is_refreshed_once_an_hour(recorder, client, api):
     assert len(api.requests) == 2
 
 
-def test_a_prompt_that_cannot_be_refreshed_is_one_clear_error(recorder, client):
+def test_a_prompt_that_cannot_be_refreshed_is_one_clear_error(recorder: Recorder, client: anthropic.Anthropic) -> None:
     remedies = Remedies(recorder)
     with pytest.raises(ConfigurationError, match="no cache_control"):
         remedies.prompt("chat", client, {"model": "claude-opus-5-5", "messages": []})
@@ -429,11 +464,11 @@ def test_a_prompt_that_cannot_be_refreshed_is_one_clear_error(recorder, client):
 # -- asking Alertmanager
 
 
-def api_alert(**fields):
+def api_alert(**fields: Any) -> dict[str, Any]:
     return {**alert(**fields), "status": {"state": "active", "silencedBy": [], "inhibitedBy": []}}
 
 
-def test_an_alert_that_is_gone_from_the_api_is_over_and_may_come_back(remedies, told):
+def test_an_alert_that_is_gone_from_the_api_is_over_and_may_come_back(remedies: Remedies, told: list[Any]) -> None:
     active = parse_api(json.dumps([api_alert()]).encode())
     for found in (active, active, [], [], active):
         remedies._polled(Look(found, complete=True))
@@ -441,7 +476,7 @@ def test_an_alert_that_is_gone_from_the_api_is_over_and_may_come_back(remedies, 
     assert told == [("applied", "chat"), ("undone", "chat"), ("applied", "chat")]
 
 
-def test_webhook_and_api_together_act_once(remedies, told):
+def test_webhook_and_api_together_act_once(remedies: Remedies, told: list[Any]) -> None:
     active = parse_api(json.dumps([api_alert()]).encode())
     take(remedies, alert())
     remedies._polled(Look(active, complete=True))
@@ -452,7 +487,9 @@ def test_webhook_and_api_together_act_once(remedies, told):
     assert told == [("applied", "chat"), ("undone", "chat")]
 
 
-def test_an_alert_that_is_missing_is_not_over_where_alertmanager_may_not_know_it_yet(remedies, told):
+def test_an_alert_that_is_missing_is_not_over_where_alertmanager_may_not_know_it_yet(
+    remedies: Remedies, told: list[Any]
+) -> None:
     active = parse_api(json.dumps([api_alert()]).encode())
     for look in (Look(active, complete=True), Look([], complete=False), Look([], complete=False)):
         remedies._polled(look)
@@ -463,8 +500,8 @@ def test_an_alert_that_is_missing_is_not_over_where_alertmanager_may_not_know_it
     assert told == [("applied", "chat"), ("undone", "chat")]
 
 
-def test_an_end_that_found_no_room_is_done_later(remedies, monkeypatch):
-    ended, active = [], parse_api(json.dumps([api_alert()]).encode())
+def test_an_end_that_found_no_room_is_done_later(remedies: Remedies, monkeypatch: pytest.MonkeyPatch) -> None:
+    ended, active = [], parse_api(json.dumps([api_alert()]).encode())  # type: ignore[var-annotated]
     remedies.on(WASTE, undo=ended.append)(lambda _: None)
     remedies._polled(Look(active, complete=True))
     settle(remedies)
@@ -480,7 +517,7 @@ def test_an_end_that_found_no_room_is_done_later(remedies, monkeypatch):
     assert [one.status for one in ended] == ["resolved"]
 
 
-def test_an_open_breaker_stops_the_call(remedies, client, guard):
+def test_an_open_breaker_stops_the_call(remedies: Remedies, client: anthropic.Anthropic, guard: Guard) -> None:
     remedies.open_breaker(COST)
     take(remedies, alert(COST, feature="chat"))
     with attribution(feature="chat"), pytest.raises(SpendLimitExceeded):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+from collections.abc import Iterator
 
 import pytest
 
@@ -13,7 +14,9 @@ LIBRARIES = {"redis": "redis", "nats": "nats", "kafka": "confluent_kafka"}
 
 
 @pytest.fixture(scope="module", params=["redis", "nats", "kafka"])
-def server(request, tmp_path_factory):
+def server(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[queue_engines.Kafka | queue_engines.Nats | queue_engines.Redis]:
     """A running queue of each kind whose client is installed."""
     if importlib.util.find_spec(LIBRARIES[request.param]) is None:
         pytest.skip(f"the client for {request.param} is not installed")
@@ -23,5 +26,5 @@ def server(request, tmp_path_factory):
 
 
 @pytest.fixture
-def queue_url(server):
+def queue_url(server: queue_engines.Kafka | queue_engines.Nats | queue_engines.Redis) -> str:
     return server.url

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from anthropic_exporter import ConfigurationError, Recorder, publish
@@ -35,27 +37,27 @@ pytest.importorskip("redis")
         (None, "give a URL"),
     ],
 )
-def test_a_wrong_url(url, said):
+def test_a_wrong_url(url: str | None, said: str) -> None:
     with pytest.raises(ConfigurationError, match=said) as caught:
         open_transport(parse(url), "one")
     assert "secret" not in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
-def test_a_library_that_is_not_installed(monkeypatch):
-    monkeypatch.setattr(address.importlib.util, "find_spec", lambda _: None)
+def test_a_library_that_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(address.importlib.util, "find_spec", lambda _: None)  # type: ignore[attr-defined]
     with pytest.raises(ConfigurationError, match=r"pip install 'anthropic-exporter\[nats\]'"):
         parse("nats://queue")
 
 
-def test_the_password_is_not_shown():
+def test_the_password_is_not_shown() -> None:
     found = parse("redis://user:s3cret@queue:6379/1?stream=team-a&shards=4&maxlen=500")
     assert found.shown == "redis://queue:6379/1"
     assert (found.stream, found.shards, found.most_messages) == ("team-a", 4, 500)
     assert [found.stream_of(2), found.breakers] == ["team-a-2", "team-a-breakers"]
 
 
-def test_a_host_has_the_same_shard_everywhere():
+def test_a_host_has_the_same_shard_everywhere() -> None:
     found = parse("redis://queue?shards=4")
     assert [found.shard_of(f"web-{number}") for number in range(6)] == [2, 0, 2, 0, 3, 1]
 
@@ -70,6 +72,6 @@ def test_a_host_has_the_same_shard_everywhere():
         ({"service": "api", "period_seconds": float("nan")}, "period_seconds must be"),
     ],
 )
-def test_a_wrong_argument_of_publish(options, said):
+def test_a_wrong_argument_of_publish(options: dict[str, Any], said: str) -> None:
     with pytest.raises(ConfigurationError, match=said):
         publish(Recorder(registry=None), "redis://queue", **options)

@@ -4,47 +4,50 @@ from __future__ import annotations
 
 import datetime as dt
 import shutil
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from anthropic_exporter.transport.address import parse
 from anthropic_exporter.transport.interface import TransportError
 from anthropic_exporter.transport.opening import open_transport
+from anthropic_exporter.transport.redis_streams import RedisStream
 from ports import free_port
 from queue_engines import Redis
 
 pytest.importorskip("redis")
 
 
-def opened(url, **options):
-    return open_transport(parse(url), "cells", **options)
+def opened(url: str, **options: Any) -> RedisStream:
+    return open_transport(parse(url), "cells", **options)  # type: ignore[return-value]
 
 
-def reason(url):
+def reason(url: str) -> str:
     with pytest.raises(TransportError) as caught:
         opened(url).send([b"message"])
     return caught.value.reason
 
 
-def test_nobody_listens():
+def test_nobody_listens() -> None:
     assert reason(f"redis://127.0.0.1:{free_port()}") == "unreachable"
 
 
-def test_a_password(tmp_path):
+def test_a_password(tmp_path: Path) -> None:
     with Redis(tmp_path, "--requirepass", "s3cret") as server:
         assert reason(server.url) == "refused"
         assert reason(f"redis://:wr0ng@127.0.0.1:{server.port}") == "refused"
         opened(f"redis://:s3cret@127.0.0.1:{server.port}").send([b"message"])
 
 
-def test_no_error_names_the_password(tmp_path):
+def test_no_error_names_the_password(tmp_path: Path) -> None:
     with Redis(tmp_path, "--requirepass", "s3cret") as server, pytest.raises(TransportError) as caught:
         opened(f"redis://:wr0ng@127.0.0.1:{server.port}").send([b"message"])
     assert "wr0ng" not in f"{caught.value}"
 
 
 @pytest.fixture
-def certificate(tmp_path):
+def certificate(tmp_path: Path) -> Path:
     """A certificate for 127.0.0.1 that signs itself, and its key."""
     x509 = pytest.importorskip("cryptography.x509")
     from cryptography.hazmat.primitives import hashes, serialization  # noqa: PLC0415 - skipped above
@@ -70,7 +73,7 @@ def certificate(tmp_path):
     return tmp_path
 
 
-def test_tls(tmp_path, certificate):
+def test_tls(tmp_path: Path, certificate: Path) -> None:
     files = [f"{option}={certificate / name}" for option, name in (("cert", "cert.pem"), ("key", "key.pem"))]
     arguments = [part for one in files for part in ("--tls-" + one.split("=")[0] + "-file", one.split("=")[1])]
     with Redis(tmp_path, *arguments, "--tls-auth-clients", "no", tls=True) as server:
@@ -81,7 +84,7 @@ def test_tls(tmp_path, certificate):
         assert reason(f"redis://localhost:{server.port}") == "unreachable"
 
 
-def test_a_kill_loses_nothing_that_was_taken(tmp_path):
+def test_a_kill_loses_nothing_that_was_taken(tmp_path: Path) -> None:
     with Redis(tmp_path) as server:
         sender, receiver = opened(server.url), opened(server.url)
         sender.send([b"before"])
@@ -97,7 +100,7 @@ def test_a_kill_loses_nothing_that_was_taken(tmp_path):
         assert [one.data for one in opened(server.url).receive(10, 5)] == [b"before", b"after"]
 
 
-def test_a_stream_that_lost_its_disk_is_read_from_its_beginning(tmp_path):
+def test_a_stream_that_lost_its_disk_is_read_from_its_beginning(tmp_path: Path) -> None:
     with Redis(tmp_path / "data") as server:
         sender, receiver = opened(server.url), opened(server.url)
         sender.send([b"one", b"two"])
@@ -114,7 +117,7 @@ def test_a_stream_that_lost_its_disk_is_read_from_its_beginning(tmp_path):
         assert [one.data for one in found] == [b"three"]
 
 
-def test_a_stream_is_trimmed(tmp_path):
+def test_a_stream_is_trimmed(tmp_path: Path) -> None:
     with Redis(tmp_path) as server:
         sender = opened(server.url, most_messages=100)
         for _ in range(20):
@@ -123,7 +126,7 @@ def test_a_stream_is_trimmed(tmp_path):
         assert 100 <= len(left) <= 250  # Redis trims whole nodes, of 100 entries
 
 
-def test_a_full_memory_is_told(tmp_path):
+def test_a_full_memory_is_told(tmp_path: Path) -> None:
     with Redis(tmp_path, "--maxmemory", "1mb", "--maxmemory-policy", "noeviction") as server:
         sender = opened(server.url)
         with pytest.raises(TransportError) as caught:
@@ -131,7 +134,7 @@ def test_a_full_memory_is_told(tmp_path):
         assert caught.value.reason == "full"
 
 
-def test_a_server_that_hangs_is_a_timeout(tmp_path, monkeypatch):
+def test_a_server_that_hangs_is_a_timeout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("anthropic_exporter.transport.redis_streams._ANSWER_SECONDS", 0.2)
     with Redis(tmp_path) as server:
         sender = opened(server.url)

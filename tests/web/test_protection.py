@@ -11,6 +11,8 @@ import threading
 import time
 import urllib.error
 import urllib.request
+from pathlib import Path
+from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives import serialization
@@ -29,12 +31,12 @@ PATHS = ("/metrics", "/", "/live", "/live/state", "/-/healthy", "/nowhere")
 
 
 @pytest.fixture(scope="module")
-def issued(tmp_path_factory):
+def issued(tmp_path_factory: pytest.TempPathFactory) -> Any:
     return Certificates(tmp_path_factory.mktemp("certificates"))
 
 
 @pytest.fixture
-def certificates(issued, tmp_path):
+def certificates(issued: Any, tmp_path: Path) -> Any:
     """Each test may change its files."""
     for name in ("ca.crt", "server.crt", "server.key", "client.crt", "client.key"):
         (tmp_path / name).write_bytes((issued.folder / name).read_bytes())
@@ -43,7 +45,7 @@ def certificates(issued, tmp_path):
     return made
 
 
-def get(server, path="/metrics", context=None, **headers):
+def get(server: Any, path: Any = "/metrics", context: Any = None, **headers: Any) -> Any:
     request = urllib.request.Request(server.url + path, headers=headers)
     try:
         with urllib.request.urlopen(request, timeout=10, context=context) as answer:
@@ -53,11 +55,11 @@ def get(server, path="/metrics", context=None, **headers):
             return refused.code
 
 
-def basic(name, password):
+def basic(name: str, password: str) -> str:
     return "Basic " + base64.b64encode(f"{name}:{password}".encode()).decode()
 
 
-def test_without_a_client_certificate_no_route_answers(certificates):
+def test_without_a_client_certificate_no_route_answers(certificates: Any) -> None:
     path = certificates.config("web.yml", *CLIENTS)
     certificates.issue("stranger", "prometheus.internal", authority=certificates.other)
     with serve(Recorder(registry=None), port=0, live=True, web_config=path) as server:
@@ -71,7 +73,7 @@ def test_without_a_client_certificate_no_route_answers(certificates):
             urllib.request.urlopen(server.url.replace("https", "http"), timeout=10)
 
 
-def test_a_worker_that_does_not_hold_the_port_knows_its_address_and_finds_a_mistake(certificates):
+def test_a_worker_that_does_not_hold_the_port_knows_its_address_and_finds_a_mistake(certificates: Any) -> None:
     path = certificates.config("web.yml", *CLIENTS)
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
@@ -83,7 +85,7 @@ def test_a_worker_that_does_not_hold_the_port_knows_its_address_and_finds_a_mist
             serve(Recorder(registry=None), port=port, web_config=path)
 
 
-def test_a_client_certificate_of_another_name_is_refused(certificates):
+def test_a_client_certificate_of_another_name_is_refused(certificates: Any) -> None:
     path = certificates.config("web.yml", *CLIENTS, "  client_allowed_sans: [prometheus.internal]")
     certificates.issue("other", "grafana.internal")
     with serve(Recorder(registry=None), port=0, web_config=path) as server:
@@ -92,7 +94,7 @@ def test_a_client_certificate_of_another_name_is_refused(certificates):
             get(server, context=certificates.context("other"))
 
 
-def test_the_lowest_version_is_held(certificates):
+def test_the_lowest_version_is_held(certificates: Any) -> None:
     path = certificates.config("web.yml", "  min_version: TLS13")
     context = certificates.context()
     context.maximum_version = ssl.TLSVersion.TLSv1_2
@@ -108,7 +110,7 @@ WRONG = [
 ]
 
 
-def test_without_a_password_or_token_no_route_answers(certificates):
+def test_without_a_password_or_token_no_route_answers(certificates: Any) -> None:
     (certificates.folder / "token").write_text("a long random word\n")
     users = (f"  alice: {hashed('correct horse')}", "bearer_token_files: [token]")
     path = certificates.config("web.yml", "basic_auth_users:", *users)
@@ -121,7 +123,7 @@ def test_without_a_password_or_token_no_route_answers(certificates):
                 assert get(server, route, context, Authorization=wrong) == 401, wrong
 
 
-def test_a_route_with_a_key_of_its_own_asks_for_that_key(certificates, tmp_path):
+def test_a_route_with_a_key_of_its_own_asks_for_that_key(certificates: Any, tmp_path: Path) -> None:
     (tmp_path / "key").write_text("the key of alerts")
     path = certificates.config("web.yml", "basic_auth_users:", f"  alice: {hashed('x')}")
     recorder = Recorder(registry=None)
@@ -133,7 +135,7 @@ def test_a_route_with_a_key_of_its_own_asks_for_that_key(certificates, tmp_path)
         assert post_alerts(server, certificates.context(), "Bearer the key of alerts") == 200
 
 
-def post_alerts(server, context, authorization):
+def post_alerts(server: Any, context: Any, authorization: Any) -> Any:
     headers = {"Content-Type": "application/json", "Authorization": authorization}
     request = urllib.request.Request(server.url + "/alerts", b'{"version": "4", "alerts": []}', headers)
     try:
@@ -144,7 +146,7 @@ def post_alerts(server, context, authorization):
             return refused.code
 
 
-def test_headers_are_added_to_every_answer(certificates):
+def test_headers_are_added_to_every_answer(certificates: Any) -> None:
     path = certificates.config("web.yml", "http_server_config: {headers: {X-Frame-Options: deny}}")
     with (
         serve(Recorder(registry=None), port=0, web_config=path) as server,
@@ -153,7 +155,7 @@ def test_headers_are_added_to_every_answer(certificates):
         assert answer.headers["X-Frame-Options"] == "deny"
 
 
-def test_a_slow_handshake_holds_no_thread_and_ends(certificates, monkeypatch):
+def test_a_slow_handshake_holds_no_thread_and_ends(certificates: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     path = certificates.config("web.yml")
     with serve_alone(Recorder(registry=None), port=0, web_config=path) as server:
         usual = server._loop._limits
@@ -184,7 +186,7 @@ def test_a_slow_handshake_holds_no_thread_and_ends(certificates, monkeypatch):
         (lambda folder: ((folder / "ca.crt").unlink(), os.mkfifo(folder / "ca.crt")), "ca.crt: is a FIFO"),
     ],
 )
-def test_certificates_that_cannot_be_used_are_one_line(certificates, damage, said):
+def test_certificates_that_cannot_be_used_are_one_line(certificates: Any, damage: Any, said: str) -> None:
     path = certificates.config("web.yml", *CLIENTS)
     damage(certificates.folder)
     with pytest.raises(ConfigurationError) as caught:
@@ -193,7 +195,7 @@ def test_certificates_that_cannot_be_used_are_one_line(certificates, damage, sai
     assert "\n" not in str(caught.value)
 
 
-def test_an_encrypted_key_is_one_line_and_asks_nobody(certificates):
+def test_an_encrypted_key_is_one_line_and_asks_nobody(certificates: Any) -> None:
     path = certificates.folder / "server.key"
     key = serialization.load_pem_private_key(path.read_bytes(), None)
     kind = serialization.BestAvailableEncryption(b"secret")
@@ -204,7 +206,7 @@ def test_an_encrypted_key_is_one_line_and_asks_nobody(certificates):
         serve(Recorder(registry=None), port=0, web_config=certificates.config("web.yml"))
 
 
-def test_without_bcrypt_passwords_are_one_clear_line(tmp_path, monkeypatch):
+def test_without_bcrypt_passwords_are_one_clear_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "bcrypt", None)
     path = tmp_path / "web.yml"
     path.write_text(f"basic_auth_users:\n  alice: {hashed('x')}\n")
@@ -217,25 +219,25 @@ def test_without_bcrypt_passwords_are_one_clear_line(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def protection(tmp_path):
-    clock, said = Clock(100.0), []
+def protection(tmp_path: Path) -> Any:
+    clock, said = Clock(100.0), []  # type: ignore[var-annotated]
     path = tmp_path / "web.yml"
     path.write_text(f"basic_auth_users:\n  alice: {hashed('old')}\n")
     made = Protection(path, said.append, said.append, clock)
 
-    def edit(text):
+    def edit(text: Any) -> None:
         path.write_text(text)
         clock.now += 1.1
 
     return made, edit, said
 
 
-def status(protection, authorization):
+def status(protection: Any, authorization: Any) -> Any:
     refused = protection.authenticate({"authorization": authorization})
     return 200 if refused is None else int(refused.status)
 
 
-def test_an_edit_is_taken_within_a_second(protection):
+def test_an_edit_is_taken_within_a_second(protection: Any) -> None:
     protected, edit, said = protection
     assert status(protected, basic("alice", "old")) == 200
     edit(f"basic_auth_users:\n  alice: {hashed('fresh')}\n")
@@ -247,7 +249,7 @@ def test_an_edit_is_taken_within_a_second(protection):
 @pytest.mark.parametrize(
     "text", ["basic_auth_users: {a: b}\n", "[", "", "tls_server_config: {cert_file: a}\n", "x: 1\n"]
 )
-def test_a_broken_edit_changes_nothing_and_is_said_once(protection, text):
+def test_a_broken_edit_changes_nothing_and_is_said_once(protection: Any, text: str) -> None:
     protected, edit, said = protection
     edit(text)
     assert status(protected, basic("alice", "old")) == 200
@@ -257,7 +259,7 @@ def test_a_broken_edit_changes_nothing_and_is_said_once(protection, text):
     assert all(line.endswith("; what was in force before this edit stays") for line in said)
 
 
-def test_a_certificate_that_is_renewed_is_used(certificates):
+def test_a_certificate_that_is_renewed_is_used(certificates: Any) -> None:
     path = certificates.config("web.yml")
     clock = Clock(100.0)
     protected = Protection(path, pytest.fail, pytest.fail, clock)
@@ -270,8 +272,8 @@ def test_a_certificate_that_is_renewed_is_used(certificates):
     assert protected._state.tls is not first
 
 
-def test_tls_is_not_switched_off_by_an_edit(certificates):
-    clock, said = Clock(100.0), []
+def test_tls_is_not_switched_off_by_an_edit(certificates: Any) -> None:
+    clock, said = Clock(100.0), []  # type: ignore[var-annotated]
     protected = Protection(certificates.config("web.yml"), said.append, pytest.fail, clock)
     (certificates.folder / "web.yml").write_text("http_server_config: {}\n")
     clock.now += 1.1
@@ -280,8 +282,8 @@ def test_tls_is_not_switched_off_by_an_edit(certificates):
     assert "TLS can be switched on or off only by a restart" in said[0]
 
 
-def test_a_rate_is_held(tmp_path):
-    clock, reached = Clock(100.0), []
+def test_a_rate_is_held(tmp_path: Path) -> None:
+    clock, reached = Clock(100.0), []  # type: ignore[var-annotated]
     path = tmp_path / "web.yml"
     path.write_text("rate_limit: {interval: 500ms, burst: 3}\n")
     protected = Protection(path, pytest.fail, reached.append, clock)
@@ -297,31 +299,31 @@ def test_a_rate_is_held(tmp_path):
 class Slow:
     """Counts how often a hash is computed, and can be held."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.computed, self.gate = 0, threading.Event()
         self.gate.set()
 
-    def checkpw(self, password, _):
+    def checkpw(self, password: Any, _: Any) -> Any:
         self.computed += 1
         self.gate.wait(10)
         return password == b"right"
 
 
 @pytest.fixture
-def slow(monkeypatch):
+def slow(monkeypatch: pytest.MonkeyPatch) -> Any:
     made = Slow()
     monkeypatch.setattr(passwords, "_bcrypt", lambda: made)
     return made
 
 
-def test_a_password_is_hashed_once(slow):
+def test_a_password_is_hashed_once(slow: Any) -> None:
     checked = Passwords({"alice": "hash"})
     assert [checked.admits(basic("alice", "right")) for _ in range(100)] == [True] * 100
     assert [checked.admits(basic("alice", "wrong")) for _ in range(100)] == [False] * 100
     assert slow.computed == 2
 
 
-def test_guesses_push_out_no_password_that_is_right(slow):
+def test_guesses_push_out_no_password_that_is_right(slow: Any) -> None:
     checked = Passwords({"alice": "hash"})
     checked.admits(basic("alice", "right"))
     for guess in range(500):
@@ -332,7 +334,7 @@ def test_guesses_push_out_no_password_that_is_right(slow):
     assert {result: len(known) for result, known in checked._known.items()} == {True: 1, False: 100}
 
 
-def test_a_flood_of_guesses_delays_nobody_who_is_known(slow):
+def test_a_flood_of_guesses_delays_nobody_who_is_known(slow: Any) -> None:
     checked = Passwords({"alice": "hash"})
     checked.admits(basic("alice", "right"))
     slow.gate.clear()

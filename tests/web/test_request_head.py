@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import h11
 import pytest
 from hypothesis import given
@@ -13,11 +15,11 @@ from anthropic_exporter.web.request_head import Head
 HOST = b"Host: localhost"
 
 
-def parse(*lines):
+def parse(*lines: bytes) -> Any:
     return request_head.parse(b"\r\n".join(lines))
 
 
-def test_a_request_of_prometheus():
+def test_a_request_of_prometheus() -> None:
     head = parse(b"GET /metrics?a=b HTTP/1.1", b"Host: 127.0.0.1:9464", b"Accept:text/plain ", b"X-One: a", b"x-one: b")
     assert head == Head(
         "GET",
@@ -28,7 +30,7 @@ def test_a_request_of_prometheus():
     assert (head.keeps_connection, head.has_body) == (True, False)
 
 
-def test_the_target_may_name_the_host():
+def test_the_target_may_name_the_host() -> None:
     assert parse(b"GET http://evil.example/metrics HTTP/1.1", HOST).headers["host"] == "evil.example"
 
 
@@ -36,7 +38,7 @@ def test_the_target_may_name_the_host():
     ("line", "minor", "keeps"),
     [(b"X: y", 1, True), (b"Connection: Close", 1, False), (b"Connection: x, close", 1, False), (b"X: y", 0, False)],
 )
-def test_which_requests_keep_the_connection(line, minor, keeps):
+def test_which_requests_keep_the_connection(line: bytes, minor: int, keeps: bool) -> None:
     assert parse(b"GET / HTTP/1.%d" % minor, HOST, line).keeps_connection is keeps
 
 
@@ -50,7 +52,7 @@ def test_which_requests_keep_the_connection(line, minor, keeps):
         ((b"Transfer-Encoding: chunked",), True),
     ],
 )
-def test_which_requests_have_a_body(lines, has):
+def test_which_requests_have_a_body(lines: tuple[Any], has: bool) -> None:
     assert parse(b"GET / HTTP/1.1", HOST, *lines).has_body is has
 
 
@@ -84,7 +86,7 @@ def test_which_requests_have_a_body(lines, has):
         ((b"GET / HTTP/1.1", HOST, *(b"X: y" for _ in range(100))), 431),
     ],
 )
-def test_what_is_refused(lines, status):
+def test_what_is_refused(lines: tuple[bytes, ...], status: int) -> None:
     assert parse(*lines).status == status
 
 
@@ -98,8 +100,8 @@ def test_what_is_refused(lines, status):
         ((b"Content-Length: " + b"9" * 5000,), 413),
     ],
 )
-def test_a_body_whose_length_is_not_plain_is_refused(lines, status):
-    assert request_head.body_length(parse(b"POST / HTTP/1.1", HOST, *lines), 100).status == status
+def test_a_body_whose_length_is_not_plain_is_refused(lines: tuple[bytes, ...], status: int) -> None:
+    assert request_head.body_length(parse(b"POST / HTTP/1.1", HOST, *lines), 100).status == status  # type: ignore[union-attr]
     assert request_head.body_length(parse(b"POST / HTTP/1.1", HOST, b"Content-Length: 100"), 100) == 100
 
 
@@ -126,7 +128,7 @@ PIECES = [
 
 
 @given(st.lists(st.sampled_from(PIECES), max_size=12).map(b"".join))
-def test_what_is_accepted_means_the_same_to_h11(middle):
+def test_what_is_accepted_means_the_same_to_h11(middle: bytes) -> None:
     raw = b"GET / HTTP/1.1\r\nHost: b\r\n" + middle
     found = request_head.parse(raw)
     if isinstance(found, Head) and request_head.END not in raw:
@@ -135,5 +137,5 @@ def test_what_is_accepted_means_the_same_to_h11(middle):
         if "transfer-encoding" in found.headers:  # refused with any value
             return
         event = other.next_event()
-        assert (event.method.decode(), event.target.decode()) == (found.method, found.target)
-        assert {name.decode() for name, _ in event.headers} == found.headers.keys()
+        assert (event.method.decode(), event.target.decode()) == (found.method, found.target)  # type: ignore[union-attr]
+        assert {name.decode() for name, _ in event.headers} == found.headers.keys()  # type: ignore[union-attr]

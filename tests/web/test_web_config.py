@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -16,8 +17,8 @@ TLS = "tls_server_config:\n  cert_file: server.crt\n  key_file: server.key\n"
 
 
 @pytest.fixture
-def read(tmp_path):
-    def make(text):
+def read(tmp_path: Path) -> Callable[..., web_config.WebConfig]:
+    def make(text: str) -> web_config.WebConfig:
         path = tmp_path / "web.yml"
         path.write_text(text)
         return web_config.read(path)
@@ -25,7 +26,7 @@ def read(tmp_path):
     return make
 
 
-def test_the_whole_format(read, tmp_path):
+def test_the_whole_format(read: Callable[..., web_config.WebConfig], tmp_path: Path) -> None:
     config = read(
         f"""
 tls_server_config:
@@ -60,7 +61,7 @@ rate_limit: {{interval: 1m0.5s, burst: 20}}
     assert config.rate == Rate(60.5, 20)
 
 
-def test_what_is_left_out_is_off(read):
+def test_what_is_left_out_is_off(read: Callable[..., web_config.WebConfig]) -> None:
     assert read("http_server_config: {}\n") == web_config.WebConfig(None, {}, (), (), None)
     assert read("rate_limit: {interval: 0, burst: 3}\n").rate is None
 
@@ -103,7 +104,7 @@ def test_what_is_left_out_is_off(read):
         ("rate_limit: {burst: -1}\n", "burst: expected a whole number of 0 or more"),
     ],
 )
-def test_a_mistake_is_one_line(read, text, said):
+def test_a_mistake_is_one_line(read: Callable[..., web_config.WebConfig], text: str, said: str) -> None:
     with pytest.raises(ConfigurationError) as caught:
         read(text)
     assert said in str(caught.value)
@@ -111,7 +112,7 @@ def test_a_mistake_is_one_line(read, text, said):
     assert "secret" not in str(caught.value)
 
 
-def test_the_files_of_the_documentation_are_read(read):
+def test_the_files_of_the_documentation_are_read(read: Callable[..., web_config.WebConfig]) -> None:
     page = (Path(__file__).resolve().parents[2] / "docs" / "security.md").read_text()
     files = [text for text in re.findall(r"```yaml\n(.*?)```", page, re.DOTALL) if "scrape_configs" not in text]
     configs = [read(text) for text in files]
