@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import errno
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -22,68 +25,68 @@ REQUESTS = "anthropic_requests_total"
 class Log:
     """A queue in memory that everybody may read from the beginning."""
 
-    def __init__(self):
-        self.messages = []
+    def __init__(self) -> None:
+        self.messages: list[Any] = []
         self.down = False
 
-    def open_at(self, position):
+    def open_at(self, position: str) -> Reader:
         return Reader(self, position)
 
 
 class Reader:
-    def __init__(self, log, position):
+    def __init__(self, log: Log, position: str) -> None:
         self.log, self.position, self.next = log, position, int(position or 0)
-        self.acknowledged = []
+        self.acknowledged: list[Any] = []
 
-    def receive(self, most, _seconds):
+    def receive(self, most: int, _seconds: float) -> list[Received]:
         if self.log.down:
             raise TransportError("unreachable", "test")
         found = self.log.messages[self.next : self.next + most]
         first, self.next = self.next, self.next + len(found)
         return [Received(str(first + index + 1), data) for index, data in enumerate(found)]
 
-    def acknowledge(self, tokens):
+    def acknowledge(self, tokens: list[str]) -> None:
         self.acknowledged += tokens
 
-    def close(self):
+    def close(self) -> None:
         pass
 
 
 @pytest.fixture
-def log():
+def log() -> Log:
     return Log()
 
 
 @pytest.fixture
-def clock():
+def clock() -> Clock:
     return Clock()
 
 
 @pytest.fixture
-def opened(log, tmp_path, clock):
+def opened(log: Log, tmp_path: Path, clock: Clock) -> Iterator[Callable[..., Collector]]:
     folders = []
 
-    def make():
+    def make() -> Collector:
         folder = StateFolder(tmp_path)
         assert folder.take()
         folders.append(folder)
-        return Collector(folder, log.open_at, clock=clock, wall=clock)
+        return Collector(folder, log.open_at, clock=clock, wall=clock)  # type: ignore[arg-type]
 
     yield make
     for folder in folders:
         folder.close()
 
 
-def shown(collector, name, **labels):
+def shown(collector: Collector, name: str, **labels: str) -> float | None:
     return value_of(collector.render().decode(), name, **labels)
 
 
-def crash(collector):
+def crash(collector: Collector) -> None:
     """As after kill -9: what is not in the file is gone."""
     collector._folder.close()
 
 
-def test_what_was_merged_and_saved_is_there_after_a_crash(opened, log):
+def test_what_was_merged_and_saved_is_there_after_a_crash(opened: Callable[..., Collector], log: Log) -> None:
     log.messages.append(encode(message(requests(), cells={0: 171.0})))
     first = opened()
     first.catch_up(1.0)
@@ -95,7 +98,7 @@ def test_what_was_merged_and_saved_is_there_after_a_crash(opened, log):
     assert shown(second, REQUESTS) == 200.0
 
 
-def test_what_was_replaced_stays_replaced_after_a_crash(opened, log):
+def test_what_was_replaced_stays_replaced_after_a_crash(opened: Callable[..., Collector], log: Log) -> None:
     log.messages.append(encode(message(requests(), identity="host", cells={0: 171.0}, replaces=("one",), lasting=True)))
     first = opened()
     first.catch_up(1.0)
@@ -107,7 +110,9 @@ def test_what_was_replaced_stays_replaced_after_a_crash(opened, log):
     assert second.fleet.members["host"].lasting
 
 
-def test_nothing_is_shown_that_a_crash_could_take_back(opened, log, clock):
+def test_nothing_is_shown_that_a_crash_could_take_back(
+    opened: Callable[..., Collector], log: Log, clock: Clock
+) -> None:
     log.messages.append(encode(message(requests(), cells={0: 171.0})))
     first = opened()
     first.catch_up(1.0)
@@ -119,7 +124,7 @@ def test_nothing_is_shown_that_a_crash_could_take_back(opened, log, clock):
     assert shown(opened(), REQUESTS) == 171.0
 
 
-def test_what_was_not_saved_is_read_again(opened, log):
+def test_what_was_not_saved_is_read_again(opened: Callable[..., Collector], log: Log) -> None:
     log.messages.append(encode(message(requests(), cells={0: 171.0})))
     first = opened()
     first._save_due = float("inf")
@@ -130,27 +135,36 @@ def test_what_was_not_saved_is_read_again(opened, log):
     assert shown(second, REQUESTS) == 171.0
 
 
-def test_messages_are_acknowledged_only_after_the_state_is_written(opened, log, monkeypatch):
+def test_messages_are_acknowledged_only_after_the_state_is_written(
+    opened: Callable[..., Collector], log: Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
     log.messages.append(encode(message(requests(), cells={0: 171.0})))
     collector = opened()
-    monkeypatch.setattr(state_file.os, "fsync", full_disk)
+    monkeypatch.setattr(state_file.os, "fsync", full_disk)  # type: ignore[attr-defined]
     collector.catch_up(1.0)
-    assert collector._transport.acknowledged == []
+    assert collector._transport.acknowledged == []  # type: ignore[attr-defined]
     monkeypatch.undo()
     assert collector.save()
-    assert collector._transport.acknowledged == ["1"]
+    assert collector._transport.acknowledged == ["1"]  # type: ignore[attr-defined]
 
 
-def full_disk(_descriptor):
+def full_disk(_descriptor: int) -> None:
     raise OSError(errno.ENOSPC, "No space left on device")
 
 
-def test_a_full_disk_leaves_the_old_state_and_shows_fresh_totals(opened, log, tmp_path, clock, monkeypatch, caplog):
+def test_a_full_disk_leaves_the_old_state_and_shows_fresh_totals(
+    opened: Callable[..., Collector],
+    log: Log,
+    tmp_path: Path,
+    clock: Clock,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     log.messages.append(encode(message(requests(), cells={0: 171.0})))
     collector = opened()
     collector.catch_up(1.0)
     before = (tmp_path / "collector.state").read_bytes()
-    monkeypatch.setattr(state_file.os, "fsync", full_disk)
+    monkeypatch.setattr(state_file.os, "fsync", full_disk)  # type: ignore[attr-defined]
     log.messages.append(encode(message(sequence=2, cells={0: 200.0})))
     clock.now += 5
     collector.step(0.0)
@@ -168,11 +182,13 @@ def test_a_full_disk_leaves_the_old_state_and_shows_fresh_totals(opened, log, tm
 
 
 @pytest.mark.parametrize("moment", ["write", "fsync", "replace"])
-def test_a_crash_while_saving_leaves_a_whole_state(opened, log, tmp_path, monkeypatch, moment):
+def test_a_crash_while_saving_leaves_a_whole_state(
+    opened: Callable[..., Collector], log: Log, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moment: str
+) -> None:
     class KilledError(BaseException):
         pass
 
-    def killed(*_arguments, **_options):
+    def killed(*_arguments: Any, **_options: Any) -> None:
         raise KilledError
 
     log.messages.append(encode(message(requests(), cells={0: 171.0})))
@@ -191,7 +207,7 @@ def test_a_crash_while_saving_leaves_a_whole_state(opened, log, tmp_path, monkey
     assert shown(second, REQUESTS) == 200.0
 
 
-def test_everything_survives_a_restart(opened, log):
+def test_everything_survives_a_restart(opened: Callable[..., Collector], log: Log) -> None:
     cost = Definition(1, COST, (MODEL, "chat", "", "standard", "input"), NOON)
     speed, inflight = Definition(2, SPEED, (MODEL,), NOON), Definition(14, INFLIGHT, (MODEL, "chat"), 0.0)
     cells = {0: 171.0, 1: 0.1, 6: 3.0, 13: 240.0, 14: 2.0}
@@ -211,7 +227,7 @@ def test_everything_survives_a_restart(opened, log):
     assert shown(second, "anthropic_inflight_requests") == 5.0
 
 
-def test_the_life_of_the_totals_is_that_of_the_folder(opened):
+def test_the_life_of_the_totals_is_that_of_the_folder(opened: Callable[..., Collector]) -> None:
     first = opened()
     first.save()
     life = first.fleet.life
@@ -219,13 +235,13 @@ def test_the_life_of_the_totals_is_that_of_the_folder(opened):
     assert opened().fleet.life == life
 
 
-def test_a_damaged_state_is_an_error_that_says_what_to_do(opened, tmp_path):
+def test_a_damaged_state_is_an_error_that_says_what_to_do(opened: Callable[..., Collector], tmp_path: Path) -> None:
     (tmp_path / "collector.state").write_bytes(b"rubbish")
     with pytest.raises(ConfigurationError, match=r"collector\.state: is not a state of this version: move it away"):
         opened()
 
 
-def test_a_state_that_was_cut_off_is_an_error(opened, log, tmp_path):
+def test_a_state_that_was_cut_off_is_an_error(opened: Callable[..., Collector], log: Log, tmp_path: Path) -> None:
     log.messages.append(encode(message(requests(), cells={0: 171.0})))
     first = opened()
     first.catch_up(1.0)
@@ -236,18 +252,18 @@ def test_a_state_that_was_cut_off_is_an_error(opened, log, tmp_path):
         opened()
 
 
-def test_the_state_is_for_its_owner_alone(opened, tmp_path):
+def test_the_state_is_for_its_owner_alone(opened: Callable[..., Collector], tmp_path: Path) -> None:
     opened().save()
     assert (tmp_path / "collector.state").stat().st_mode & 0o777 == 0o600
 
 
-def test_a_folder_that_cannot_be_made_is_an_error(tmp_path):
+def test_a_folder_that_cannot_be_made_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(ConfigurationError, match="give another --state"):
         StateFolder(tmp_path / "file" / "state")
 
 
-def test_messages_that_cannot_be_read_are_counted_and_passed(opened, log):
+def test_messages_that_cannot_be_read_are_counted_and_passed(opened: Callable[..., Collector], log: Log) -> None:
     newer = bytearray(encode(message(requests(), cells={0: 1.0})))
     newer[4] = 9
     log.messages += [b"", b"rubbish", bytes(newer), encode(message(requests(), cells={0: 171.0}))]
@@ -261,7 +277,9 @@ def test_messages_that_cannot_be_read_are_counted_and_passed(opened, log):
     assert shown(collector, REQUESTS) == 171.0
 
 
-def test_a_queue_that_is_down_is_counted_and_the_totals_stay(opened, log, monkeypatch):
+def test_a_queue_that_is_down_is_counted_and_the_totals_stay(
+    opened: Callable[..., Collector], log: Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("anthropic_exporter.collector.collector._PAUSE_AFTER_ERROR_SECONDS", 0.0)
     log.messages.append(encode(message(requests(), cells={0: 171.0})))
     collector = opened()
@@ -274,7 +292,7 @@ def test_a_queue_that_is_down_is_counted_and_the_totals_stay(opened, log, monkey
     assert shown(collector, REQUESTS) == 171.0
 
 
-def test_what_waited_in_the_queue_is_late(opened, log, clock):
+def test_what_waited_in_the_queue_is_late(opened: Callable[..., Collector], log: Log, clock: Clock) -> None:
     log.messages.append(encode(message(requests(), cells={0: 1.0}, sent_at=clock.now)))
     collector = opened()
     collector.catch_up(1.0)
@@ -290,13 +308,13 @@ def test_what_waited_in_the_queue_is_late(opened, log, clock):
     assert collector.fleet.late == {}
 
 
-def test_hosts_are_live_lost_and_gone(opened, log, clock):
+def test_hosts_are_live_lost_and_gone(opened: Callable[..., Collector], log: Log, clock: Clock) -> None:
     log.messages.append(encode(message(requests(), identity="a", host="one", cells={0: 1.0})))
     log.messages.append(encode(message(requests(), identity="b", host="two", cells={0: 1.0}, final=True)))
     collector = opened()
     collector.catch_up(1.0)
 
-    def hosts():
+    def hosts() -> list[float]:
         return [shown(collector, "anthropic_collector_hosts", state=state) for state in ("live", "lost")]
 
     assert hosts() == [1.0, 0.0]
@@ -307,7 +325,9 @@ def test_hosts_are_live_lost_and_gone(opened, log, clock):
     assert hosts() == [0.0, 0.0]
 
 
-def test_a_killed_process_that_was_replaced_is_no_lost_host(opened, log, clock):
+def test_a_killed_process_that_was_replaced_is_no_lost_host(
+    opened: Callable[..., Collector], log: Log, clock: Clock
+) -> None:
     log.messages.append(encode(message(requests(), identity="killed", cells={0: 1.0})))
     collector = opened()
     collector.catch_up(1.0)
@@ -317,7 +337,7 @@ def test_a_killed_process_that_was_replaced_is_no_lost_host(opened, log, clock):
     assert shown(collector, "anthropic_collector_hosts", state="lost") == 0.0
 
 
-def test_gauges_of_a_fleet(opened, log, clock):
+def test_gauges_of_a_fleet(opened: Callable[..., Collector], log: Log, clock: Clock) -> None:
     inflight = Definition(0, INFLIGHT, (MODEL, "chat"), 0.0)
     age = INFLIGHT._replace(family="anthropic_oldest_inflight_request_age_seconds")
     oldest = Definition(1, age, (MODEL, "chat"), 0.0)
@@ -331,7 +351,7 @@ def test_gauges_of_a_fleet(opened, log, clock):
     assert shown(collector, "anthropic_inflight_requests") is None
 
 
-def test_workers_of_all_hosts(opened, log, clock):
+def test_workers_of_all_hosts(opened: Callable[..., Collector], log: Log, clock: Clock) -> None:
     """A host that is cut off and comes back does not look like workers that are lost."""
     workers = Layout("anthropic_exporter_workers", "gauge", ("state",))
     defined = [Definition(number, workers, (state,), 0.0) for number, state in enumerate(("alive", "exited", "lost"))]
@@ -345,7 +365,7 @@ def test_workers_of_all_hosts(opened, log, clock):
     assert [shown(collector, name, state=state) for state in ("alive", "exited", "lost")] == [None, 8.0, 5.0]
 
 
-def test_the_lag_is_the_longest_of_the_last_minute(opened, log, clock):
+def test_the_lag_is_the_longest_of_the_last_minute(opened: Callable[..., Collector], log: Log, clock: Clock) -> None:
     log.messages.append(encode(message(requests(), cells={0: 1.0}, sent_at=clock.now - 3.5)))
     log.messages.append(encode(message(sequence=2, cells={0: 1.0}, sent_at=clock.now - 0.5)))
     collector = opened()

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,12 +19,12 @@ from support import NOON, Clock
 
 
 @pytest.fixture
-def clock():
+def clock() -> Clock:
     return Clock()
 
 
 @pytest.fixture
-def opened(tmp_path, clock):
+def opened(tmp_path: Path, clock: Clock) -> Iterator[Callable[..., tuple[str, StateFolder]]]:
     log = Log()
     log.messages += [
         message_of(identity="one", service="api", cells={0: 171.0}),
@@ -29,11 +32,11 @@ def opened(tmp_path, clock):
     ]
     folders = []
 
-    def make(name):
+    def make(name: str) -> tuple[str, StateFolder]:
         folder = StateFolder(tmp_path / name)
         assert folder.take()
         folders.append(folder)
-        collector = Collector(folder, log.open_at, clock=clock, wall=clock)
+        collector = Collector(folder, log.open_at, clock=clock, wall=clock)  # type: ignore[arg-type]
         collector.step(0)
         collector.save()
         return collector.render().decode(), folder
@@ -43,15 +46,17 @@ def opened(tmp_path, clock):
         folder.close()
 
 
-def message_of(**of):
+def message_of(**of: Any) -> bytes:
     return encode(message(requests(), **of))
 
 
-def lives(page):
+def lives(page: str) -> set[str]:
     return set(re.findall(r'life="(\w+)"', page))
 
 
-def test_services_are_one_life_and_their_requests_one_sum(opened, clock):
+def test_services_are_one_life_and_their_requests_one_sum(
+    opened: Callable[..., tuple[str, StateFolder]], clock: Clock
+) -> None:
     page, _ = opened("state")
     assert value_of(page, "anthropic_ledger_total", of="requests") == 200.0
     assert len(lives(page)) == 1
@@ -60,7 +65,9 @@ def test_services_are_one_life_and_their_requests_one_sum(opened, clock):
     assert not re.search(r"anthropic_ledger_total\{[^}]*service=", page)
 
 
-def test_the_life_goes_on_with_the_state_and_its_age_with_the_clock(opened, clock):
+def test_the_life_goes_on_with_the_state_and_its_age_with_the_clock(
+    opened: Callable[..., tuple[str, StateFolder]], clock: Clock
+) -> None:
     before, folder = opened("state")
     folder.close()
     clock.now += 42
@@ -69,5 +76,5 @@ def test_the_life_goes_on_with_the_state_and_its_age_with_the_clock(opened, cloc
     assert value_of(after, "anthropic_exporter_age_seconds") == 42.0
 
 
-def test_a_collector_whose_state_is_gone_has_another_life(opened):
+def test_a_collector_whose_state_is_gone_has_another_life(opened: Callable[..., tuple[str, StateFolder]]) -> None:
     assert lives(opened("state")[0]) != lives(opened("another")[0])

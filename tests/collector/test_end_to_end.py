@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 from prometheus_client import CollectorRegistry
 
-from anthropic_exporter import Recorder, publish, publishing, serve
+from anthropic_exporter import Call, Recorder, publish, publishing, serve
 from collectors import Collecting, wait_until
 from queue_engines import Redis
 
@@ -18,21 +21,21 @@ OWN = ("_max{", "inflight", "publish", "workers", "build_info", "source_info", "
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory):
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     with Redis(tmp_path_factory.mktemp("redis")) as running:
         yield running
 
 
 @pytest.fixture
-def url(server, request):
+def url(server: Any, request: pytest.FixtureRequest) -> Any:
     return f"{server.url}?stream={request.node.originalname}"[:80]
 
 
-def recorder_of():
+def recorder_of() -> Any:
     return Recorder(registry=CollectorRegistry())
 
 
-def test_two_services_become_one_page(url, tmp_path, call):
+def test_two_services_become_one_page(url: Any, tmp_path: Path, call: Callable[..., Call]) -> None:
     api, batch = recorder_of(), recorder_of()
     with (
         publish(api, url, service="api", host="web-1", period_seconds=0.1),
@@ -48,7 +51,9 @@ def test_two_services_become_one_page(url, tmp_path, call):
         assert collector.value("anthropic_collector_hosts", state="live") == 2.0
 
 
-def test_what_the_collector_shows_is_what_the_process_shows(url, tmp_path, call):
+def test_what_the_collector_shows_is_what_the_process_shows(
+    url: Any, tmp_path: Path, call: Callable[..., Call]
+) -> None:
     recorder = recorder_of()
     for number in range(20):
         recorder.record(call(output=number * 100, input=3, feature=f"f{number % 3}", time_to_first_token_seconds=0.3))
@@ -64,7 +69,7 @@ def test_what_the_collector_shows_is_what_the_process_shows(url, tmp_path, call)
     assert with_service <= shown
 
 
-def _with_service(line):
+def _with_service(line: Any) -> Any:
     """The line with `service="api"` where the alphabet wants it."""
     name, _, rest = line.partition("{")
     labels, _, value = rest.rpartition("} ")
@@ -72,7 +77,9 @@ def _with_service(line):
     return f"{name}{{{','.join(pairs)}}} {value}"
 
 
-def test_a_short_job_is_whole_at_its_end_and_leaves_no_lost_host(url, tmp_path, call):
+def test_a_short_job_is_whole_at_its_end_and_leaves_no_lost_host(
+    url: Any, tmp_path: Path, call: Callable[..., Call]
+) -> None:
     for _ in range(3):
         recorder = recorder_of()
         with publishing(recorder, url, service="nightly", host="batch-1"):
@@ -83,7 +90,9 @@ def test_a_short_job_is_whole_at_its_end_and_leaves_no_lost_host(url, tmp_path, 
         assert collector.value("anthropic_collector_members") == 3.0
 
 
-def test_publishing_again_from_the_same_recorder_counts_nothing_twice(url, tmp_path, call):
+def test_publishing_again_from_the_same_recorder_counts_nothing_twice(
+    url: Any, tmp_path: Path, call: Callable[..., Call]
+) -> None:
     recorder = recorder_of()
     with Collecting(url, tmp_path) as collector:
         for expected in (171.0, 342.0):
@@ -92,7 +101,7 @@ def test_publishing_again_from_the_same_recorder_counts_nothing_twice(url, tmp_p
             collector.wait_for("anthropic_tokens_total", expected, type="output")
 
 
-def test_a_forked_child_is_a_publisher_of_its_own(url, tmp_path, call):
+def test_a_forked_child_is_a_publisher_of_its_own(url: Any, tmp_path: Path, call: Callable[..., Call]) -> None:
     recorder = recorder_of()
     with Collecting(url, tmp_path) as collector:
         publisher = publish(recorder, url, service="api", period_seconds=0.1)
@@ -107,7 +116,9 @@ def test_a_forked_child_is_a_publisher_of_its_own(url, tmp_path, call):
         publisher.close()
 
 
-def test_a_collector_that_stops_in_order_and_starts_again_goes_on(url, tmp_path, call):
+def test_a_collector_that_stops_in_order_and_starts_again_goes_on(
+    url: Any, tmp_path: Path, call: Callable[..., Call]
+) -> None:
     recorder = recorder_of()
     with publish(recorder, url, service="api", period_seconds=0.1), Collecting(url, tmp_path) as collector:
         recorder.record(call(output=171))
@@ -118,7 +129,9 @@ def test_a_collector_that_stops_in_order_and_starts_again_goes_on(url, tmp_path,
         collector.wait_for("anthropic_tokens_total", 200.0, type="output")
 
 
-def test_a_standby_takes_over_when_the_active_one_is_killed(url, tmp_path, call):
+def test_a_standby_takes_over_when_the_active_one_is_killed(
+    url: Any, tmp_path: Path, call: Callable[..., Call]
+) -> None:
     recorder = recorder_of()
     active, standby = Collecting(url, tmp_path), Collecting(url, tmp_path)
     with publish(recorder, url, service="api", period_seconds=0.1), active:
@@ -133,7 +146,9 @@ def test_a_standby_takes_over_when_the_active_one_is_killed(url, tmp_path, call)
         assert standby.stop() == 0
 
 
-def test_workers_that_count_together_are_published_once_each(url, tmp_path, call, monkeypatch):
+def test_workers_that_count_together_are_published_once_each(
+    url: Any, tmp_path: Path, call: Callable[..., Call], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Each process of a service shows the whole; what it publishes is its own."""
     monkeypatch.setenv("ANTHROPIC_EXPORTER_RUNTIME_DIR", str(tmp_path / "runtime"))
     recorder = recorder_of()
@@ -151,13 +166,13 @@ def test_workers_that_count_together_are_published_once_each(url, tmp_path, call
         publisher.close()
 
 
-def test_the_process_counts_what_the_queue_took(url, call):
+def test_the_process_counts_what_the_queue_took(url: Any, call: Callable[..., Call]) -> None:
     recorder = recorder_of()
     with publish(recorder, url, service="api", period_seconds=0.05):
         recorder.record(call(output=171))
         wait_until(lambda: _sent(recorder) >= 2.0)
 
 
-def _sent(recorder):
+def _sent(recorder: Any) -> Any:
     lines = [line for line in recorder.render().decode().splitlines() if line.startswith("anthropic_publish_messages")]
     return sum(float(line.rpartition(" ")[2]) for line in lines if 'result="sent"' in line)

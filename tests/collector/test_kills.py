@@ -5,6 +5,8 @@ The same for longer, and with figures: `bench/fleet/kills.py`.
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from collectors import wait_until
@@ -16,7 +18,7 @@ pytest.importorskip("redis")
 pytestmark = pytest.mark.stack
 
 
-def test_kills_under_traffic(tmp_path):
+def test_kills_under_traffic(tmp_path: Path) -> None:
     with Fire(tmp_path) as fire:
         for kill in (fire.kill_worker, fire.kill_collector, fire.kill_queue, fire.kill_worker, fire.kill_collector):
             fire.traffic(300)
@@ -29,7 +31,7 @@ def test_kills_under_traffic(tmp_path):
     assert outcome.recorded > 1500
 
 
-def test_kills_of_workers_that_count_together_lose_nothing(tmp_path):
+def test_kills_of_workers_that_count_together_lose_nothing(tmp_path: Path) -> None:
     with Fire(tmp_path, workers=2, mapped=True) as fire:
         kills = (fire.kill_sender, fire.kill_collector, fire.kill_sender, fire.kill_queue, fire.kill_worker)
         for kill in kills:
@@ -41,7 +43,7 @@ def test_kills_of_workers_that_count_together_lose_nothing(tmp_path):
     assert outcome.shown >= outcome.recorded > 1500
 
 
-def test_a_queue_that_is_down_for_several_periods_loses_nothing(tmp_path):
+def test_a_queue_that_is_down_for_several_periods_loses_nothing(tmp_path: Path) -> None:
     with Fire(tmp_path) as fire:
         fire.traffic(200)
         fire.queue.kill()
@@ -51,7 +53,7 @@ def test_a_queue_that_is_down_for_several_periods_loses_nothing(tmp_path):
     assert (outcome.falls, outcome.shown) == (0, outcome.recorded)
 
 
-def test_a_host_that_is_partitioned_and_back_loses_nothing(tmp_path):
+def test_a_host_that_is_partitioned_and_back_loses_nothing(tmp_path: Path) -> None:
     with Fire(tmp_path, mapped=True) as fire:
         fire.traffic(200)
         fire.relay.cut()
@@ -61,7 +63,7 @@ def test_a_host_that_is_partitioned_and_back_loses_nothing(tmp_path):
     assert (outcome.falls, outcome.lost_beyond_the_last_period, outcome.counted_twice) == (0, 0, 0)
 
 
-def test_a_disk_that_is_full_for_a_while_loses_nothing(tmp_path):
+def test_a_disk_that_is_full_for_a_while_loses_nothing(tmp_path: Path) -> None:
     """A limit on the size of files stands for the full disk."""
     with Fire(tmp_path, mapped=True) as fire:
         fire.traffic(200)

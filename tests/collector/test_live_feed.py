@@ -6,13 +6,16 @@ import json
 import threading
 import urllib.error
 import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import pytest
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.wait import WebDriverWait
 
 import browser
-from anthropic_exporter import Recorder, publish
+from anthropic_exporter import Call, Recorder, publish
 from anthropic_exporter.collector.live_feed import FleetView, TotalsFeed
 from anthropic_exporter.collector.merge import Fleet
 from anthropic_exporter.collector.watch import FleetWatch
@@ -29,7 +32,7 @@ INPUT_USD, OUTPUT_TOKENS, REQUESTS, FAILED, HITS = 0, 10, 11, 12, 14
 class Page:
     """A fleet of one recorder, and its page."""
 
-    def __init__(self, clock, steady):
+    def __init__(self, clock: Clock, steady: Clock) -> None:
         self.recorder = Recorder(registry=None, clock=clock)
         self.changes = Changes(Origin("one", 1, "api", "web-1", 1.0, "0.1.0"))
         self.clock, self.steady = clock, steady
@@ -39,7 +42,7 @@ class Page:
         self.feed = TotalsFeed(self.fleet, self.lock, clock=steady)
         self.state = PageState(self.feed, FleetView(self.watch, self.lock), clock=steady, wall=clock)
 
-    def ship(self, seconds=0):
+    def ship(self, seconds: int = 0) -> None:
         self.clock.now += seconds
         self.steady.now += seconds
         changed = self.changes.find(self.recorder.snapshot())
@@ -47,16 +50,16 @@ class Page:
             self.fleet.take(one, self.steady.now)
         self.changes.accepted(changed)
 
-    def read(self):
+    def read(self) -> dict[str, Any]:
         return json.loads(self.state.read(0))
 
 
 @pytest.fixture
-def page(clock):
+def page(clock: Clock) -> Page:
     return Page(clock, Clock(1_000.0))
 
 
-def test_what_the_fleet_spends_is_shown_by_feature_and_user(page, call):
+def test_what_the_fleet_spends_is_shown_by_feature_and_user(page: Page, call: Callable[..., Call]) -> None:
     page.recorder.record(call(feature="chat", user="acme", input=1_000_000, output=171))
     page.recorder.record(call(feature="search", output=29, outcome="overloaded_error"))
     page.ship(1)
@@ -69,7 +72,7 @@ def test_what_the_fleet_spends_is_shown_by_feature_and_user(page, call):
     assert (found["scope"], found["alerts"], found["breakers"]) == ("fleet", [], [])
 
 
-def test_what_was_spent_before_it_began_is_not_shown(clock, call):
+def test_what_was_spent_before_it_began_is_not_shown(clock: Clock, call: Callable[..., Call]) -> None:
     steady = Clock(1_000.0)
     page = Page(clock, steady)
     page.recorder.record(call(output=171))
@@ -78,7 +81,7 @@ def test_what_was_spent_before_it_began_is_not_shown(clock, call):
     assert not any(json.loads(later.read(0))["total"])
 
 
-def test_a_step_holds_what_came_in_it(page, call):
+def test_a_step_holds_what_came_in_it(page: Page, call: Callable[..., Call]) -> None:
     page.recorder.record(call(output=171))
     page.ship()
     page.feed.tick()
@@ -91,7 +94,7 @@ def test_a_step_holds_what_came_in_it(page, call):
     assert [(number, counts[OUTPUT_TOKENS]) for number, counts, _, _ in steps] == [(200, 171), (201, 29)]
 
 
-def test_what_a_partitioned_host_brings_is_in_no_minute(page, call):
+def test_what_a_partitioned_host_brings_is_in_no_minute(page: Page, call: Callable[..., Call]) -> None:
     page.recorder.record(call(output=171))
     page.ship(600)
     assert page.read()["minute"][0][OUTPUT_TOKENS] == 0
@@ -104,7 +107,7 @@ def test_what_a_partitioned_host_brings_is_in_no_minute(page, call):
     assert page.read()["minute"][0][OUTPUT_TOKENS] == 30
 
 
-def test_latencies_are_those_of_the_buckets(page, call):
+def test_latencies_are_those_of_the_buckets(page: Page, call: Callable[..., Call]) -> None:
     for seconds in (3.0, 4.0):
         page.recorder.record(call(output=171, duration_seconds=seconds, time_to_first_token_seconds=0.25))
     page.ship(1)
@@ -114,14 +117,14 @@ def test_latencies_are_those_of_the_buckets(page, call):
     assert 0.2 <= ttft <= 0.3
 
 
-def test_cache_hits_belong_to_features(page, call):
+def test_cache_hits_belong_to_features(page: Page, call: Callable[..., Call]) -> None:
     page.recorder.record(call(feature="chat", cache_read=90_000, cache_asked=True))
     page.ship(1)
     found = page.read()
     assert (found["minute"][0][HITS], found["features"][0][6]) == (1, 1.0)
 
 
-def test_requests_in_flight_are_those_of_all(page):
+def test_requests_in_flight_are_those_of_all(page: Page) -> None:
     from anthropic_exporter.attribution import Attribution  # noqa: PLC0415
 
     page.recorder.begin(1, "claude-opus-5-5", Attribution())
@@ -130,7 +133,7 @@ def test_requests_in_flight_are_those_of_all(page):
     assert (found["inflight"], found["oldest_seconds"]) == (1, 12.0)
 
 
-def test_open_conditions_of_the_fleet_are_shown(page, call):
+def test_open_conditions_of_the_fleet_are_shown(page: Page, call: Callable[..., Call]) -> None:
     for _ in range(100):
         page.recorder.record(call(feature="chat", input=1_000_000))
     page.ship(1)
@@ -140,7 +143,7 @@ def test_open_conditions_of_the_fleet_are_shown(page, call):
 
 @pytest.mark.stack
 @pytest.mark.skipif(bool(browser.MISSING), reason=browser.MISSING or "none")
-def test_the_page_of_a_collector_in_a_browser(tmp_path, call):
+def test_the_page_of_a_collector_in_a_browser(tmp_path: Path, call: Callable[..., Call]) -> None:
     pytest.importorskip("redis")
     recorder = Recorder(registry=None)
     with (
@@ -151,14 +154,14 @@ def test_the_page_of_a_collector_in_a_browser(tmp_path, call):
     ):
         driver.get(collector.url + "/live")
         shown = lambda element: driver.find_element(By.ID, element).text  # noqa: E731 - one line
-        WebDriverWait(driver, 20).until(lambda _: "publish(recorder" in shown("empty"))
+        WebDriverWait(driver, 20).until(lambda _: "publish(recorder" in shown("empty"))  # type: ignore[no-untyped-call]
         recorder.record(call(feature="chat", output=171))
-        WebDriverWait(driver, 20).until(lambda _: "chat" in shown("features"))
-        assert shown("scope") == "All processes that publish to this collector"
+        WebDriverWait(driver, 20).until(lambda _: "chat" in shown("features"))  # type: ignore[no-untyped-call]
+        assert shown("scope") == "All processes that publish to this collector"  # type: ignore[no-untyped-call]
 
 
 @pytest.mark.stack
-def test_without_the_option_there_is_no_page(tmp_path):
+def test_without_the_option_there_is_no_page(tmp_path: Path) -> None:
     pytest.importorskip("redis")
     with Redis(tmp_path / "redis") as queue, Collecting(queue.url, tmp_path / "state") as collector:
         with pytest.raises(urllib.error.HTTPError, match="404"):

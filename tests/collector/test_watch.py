@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from anthropic_exporter.collector.merge import Fleet
@@ -15,21 +17,30 @@ TOKENS = Layout("anthropic_tokens_total", "counter", COST.labels)
 
 
 @pytest.fixture
-def clock():
+def clock() -> Clock:
     return Clock()
 
 
 class Publishers:
     """Hosts that spend; each message says their cumulative dollars, tokens and requests."""
 
-    def __init__(self, clock, **limits):
+    def __init__(self, clock: Clock, **limits: float) -> None:
         self.clock = clock
         self.fleet = Fleet("life")
-        self.watch = FleetWatch(self.fleet, Limits.shipped().replace(**limits), clock)
-        self.sequences = {}
-        self.cells = {}
+        self.watch = FleetWatch(self.fleet, Limits.shipped().replace(**limits), clock)  # type: ignore[arg-type]
+        self.sequences: dict[Any, Any] = {}
+        self.cells: dict[Any, Any] = {}
 
-    def spend(self, host, usd=0.0, calls=0, tokens=0, cache_read=0, feature="chat", tier="standard"):
+    def spend(
+        self,
+        host: str,
+        usd: float = 0.0,
+        calls: int = 0,
+        tokens: int = 0,
+        cache_read: int = 0,
+        feature: str = "chat",
+        tier: str = "standard",
+    ) -> None:
         labels = (MODEL, feature, "", tier)
         definitions = (
             Definition(0, COST, (*labels, "output"), self.clock.now),
@@ -51,12 +62,12 @@ class Publishers:
         )
         self.fleet.take(said, self.clock.now)
 
-    def holding(self):
+    def holding(self) -> dict[tuple[str, str, str], float]:
         self.watch.evaluate()
         return {(one.condition, one.scope, one.feature): one.value for one in self.watch.holding}
 
 
-def test_a_budget_is_that_of_all_hosts_together(clock):
+def test_a_budget_is_that_of_all_hosts_together(clock: Clock) -> None:
     fleet = Publishers(clock, cost_usd_per_day=10, cost_usd_per_minute=1e9, total_cost_usd_per_minute=1e9)
     for host in ("one", "two", "three"):
         fleet.spend(host, usd=3.0, calls=100)
@@ -65,7 +76,7 @@ def test_a_budget_is_that_of_all_hosts_together(clock):
     assert fleet.holding() == {("daily_cost", "total", ""): 10.5}
 
 
-def test_a_token_budget_leaves_cache_reads_out(clock):
+def test_a_token_budget_leaves_cache_reads_out(clock: Clock) -> None:
     fleet = Publishers(clock, tokens_per_day=1000, cost_usd_per_day=1e9)
     fleet.spend("one", tokens=900, cache_read=5000)
     assert fleet.holding() == {}
@@ -73,7 +84,7 @@ def test_a_token_budget_leaves_cache_reads_out(clock):
     assert fleet.holding() == {("daily_tokens", "total", ""): 1001.0}
 
 
-def test_a_budget_starts_anew_at_midnight(clock):
+def test_a_budget_starts_anew_at_midnight(clock: Clock) -> None:
     fleet = Publishers(clock, cost_usd_per_day=10, cost_usd_per_minute=1e9, total_cost_usd_per_minute=1e9)
     fleet.spend("one", usd=11.0)
     assert ("daily_cost", "total", "") in fleet.holding()
@@ -81,7 +92,7 @@ def test_a_budget_starts_anew_at_midnight(clock):
     assert fleet.holding() == {}
 
 
-def test_a_pace_is_that_of_all_hosts_together(clock):
+def test_a_pace_is_that_of_all_hosts_together(clock: Clock) -> None:
     fleet = Publishers(clock, cost_usd_per_minute=2, total_cost_usd_per_minute=1e9, cost_min_requests=10)
     for _ in range(30):
         for host in ("one", "two"):
@@ -97,7 +108,7 @@ def test_a_pace_is_that_of_all_hosts_together(clock):
     assert fleet.holding() == {("cost_rate", "place", "chat"): pytest.approx(2.88, rel=0.05)}
 
 
-def test_what_is_late_counts_in_budgets_and_in_no_pace(clock):
+def test_what_is_late_counts_in_budgets_and_in_no_pace(clock: Clock) -> None:
     fleet = Publishers(clock, cost_usd_per_day=10, cost_usd_per_minute=2, total_cost_usd_per_minute=2)
     fleet.spend("one", usd=0.1, calls=100)
     fleet.holding()
@@ -106,19 +117,19 @@ def test_what_is_late_counts_in_budgets_and_in_no_pace(clock):
     assert fleet.holding() == {("daily_cost", "total", ""): pytest.approx(20.1)}
 
 
-def test_batches_count_in_budgets_and_in_no_pace(clock):
+def test_batches_count_in_budgets_and_in_no_pace(clock: Clock) -> None:
     fleet = Publishers(clock, cost_usd_per_day=10, cost_usd_per_minute=2, total_cost_usd_per_minute=2)
     fleet.spend("one", usd=20.0, tier="batch")
     assert fleet.holding() == {("daily_cost", "total", ""): 20.0}
 
 
-def test_an_expensive_call_is_nothing_for_the_fleet(clock):
+def test_an_expensive_call_is_nothing_for_the_fleet(clock: Clock) -> None:
     fleet = Publishers(clock, request_cost_usd=0.01, request_output_tokens=1, cost_usd_per_day=1e9)
     fleet.spend("one", usd=0.5, tokens=5000, calls=1)
     assert fleet.holding() == {}
 
 
-def test_the_day_survives_a_restart(clock):
+def test_the_day_survives_a_restart(clock: Clock) -> None:
     fleet = Publishers(clock, cost_usd_per_day=10, cost_usd_per_minute=1e9, total_cost_usd_per_minute=1e9)
     fleet.spend("one", usd=9.0)
     fleet.holding()
@@ -130,7 +141,7 @@ def test_the_day_survives_a_restart(clock):
     assert ("daily_cost", "total", "") in fleet.holding()
 
 
-def test_a_clock_that_is_put_back_stops_nothing(clock):
+def test_a_clock_that_is_put_back_stops_nothing(clock: Clock) -> None:
     fleet = Publishers(clock, cost_usd_per_day=10, cost_usd_per_minute=1e9, total_cost_usd_per_minute=1e9)
     fleet.spend("one", usd=1.0)
     fleet.holding()

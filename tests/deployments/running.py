@@ -12,6 +12,7 @@ import sys
 import textwrap
 import threading
 import urllib.request
+from typing import Any
 
 import pytest
 
@@ -19,19 +20,19 @@ from host.workers import scrape, total, wait_for
 from ports import free_port
 
 
-def needs(module):
+def needs(module: str) -> pytest.MarkDecorator:
     return pytest.mark.skipif(importlib.util.find_spec(module) is None, reason=f"{module} is not installed")
 
 
 class Watch(threading.Thread):
     """One scrape loop, as Prometheus has it: the newest total, and whether a counter ever fell."""
 
-    def __init__(self, port):
+    def __init__(self, port: Any) -> None:
         super().__init__(daemon=True)
         self.port, self.newest, self.falls = port, 0.0, 0
         self.ended = threading.Event()
 
-    def run(self):
+    def run(self) -> None:
         while not self.ended.wait(0.03):
             with contextlib.suppress(OSError, http.client.HTTPException):  # its worker ended in the middle of an answer
                 shown = total(scrape(self.port))
@@ -42,7 +43,7 @@ class Watch(threading.Thread):
 class Deployment:
     """A running server, its address, and the scrape loop beside it."""
 
-    def __init__(self, folder, source, command, environment):
+    def __init__(self, folder: Any, source: Any, command: Any, environment: Any) -> None:
         (folder / "application.py").write_text(textwrap.dedent(source))
         self.port, self.metrics_port = free_port(), int(environment.get("METRICS_PORT", free_port()))
         self.environment = {
@@ -67,20 +68,20 @@ class Deployment:
         self.watch = Watch(self.metrics_port)
         self.watch.start()
 
-    def get(self, path="/"):
+    def get(self, path: Any = "/") -> Any:
         with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=10) as answer:
             body = answer.read().decode()
         self.answered += path == "/"
         return body
 
-    def until_it_answers(self):
+    def until_it_answers(self) -> Any:
         return wait_for(lambda: self.get("/metrics"), 30)
 
-    def ask(self, times):
+    def ask(self, times: Any) -> Any:
         """That many answered requests; the workers that answered."""
         return {int(wait_for(self.get)) for _ in range(times)}
 
-    def settled(self, others=0):
+    def settled(self, others: Any = 0) -> Any:
         """Wait until a scrape shows exactly the answered requests and `others`; fail if a counter ever fell."""
         calls = self.answered + others
         with contextlib.suppress(AssertionError):
@@ -90,7 +91,7 @@ class Deployment:
         assert wait_for(lambda: total(scrape(self.metrics_port))) == calls
         return True
 
-    def close(self):
+    def close(self) -> None:
         self.watch.ended.set()
         self.watch.join(15)
         with contextlib.suppress(ProcessLookupError):

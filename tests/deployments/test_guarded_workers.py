@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import signal
 import time
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -21,47 +23,47 @@ DAILY = "AnthropicDailyCostBudgetExceeded"
 class Service:
     """gunicorn with three workers behind one Guard; each call costs ten cents."""
 
-    def __init__(self, deployed):
+    def __init__(self, deployed: Any) -> None:
         self.deployed = deployed
         wait_for(lambda: deployed.get("/?role"), 30)
 
-    def ask(self, query=""):
+    def ask(self, query: Any = "") -> Any:
         pid, _, answer = wait_for(lambda: self.deployed.get(f"/?{query}")).partition(" ")
         return int(pid), answer
 
-    def of_each(self, query):
+    def of_each(self, query: Any) -> Any:
         """What each of the three workers answers."""
-        answers = {}
+        answers: dict[Any, Any] = {}
         wait_for(lambda: answers.update([self.ask(query)]) or len(answers) == 3)
         return answers
 
-    def judge(self):
+    def judge(self) -> Any:
         """The process that judges, as soon as there is one."""
         return wait_for(lambda: next((pid for pid, role in self.of_each("role").items() if role == "judge"), None))
 
-    def until_all(self, query, *wanted):
+    def until_all(self, query: Any, *wanted: Any) -> Any:
         return wait_for(lambda: sorted((found := self.of_each(query)).values()) == sorted(wanted) and found)
 
-    def spend_all(self):
+    def spend_all(self) -> Any:
         """Ask until a worker refuses; dollars a second."""
         began, calls = time.monotonic(), 0
         while self.ask()[1] == "answered":
             calls += 1
         return 0.1 * calls / (time.monotonic() - began)
 
-    def spent(self):
+    def spent(self) -> Any:
         return total(scrape(self.deployed.metrics_port), "anthropic_cost_usd_total")
 
-    def notifications(self):
+    def notifications(self) -> Any:
         path = self.deployed.folder / "notifications"
         return path.read_text().splitlines() if path.exists() else []
 
 
 @pytest.fixture
-def start(deploy, start_fake_api):
+def start(deploy: Any, start_fake_api: Any) -> Any:
     api = start_fake_api(output_tokens=100_000, output_sigma=0.0)
 
-    def start(*options, limits, **environment):
+    def start(*options: Any, limits: Any, **environment: Any) -> Any:
         return Service(
             deploy(GUARDED, *COMMAND, *options, "application:app", API=api.base_url, LIMITS=repr(limits), **environment)
         )
@@ -70,7 +72,7 @@ def start(deploy, start_fake_api):
 
 
 @pytest.mark.parametrize("options", [(), ("--preload",)], ids=" ".join)
-def test_a_daily_budget_is_that_of_all_workers_and_trips_once(start, options):
+def test_a_daily_budget_is_that_of_all_workers_and_trips_once(start: Any, options: Any) -> None:
     service = start(*options, limits={"cost_usd_per_day": 1.0})
     pace = service.spend_all()
     service.until_all("", *["stopped by daily_cost"] * 3)
@@ -80,7 +82,7 @@ def test_a_daily_budget_is_that_of_all_workers_and_trips_once(start, options):
     assert wait_for(service.notifications) == [f"{DAILY} firing "]
 
 
-def test_another_worker_goes_on_with_the_numbers_of_a_killed_judge(start):
+def test_another_worker_goes_on_with_the_numbers_of_a_killed_judge(start: Any) -> None:
     service = start(limits={"cost_usd_per_day": 1.0})
     service.spend_all()
     wait_for(service.notifications)
@@ -95,7 +97,7 @@ def test_another_worker_goes_on_with_the_numbers_of_a_killed_judge(start):
     assert service.notifications() == [f"{DAILY} firing "]
 
 
-def test_the_budget_that_was_spent_survives_a_restart(start):
+def test_the_budget_that_was_spent_survives_a_restart(start: Any) -> None:
     service = start(limits={"cost_usd_per_day": 1.0})
     for _ in range(7):
         service.ask()
@@ -109,7 +111,7 @@ def test_the_budget_that_was_spent_survives_a_restart(start):
     assert 1.0 < again.spent() < 1.1 + 1.5 * pace
 
 
-def test_what_one_worker_measures_of_its_own_calls_stops_all_and_is_sent_once(start):
+def test_what_one_worker_measures_of_its_own_calls_stops_all_and_is_sent_once(start: Any) -> None:
     service = start(limits={})
     assert service.ask("expensive")[1] == "answered"
     service.until_all("report", *["stopped by request_cost"] * 3)
@@ -122,7 +124,7 @@ def test_what_one_worker_measures_of_its_own_calls_stops_all_and_is_sent_once(st
     ]
 
 
-def test_a_breaker_that_one_worker_opens_by_hand_is_open_in_all(start):
+def test_a_breaker_that_one_worker_opens_by_hand_is_open_in_all(start: Any) -> None:
     service = start(limits={})
     service.ask("open")
     service.until_all("", *["stopped by manual"] * 3)
@@ -130,7 +132,7 @@ def test_a_breaker_that_one_worker_opens_by_hand_is_open_in_all(start):
     service.until_all("", *["answered"] * 3)
 
 
-def test_while_the_judge_hangs_each_worker_judges_itself(start):
+def test_while_the_judge_hangs_each_worker_judges_itself(start: Any) -> None:
     service = start("--timeout", "600", limits={})
     judge = service.judge()
     os.kill(judge, signal.SIGSTOP)
@@ -139,7 +141,7 @@ def test_while_the_judge_hangs_each_worker_judges_itself(start):
     service.until_all("role", "judge", "follower", "follower")
 
 
-def test_workers_share_a_state_folder(start, tmp_path):
+def test_workers_share_a_state_folder(start: Any, tmp_path: Path) -> None:
     service = start(limits={"cost_usd_per_day": 1.0}, STATE_DIR=str(tmp_path / "state"))
     service.ask()
     service.until_all("today", *[repr(service.spent())] * 3)

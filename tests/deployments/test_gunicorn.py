@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from typing import Any
 
 import pytest
 
@@ -20,7 +21,7 @@ GUNICORN_COMMAND = ("-m", "gunicorn", "-b", "127.0.0.1:PORT", "--no-control-sock
     [(), ("--preload",), ("-k", "gthread", "--threads", "2"), ("--preload", "-k", "gthread", "--threads", "2")],
     ids=" ".join,
 )
-def test_every_call_of_every_worker_is_on_the_one_port(deploy, options):
+def test_every_call_of_every_worker_is_on_the_one_port(deploy: Any, options: Any) -> None:
     server = deploy(GUNICORN, *GUNICORN_COMMAND, *options, "application:app")
     server.until_it_answers()
     server.ask(30)
@@ -29,7 +30,7 @@ def test_every_call_of_every_worker_is_on_the_one_port(deploy, options):
 
 
 @needs("uvicorn_worker")
-def test_uvicorn_workers_count_together(deploy):
+def test_uvicorn_workers_count_together(deploy: Any) -> None:
     command = (*GUNICORN_COMMAND, "-k", "uvicorn_worker.UvicornWorker")
     server = deploy(UVICORN, *command, "application:app")
     wait_for(lambda: server.get("/metrics/"), 30)
@@ -37,14 +38,14 @@ def test_uvicorn_workers_count_together(deploy):
     server.settled()
 
 
-def test_workers_that_are_recycled_after_some_requests_lose_nothing(deploy):
+def test_workers_that_are_recycled_after_some_requests_lose_nothing(deploy: Any) -> None:
     server = deploy(GUNICORN, *GUNICORN_COMMAND, "--max-requests", "7", "application:app")
     server.until_it_answers()
     assert len(server.ask(60)) > 3
     server.settled()
 
 
-def test_a_reload_and_killed_workers_lose_nothing(deploy):
+def test_a_reload_and_killed_workers_lose_nothing(deploy: Any) -> None:
     server = deploy(GUNICORN, *GUNICORN_COMMAND, "application:app")
     server.until_it_answers()
     before = server.ask(20)
@@ -58,7 +59,7 @@ def test_a_reload_and_killed_workers_lose_nothing(deploy):
 
 
 @pytest.mark.parametrize("options", [(), ("--preload",)], ids=" ".join)
-def test_a_service_that_is_killed_and_started_again_continues(deploy, options):
+def test_a_service_that_is_killed_and_started_again_continues(deploy: Any, options: Any) -> None:
     server = deploy(GUNICORN, *GUNICORN_COMMAND, *options, "application:app")
     server.until_it_answers()
     server.ask(15)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 import pytest
 
 from deployments.applications import MULTIPROC
@@ -12,14 +15,14 @@ pytestmark = needs("gunicorn")
 
 
 @pytest.mark.parametrize("options", [(), ("--preload",)], ids=" ".join)
-def test_both_are_whole_whichever_worker_answers(deploy, tmp_path, options):
+def test_both_are_whole_whichever_worker_answers(deploy: Any, tmp_path: Path, options: Any) -> None:
     (tmp_path / "multiproc").mkdir()
     command = ("-m", "gunicorn", "-b", "127.0.0.1:PORT", "--no-control-socket", "-w", "3", *options)
     server = deploy(MULTIPROC, *command, "application:app", PROMETHEUS_MULTIPROC_DIR=str(tmp_path / "multiproc"))
     server.until_it_answers()
     server.ask(20)
 
-    def shown():
+    def shown() -> Any:
         page = server.get("/metrics")
         return total(page, "anthropic_requests_total"), total(page, "own_requests_total")
 

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import textwrap
 import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,14 +19,14 @@ pytestmark = [needs("jupyter_client"), needs("ipykernel")]
 
 
 @pytest.fixture
-def run(monkeypatch, tmp_path):
+def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Any]:
     """Run a cell in a kernel; what it printed to its error stream, and its result."""
     from jupyter_client.manager import start_new_kernel  # noqa: PLC0415 - not installed everywhere
 
     monkeypatch.setenv("ANTHROPIC_EXPORTER_RUNTIME_DIR", str(tmp_path))
     manager, client = start_new_kernel(kernel_name="python3", startup_timeout=120)
 
-    def run(cell):
+    def run(cell: Any) -> Any:
         said = []
         answer = client.execute_interactive(
             cell, timeout=120, output_hook=lambda message: said.append(message["content"].get("text", ""))
@@ -37,7 +40,7 @@ def run(monkeypatch, tmp_path):
 
 
 @pytest.mark.filterwarnings("default")  # of jupyter_client
-def test_a_cell_that_is_run_again_continues_its_counters(run):
+def test_a_cell_that_is_run_again_continues_its_counters(run: Any) -> None:
     port = free_port()
     cell = textwrap.dedent(CELL.format(port=port))
     run(cell.replace(", live=True", ""))

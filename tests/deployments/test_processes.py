@@ -5,6 +5,9 @@ from __future__ import annotations
 import contextlib
 import subprocess
 import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,7 +19,7 @@ from ports import free_port
 
 
 @needs("starlette")
-def test_uvicorn_workers_count_together(deploy):
+def test_uvicorn_workers_count_together(deploy: Any) -> None:
     server = deploy(UVICORN, "-m", "uvicorn", "application:app", "--workers", "3", "--port", "PORT")
     wait_for(lambda: server.get("/metrics/"), 40)
     server.ask(20)
@@ -24,14 +27,14 @@ def test_uvicorn_workers_count_together(deploy):
 
 
 @pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
-def test_a_pool_counts_with_its_parent(deploy, method):
+def test_a_pool_counts_with_its_parent(deploy: Any, method: Any) -> None:
     server = deploy(MULTIPROCESSING, "application.py", method)
     assert int(server.process.stdout.readline()) >= 1
     server.settled(31)
 
 
 @needs("django")
-def test_a_management_command_beside_the_development_server_counts_and_disturbs_nothing(deploy):
+def test_a_management_command_beside_the_development_server_counts_and_disturbs_nothing(deploy: Any) -> None:
     server = deploy(DJANGO, "application.py", "runserver", "--noreload", "PORT")
     wait_for(server.get, 30)
     command = [sys.executable, "application.py", "nightly"]
@@ -42,7 +45,7 @@ def test_a_management_command_beside_the_development_server_counts_and_disturbs_
 
 
 @pytest.fixture
-def redis(tmp_path):
+def redis(tmp_path: Path) -> Iterator[Any]:
     port = free_port()
     server = toolchain.provide(["redis-server"])["redis-server"]
     with contextlib.ExitStack() as owned:
@@ -55,12 +58,12 @@ def redis(tmp_path):
 @needs("celery")
 @needs("redis")
 @pytest.mark.parametrize("options", [(), ("--max-tasks-per-child", "1")], ids=" ".join)
-def test_celery_tasks_count_though_their_processes_end(deploy, redis, options):
+def test_celery_tasks_count_though_their_processes_end(deploy: Any, redis: Any, options: Any) -> None:
     command = ("-m", "celery", "-A", "application", "worker", "-c", "2", "--without-gossip", "--without-mingle")
     server = deploy(CELERY, *command, *options, REDIS=redis)
     send = "from application import ask\nprint(len([r.get(timeout=60) for r in [ask.delay() for _ in range(8)]]))"
     environment = {**server.environment, "REDIS": redis}
-    command = [sys.executable, "-c", send]
+    command = [sys.executable, "-c", send]  # type: ignore[assignment]
     printed = subprocess.check_output(command, cwd=server.folder, env=environment, text=True, timeout=90)
     assert printed.strip() == "8"
     server.settled(8)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from pathlib import Path
+from typing import Any
 
 from deployments.applications import CELERY_CALLS
 from deployments.running import needs
@@ -26,7 +28,9 @@ print([outcome(slow) for slow in (False, True, False, True, False)])
 """
 
 
-def test_a_call_that_a_soft_time_limit_interrupts_is_counted_and_the_next_ones_too(deploy, start_fake_api, tmp_path):
+def test_a_call_that_a_soft_time_limit_interrupts_is_counted_and_the_next_ones_too(
+    deploy: Any, start_fake_api: Any, tmp_path: Path
+) -> None:
     quick, slow = start_fake_api(), start_fake_api(speed=0.001)
     with Redis(tmp_path / "queue") as redis:
         server = deploy(CELERY_CALLS, *COMMAND, REDIS=redis.url, QUICK=quick.base_url, SLOW=slow.base_url)
@@ -39,7 +43,7 @@ def test_a_call_that_a_soft_time_limit_interrupts_is_counted_and_the_next_ones_t
         )
         assert done.strip() == "['answered', 'limit', 'answered', 'limit', 'answered']"
 
-        def outcomes():
+        def outcomes() -> Any:
             page = scrape(server.metrics_port)
             return [total(page, "anthropic_requests_total", one) for one in ('outcome="success"', "outcome")]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -21,7 +22,7 @@ LAUNCH = "import os, sys; os.execv(sys.argv[1], sys.argv[1:])"
     [(), ("--lazy-apps",), ("--import", "uwsgidecorators"), ("--py-call-uwsgi-fork-hooks",)],
     ids=" ".join,
 )
-def test_workers_count_together(deploy, options):
+def test_workers_count_together(deploy: Any, options: Any) -> None:
     command = ("--http", "127.0.0.1:PORT", "--master", "--processes", "4", "--enable-threads", "--die-on-term")
     source = GUNICORN.replace("def app(", "def application(")
     server = deploy(source, "-c", LAUNCH, UWSGI, *command, *options, "--module", "application")

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
 import pytest
 
+from anthropic_exporter import Call, Recorder
 from anthropic_exporter.guard import Guard, Limits, Timing
-from support import MODEL
+from support import MODEL, Clock
 
 ON_DEMAND = Timing(evaluate_every_seconds=None)
 
 
 @pytest.fixture
-def start_guard(recorder):
+def start_guard(recorder: Recorder) -> Iterator[Callable[..., Guard]]:
     """Start a Guard with the shipped limits; `start_guard(cost_usd_per_day=5)` changes some."""
     started = []
 
-    def start(*, state_dir=None, timing=ON_DEMAND, feature="", **limits):
+    def start(*, state_dir: Path | None = None, timing: Timing = ON_DEMAND, feature: str = "", **limits: int) -> Guard:
         changed = Limits.shipped().replace(tokens_per_day=1e12, cost_usd_per_day=1e9)
-        changed = changed.replace(feature=feature, **limits) if limits else changed
+        changed = changed.replace(feature=feature, **limits) if limits else changed  # type: ignore[arg-type]
         started.append(Guard(recorder, changed, state_dir=state_dir, timing=timing))
         return started[-1]
 
@@ -27,29 +32,29 @@ def start_guard(recorder):
 
 
 @pytest.fixture
-def guard(start_guard):
+def guard(start_guard: Callable[..., Guard]) -> Guard:
     return start_guard()
 
 
 @pytest.fixture
-def told(guard):
+def told(guard: Guard) -> Callable[..., list[tuple[str, str]]]:
     """The alerts that callbacks got so far: `told()`."""
-    found = []
+    found: list[Any] = []
 
-    def told_so_far():
+    def told_so_far() -> list[tuple[str, str]]:
         assert guard._callbacks.flush(5.0)
         return [(alert.name, alert.status) for alert in found]
 
     guard.on_alert(found.append)
-    told_so_far.alerts = found
+    told_so_far.alerts = found  # type: ignore[attr-defined]
     return told_so_far
 
 
 @pytest.fixture
-def spend(recorder, call, clock):
+def spend(recorder: Recorder, call: Callable[..., Call], clock: Clock) -> Callable[..., None]:
     """Record a call that costs so many dollars: input of the usual model is 4 dollars a million."""
 
-    def record(usd, *, feature="chat", **fields):
+    def record(usd: float, *, feature: str = "chat", **fields: Any) -> None:
         tokens = {"input": round(usd * 250_000)}
         recorder.record(call(model=MODEL, feature=feature, **tokens, **fields)._replace(started_at=clock.now))
 
@@ -57,10 +62,10 @@ def spend(recorder, call, clock):
 
 
 @pytest.fixture
-def live(clock, guard):
+def live(clock: Clock, guard: Guard) -> Callable[..., None]:
     """Let so many seconds pass, with a look every second; `before(second)` is called first."""
 
-    def pass_by(seconds, before=lambda _: None):
+    def pass_by(seconds: int, before: Callable[..., Any] = lambda _: None) -> None:
         for second in range(seconds):
             before(second)
             guard.tick()

@@ -3,38 +3,47 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 
+from anthropic_exporter import Call, Recorder
+from anthropic_exporter.guard import Guard
 from anthropic_exporter.guard.measuring.spikes import Usual
 from anthropic_exporter.guard.usual.baseline import Baselines, robust_mean
+from support import Clock
 
 NIGHT = 0.002  # dollars a second: 0.12 a minute
 
 
 @pytest.fixture
-def usual(live, spend):
+def usual(live: Callable[..., None], spend: Callable[..., None]) -> Callable[..., Any]:
     """So many seconds of ordinary traffic: one request a second."""
     return lambda seconds: live(seconds, lambda _: spend(NIGHT))
 
 
 @pytest.fixture
-def spiking(live, spend):
+def spiking(live: Callable[..., None], spend: Callable[..., None]) -> Callable[..., Any]:
     """So many seconds at so many times the ordinary pace."""
     return lambda seconds, times: live(seconds, lambda _: spend(NIGHT * times))
 
 
-def names(guard):
+def names(guard: Guard) -> set[str]:
     return {alert.name for alert in guard.alerts()}
 
 
-def test_nothing_is_a_spike_before_half_an_hour_is_known(guard, usual, spiking):
+def test_nothing_is_a_spike_before_half_an_hour_is_known(
+    guard: Guard, usual: Callable[..., Any], spiking: Callable[..., Any]
+) -> None:
     usual(1500)
     spiking(40, 5)
     assert names(guard) == set()
 
 
-def test_three_times_the_usual_is_a_spike_and_less_is_none(guard, usual, spiking):
+def test_three_times_the_usual_is_a_spike_and_less_is_none(
+    guard: Guard, usual: Callable[..., Any], spiking: Callable[..., Any]
+) -> None:
     usual(2400)
     spiking(60, 2.9)
     assert names(guard) == set()
@@ -43,7 +52,9 @@ def test_three_times_the_usual_is_a_spike_and_less_is_none(guard, usual, spiking
     assert {alert.labels.get("feature") for alert in guard.alerts()} == {"chat"}
 
 
-def test_a_baseline_that_was_said_holds_at_once_and_can_be_taken_back(guard, spiking):
+def test_a_baseline_that_was_said_holds_at_once_and_can_be_taken_back(
+    guard: Guard, spiking: Callable[..., Any]
+) -> None:
     guard.set_baseline("chat", cost_usd_per_minute=0.12, tokens_per_minute=30_000)
     spiking(40, 5)
     assert names(guard) == {"AnthropicCostSpike", "AnthropicTokenSpike"}
@@ -52,7 +63,9 @@ def test_a_baseline_that_was_said_holds_at_once_and_can_be_taken_back(guard, spi
     assert names(guard) == set()
 
 
-def test_a_poisoned_hour_does_not_become_usual(guard, usual, spiking):
+def test_a_poisoned_hour_does_not_become_usual(
+    guard: Guard, usual: Callable[..., Any], spiking: Callable[..., Any]
+) -> None:
     usual(5400)
     spiking(3600, 8)
     usual(600)
@@ -61,13 +74,15 @@ def test_a_poisoned_hour_does_not_become_usual(guard, usual, spiking):
     assert names(guard) == {"AnthropicCostSpike", "AnthropicTokenSpike"}
 
 
-def test_what_goes_on_for_hours_is_what_is_usual_from_then_on(guard, usual, spiking):
+def test_what_goes_on_for_hours_is_what_is_usual_from_then_on(
+    guard: Guard, usual: Callable[..., Any], spiking: Callable[..., Any]
+) -> None:
     usual(3600)
     spiking(11_000, 4)
     assert names(guard) == set()
 
 
-def test_the_same_time_yesterday_and_last_week_are_usual():
+def test_the_same_time_yesterday_and_last_week_are_usual() -> None:
     """A nightly job of an hour, from slot 102 of each day on, seen half an hour into it on the day after."""
     baselines = Baselines(1800)
     for slot in range(288 + 102):
@@ -76,7 +91,7 @@ def test_the_same_time_yesterday_and_last_week_are_usual():
     assert baselines.usual("chat", (288 + 108) * 300).cost_usd == 3.0
 
 
-def test_a_quarter_of_an_hour_ago_is_usual_too():
+def test_a_quarter_of_an_hour_ago_is_usual_too() -> None:
     """A morning: three hours at 1 a minute, then slots of 2, 3, 4 and 9. Of the newest two nothing is usual yet."""
     baselines = Baselines(1800)
     for slot, spent in enumerate([1.0] * 36 + [2.0, 3.0, 4.0, 9.0]):
@@ -85,7 +100,7 @@ def test_a_quarter_of_an_hour_ago_is_usual_too():
     assert (usual.cost_usd, usual.tokens) == (3.0, 30.0)
 
 
-def test_the_usual_number_of_requests_is_that_of_the_last_hour_but_for_its_newest_slot():
+def test_the_usual_number_of_requests_is_that_of_the_last_hour_but_for_its_newest_slot() -> None:
     baselines = Baselines(1800)
     for slot, requests in enumerate([50.0] * 20 + [10.0] * 6 + [4.0] * 6 + [90.0]):
         baselines.learn("chat", slot, Usual(1.0, 100.0, requests))
@@ -96,7 +111,7 @@ HUNDRED = [0, 90, 10, *[0] * 9]  # answers by bucket: up to 256 tokens, up to 1,
 LONG = [0, 0, 0, 0, 100, *[0] * 7]  # up to 4,000
 
 
-def taught(*slots, least_answers=20.0, said=None):
+def taught(*slots: list[int] | None, least_answers: float = 20.0, said: float | None = None) -> Usual | None:
     """What is usual after so many slots of answers, oldest first; `said`: dollars and tokens a minute."""
     baselines = Baselines(1800, least_answers)
     baselines.fix("chat", cost_usd_per_minute=said, tokens_per_minute=said)
@@ -106,44 +121,46 @@ def taught(*slots, least_answers=20.0, said=None):
     return baselines.usual("chat", len(slots) * 300)
 
 
-def test_nineteen_answers_in_twenty_of_the_last_hour_are_shorter_than_the_usual_length():
+def test_nineteen_answers_in_twenty_of_the_last_hour_are_shorter_than_the_usual_length() -> None:
     assert (
         taught(*[HUNDRED] * 12).answer_tokens == 628.0
     )  # promtool: histogram_quantile(0.95, 90 up to 256, 10 to 1,000)
 
 
-def test_of_an_hour_the_newest_slot_is_not_usual_yet():
+def test_of_an_hour_the_newest_slot_is_not_usual_yet() -> None:
     assert taught(*[HUNDRED] * 12, LONG).answer_tokens == 628.0
     assert taught(*[HUNDRED] * 12, LONG, HUNDRED).answer_tokens > 2_000
 
 
-def test_no_length_is_usual_before_half_an_hour_is_known():
+def test_no_length_is_usual_before_half_an_hour_is_known() -> None:
     assert taught(*[HUNDRED] * 5) is None  # neither is a pace
     assert taught(*[HUNDRED] * 5, said=1.0).answer_tokens == float("inf")
     assert taught(*[HUNDRED] * 6, said=1.0).answer_tokens == 628.0
     assert taught(*[HUNDRED] * 6).answer_tokens == 628.0
 
 
-def test_an_hour_with_fewer_answers_than_a_spike_has_no_usual_length():
+def test_an_hour_with_fewer_answers_than_a_spike_has_no_usual_length() -> None:
     few = [0, 1, 0, *[0] * 9]
     assert taught(*[few] * 11, least_answers=11).answer_tokens == float("inf")  # ten, and the newest one
     assert taught(*[few] * 12, least_answers=11).answer_tokens < 256
 
 
-def test_while_an_anomaly_runs_the_length_stays_as_it_was():
+def test_while_an_anomaly_runs_the_length_stays_as_it_was() -> None:
     assert taught(*[HUNDRED] * 12, *[None] * 24).answer_tokens == pytest.approx(628.0)
     assert taught(*[HUNDRED] * 12, *[LONG] * 24).answer_tokens > 2_000
 
 
-def test_the_length_of_the_same_time_yesterday_is_usual():
+def test_the_length_of_the_same_time_yesterday_is_usual() -> None:
     """A nightly job of an hour, from slot 102 of each day on, seen twenty minutes before it and much earlier."""
     nights = [LONG if 102 <= slot % 288 < 114 else HUNDRED for slot in range(288 + 98)]
     assert taught(*nights).answer_tokens > 2_000  # an hour that began at this time yesterday has most of it
     assert taught(*nights[: 288 + 80]).answer_tokens == 628.0
 
 
-def test_answers_that_became_long_are_told_until_they_are_short_again(guard, recorder, call, live, clock):
-    def answers(tokens):
+def test_answers_that_became_long_are_told_until_they_are_short_again(
+    guard: Guard, recorder: Recorder, call: Callable[..., Call], live: Callable[..., None], clock: Clock
+) -> None:
+    def answers(tokens: int) -> Callable[..., Any]:
         return lambda _: recorder.record(call(output=tokens, input=2_000, feature="chat"))
 
     live(2400, answers(300))
@@ -160,7 +177,7 @@ def test_answers_that_became_long_are_told_until_they_are_short_again(guard, rec
     assert "AnthropicTokenSpike" not in names(guard)
 
 
-def test_what_was_learned_is_the_same_after_a_restart():
+def test_what_was_learned_is_the_same_after_a_restart() -> None:
     first, second = Baselines(1800), Baselines(1800)
     for slot in range(600):
         first.learn("chat", slot, Usual(slot / 7, 100.0, 12.0))
@@ -173,7 +190,7 @@ def test_what_was_learned_is_the_same_after_a_restart():
     assert second.usual_share("chat", "opus", now) == 0.9
 
 
-def test_a_file_without_requests_and_answers_teaches_the_rest():
+def test_a_file_without_requests_and_answers_teaches_the_rest() -> None:
     first, second = Baselines(1800), Baselines(1800)
     for slot in range(12):
         first.learn("chat", slot, Usual(1.0, 100.0, 12.0))
@@ -184,12 +201,12 @@ def test_a_file_without_requests_and_answers_teaches_the_rest():
 
 
 @pytest.mark.parametrize("dumped", [{"chat": {}}, {"chat": {"cost_usd": 1, "tokens": 2, "shares": {}}}])
-def test_a_file_of_something_else_is_no_baseline(dumped):
+def test_a_file_of_something_else_is_no_baseline(dumped: dict[str, dict[str, Any]]) -> None:
     with pytest.raises(ValueError, match="not baselines"):
         Baselines().load(dumped)
 
 
-def test_one_bad_quarter_of_an_hour_does_not_lift_the_mean():
+def test_one_bad_quarter_of_an_hour_does_not_lift_the_mean() -> None:
     assert robust_mean([1.0] * 9 + [50.0] * 3) == 1.0
     assert robust_mean([1.0] * 12) == 1.0
     assert robust_mean([0.0] * 11 + [12.0]) == 1.0

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
+
 import pytest
 
 from anthropic_exporter.errors import ConfigurationError
-from anthropic_exporter.guard import Limits, Spent
+from anthropic_exporter.guard import Guard, Limits, Spent
 from anthropic_exporter.guard.measuring.budgets import Budgets
+from support import Clock, Samples
 
 
-def test_the_day_is_counted_by_feature_and_starts_anew_at_midnight_utc(guard, spend, clock):
+def test_the_day_is_counted_by_feature_and_starts_anew_at_midnight_utc(
+    guard: Guard, spend: Callable[..., None], clock: Clock
+) -> None:
     spend(0.5)
     spend(0.25, feature="search")
     assert sorted(guard.today()) == [Spent("chat", 125_000, 0.5), Spent("search", 62_500, 0.25)]
@@ -22,7 +28,7 @@ def test_the_day_is_counted_by_feature_and_starts_anew_at_midnight_utc(guard, sp
 
 
 @pytest.mark.parametrize(("offset_minutes", "left"), [(0, 0.5), (120, 0.0), (-330, 0.5)])
-def test_the_day_begins_at_midnight_of_its_time_zone(offset_minutes, left):
+def test_the_day_begins_at_midnight_of_its_time_zone(offset_minutes: int, left: float) -> None:
     budgets = Budgets(Limits.shipped(), offset_minutes)
     budgets.turn(20 * 3600.0)  # 20:00 UTC, 22:00 at +2, 14:30 at -5:30
     budgets.add("chat", 1000, 0.5)
@@ -30,7 +36,9 @@ def test_the_day_begins_at_midnight_of_its_time_zone(offset_minutes, left):
     assert budgets.spent()[0].usd == left
 
 
-def test_the_call_that_uses_the_budget_up_tells_of_it(start_guard, spend):
+def test_the_call_that_uses_the_budget_up_tells_of_it(
+    start_guard: Callable[..., Guard], spend: Callable[..., None]
+) -> None:
     guard = start_guard(cost_usd_per_day=1)
     spend(0.75)
     assert guard.alerts() == ()
@@ -40,14 +48,18 @@ def test_the_call_that_uses_the_budget_up_tells_of_it(start_guard, spend):
     ]
 
 
-def test_a_budget_of_one_feature_stands_beside_that_of_everything(start_guard, spend):
+def test_a_budget_of_one_feature_stands_beside_that_of_everything(
+    start_guard: Callable[..., Guard], spend: Callable[..., None]
+) -> None:
     guard = start_guard(feature="chat", tokens_per_day=100_000)
     spend(0.5, feature="search")
     spend(0.5)
     assert [(alert.name, alert.feature) for alert in guard.alerts()] == [("AnthropicDailyTokenBudgetExceeded", "chat")]
 
 
-def test_budgets_and_baselines_outlive_the_process(start_guard, spend, tmp_path):
+def test_budgets_and_baselines_outlive_the_process(
+    start_guard: Callable[..., Guard], spend: Callable[..., None], tmp_path: Path
+) -> None:
     first = start_guard(state_dir=tmp_path)
     first.set_baseline("chat", cost_usd_per_minute=0.5, tokens_per_minute=1000)
     spend(0.5)
@@ -59,14 +71,16 @@ def test_budgets_and_baselines_outlive_the_process(start_guard, spend, tmp_path)
     assert [alert.name for alert in second.alerts()] == ["AnthropicDailyCostBudgetExceeded"]
 
 
-def test_every_look_keeps_what_was_spent_since_the_last(start_guard, spend, tmp_path):
+def test_every_look_keeps_what_was_spent_since_the_last(
+    start_guard: Callable[..., Guard], spend: Callable[..., None], tmp_path: Path
+) -> None:
     guard = start_guard(state_dir=tmp_path)
     spend(0.5)
     guard.tick()
     assert '"chat": [125000, 0.5]' in (tmp_path / "budgets.json").read_text()
 
 
-def test_dollars_without_tokens_are_kept_too(start_guard, tmp_path):
+def test_dollars_without_tokens_are_kept_too(start_guard: Callable[..., Guard], tmp_path: Path) -> None:
     guard = start_guard(state_dir=tmp_path)
     guard.tick()
     guard._budgets.add("chat", 0, 0.5)
@@ -77,7 +91,13 @@ def test_dollars_without_tokens_are_kept_too(start_guard, tmp_path):
 @pytest.mark.parametrize(
     "content", ["", "{", "[]", '{"x": 1}', '{"20000": {"chat": ["a", 1]}}', '{"1": {"a": [NaN, 1]}}']
 )
-def test_a_damaged_file_is_put_aside_and_said_and_stops_nobody(start_guard, spend, tmp_path, caplog, content):
+def test_a_damaged_file_is_put_aside_and_said_and_stops_nobody(
+    start_guard: Callable[..., Guard],
+    spend: Callable[..., None],
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    content: str,
+) -> None:
     (tmp_path / "budgets.json").write_text(content)
     guard = start_guard(state_dir=tmp_path)
     spend(0.5)
@@ -86,7 +106,13 @@ def test_a_damaged_file_is_put_aside_and_said_and_stops_nobody(start_guard, spen
     assert "is damaged, so its content is ignored" in caplog.text
 
 
-def test_a_second_guard_waits_for_the_folder_of_the_first_and_says_so(start_guard, spend, tmp_path, caplog, samples):
+def test_a_second_guard_waits_for_the_folder_of_the_first_and_says_so(
+    start_guard: Callable[..., Guard],
+    spend: Callable[..., None],
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    samples: Samples,
+) -> None:
     first, second = start_guard(state_dir=tmp_path), start_guard(state_dir=tmp_path)
     spend(0.5)
     second.tick()
@@ -99,7 +125,7 @@ def test_a_second_guard_waits_for_the_folder_of_the_first_and_says_so(start_guar
     assert '"chat": [250000, 1.0]' in (tmp_path / "budgets.json").read_text()
 
 
-def test_a_folder_that_cannot_be_is_one_line(start_guard, tmp_path):
+def test_a_folder_that_cannot_be_is_one_line(start_guard: Callable[..., Guard], tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(ConfigurationError, match=r"cannot be written: .*; give another state_dir"):
         start_guard(state_dir=tmp_path / "file")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -24,12 +26,12 @@ EXPRESSIONS = {rule["record"]: str(rule["expr"]) for rule in RULES if "record" i
 SECONDS = {"s": 1, "m": 60}
 
 
-def keep_firing_seconds(rule):
+def keep_firing_seconds(rule: dict[str, Any]) -> int:
     number, unit = re.fullmatch(r"(\d+)([sm])", rule.get("keep_firing_for", "0s")).groups()
     return int(number) * SECONDS[unit]
 
 
-def test_every_alert_resolves_after_the_same_time_in_rules_and_guard():
+def test_every_alert_resolves_after_the_same_time_in_rules_and_guard() -> None:
     by_rule = {rule["alert"]: keep_firing_seconds(rule) for rule in RULES if "alert" in rule}
     shared = {name: seconds for name, seconds in NUMBERS.resolve_seconds.items() if name != "AnthropicRunawayLoop"}
     assert shared == {name: by_rule[name] for name in shared}
@@ -47,7 +49,7 @@ def test_every_alert_resolves_after_the_same_time_in_rules_and_guard():
         ("feature_model:anthropic_cache_read_share:ratio", [NUMBERS.cold_cache_share]),
     ],
 )
-def test_the_rules_use_the_shared_share(record, numbers):
+def test_the_rules_use_the_shared_share(record: str, numbers: list[float]) -> None:
     found = {float(number) for number in re.findall(r"(?<![\w.])0\.\d+(?![\w.])", EXPRESSIONS[record])}
     assert set(numbers) <= found
 
@@ -60,27 +62,27 @@ def test_the_rules_use_the_shared_share(record, numbers):
         "feature_model:anthropic_cache_misses:most_fast",
     ],
 )
-def test_the_fast_window_needs_the_shared_share_of_the_requests(record):
+def test_the_fast_window_needs_the_shared_share_of_the_requests(record: str) -> None:
     assert f"{1 / NUMBERS.fast_window_share:g} *" in EXPRESSIONS[record]
 
 
 @pytest.mark.parametrize("record", [name for name in EXPRESSIONS if "beyond_chance" in name])
-def test_the_rules_leave_out_the_shared_number_of_deviations(record):
+def test_the_rules_leave_out_the_shared_number_of_deviations(record: str) -> None:
     assert len(re.findall(rf"- {NUMBERS.chance_deviations:g} \* sqrt\(", EXPRESSIONS[record])) == 2
 
 
-def test_the_rules_have_the_shared_windows():
+def test_the_rules_have_the_shared_windows() -> None:
     for window, seconds in (("fast", NUMBERS.fast_window_seconds), ("slow", NUMBERS.slow_window_seconds)):
         assert re.search(rf"offset \S+\)?,\s+{seconds}\s", EXPRESSIONS[f"anthropic_ledger:{window}_seconds"])
 
 
-def test_the_rules_ignore_the_same_outcomes():
+def test_the_rules_ignore_the_same_outcomes() -> None:
     ignored = re.findall(r'outcome!~"([^"]+)"', str(RULES))
     assert ignored
     assert {frozenset(one.split("|")) - {"rate_limit_error", "overloaded_error"} for one in ignored} == {NO_FAILURE}
 
 
-def test_a_damaged_file_is_one_line(tmp_path, monkeypatch):
+def test_a_damaged_file_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "detection.yml"
     path.write_text("fast_window_seconds: 30\n")
     monkeypatch.setattr("anthropic_exporter.bundle.detection.PATH", path)

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -27,28 +30,28 @@ class Request:
 
 
 @pytest.fixture
-def server(tmp_path):
+def server(tmp_path: Path) -> Iterator[Redis]:
     with Redis(tmp_path / "redis") as running:
         yield running
 
 
 @pytest.fixture
-def say(server):
+def say(server: Redis) -> Callable[..., None]:
     transport = open_transport(parse(server.url), "anthropic-cells-breakers")
 
-    def make(*holding, collector="one", ago=0.0):
+    def make(*holding: Holding, collector: str = "one", ago: float = 0.0) -> None:
         transport.send([encode(BreakersMessage(collector, time.time() - ago, holding))])
 
     return make
 
 
 @pytest.fixture
-def recorder():
+def recorder() -> Recorder:
     return Recorder(registry=None)
 
 
 @pytest.fixture
-def guard(recorder, server):
+def guard(recorder: Recorder, server: Redis) -> Iterator[Guard]:
     with Guard(recorder) as made:
         made.breaker(scope="total", when=["daily_cost"], action="block")
         made.breaker(scope="feature", when=["cost_rate"], action="block")
@@ -56,7 +59,7 @@ def guard(recorder, server):
         yield made
 
 
-def admitted(recorder, feature="chat"):
+def admitted(recorder: Recorder, feature: str = "chat") -> Any:
     try:
         for gate in recorder.gates:
             gate(Request, Attribution(feature))
@@ -65,7 +68,7 @@ def admitted(recorder, feature="chat"):
     return True
 
 
-def test_a_budget_of_the_fleet_stops_every_process(recorder, guard, say):
+def test_a_budget_of_the_fleet_stops_every_process(recorder: Recorder, guard: Guard, say: Callable[..., None]) -> None:
     assert admitted(recorder) is True
     say(BUDGET)
     wait_until(lambda: admitted(recorder) == "daily_cost")
@@ -73,13 +76,15 @@ def test_a_budget_of_the_fleet_stops_every_process(recorder, guard, say):
     wait_until(lambda: admitted(recorder) is True)
 
 
-def test_a_pace_stops_its_feature_alone(recorder, guard, say):
+def test_a_pace_stops_its_feature_alone(recorder: Recorder, guard: Guard, say: Callable[..., None]) -> None:
     say(PACE)
     wait_until(lambda: admitted(recorder, "chat") == "cost_rate")
     assert admitted(recorder, "search") is True
 
 
-def test_a_breaker_of_a_pace_stays_open_for_its_own_time(recorder, guard, say):
+def test_a_breaker_of_a_pace_stays_open_for_its_own_time(
+    recorder: Recorder, guard: Guard, say: Callable[..., None]
+) -> None:
     say(PACE)
     wait_until(lambda: admitted(recorder) == "cost_rate")
     say()
@@ -91,7 +96,9 @@ def test_a_breaker_of_a_pace_stays_open_for_its_own_time(recorder, guard, say):
     assert admitted(recorder, "chat") == "cost_rate"
 
 
-def test_a_breaker_that_does_not_want_the_condition_stays_closed(recorder, server, say):
+def test_a_breaker_that_does_not_want_the_condition_stays_closed(
+    recorder: Recorder, server: Redis, say: Callable[..., None]
+) -> None:
     with Guard(recorder) as guard:
         guard.breaker(scope="total", when=["daily_tokens"], action="block")
         guard.follow(server.url)
@@ -100,7 +107,13 @@ def test_a_breaker_that_does_not_want_the_condition_stays_closed(recorder, serve
         assert admitted(recorder) is True
 
 
-def test_silence_fails_open_and_is_counted(recorder, server, say, monkeypatch, caplog):
+def test_silence_fails_open_and_is_counted(
+    recorder: Recorder,
+    server: Redis,
+    say: Callable[..., None],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     monkeypatch.setattr(breakers_message, "EXPIRES_SECONDS", 0.5)
     with Guard(recorder) as guard:
         guard.breaker(scope="total", when=["daily_cost"], action="block")
@@ -117,7 +130,9 @@ def test_silence_fails_open_and_is_counted(recorder, server, say, monkeypatch, c
         assert value_of(recorder.render().decode(), "anthropic_guard_fleet_followed") == 1.0
 
 
-def test_a_queue_that_is_down_fails_open(recorder, server, say, monkeypatch):
+def test_a_queue_that_is_down_fails_open(
+    recorder: Recorder, server: Redis, say: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(breakers_message, "EXPIRES_SECONDS", 0.5)
     with Guard(recorder) as guard:
         guard.breaker(scope="total", when=["daily_cost"], action="block")
@@ -128,7 +143,9 @@ def test_a_queue_that_is_down_fails_open(recorder, server, say, monkeypatch):
         wait_until(lambda: admitted(recorder) is True)
 
 
-def test_an_old_message_of_a_collector_that_is_gone_is_not_obeyed(recorder, server, say):
+def test_an_old_message_of_a_collector_that_is_gone_is_not_obeyed(
+    recorder: Recorder, server: Redis, say: Callable[..., None]
+) -> None:
     say(BUDGET, ago=3600)
     with Guard(recorder) as guard:
         guard.breaker(scope="total", when=["daily_cost"], action="block")
@@ -137,16 +154,18 @@ def test_an_old_message_of_a_collector_that_is_gone_is_not_obeyed(recorder, serv
         assert admitted(recorder) is True
 
 
-def test_the_clock_of_the_collector_may_be_off(recorder, guard, say):
-    def is_obeyed():
+def test_the_clock_of_the_collector_may_be_off(recorder: Recorder, guard: Guard, say: Callable[..., None]) -> None:
+    def is_obeyed() -> bool:
         say(BUDGET, ago=3600)  # again and again, as collectors do: the first message that is found may be an old one
         return admitted(recorder) == "daily_cost"
 
     wait_until(is_obeyed)
 
 
-def test_the_conditions_of_several_collectors_add_up(recorder, guard, say):
-    def both_are_heard():
+def test_the_conditions_of_several_collectors_add_up(
+    recorder: Recorder, guard: Guard, say: Callable[..., None]
+) -> None:
+    def both_are_heard() -> bool:
         say(BUDGET, collector="shard-0")  # again and again, as collectors do: a reader begins with the newest message
         say(collector="shard-1")
         return len(guard._following._heard) == 2
@@ -155,7 +174,7 @@ def test_the_conditions_of_several_collectors_add_up(recorder, guard, say):
     assert admitted(recorder) == "daily_cost"
 
 
-def test_following_twice_is_an_error(guard, server):
+def test_following_twice_is_an_error(guard: Guard, server: Redis) -> None:
     with pytest.raises(ConfigurationError, match="already follows a collector"):
         guard.follow(server.url)
 
@@ -173,11 +192,11 @@ def test_following_twice_is_an_error(guard, server):
         b"[" * 100_000,
     ],
 )
-def test_what_is_no_message_is_ignored(data):
+def test_what_is_no_message_is_ignored(data: bytes) -> None:
     assert decode(data) is None
 
 
-def test_keys_of_a_newer_version_are_ignored():
+def test_keys_of_a_newer_version_are_ignored() -> None:
     message = BreakersMessage("one", 1.0, (BUDGET,))
     newer = encode(message).replace(b'"format": 1', b'"format": 1, "region": "eu"')
     assert decode(newer) == message

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 
+from anthropic_exporter import Call, Recorder
+from anthropic_exporter.guard import Guard
 from anthropic_exporter.guard.measuring.growth import DAY_TOKENS, DAY_USD, PlaceTotals, grown
+from support import Clock
 
 OUTCOMES = (
     "success",
@@ -18,7 +22,9 @@ OUTCOMES = (
 )
 
 
-def test_counters_and_windows_agree_on_every_column(recorder, guard, call, clock):
+def test_counters_and_windows_agree_on_every_column(
+    recorder: Recorder, guard: Guard, call: Callable[..., Call], clock: Clock
+) -> None:
     guard.tick()
     draw = random.Random(7)
     for _ in range(400):
@@ -47,7 +53,7 @@ def test_counters_and_windows_agree_on_every_column(recorder, guard, call, clock
     assert {key[0]: (columns[DAY_TOKENS], round(columns[DAY_USD], 9)) for key, columns in totals.items()} == spent
 
 
-def test_only_places_that_grew_are_named_and_a_smaller_total_is_a_new_one():
+def test_only_places_that_grew_are_named_and_a_smaller_total_is_a_new_one() -> None:
     before = {("a", "m"): [1.0, 2.0], ("b", "m"): [3.0, 3.0]}
     now = {("a", "m"): [1.5, 2.0], ("b", "m"): [3.0, 3.0], ("c", "m"): [0.0, 4.0], ("d", "m"): [0.5, 0.0]}
     assert grown(now, before | {("d", "m"): [7.0, 0.0]}) == {

@@ -6,26 +6,33 @@ import logging
 import os
 import threading
 import time
-from typing import ClassVar
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, ClassVar
 
 import anthropic
 import pytest
+from prometheus_client import CollectorRegistry
 
-from anthropic_exporter import Recorder, SpendLimitExceeded, attribution
+from anthropic_exporter import Call, Recorder, SpendLimitExceeded, attribution
 from anthropic_exporter.attribution import Attribution
-from anthropic_exporter.guard import Guard, Timing
+from anthropic_exporter.guard import Alert, Guard, Timing
+from anthropic_exporter.guard.measuring.budgets import SpendTotal
 from anthropic_exporter.recording.inflight import Heard, Started
+from anthropic_exporter.simulator.fake_api import FakeApi
 from bodies import ASK
-from support import Samples
+from support import Clock, Samples
 
 pytest_plugins = ("fixtures_fake_api",)
 
 
-def names(guard):
+def names(guard: Guard) -> list[str]:
     return [alert.name for alert in guard.alerts()]
 
 
-def test_an_alert_reaches_a_callback_without_waiting_for_an_evaluation(recorder, spend, clock):
+def test_an_alert_reaches_a_callback_without_waiting_for_an_evaluation(
+    recorder: Recorder, spend: Callable[..., None], clock: Clock
+) -> None:
     told = threading.Event()
     with Guard(recorder, timing=Timing(evaluate_every_seconds=None)) as guard:
         guard.on_alert(lambda _: told.set())
@@ -34,7 +41,7 @@ def test_an_alert_reaches_a_callback_without_waiting_for_an_evaluation(recorder,
         assert told.wait(30)
 
 
-def test_its_thread_sees_what_no_call_brings(recorder, clock):
+def test_its_thread_sees_what_no_call_brings(recorder: Recorder, clock: Clock) -> None:
     told = threading.Event()
     with Guard(recorder, timing=Timing(evaluate_every_seconds=0.05)) as guard:
         guard.on_alert(lambda _: told.set())
@@ -48,7 +55,9 @@ def test_its_thread_sees_what_no_call_brings(recorder, clock):
 
 
 @pytest.mark.parametrize("jump", [-1, -3600, -90_000, 3600])
-def test_a_clock_that_jumps_tells_nothing_by_itself_and_hides_nothing(guard, live, spend, clock, jump):
+def test_a_clock_that_jumps_tells_nothing_by_itself_and_hides_nothing(
+    guard: Guard, live: Callable[..., None], spend: Callable[..., None], clock: Clock, jump: int
+) -> None:
     live(120, lambda _: spend(0.02))
     clock.now += jump
     live(60, lambda _: spend(0.02))
@@ -58,7 +67,9 @@ def test_a_clock_that_jumps_tells_nothing_by_itself_and_hides_nothing(guard, liv
     assert names(guard) == ["AnthropicCostRateHigh"]
 
 
-def test_a_clock_put_back_over_midnight_counts_on_the_day_that_it_shows(guard, spend, clock):
+def test_a_clock_put_back_over_midnight_counts_on_the_day_that_it_shows(
+    guard: Guard, spend: Callable[..., None], clock: Clock
+) -> None:
     spend(0.5)
     clock.now += 86_400
     spend(0.25)
@@ -67,12 +78,14 @@ def test_a_clock_put_back_over_midnight_counts_on_the_day_that_it_shows(guard, s
     assert [one.usd for one in guard.today()] == [1.0]
 
 
-def test_a_callback_that_asks_the_client_does_not_deadlock_and_is_counted(guard, recorder, fake_api, spend, samples):
+def test_a_callback_that_asks_the_client_does_not_deadlock_and_is_counted(
+    guard: Guard, recorder: Recorder, fake_api: FakeApi, spend: Callable[..., None], samples: Samples
+) -> None:
     client = anthropic.Anthropic(
         api_key="sk-ant-test", base_url=fake_api.base_url, middleware=[recorder.middleware()], max_retries=0
     )
 
-    def explain(_):
+    def explain(_: Alert) -> None:
         with attribution(feature="explain"):
             client.messages.create(**ASK)
 
@@ -86,13 +99,15 @@ def test_a_callback_that_asks_the_client_does_not_deadlock_and_is_counted(guard,
     assert samples("anthropic_guard_callbacks_total", callback="explain", result="ok") == 1
 
 
-def test_a_callback_that_raises_or_hangs_never_slows_a_call(recorder, spend, samples):
+def test_a_callback_that_raises_or_hangs_never_slows_a_call(
+    recorder: Recorder, spend: Callable[..., None], samples: Samples
+) -> None:
     end = threading.Event()
 
-    def broken(_):
+    def broken(_: Alert) -> None:
         raise RuntimeError
 
-    def hanging(_):
+    def hanging(_: Alert) -> None:
         end.wait()
 
     timing = Timing(evaluate_every_seconds=None, callback_timeout_seconds=0.05)
@@ -109,7 +124,7 @@ def test_a_callback_that_raises_or_hangs_never_slows_a_call(recorder, spend, sam
     assert samples("anthropic_exporter_record_errors_total") is None
 
 
-def test_threads_lose_no_dollar(registry, clock, call):
+def test_threads_lose_no_dollar(registry: CollectorRegistry, clock: Clock, call: Callable[..., Call]) -> None:
     recorder = Recorder(registry=None, clock=clock)
     with Guard(recorder, timing=Timing(evaluate_every_seconds=0.01)) as guard:
         one = call(input=1000, feature="chat")
@@ -127,7 +142,9 @@ class _Asked:
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
-def test_a_forked_child_and_its_parent_are_judged_together(recorder, spend, tmp_path):
+def test_a_forked_child_and_its_parent_are_judged_together(
+    recorder: Recorder, spend: Callable[..., None], tmp_path: Path
+) -> None:
     guard = Guard(recorder, state_dir=tmp_path, timing=Timing(evaluate_every_seconds=0.05))
     guard.breaker(action="block")
     guard.open_breaker("search", reason="deploy 17")
@@ -155,18 +172,18 @@ def test_a_forked_child_and_its_parent_are_judged_together(recorder, spend, tmp_
     assert sent.read_text() == "AnthropicCostRateHigh firing;"
 
 
-def usd_today(guard):
+def usd_today(guard: Guard) -> float:
     return round(sum(one.usd for one in guard.today()), 6)
 
 
-def wait_until(condition):
+def wait_until(condition: Callable[..., Any]) -> None:
     deadline = time.monotonic() + 30
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.01)
 
 
-def test_a_second_read_before_and_used_after_another_thread_is_no_clock_put_back(guard, clock):
+def test_a_second_read_before_and_used_after_another_thread_is_no_clock_put_back(guard: Guard, clock: Clock) -> None:
     late = clock.now + 0.999
     guard._clock.turn(clock.now + 1.001)
     guard._clock.turn(late)
@@ -176,7 +193,9 @@ def test_a_second_read_before_and_used_after_another_thread_is_no_clock_put_back
     assert guard._clock.moment() == (clock.now, clock.now)
 
 
-def test_times_are_those_of_the_clock_after_it_was_put_back(guard, spend, clock):
+def test_times_are_those_of_the_clock_after_it_was_put_back(
+    guard: Guard, spend: Callable[..., None], clock: Clock
+) -> None:
     guard.tick()
     clock.now -= 86_400
     guard.breaker()
@@ -187,11 +206,11 @@ def test_times_are_those_of_the_clock_after_it_was_put_back(guard, spend, clock)
     assert breaker.retry_at == clock.now + 60
 
 
-def test_a_call_at_midnight_is_on_one_day_in_full(guard, clock):
+def test_a_call_at_midnight_is_on_one_day_in_full(guard: Guard, clock: Clock) -> None:
     ledger = guard._budgets
 
-    class Midnight(dict):
-        def __getitem__(self, feature):
+    class Midnight(dict[Any, Any]):
+        def __getitem__(self, feature: str) -> SpendTotal:
             found = super().__getitem__(feature)
             ledger.turn(clock.now + 86_400)
             return found
@@ -204,9 +223,11 @@ def test_a_call_at_midnight_is_on_one_day_in_full(guard, clock):
     assert guard.today() == ()
 
 
-def test_a_log_handler_that_scrapes_is_never_called_while_calls_are_taken(guard, recorder, spend, caplog):
+def test_a_log_handler_that_scrapes_is_never_called_while_calls_are_taken(
+    guard: Guard, recorder: Recorder, spend: Callable[..., None], caplog: pytest.LogCaptureFixture
+) -> None:
     class Scraping(logging.Handler):
-        def emit(self, _):
+        def emit(self, _: logging.LogRecord) -> None:
             recorder.render()
 
     logger, handler = logging.getLogger("anthropic_exporter.guard"), Scraping()
@@ -225,7 +246,9 @@ def test_a_log_handler_that_scrapes_is_never_called_while_calls_are_taken(guard,
         logger.removeHandler(handler)
 
 
-def test_a_look_that_finds_nothing_is_not_repeated_with_every_call(guard, spend, live, monkeypatch):
+def test_a_look_that_finds_nothing_is_not_repeated_with_every_call(
+    guard: Guard, spend: Callable[..., None], live: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
     for _ in range(4):
         spend(3)  # above what 5 minutes may cost
     live(100)
@@ -238,14 +261,14 @@ def test_a_look_that_finds_nothing_is_not_repeated_with_every_call(guard, spend,
     assert 1 <= len(looks) <= 5
 
 
-def test_it_takes_a_tenth_of_a_core_at_most(guard, monkeypatch):
+def test_it_takes_a_tenth_of_a_core_at_most(guard: Guard, monkeypatch: pytest.MonkeyPatch) -> None:
     pauses = []
 
-    def wait(pause):
+    def wait(pause: float) -> bool:
         pauses.append(pause)
         return len(pauses) > 1
 
-    def busy():
+    def busy() -> None:
         until = time.thread_time() + 0.02
         while time.thread_time() < until:
             pass
@@ -257,7 +280,9 @@ def test_it_takes_a_tenth_of_a_core_at_most(guard, monkeypatch):
     assert pauses[1] >= 0.2
 
 
-def test_nothing_is_known_of_features_that_were_silent_for_five_minutes(guard, spend, live):
+def test_nothing_is_known_of_features_that_were_silent_for_five_minutes(
+    guard: Guard, spend: Callable[..., None], live: Callable[..., None]
+) -> None:
     for number in range(50):
         spend(0.001, feature=f"f{number}")
     assert len(guard._watch.windows.places()) == 50
@@ -265,11 +290,13 @@ def test_nothing_is_known_of_features_that_were_silent_for_five_minutes(guard, s
     assert guard._watch.windows.places() == []
 
 
-def refuse(_):
+def refuse(_: threading.Thread) -> None:
     raise RuntimeError("can't start new thread")
 
 
-def test_a_thread_that_cannot_start_is_counted_and_started_later(registry, clock, call, monkeypatch):
+def test_a_thread_that_cannot_start_is_counted_and_started_later(
+    registry: CollectorRegistry, clock: Clock, call: Callable[..., Call], monkeypatch: pytest.MonkeyPatch
+) -> None:
     recorder = Recorder(registry=registry, clock=clock)
     told = threading.Event()
     with monkeypatch.context() as patched:
@@ -285,13 +312,19 @@ def test_a_thread_that_cannot_start_is_counted_and_started_later(registry, clock
     assert samples("anthropic_exporter_record_errors_total", stage="guard_thread") >= 1
     clock.now += 1
     recorder.record(call(feature="chat", output=1))
-    assert guard._ticker.thread.is_alive()
+    assert guard._ticker.thread.is_alive()  # type: ignore[attr-defined]
     assert told.wait(30)  # what waited for a thread is sent
     guard.close()
     assert samples("anthropic_requests_total", feature="chat") == 2
 
 
-def test_no_call_is_lost_for_want_of_a_thread_that_reads_prices(registry, clock, call, tmp_path, monkeypatch):
+def test_no_call_is_lost_for_want_of_a_thread_that_reads_prices(
+    registry: CollectorRegistry,
+    clock: Clock,
+    call: Callable[..., Call],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     prices = tmp_path / "prices.yml"
     prices.write_text("models: {}\n")
     recorder = Recorder(registry=registry, clock=clock, prices=prices)
@@ -304,8 +337,10 @@ def test_no_call_is_lost_for_want_of_a_thread_that_reads_prices(registry, clock,
     assert samples("anthropic_exporter_record_errors_total") is None
 
 
-def test_a_long_stream_that_delivers_is_not_stuck_and_a_silent_one_is(guard, recorder, clock):
-    received = []
+def test_a_long_stream_that_delivers_is_not_stuck_and_a_silent_one_is(
+    guard: Guard, recorder: Recorder, clock: Clock
+) -> None:
+    received: list[Any] = []
     started = Started("claude-opus-5-5", "chat", "", clock.now, lambda: Heard(len(received), None))
     recorder.inflight.begin(1, started)
     for _ in range(10):

@@ -7,8 +7,11 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
+
+from anthropic_exporter.simulator.fake_api import FakeApi
 
 pytest_plugins = ("fixtures_fake_api", "fixtures_service")
 
@@ -27,7 +30,7 @@ print([(state.action, state.state, state.blocked) for state in guard.breakers()]
 """
 
 
-def run(page, tmp_path, before="", after="", **environment):
+def run(page: Any, tmp_path: Any, before: Any = "", after: Any = "", **environment: Any) -> Any:
     """What it prints; folders of a server are below `tmp_path`."""
     blocks = re.findall(r"^```python\n(.*?)^```", (ROOT / "docs" / page).read_text(), re.MULTILINE | re.DOTALL)
     program = before + "\n".join(blocks) + after
@@ -59,7 +62,7 @@ print(urlopen(server.url + "/live", timeout=30).status)
 
 
 @pytest.mark.stack
-def test_the_guard_is_as_its_page_shows_it(fake_api, service, tmp_path):
+def test_the_guard_is_as_its_page_shows_it(fake_api: FakeApi, service: Any, tmp_path: Path) -> None:
     (tmp_path / "slack").write_text(f"{service.url}/slack")
     (tmp_path / "pagerduty").write_text("a key")
     here = {"ANTHROPIC_BASE_URL": fake_api.base_url, "ANTHROPIC_API_KEY": "sk-ant-test"}
@@ -74,5 +77,5 @@ def test_the_guard_is_as_its_page_shows_it(fake_api, service, tmp_path):
 
 
 @pytest.mark.stack
-def test_the_live_page_is_as_its_page_shows_it(service, tmp_path):
+def test_the_live_page_is_as_its_page_shows_it(service: Any, tmp_path: Path) -> None:
     assert run("live.md", tmp_path, before=NEARBY.format(url=service.url), after=LOOK) == ["200"]

@@ -7,6 +7,8 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -49,7 +51,7 @@ asyncio.run(tasks())
 
 @pytest.mark.stack
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="no SIGKILL on this system")
-def test_a_killed_process_loses_a_second_of_the_days_spend_at_most(tmp_path):
+def test_a_killed_process_loses_a_second_of_the_days_spend_at_most(tmp_path: Path) -> None:
     least = most = 0
     for _ in range(3):
         early, late = _spend_until_killed(tmp_path, seconds=2.0)
@@ -59,7 +61,7 @@ def test_a_killed_process_loses_a_second_of_the_days_spend_at_most(tmp_path):
         least = most = kept  # the next process goes on from what was kept
 
 
-def _spend_until_killed(folder, seconds):
+def _spend_until_killed(folder: Any, seconds: Any) -> Any:
     """Tokens said to be spent a second before the kill, and by then, with those that were not said any more."""
     command = [sys.executable, "-c", SPENDER, str(folder)]
     said = []
@@ -76,7 +78,7 @@ def _spend_until_killed(folder, seconds):
     return int(early), int(sum(tokens for _, tokens in said)) + unsaid
 
 
-def _kept(folder):
+def _kept(folder: Any) -> Any:
     """Whatever the day: midnight may pass meanwhile."""
     with Guard(Recorder(registry=None), state_dir=folder, timing=Timing(evaluate_every_seconds=None)) as guard:
         return sum(tokens for day in guard._budgets.dump().values() for tokens, _ in day.values())

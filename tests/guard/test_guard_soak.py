@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import multiprocessing
 from concurrent.futures import ProcessPoolExecutor
+from typing import Any
 
 import pytest
 from bench.guard import guard_soak
 
 
 @pytest.fixture(scope="module")
-def found():
+def found() -> Any:
     """What came out, in a process of its own: the memory of this one is that of other tests too."""
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as process:
         return process.submit(guard_soak.soak, 50_000, step=15).result()
 
 
-def test_fifty_thousand_calls_leave_memory_flat_totals_exact_and_no_alert_lost(found):
+def test_fifty_thousand_calls_leave_memory_flat_totals_exact_and_no_alert_lost(found: Any) -> None:
     assert found.calls == 50_000
     assert found.lost_tokens == 0
     assert found.lost_usd == pytest.approx(0, abs=1e-9)

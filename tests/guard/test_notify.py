@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 from urllib.error import HTTPError, URLError
 
 import pytest
@@ -31,7 +34,7 @@ FIRING = Alert(
 RESOLVED = FIRING._replace(status="resolved", ended_at=1_795_262_520.0)
 
 
-def test_slack_gets_a_coloured_message_with_its_text_escaped(service, tmp_path):
+def test_slack_gets_a_coloured_message_with_its_text_escaped(service: Any, tmp_path: Path) -> None:
     secret = tmp_path / "slack-url"
     secret.write_text(f"{service.url}/services/T0/B0/x\n")
     slack = slack_webhook(url_file=secret)
@@ -48,7 +51,7 @@ def test_slack_gets_a_coloured_message_with_its_text_escaped(service, tmp_path):
     assert second["attachments"][0]["color"] == "#2eb886"
 
 
-def test_a_replaced_secret_file_is_used_from_then_on(service, tmp_path):
+def test_a_replaced_secret_file_is_used_from_then_on(service: Any, tmp_path: Path) -> None:
     secret = tmp_path / "slack-url"
     secret.write_text(f"{service.url}/old")
     slack = slack_webhook(url_file=secret)
@@ -57,7 +60,7 @@ def test_a_replaced_secret_file_is_used_from_then_on(service, tmp_path):
     assert [path for path, *_ in service.received] == ["/new"]
 
 
-def test_pagerduty_gets_one_incident_triggered_and_resolved(service, tmp_path):
+def test_pagerduty_gets_one_incident_triggered_and_resolved(service: Any, tmp_path: Path) -> None:
     service.status = 202
     secret = tmp_path / "key"
     secret.write_text("R0UT1NGKEY")
@@ -73,12 +76,12 @@ def test_pagerduty_gets_one_incident_triggered_and_resolved(service, tmp_path):
     assert second == {"routing_key": "R0UT1NGKEY", "event_action": "resolve", "dedup_key": first["dedup_key"]}
 
 
-def test_a_long_description_is_cut_to_what_pagerduty_takes(service):
+def test_a_long_description_is_cut_to_what_pagerduty_takes(service: Any) -> None:
     pagerduty(routing_key="k", url=service.url)(FIRING._replace(description="x" * 5000))
     assert len(service.received[0][2]["payload"]["summary"]) == 1024
 
 
-def test_the_webhook_is_read_by_what_reads_alertmanagers():
+def test_the_webhook_is_read_by_what_reads_alertmanagers() -> None:
     with Receiver() as receiver:
         webhook(f"http://{receiver.address}/alerts")(FIRING)
         webhook(f"http://{receiver.address}/alerts")(RESOLVED)
@@ -89,7 +92,7 @@ def test_the_webhook_is_read_by_what_reads_alertmanagers():
     assert second.status == "resolved"
 
 
-def test_the_webhook_sends_its_token_and_alertmanagers_fields(service, tmp_path):
+def test_the_webhook_sends_its_token_and_alertmanagers_fields(service: Any, tmp_path: Path) -> None:
     token = tmp_path / "token"
     token.write_text("t0ken")
     webhook(service.url, token_file=token)(FIRING)
@@ -100,7 +103,7 @@ def test_the_webhook_sends_its_token_and_alertmanagers_fields(service, tmp_path)
     assert body["alerts"][0]["fingerprint"] == fingerprint(FIRING.labels)
 
 
-def test_the_fingerprint_is_fnv1a_over_names_and_values():
+def test_the_fingerprint_is_fnv1a_over_names_and_values() -> None:
     """The offset basis for no label; one computed by hand with the published constants."""
     assert fingerprint({}) == "cbf29ce484222325"
     assert fingerprint({"a": "b"}) == fingerprint({"a": "b"}) != fingerprint({"a": "c"})
@@ -108,7 +111,7 @@ def test_the_fingerprint_is_fnv1a_over_names_and_values():
 
 
 @pytest.mark.parametrize("status", [302, 404, 500])
-def test_what_is_not_taken_is_an_error_that_the_guard_counts(service, status):
+def test_what_is_not_taken_is_an_error_that_the_guard_counts(service: Any, status: int) -> None:
     service.status = status
     with pytest.raises(HTTPError) as refused:
         slack_webhook(url=service.url)(FIRING)
@@ -116,12 +119,12 @@ def test_what_is_not_taken_is_an_error_that_the_guard_counts(service, status):
     assert [path for path, *_ in service.received] == ["/"] or len(service.received) == 1
 
 
-def test_a_service_that_is_not_there_is_an_error(service):
+def test_a_service_that_is_not_there_is_an_error(service: Any) -> None:
     with pytest.raises((URLError, OSError)):
         webhook("http://127.0.0.1:9/", timeout=1.0)(FIRING)
 
 
-def test_the_log_gets_one_line_a_change(caplog):
+def test_the_log_gets_one_line_a_change(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     log()(FIRING)
     log()(RESOLVED)
@@ -146,7 +149,7 @@ def test_the_log_gets_one_line_a_change(caplog):
         (lambda _: webhook("file:///etc/passwd"), "webhook: give an http:// or https:// address"),
     ],
 )
-def test_a_wrong_setting_is_one_line_at_the_start(tmp_path, make, said):
+def test_a_wrong_setting_is_one_line_at_the_start(tmp_path: Path, make: Callable[..., Any], said: str) -> None:
     (tmp_path / "empty").write_text("\n")
     with pytest.raises(ConfigurationError, match=said):
         make(tmp_path)

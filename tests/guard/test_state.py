@@ -5,17 +5,21 @@ from __future__ import annotations
 import json
 import os
 import stat
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from anthropic_exporter.errors import ConfigurationError
+from anthropic_exporter.guard import Guard
 from anthropic_exporter.guard.persistence import StateFolder
 
 WHOLE = {"20000": {"chat": [125_000, 0.5]}, "20001": {"chat": [1, 0.25], "search": [2, 0.125]}}
 
 
 @pytest.fixture
-def state(tmp_path):
+def state(tmp_path: Path) -> Iterator[StateFolder]:
     started = StateFolder(tmp_path)
     yield started
     started.close()
@@ -28,8 +32,8 @@ def state(tmp_path):
     ids=["empty", "zeros", "no UTF-8", "cut", "deep"],
 )
 def test_what_a_power_cut_leaves_is_put_aside_said_in_one_line_and_stops_nobody(
-    start_guard, tmp_path, caplog, name, left
-):
+    start_guard: Callable[..., Guard], tmp_path: Path, caplog: pytest.LogCaptureFixture, name: str, left: bytes
+) -> None:
     (tmp_path / f"{name}.json").write_bytes(left)
     start_guard(state_dir=tmp_path)
     assert (tmp_path / f"{name}.json.damaged").read_bytes() == left
@@ -37,7 +41,9 @@ def test_what_a_power_cut_leaves_is_put_aside_said_in_one_line_and_stops_nobody(
     assert said == f"{tmp_path}/{name}.json is damaged, so its content is ignored; it was kept as {name}.json.damaged"
 
 
-def test_a_file_cut_anywhere_is_either_whole_or_damaged(state, tmp_path, caplog):
+def test_a_file_cut_anywhere_is_either_whole_or_damaged(
+    state: StateFolder, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     state.write("budgets", WHOLE)
     path = tmp_path / "budgets.json"
     written = path.read_bytes()
@@ -50,7 +56,7 @@ def test_a_file_cut_anywhere_is_either_whole_or_damaged(state, tmp_path, caplog)
     assert state.read("budgets") == json.loads(written) == WHOLE
 
 
-def test_a_cut_left_before_the_renaming_is_never_read(state, tmp_path):
+def test_a_cut_left_before_the_renaming_is_never_read(state: StateFolder, tmp_path: Path) -> None:
     state.write("budgets", WHOLE)
     (tmp_path / ".budgets.json.new").write_bytes(b"{")
     assert state.read("budgets") == WHOLE
@@ -58,10 +64,12 @@ def test_a_cut_left_before_the_renaming_is_never_read(state, tmp_path):
     assert state.read("budgets") == {}
 
 
-def test_a_file_that_cannot_be_put_aside_stops_nobody(start_guard, tmp_path, caplog, monkeypatch):
+def test_a_file_that_cannot_be_put_aside_stops_nobody(
+    start_guard: Callable[..., Guard], tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "budgets.json").write_bytes(b"")
 
-    def refuse(*_):
+    def refuse(*_: Path) -> None:
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr("pathlib.Path.replace", refuse)
@@ -73,11 +81,13 @@ def test_a_file_that_cannot_be_put_aside_stops_nobody(start_guard, tmp_path, cap
     )
 
 
-def mode(path):
+def mode(path: Path) -> int:
     return stat.S_IMODE(path.stat().st_mode)
 
 
-def test_files_are_readable_for_this_user_alone(start_guard, spend, tmp_path):
+def test_files_are_readable_for_this_user_alone(
+    start_guard: Callable[..., Guard], spend: Callable[..., None], tmp_path: Path
+) -> None:
     folder = tmp_path / "state"
     guard = start_guard(state_dir=folder)
     spend(0.5)
@@ -87,7 +97,9 @@ def test_files_are_readable_for_this_user_alone(start_guard, spend, tmp_path):
     assert {path.name: mode(path) for path in found} == {"baselines.json": 0o600, "budgets.json": 0o600, "lock": 0o600}
 
 
-def test_a_folder_of_an_older_version_is_made_private_and_somebody_elses_stays(state, tmp_path):
+def test_a_folder_of_an_older_version_is_made_private_and_somebody_elses_stays(
+    state: StateFolder, tmp_path: Path
+) -> None:
     state.write("budgets", WHOLE)
     state.close()
     tmp_path.chmod(0o755)
@@ -104,7 +116,9 @@ def test_a_folder_of_an_older_version_is_made_private_and_somebody_elses_stays(s
 
 
 @pytest.mark.parametrize("name", ["lock", ".budgets.json.new", "budgets.json"])
-def test_no_link_is_followed(start_guard, spend, tmp_path, name):
+def test_no_link_is_followed(
+    start_guard: Callable[..., Guard], spend: Callable[..., None], tmp_path: Path, name: str
+) -> None:
     victim, folder = tmp_path / "victim", tmp_path / "state"
     victim.write_text("precious")
     folder.mkdir(mode=0o700)
@@ -120,7 +134,9 @@ def test_no_link_is_followed(start_guard, spend, tmp_path, name):
     assert victim.read_text() == "precious"
 
 
-def test_a_fifo_a_folder_and_a_huge_file_are_set_aside_in_one_line(start_guard, tmp_path, caplog):
+def test_a_fifo_a_folder_and_a_huge_file_are_set_aside_in_one_line(
+    start_guard: Callable[..., Guard], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     os.mkfifo(tmp_path / "budgets.json")
     (tmp_path / "baselines.json").mkdir()
     start_guard(state_dir=tmp_path).close()
@@ -134,7 +150,7 @@ def test_a_fifo_a_folder_and_a_huge_file_are_set_aside_in_one_line(start_guard, 
     assert (tmp_path / "budgets.json.damaged").stat().st_size == 10**9
 
 
-def test_a_fifo_in_place_of_the_lock_is_one_line(tmp_path):
+def test_a_fifo_in_place_of_the_lock_is_one_line(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "lock")
     with pytest.raises(ConfigurationError, match="cannot be written"):
         StateFolder(tmp_path)
@@ -156,7 +172,9 @@ def test_a_fifo_in_place_of_the_lock_is_one_line(tmp_path):
         *("[1]", "[1, 2, 3]", "7", "[1, 1e300]", "[1" + "0" * 400 + ", 1]"),
     ],
 )
-def test_spend_that_cannot_be_is_refused(start_guard, tmp_path, caplog, spent):
+def test_spend_that_cannot_be_is_refused(
+    start_guard: Callable[..., Guard], tmp_path: Path, caplog: pytest.LogCaptureFixture, spent: str
+) -> None:
     (tmp_path / "budgets.json").write_text(f'{{"20778": {{"chat": {spent}}}}}')
     guard = start_guard(state_dir=tmp_path)
     assert guard.today() == ()
@@ -179,7 +197,9 @@ def test_spend_that_cannot_be_is_refused(start_guard, tmp_path, caplog, spent):
     ],
     ids=str,
 )
-def test_baselines_that_cannot_be_are_refused_as_a_whole(start_guard, tmp_path, caplog, change):
+def test_baselines_that_cannot_be_are_refused_as_a_whole(
+    start_guard: Callable[..., Guard], tmp_path: Path, caplog: pytest.LogCaptureFixture, change: dict[str, Any]
+) -> None:
     first = start_guard(state_dir=tmp_path)
     first.set_baseline("chat", cost_usd_per_minute=0.5)
     first.set_baseline("agent", cost_usd_per_minute=0.5)

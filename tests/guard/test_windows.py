@@ -12,7 +12,7 @@ from anthropic_exporter.guard.thresholds import Limits
 
 
 @pytest.mark.parametrize("step", [1, 10])
-def test_a_window_holds_what_a_rescan_of_every_call_finds(step):
+def test_a_window_holds_what_a_rescan_of_every_call_finds(step: int) -> None:
     """Gaps of any length, windows of 30 s and 5 minutes, read a while after the last call too."""
     chance = random.Random(5)
     ring, calls, second = Ring([0], step, 300, 1000), [], 1000
@@ -27,11 +27,11 @@ def test_a_window_holds_what_a_rescan_of_every_call_finds(step):
             assert ring.sums(window, read) == [inside]
 
 
-def test_a_place_is_not_forgotten_while_a_call_is_being_added():
+def test_a_place_is_not_forgotten_while_a_call_is_being_added() -> None:
     windows = Windows(Limits.shipped())
     place = windows["chat", "claude-opus-5-5"]
     answers = iter([True, False])
-    windows["chat", "claude-opus-5-5"] = SimpleNamespace(idle=lambda _: next(answers))
+    windows["chat", "claude-opus-5-5"] = SimpleNamespace(idle=lambda _: next(answers))  # type: ignore[assignment]
     windows.forget(1000)
     assert len(windows) == 1
     windows["chat", "claude-opus-5-5"] = place
@@ -39,7 +39,7 @@ def test_a_place_is_not_forgotten_while_a_call_is_being_added():
     assert len(windows) == 0
 
 
-def test_a_ring_takes_no_more_memory_after_a_day():
+def test_a_ring_takes_no_more_memory_after_a_day() -> None:
     ring = Ring([0] * 12, 1, 300, 0)
     before = len(ring._marks)
     for second in range(86_400):
@@ -47,7 +47,7 @@ def test_a_ring_takes_no_more_memory_after_a_day():
     assert len(ring._marks) == before == 12 * 302
 
 
-def test_the_largest_of_a_minute_is_gone_a_minute_later():
+def test_the_largest_of_a_minute_is_gone_a_minute_later() -> None:
     peaks = Peaks(5, 300)
     peaks.advance(1001, 0.0)
     peaks.advance(1040, 7.0)  # was the largest of second 1001
@@ -58,7 +58,7 @@ def test_the_largest_of_a_minute_is_gone_a_minute_later():
     assert peaks.max(300, 1400) == 0
 
 
-def test_requests_are_spread_over_the_buckets_of_the_histograms():
+def test_requests_are_spread_over_the_buckets_of_the_histograms() -> None:
     """As the recorder has them: up to 1 s and up to 2; up to 64 tokens, up to 256, above 128,000."""
     place = Windows(Limits.shipped())["chat", "claude-opus-5-5"]
     place.advance(1000)
@@ -75,7 +75,7 @@ def test_requests_are_spread_over_the_buckets_of_the_histograms():
     assert sum(place.spread(300, 1310).answers) == 0
 
 
-def test_a_miss_is_worth_a_look_when_half_a_minute_s_threshold_is_lost():
+def test_a_miss_is_worth_a_look_when_half_a_minute_s_threshold_is_lost() -> None:
     limits = Limits.shipped().replace(cost_usd_per_minute=1e9, cache_miss_cost_usd_per_minute=1)
     place = Windows(limits)["chat", "claude-opus-5-5"]
     place.advance(1000)
@@ -84,12 +84,12 @@ def test_a_miss_is_worth_a_look_when_half_a_minute_s_threshold_is_lost():
     assert not place.spend(Bill((), (), 0.3, "hit"), 1, 0.3, 100, 100, 10)  # nothing is lost by it
 
 
-def test_a_window_is_as_long_as_it_is_with_what_is_over_of_the_running_step():
+def test_a_window_is_as_long_as_it_is_with_what_is_over_of_the_running_step() -> None:
     assert window_minutes(1000.0) == {30: 0.5, 300: 5.0}
     assert window_minutes(1009.25) == {30: pytest.approx(30.25 / 60), 300: pytest.approx(309.25 / 60)}
 
 
-def test_a_place_takes_no_more_memory_after_a_day():
+def test_a_place_takes_no_more_memory_after_a_day() -> None:
     place = Windows(Limits.shipped())["chat", "claude-opus-5-5"]
     rings = [getattr(place, name) for name in place.__slots__ if isinstance(getattr(place, name), Ring)]
     before = [len(ring._marks) for ring in rings]

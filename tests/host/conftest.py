@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
@@ -11,22 +13,22 @@ from ports import free_port
 
 
 @pytest.fixture
-def port():
+def port() -> int:
     return free_port()
 
 
 @pytest.fixture
-def folder(tmp_path):
+def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
 @pytest.fixture
-def start(port, folder):
+def start(port: int, folder: Path) -> Iterator[Callable[..., Worker]]:
     """Start a worker: `start()` for one of the service, `start(port)` for one of another."""
     with contextlib.ExitStack() as owned:
         made = []
 
-        def make(at=None):
+        def make(at: int | None = None) -> Worker:
             worker = Worker(port if at is None else at, folder)
             owned.callback(lambda: worker.process.poll() is None and worker.kill())
             if at is None:

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import re
 import time
+from collections.abc import Callable
+from pathlib import Path
 
 from anthropic_exporter.host.cell_folder import CellFolder
 from anthropic_exporter.metrics import families as f
 from anthropic_exporter.metrics.bounded_labels import Bounded
+from anthropic_exporter.metrics.stores.file_format import Record
 from anthropic_exporter.metrics.stores.merge import Merge
 from anthropic_exporter.metrics.stores.merged_bounds import MergedBounds
 from host.test_crashes import cells_in
-from host.workers import scrape, total, wait_for
+from host.workers import Worker, scrape, total, wait_for
 
 MODEL = "claude-opus-5-5"
 
@@ -19,15 +22,15 @@ MODEL = "claude-opus-5-5"
 class Source:
     """The cells of one process."""
 
-    def __init__(self, key, records):
+    def __init__(self, key: str, records: list[Record]) -> None:
         self.key, self.alive, self.records = key, True, records
 
 
-def bounds():
+def bounds() -> MergedBounds:
     return MergedBounds({"user": Bounded(10_000), "feature": Bounded(10_000)}, 3_000)
 
 
-def records_of(process, tmp_path):
+def records_of(process: int, tmp_path: Path) -> list[Record]:
     """As many label sets as a process may have, none of which another one has."""
 
     cells = cells_in(CellFolder(tmp_path / str(process)))
@@ -37,7 +40,7 @@ def records_of(process, tmp_path):
     return cells.records()
 
 
-def test_users_fold_first_and_totals_stay_exact(tmp_path):
+def test_users_fold_first_and_totals_stay_exact(tmp_path: Path) -> None:
     sources = [Source(str(process), records_of(process, tmp_path)) for process in range(10)]
     merges = [Merge(bounds()) for _ in range(2)]
     first, other = (
@@ -53,7 +56,7 @@ def test_users_fold_first_and_totals_stay_exact(tmp_path):
     assert sorted(one[:2] for one in shown) == sorted(one[:2] for one in other[f.REQUESTS.name])  # whoever asks
 
 
-def test_what_ended_processes_leave_is_bounded_as_well(tmp_path, start, port):
+def test_what_ended_processes_leave_is_bounded_as_well(tmp_path: Path, start: Callable[..., Worker], port: int) -> None:
     """As a worker that is recycled again and again, each time with users of its own."""
 
     keeper = start()

@@ -7,18 +7,21 @@ import random
 import socket
 import stat
 import urllib.request
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from bench.host import restarts, rules_of_workers
+from prometheus_client import CollectorRegistry
 
 from anthropic_exporter import ConfigurationError, Recorder, serve
-from host.workers import cell_files, scrape, total, wait_for
+from host.workers import Worker, cell_files, scrape, total, wait_for
 from ports import free_port
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="processes share counts on POSIX systems only")
 
 
-def test_the_first_worker_holds_the_port_and_every_answer_is_the_whole(start, port):
+def test_the_first_worker_holds_the_port_and_every_answer_is_the_whole(start: Callable[..., Worker], port: int) -> None:
     first, second, third = start(), start(), start()
     assert (first.held_port, second.held_port, third.held_port) == (True, False, False)
     for worker, times in ((first, 3), (second, 16), (third, 11)):
@@ -28,7 +31,9 @@ def test_the_first_worker_holds_the_port_and_every_answer_is_the_whole(start, po
     assert round(total(scrape(port), "anthropic_cost_usd_total"), 9) == 0.1242
 
 
-def test_another_worker_takes_the_port_of_a_killed_one_and_nothing_is_lost(start, port):
+def test_another_worker_takes_the_port_of_a_killed_one_and_nothing_is_lost(
+    start: Callable[..., Worker], port: int
+) -> None:
     workers = [start(), start(), start()]
     for worker in workers:
         worker.record(5)
@@ -38,7 +43,7 @@ def test_another_worker_takes_the_port_of_a_killed_one_and_nothing_is_lost(start
     assert 'anthropic_exporter_workers{state="lost"} 1.0' in scrape(port)
 
 
-def test_a_service_that_starts_again_continues_what_nobody_had_scraped(start, port):
+def test_a_service_that_starts_again_continues_what_nobody_had_scraped(start: Callable[..., Worker], port: int) -> None:
     for worker in [start(), start()]:
         worker.record(4)
         worker.kill()
@@ -48,19 +53,21 @@ def test_a_service_that_starts_again_continues_what_nobody_had_scraped(start, po
     assert total(scrape(port)) == 9
 
 
-def test_another_port_is_another_service(start, port):
+def test_another_port_is_another_service(start: Callable[..., Worker], port: int) -> None:
     here, elsewhere = start(), start(free_port())
     here.record(2)
     elsewhere.record(5)
     assert total(scrape(port)) == 2
 
 
-def test_a_worker_alone_makes_no_file(start, folder):
+def test_a_worker_alone_makes_no_file(start: Callable[..., Worker], folder: Path) -> None:
     start().record(3)
     assert cell_files(folder) == []
 
 
-def test_a_short_job_beside_a_service_counts_once_and_for_ever(start, port, folder):
+def test_a_short_job_beside_a_service_counts_once_and_for_ever(
+    start: Callable[..., Worker], port: int, folder: Path
+) -> None:
     service = start()
     service.record(2)
     for _ in range(3):
@@ -87,7 +94,9 @@ held.wait()
 """
 
 
-def test_a_call_that_another_thread_was_about_to_write_counts_though_its_process_ends(start, port):
+def test_a_call_that_another_thread_was_about_to_write_counts_though_its_process_ends(
+    start: Callable[..., Worker], port: int
+) -> None:
     service, worker = start(), start()
     service.record(2)
     worker.record(1)
@@ -97,7 +106,9 @@ def test_a_call_that_another_thread_was_about_to_write_counts_though_its_process
     assert total(scrape(port)) == 4
 
 
-def test_restarts_leave_no_more_files_than_living_workers_and_two(start, port, folder):
+def test_restarts_leave_no_more_files_than_living_workers_and_two(
+    start: Callable[..., Worker], port: int, folder: Path
+) -> None:
     keeper = start()
     for _ in range(20):
         worker = start()
@@ -109,14 +120,14 @@ def test_restarts_leave_no_more_files_than_living_workers_and_two(start, port, f
     assert total(scrape(port), "anthropic_exporter_workers", 'state="lost"') == 20
 
 
-def test_kills_of_the_worker_with_the_port_leave_nothing_open_and_lose_nothing():
+def test_kills_of_the_worker_with_the_port_leave_nothing_open_and_lose_nothing() -> None:
     """The long form, with 200 kills and the seconds until another worker answers, is bench/host/restarts.py."""
     found = restarts.run(7)
     assert found.shown == found.made
     assert found.is_flat
 
 
-def test_kill_9_under_traffic_loses_nothing_and_no_counter_falls(start, port):
+def test_kill_9_under_traffic_loses_nothing_and_no_counter_falls(start: Callable[..., Worker], port: int) -> None:
     """Workers and the one with the port; the long form is bench/host/kills.py."""
     chance, workers, recorded, last = random.Random(7), [start(), start(), start()], 0, 0.0
     for _ in range(8):
@@ -132,14 +143,16 @@ def test_kill_9_under_traffic_loses_nothing_and_no_counter_falls(start, port):
     assert wait_for(lambda: total(scrape(port)) == recorded)
 
 
-def test_files_are_for_this_user_alone(start, folder):
+def test_files_are_for_this_user_alone(start: Callable[..., Worker], folder: Path) -> None:
     start().record(1)
     start().record(1)
     for path in folder.rglob("*"):
         assert stat.S_IMODE(path.lstat().st_mode) == (0o700 if path.is_dir() else 0o600)
 
 
-def test_a_deleted_folder_is_made_again_and_nothing_falls(start, port, folder):
+def test_a_deleted_folder_is_made_again_and_nothing_falls(
+    start: Callable[..., Worker], port: int, folder: Path
+) -> None:
     first, second = start(), start()
     first.record(3)
     second.record(4)
@@ -152,7 +165,9 @@ def test_a_deleted_folder_is_made_again_and_nothing_falls(start, port, folder):
     assert total(scrape(port)) == 8
 
 
-def test_a_folder_that_is_a_link_is_not_used(tmp_path, monkeypatch, registry, caplog):
+def test_a_folder_that_is_a_link_is_not_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, registry: CollectorRegistry, caplog: pytest.LogCaptureFixture
+) -> None:
     (tmp_path / "target").mkdir(mode=0o700)
     (tmp_path / f"anthropic-exporter-{os.getuid()}").symlink_to(tmp_path / "target")
     monkeypatch.setenv("ANTHROPIC_EXPORTER_RUNTIME_DIR", str(tmp_path))
@@ -162,7 +177,9 @@ def test_a_folder_that_is_a_link_is_not_used(tmp_path, monkeypatch, registry, ca
     assert "this process counts alone" in caplog.text
 
 
-def test_a_port_of_another_program_is_one_error_line_and_is_taken_once_it_is_free(registry, caplog):
+def test_a_port_of_another_program_is_one_error_line_and_is_taken_once_it_is_free(
+    registry: CollectorRegistry, caplog: pytest.LogCaptureFixture
+) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         handle = serve(Recorder(registry=registry), port=port)
@@ -177,7 +194,7 @@ def test_a_port_of_another_program_is_one_error_line_and_is_taken_once_it_is_fre
         assert total(scrape(port), "anthropic_exporter_workers", 'state="alive"') == 1
 
 
-def test_closing_gives_the_port_to_another_worker(start, port):
+def test_closing_gives_the_port_to_another_worker(start: Callable[..., Worker], port: int) -> None:
     first, second = start(), start()
     first.record(1)
     second.record(2)
@@ -186,7 +203,9 @@ def test_closing_gives_the_port_to_another_worker(start, port):
     assert total(scrape(port)) == 3
 
 
-def test_what_a_lone_job_counted_waits_for_the_next_process_and_counts_once(start, port, folder):
+def test_what_a_lone_job_counted_waits_for_the_next_process_and_counts_once(
+    start: Callable[..., Worker], port: int, folder: Path
+) -> None:
     for _ in range(3):
         job = start()
         job.record(2)
@@ -197,7 +216,7 @@ def test_what_a_lone_job_counted_waits_for_the_next_process_and_counts_once(star
     assert 'anthropic_exporter_workers{state="lost"} 0.0' in scrape(port)
 
 
-def test_a_lone_process_that_closes_its_handle_leaves_its_counts(start, port):
+def test_a_lone_process_that_closes_its_handle_leaves_its_counts(start: Callable[..., Worker], port: int) -> None:
     job = start()
     job.record(2)
     job.ask("handle.close()")
@@ -207,7 +226,9 @@ def test_a_lone_process_that_closes_its_handle_leaves_its_counts(start, port):
     assert total(scrape(port)) == 3
 
 
-def test_a_lone_process_whose_counts_were_scraped_leaves_nothing(start, port, folder):
+def test_a_lone_process_whose_counts_were_scraped_leaves_nothing(
+    start: Callable[..., Worker], port: int, folder: Path
+) -> None:
     service = start()
     service.record(2)
     assert total(scrape(port)) == 2
@@ -217,7 +238,9 @@ def test_a_lone_process_whose_counts_were_scraped_leaves_nothing(start, port, fo
     assert total(scrape(port)) == 1
 
 
-def test_serving_again_takes_the_place_of_the_handle_before(registry, port, folder, monkeypatch):
+def test_serving_again_takes_the_place_of_the_handle_before(
+    registry: CollectorRegistry, port: int, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("ANTHROPIC_EXPORTER_RUNTIME_DIR", str(folder))
     recorder = Recorder(registry=registry)
     first = serve(recorder, port=port)
@@ -233,7 +256,9 @@ def test_serving_again_takes_the_place_of_the_handle_before(registry, port, fold
         assert cell_files(folder) == []
 
 
-def test_a_full_disk_below_the_files_ends_no_process_and_hides_no_call_of_its_own(start, port):
+def test_a_full_disk_below_the_files_ends_no_process_and_hides_no_call_of_its_own(
+    start: Callable[..., Worker], port: int
+) -> None:
     """As ENOSPC does, the limit on the size of a file refuses the space that is reserved before a page is written."""
     first, second = start(), start()
     first.record(2)
@@ -250,7 +275,7 @@ def test_a_full_disk_below_the_files_ends_no_process_and_hides_no_call_of_its_ow
     assert wait_for(lambda: total(scrape(port), "anthropic_requests_total", 'feature="chat"') == 9)
 
 
-def test_workers_of_one_host_cost_the_rules_what_one_process_costs():
+def test_workers_of_one_host_cost_the_rules_what_one_process_costs() -> None:
     """Rules cost by series. bench/host/rules_of_workers.py compares 20 workers, in a real Prometheus too."""
     one, three = rules_of_workers.page(1), rules_of_workers.page(3)
     assert total(three) == 3 * total(one) == 360

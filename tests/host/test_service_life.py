@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import re
 import shutil
+from collections.abc import Callable
+from pathlib import Path
 
-from host.workers import scrape, total, wait_for
+from host.workers import Worker, scrape, total, wait_for
 
 
-def lives(text):
+def lives(text: str) -> tuple[set[str], float]:
     """The lives on a page; the number of requests that the ledger shows."""
     return set(re.findall(r'life="(\w+)"', text)), total(text, "anthropic_ledger_total", 'of="requests"')
 
 
-def shows(port, life, requests):
+def shows(port: int, life: str, requests: int) -> bool:
     """Wait for exactly this life and this number of requests."""
     return wait_for(lambda: lives(scrape(port)) == ({life}, requests))
 
 
-def test_a_life_begins_with_the_first_process_and_outlives_each(start, port):
+def test_a_life_begins_with_the_first_process_and_outlives_each(start: Callable[..., Worker], port: int) -> None:
     first = start()
     first.record(3)
     (life,), requests = lives(scrape(port))
@@ -37,7 +39,7 @@ def test_a_life_begins_with_the_first_process_and_outlives_each(start, port):
     shows(port, life, 8)
 
 
-def test_a_lone_process_that_is_killed_ends_its_life(start, port):
+def test_a_lone_process_that_is_killed_ends_its_life(start: Callable[..., Worker], port: int) -> None:
     first = start()
     first.record(3)
     (life,), _ = lives(scrape(port))
@@ -48,7 +50,9 @@ def test_a_lone_process_that_is_killed_ends_its_life(start, port):
     assert requests == 3
 
 
-def test_counters_that_begin_again_because_the_folder_was_deleted_are_another_life(start, port, folder):
+def test_counters_that_begin_again_because_the_folder_was_deleted_are_another_life(
+    start: Callable[..., Worker], port: int, folder: Path
+) -> None:
     first, second = start(), start()
     first.record(3)
     second.record(4)
@@ -63,7 +67,7 @@ def test_counters_that_begin_again_because_the_folder_was_deleted_are_another_li
     assert requests == 5
 
 
-def test_every_process_of_a_service_shows_the_same_life(start, port):
+def test_every_process_of_a_service_shows_the_same_life(start: Callable[..., Worker], port: int) -> None:
     first, second = start(), start()
     first.record(3)
     shown = [lives(worker.own_text()) for worker in (first, second)]

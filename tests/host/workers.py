@@ -10,6 +10,9 @@ import sys
 import textwrap
 import time
 import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 WORKER = """
     import sys, weakref
@@ -30,7 +33,7 @@ WORKER = """
 class Worker:
     """A process that serves a port like every other worker, and evaluates expressions."""
 
-    def __init__(self, port, folder):
+    def __init__(self, port: int, folder: Path) -> None:
         environment = {**os.environ, "ANTHROPIC_EXPORTER_RUNTIME_DIR": str(folder)}
         self.process = subprocess.Popen(
             [sys.executable, "-c", textwrap.dedent(WORKER), str(port)],
@@ -41,45 +44,45 @@ class Worker:
         )
         self.held_port = self.process.stdout.readline().split()[1] == "True"
 
-    def ask(self, expression):
+    def ask(self, expression: str) -> str:
         self.process.stdin.write(expression + "\n")
         self.process.stdin.flush()
         return self.process.stdout.readline().strip()
 
-    def record(self, times, feature="chat"):
+    def record(self, times: int, feature: str = "chat") -> None:
         """Each call is 1,000 input and 7 output tokens: $0.00414."""
         self.ask(f"[recorder.record(made(7, {feature!r})) for _ in range({times})] and None")
 
-    def own_text(self):
+    def own_text(self) -> str:
         return eval(self.ask("recorder.render()")).decode()
 
-    def kill(self):
+    def kill(self) -> None:
         self.process.kill()
         self._reap()
 
-    def stop(self):
+    def stop(self) -> None:
         self.process.stdin.close()
         self._reap()
 
-    def _reap(self):
+    def _reap(self) -> None:
         self.process.wait(20)
         self.process.stdout.close()
         if not self.process.stdin.closed:
             self.process.stdin.close()
 
 
-def scrape(port):
+def scrape(port: int) -> str:
     with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer:
         return answer.read().decode()
 
 
-def total(text, family="anthropic_requests_total", *parts):
+def total(text: str, family: str = "anthropic_requests_total", *parts: str) -> float:
     """The sum of a family's samples whose labels contain all `parts`."""
     lines = re.findall(rf"^{family}(\{{[^}}]*\}})? (\S+)$", text, re.MULTILINE)
     return sum(float(value) for labels, value in lines if all(part in labels for part in parts))
 
 
-def wait_for(condition, seconds=60.0):
+def wait_for(condition: Callable[..., Any], seconds: float = 60.0) -> Any:
     """The first answer of `condition` that is true; a scrape that fails counts as false."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
@@ -93,5 +96,5 @@ def wait_for(condition, seconds=60.0):
     raise AssertionError("did not come true in time")
 
 
-def cell_files(folder):
+def cell_files(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.rglob("*.cells"))

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 
-from anthropic_exporter import Recorder, publish
+from anthropic_exporter import Call, Recorder, publish
 from anthropic_exporter.collector.merge import Fleet
 from anthropic_exporter.transport.address import parse
 from anthropic_exporter.transport.cells_message import decode
@@ -22,7 +25,7 @@ TOKENS = "anthropic_tokens_total"
 
 
 @pytest.fixture(params=ENGINES)
-def server(request, tmp_path):
+def server(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Any]:
     if importlib.util.find_spec(LIBRARIES[request.param]) is None:
         pytest.skip(f"the client for {request.param} is not installed")
     with ENGINES[request.param](tmp_path / "queue") as running:
@@ -30,16 +33,16 @@ def server(request, tmp_path):
 
 
 @pytest.fixture
-def recorder():
+def recorder() -> Any:
     return Recorder(registry=None)
 
 
 class Reader:
-    def __init__(self, url):
+    def __init__(self, url: Any) -> None:
         self.fleet = Fleet("life")
         self.transport = open_transport(parse(url), "anthropic-cells")
 
-    def output_tokens(self):
+    def output_tokens(self) -> Any:
         try:
             for one in self.transport.receive(100, 0.2):
                 self.fleet.take(decode(one.data), 0.0)
@@ -48,7 +51,7 @@ class Reader:
         return total(self.fleet, TOKENS, type="output")
 
 
-def test_what_was_counted_arrives(server, recorder, call):
+def test_what_was_counted_arrives(server: Redis, recorder: Recorder, call: Callable[..., Call]) -> None:
     reader = Reader(server.url)
     with publish(recorder, server.url, service="api", period_seconds=0.1):
         recorder.record(call(output=171))
@@ -58,7 +61,7 @@ def test_what_was_counted_arrives(server, recorder, call):
     reader.transport.close()
 
 
-def test_a_kill_of_the_server_loses_nothing(server, recorder, call):
+def test_a_kill_of_the_server_loses_nothing(server: Redis, recorder: Recorder, call: Callable[..., Call]) -> None:
     if isinstance(server, Kafka):
         pytest.skip("the broker lives in this process")
     reader = Reader(server.url)

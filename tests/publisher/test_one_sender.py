@@ -8,6 +8,9 @@ import subprocess
 import sys
 import textwrap
 import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -62,7 +65,7 @@ PROCESS = """
 class Process:
     """A process that evaluates expressions."""
 
-    def __init__(self, url, port, folder):
+    def __init__(self, url: str, port: int, folder: Path) -> None:
         self.process = subprocess.Popen(
             [sys.executable, "-W", "ignore::DeprecationWarning", "-c", textwrap.dedent(PROCESS), url, str(port)],
             stdin=subprocess.PIPE,
@@ -72,18 +75,18 @@ class Process:
         )
         assert self.process.stdout.readline() == "ready\n"
 
-    def ask(self, *expressions):
+    def ask(self, *expressions: str) -> str:
         for expression in expressions:
             self.process.stdin.write(expression + "\n")
             self.process.stdin.flush()
             answer = self.process.stdout.readline().strip()
         return answer
 
-    def kill(self):
+    def kill(self) -> None:
         self.process.kill()
         self.stop()
 
-    def stop(self):
+    def stop(self) -> None:
         self.process.stdin.close()
         self.process.wait(30)
         self.process.stdout.close()
@@ -92,39 +95,39 @@ class Process:
 class Queue:
     """What arrived, merged as a collector merges it."""
 
-    def __init__(self, url):
+    def __init__(self, url: str) -> None:
         self.fleet = Fleet("life")
-        self.messages = []
+        self.messages: list[Any] = []
         self._transport = open_transport(parse(url), "anthropic-cells")
 
-    def read(self):
+    def read(self) -> float:
         for one in self._transport.receive(1000, 0.01):
             self.messages.append(decode(one.data))
             self.fleet.take(self.messages[-1], time.monotonic())
         return total(self.fleet, REQUESTS)
 
-    def wait_for(self, requests):
+    def wait_for(self, requests: float) -> None:
         wait_until(lambda: self.read() == requests, lambda: f"{self.read()} of {requests} requests")
 
 
 @pytest.fixture
-def server(tmp_path):
+def server(tmp_path: Path) -> Iterator[Redis]:
     with Redis(tmp_path / "redis") as running:
         yield running
 
 
 @pytest.fixture
-def queue(server):
+def queue(server: Redis) -> Queue:
     return Queue(server.url)
 
 
 @pytest.fixture
-def start(server, tmp_path):
+def start(server: Redis, tmp_path: Path) -> Iterator[Callable[..., Process]]:
     """Start a process of the service."""
     port = free_port()
     with contextlib.ExitStack() as owned:
 
-        def make(*expressions):
+        def make(*expressions: str) -> Process:
             process = Process(server.url, port, tmp_path)
             owned.callback(lambda: process.process.poll() is None and process.kill())
             process.ask(*expressions)
@@ -133,7 +136,7 @@ def start(server, tmp_path):
         yield make
 
 
-def test_one_process_sends_for_all(start, queue):
+def test_one_process_sends_for_all(start: Callable[..., Process], queue: Queue) -> None:
     first, second = start("serving()", "publishes()"), start("serving()", "publishes()")
     first.ask("record(3)")
     second.ask("record(4)")
@@ -143,7 +146,7 @@ def test_one_process_sends_for_all(start, queue):
     assert queue.messages[-1].lasting
 
 
-def test_a_killed_sender_leaves_nothing_behind(start, queue):
+def test_a_killed_sender_leaves_nothing_behind(start: Callable[..., Process], queue: Queue) -> None:
     first, second = start("serving()", "publishes()"), start("serving()", "publishes()")
     first.ask("record(3)")
     queue.wait_for(3.0)
@@ -153,7 +156,7 @@ def test_a_killed_sender_leaves_nothing_behind(start, queue):
     queue.wait_for(9.0)
 
 
-def test_what_a_service_left_is_sent_when_it_starts_again(start, queue):
+def test_what_a_service_left_is_sent_when_it_starts_again(start: Callable[..., Process], queue: Queue) -> None:
     first = start("serving()", "publishes()", "record(3)")
     queue.wait_for(3.0)
     first.ask("publisher._stopped.set()", "record(5)")
@@ -163,7 +166,9 @@ def test_what_a_service_left_is_sent_when_it_starts_again(start, queue):
     assert len({one.identity for one in queue.messages}) == 1
 
 
-def test_a_process_that_published_before_it_served_is_not_counted_twice(start, queue):
+def test_a_process_that_published_before_it_served_is_not_counted_twice(
+    start: Callable[..., Process], queue: Queue
+) -> None:
     first = start("serving()", "publishes()", "record(3)")
     queue.wait_for(3.0)
     second = start("publishes()", "record(4)")
@@ -176,7 +181,7 @@ def test_a_process_that_published_before_it_served_is_not_counted_twice(start, q
     assert len(queue.fleet.members) == 1
 
 
-def test_forked_children_are_sent_with_their_parent(start, queue):
+def test_forked_children_are_sent_with_their_parent(start: Callable[..., Process], queue: Queue) -> None:
     parent = start("publishes()", "record(3)")
     queue.wait_for(3.0)
     assert parent.ask("forked(lambda: record(4))") == "0"
@@ -187,7 +192,9 @@ def test_forked_children_are_sent_with_their_parent(start, queue):
     assert len(queue.fleet.members) == 1
 
 
-def test_processes_that_forked_first_and_serve_later_are_counted_once(start, queue):
+def test_processes_that_forked_first_and_serve_later_are_counted_once(
+    start: Callable[..., Process], queue: Queue
+) -> None:
     parent = start("publishes()", "record(3)")
     parent.ask("forked(lambda: record(4))")
     queue.wait_for(7.0)
@@ -198,7 +205,7 @@ def test_processes_that_forked_first_and_serve_later_are_counted_once(start, que
     assert len(queue.fleet.members) == 1
 
 
-def test_the_last_one_says_that_the_host_ends(start, queue):
+def test_the_last_one_says_that_the_host_ends(start: Callable[..., Process], queue: Queue) -> None:
     processes = [start("serving()", "publishes()", "record(1)") for _ in range(3)]
     queue.wait_for(3.0)
     for process in processes[:2]:
@@ -210,7 +217,7 @@ def test_the_last_one_says_that_the_host_ends(start, queue):
     assert [one.finished for one in queue.fleet.members.values()] == [True]
 
 
-def test_all_ending_at_once_say_that_the_host_ends(start, queue):
+def test_all_ending_at_once_say_that_the_host_ends(start: Callable[..., Process], queue: Queue) -> None:
     processes = [start("serving()", "publishes()", "record(1)") for _ in range(3)]
     queue.wait_for(3.0)
     for process in processes:
@@ -222,7 +229,7 @@ def test_all_ending_at_once_say_that_the_host_ends(start, queue):
     assert [one.finished for one in queue.fleet.members.values()] == [True]
 
 
-def test_each_queue_has_a_sender_of_its_own(tmp_path):
+def test_each_queue_has_a_sender_of_its_own(tmp_path: Path) -> None:
     folder = CellFolder(tmp_path)
     child = os.fork()
     if child == 0:  # another process, so that it has locks of its own
@@ -233,7 +240,9 @@ def test_each_queue_has_a_sender_of_its_own(tmp_path):
     assert Shipping(folder, "redis://one api").take()
 
 
-def test_an_epoch_is_above_the_one_before_although_the_clock_was_put_back(tmp_path, monkeypatch):
+def test_an_epoch_is_above_the_one_before_although_the_clock_was_put_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     shipping = Shipping(CellFolder(tmp_path), "redis://one api")
     monkeypatch.setattr(time, "time_ns", lambda: 1_795_262_400_000_000_000)
     first = shipping.next_epoch()
@@ -241,7 +250,7 @@ def test_an_epoch_is_above_the_one_before_although_the_clock_was_put_back(tmp_pa
     assert Shipping(CellFolder(tmp_path), "redis://one api").next_epoch() == first + 1
 
 
-def test_identities_replaced_long_ago_are_forgotten(tmp_path):
+def test_identities_replaced_long_ago_are_forgotten(tmp_path: Path) -> None:
     for name, age in (("aa", 60.0), ("bb", 9 * 86_400.0), ("not an identity", 0.0)):
         path = tmp_path / f"{name}.replaced"
         path.touch()

@@ -7,10 +7,12 @@ import socket
 import threading
 import time
 import tracemalloc
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
-from anthropic_exporter import Recorder, publish
+from anthropic_exporter import Call, Recorder, publish
 from anthropic_exporter.collector.merge import Fleet
 from anthropic_exporter.publisher import publisher as module
 from anthropic_exporter.publisher.changes import Changes, Origin
@@ -29,17 +31,17 @@ ORIGIN = Origin("one", 1, "api", "web-1", 1.0, "0.1.0")
 
 
 @pytest.fixture
-def server(tmp_path):
+def server(tmp_path: Path) -> Iterator[Redis]:
     with Redis(tmp_path / "redis") as running:
         yield running
 
 
 @pytest.fixture
-def recorder():
+def recorder() -> Recorder:
     return Recorder(registry=None)
 
 
-def arrived(url):
+def arrived(url: str) -> Fleet:
     """Everything in the stream, merged."""
     fleet, transport = Fleet("life"), open_transport(parse(url), "anthropic-cells")
     while found := transport.receive(1000, 0.01):
@@ -49,14 +51,14 @@ def arrived(url):
     return fleet
 
 
-def results(recorder):
+def results(recorder: Recorder) -> dict[str, float]:
     text = recorder.render().decode()
     names = ("sent", "unreachable", "timeout", "refused", "full", "failed")
     found = {name: value_of(text, "anthropic_publish_messages_total", result=name) for name in names}
     return {name: value for name, value in found.items() if value}
 
 
-def test_only_what_changed_is_sent(recorder, call):
+def test_only_what_changed_is_sent(recorder: Recorder, call: Callable[..., Call]) -> None:
     recorder.record(call(output=171, feature="chat"))
     changes = Changes(ORIGIN)
     first = changes.find(recorder.snapshot())
@@ -69,7 +71,9 @@ def test_only_what_changed_is_sent(recorder, call):
     assert 171.0 not in second.values
 
 
-def test_what_the_queue_did_not_take_is_sent_with_the_next_message(recorder, call):
+def test_what_the_queue_did_not_take_is_sent_with_the_next_message(
+    recorder: Recorder, call: Callable[..., Call]
+) -> None:
     changes, fleet = Changes(ORIGIN), Fleet("life")
     for output in (171, 29, 1):
         recorder.record(call(output=output))
@@ -79,7 +83,7 @@ def test_what_the_queue_did_not_take_is_sent_with_the_next_message(recorder, cal
     assert total(fleet, TOKENS, type="output") == 201.0
 
 
-def test_a_long_message_goes_in_parts(recorder, call):
+def test_a_long_message_goes_in_parts(recorder: Recorder, call: Callable[..., Call]) -> None:
     for number in range(100):
         for user in range(4):
             recorder.record(call(output=1, feature=f"f{number}", user=f"u{user}"))
@@ -93,7 +97,7 @@ def test_a_long_message_goes_in_parts(recorder, call):
     assert total(fleet, TOKENS, type="output") == 400.0
 
 
-def test_a_gauge_that_is_gone_is_said_once(recorder):
+def test_a_gauge_that_is_gone_is_said_once(recorder: Recorder) -> None:
     changes = Changes(ORIGIN)
     snapshot = recorder.snapshot()
     changes.accepted(changes.find(snapshot))
@@ -104,7 +108,9 @@ def test_a_gauge_that_is_gone_is_said_once(recorder):
     assert changes.find(without).numbers == []
 
 
-def test_a_queue_that_is_not_there_costs_nothing_and_loses_nothing(tmp_path, recorder, call, caplog):
+def test_a_queue_that_is_not_there_costs_nothing_and_loses_nothing(
+    tmp_path: Path, recorder: Recorder, call: Callable[..., Call], caplog: pytest.LogCaptureFixture
+) -> None:
     server = Redis(tmp_path / "redis")
     with publish(recorder, server.url, service="api", period_seconds=0.05):
         recorder.record(call(output=171))
@@ -120,12 +126,12 @@ def test_a_queue_that_is_not_there_costs_nothing_and_loses_nothing(tmp_path, rec
     assert lines == [expected]  # once a minute, not once a message
 
 
-def test_memory_stays_flat_while_the_queue_is_down(recorder, call):
+def test_memory_stays_flat_while_the_queue_is_down(recorder: Recorder, call: Callable[..., Call]) -> None:
     """Sixty periods of outage, by rounds instead of by the clock: what waits is one copy of the cells."""
     publisher = publish(recorder, f"redis://127.0.0.1:{free_port()}", service="api", period_seconds=3600)
     calls = [call(output=number, feature=f"f{number % 50}") for number in range(200)]
 
-    def rounds(number):
+    def rounds(number: int) -> None:
         for _ in range(number):
             for one in calls:
                 recorder.record(one)
@@ -142,7 +148,7 @@ def test_memory_stays_flat_while_the_queue_is_down(recorder, call):
         publisher.close(timeout=0.01)
 
 
-def test_a_wrong_password_is_counted(tmp_path, recorder):
+def test_a_wrong_password_is_counted(tmp_path: Path, recorder: Recorder) -> None:
     with Redis(tmp_path / "redis", "--requirepass", "s3cret") as server:
         publisher = publish(recorder, server.url, service="api", period_seconds=3600)
         assert not publisher.flush()
@@ -150,7 +156,9 @@ def test_a_wrong_password_is_counted(tmp_path, recorder):
         publisher.close(timeout=0.01)
 
 
-def test_a_queue_that_hangs_does_not_keep_the_application_from_ending(server, recorder, caplog):
+def test_a_queue_that_hangs_does_not_keep_the_application_from_ending(
+    server: Redis, recorder: Recorder, caplog: pytest.LogCaptureFixture
+) -> None:
     publisher = publish(recorder, server.url, service="api", period_seconds=3600)
     assert publisher.flush()
     server.pause()
@@ -161,8 +169,8 @@ def test_a_queue_that_hangs_does_not_keep_the_application_from_ending(server, re
     server.resume()
 
 
-def test_something_else_than_a_queue_listens(recorder):
-    def answer():
+def test_something_else_than_a_queue_listens(recorder: Recorder) -> None:
+    def answer() -> None:
         with stranger.accept()[0] as connection:
             connection.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
 
@@ -177,22 +185,26 @@ def test_something_else_than_a_queue_listens(recorder):
     assert sum(results(recorder).values()) >= 1.0
 
 
-def test_everything_is_sent_again_every_minute(server, recorder, call, monkeypatch):
+def test_everything_is_sent_again_every_minute(
+    server: Redis, recorder: Recorder, call: Callable[..., Call], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(module, "FULL_EVERY_SECONDS", 0.0)
     publisher = publish(recorder, server.url, service="api", period_seconds=3600)
     recorder.record(call(output=171))
     assert publisher.flush()
-    open_transport(parse(server.url), "anthropic-cells")._redis.delete("anthropic-cells")  # the queue lost its disk
+    open_transport(parse(server.url), "anthropic-cells")._redis.delete("anthropic-cells")  # type: ignore[attr-defined]  # the queue lost its disk
     assert publisher.flush()
     assert total(arrived(server.url), TOKENS, type="output") == 171.0
     publisher.close()
 
 
-def test_recording_goes_on_while_a_message_waits(server, recorder, call, monkeypatch):
+def test_recording_goes_on_while_a_message_waits(
+    server: Redis, recorder: Recorder, call: Callable[..., Call], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The lock of the recorder is not held while the queue hangs."""
     hangs, goes_on, send = threading.Event(), threading.Event(), RedisStream.send
 
-    def hanging(stream, messages):
+    def hanging(stream: RedisStream, messages: list[bytes]) -> None:
         hangs.set()
         goes_on.wait(120)
         send(stream, messages)
@@ -208,7 +220,13 @@ def test_recording_goes_on_while_a_message_waits(server, recorder, call, monkeyp
         wait_until(lambda: total(arrived(server.url), TOKENS, type="output") == 171.0)
 
 
-def test_a_failure_of_ours_is_counted_and_the_next_message_is_sent(server, recorder, call, monkeypatch, caplog):
+def test_a_failure_of_ours_is_counted_and_the_next_message_is_sent(
+    server: Redis,
+    recorder: Recorder,
+    call: Callable[..., Call],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     caplog.set_level(logging.WARNING)
     publisher = publish(recorder, server.url, service="api", period_seconds=0.05)
     with monkeypatch.context() as patch:
