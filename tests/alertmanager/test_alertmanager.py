@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -23,32 +24,32 @@ ROUTES = list(csv.DictReader(TABLE.splitlines(), delimiter="\t"))
 
 
 @pytest.fixture(scope="module")
-def amtool():
+def amtool() -> str:
     try:
         return str(toolchain.provide(["amtool"])["amtool"])
     except ConfigurationError as error:
         pytest.skip(str(error))
 
 
-def run(*command):
+def run(*command: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, check=False, timeout=30)
 
 
-def read(name):
+def read(name: str) -> dict[str, Any]:
     return yaml.safe_load((SHIPPED / name).read_text())
 
 
-def seconds(duration):
+def seconds(duration: str) -> int:
     return int(duration.removesuffix("s"))
 
 
-def rule(name):
+def rule(name: str) -> dict[str, Any]:
     groups = yaml.safe_load((ROOT / "prometheus/rules/meter.yml").read_text())["groups"]
     return next(one for group in groups for one in group["rules"] if one.get("alert") == name)
 
 
 @pytest.mark.parametrize("name", CONFIGS)
-def test_amtool_accepts_the_file_and_its_templates(amtool, name):
+def test_amtool_accepts_the_file_and_its_templates(amtool: str, name: str) -> None:
     done = run(amtool, "check-config", str(SHIPPED / name))
     assert done.returncode == 0, done.stderr
     assert "SUCCESS" in done.stdout
@@ -58,20 +59,20 @@ def test_amtool_accepts_the_file_and_its_templates(amtool, name):
 
 @pytest.mark.parametrize("name", CONFIGS)
 @pytest.mark.parametrize("row", ROUTES, ids=lambda row: row["labels"])
-def test_labels_lead_to_the_receiver_that_the_table_names(amtool, name, row):
+def test_labels_lead_to_the_receiver_that_the_table_names(amtool: str, name: str, row: dict[str, str]) -> None:
     path = str(SHIPPED / name)
     command = (amtool, "config", "routes", "test", f"--config.file={path}", f"--verify.receivers={row[name]}")
     done = run(*command, *row["labels"].split())
     assert done.returncode == 0, done.stderr
 
 
-def test_a_wrong_receiver_in_the_table_would_be_found(amtool):
+def test_a_wrong_receiver_in_the_table_would_be_found(amtool: str) -> None:
     path = str(SHIPPED / "alertmanager.full.yml")
     command = (amtool, "config", "routes", "test", f"--config.file={path}", "--verify.receivers=chat")
     assert run(*command, "severity=critical").returncode == 1
 
 
-def test_the_table_has_every_alert_with_the_labels_of_its_rule():
+def test_the_table_has_every_alert_with_the_labels_of_its_rule() -> None:
     rules = [
         rule
         for path in (ROOT / "prometheus/rules").glob("*.yml")
@@ -87,7 +88,7 @@ def test_the_table_has_every_alert_with_the_labels_of_its_rule():
     assert alerts <= {row["labels"] for row in ROUTES}
 
 
-def test_both_files_route_group_inhibit_and_mute_alike_and_differ_in_receivers_only():
+def test_both_files_route_group_inhibit_and_mute_alike_and_differ_in_receivers_only() -> None:
     default, full = map(read, CONFIGS)
     for route in (default["route"], full["route"], *default["route"]["routes"], *full["route"]["routes"]):
         del route["receiver"]
@@ -96,7 +97,7 @@ def test_both_files_route_group_inhibit_and_mute_alike_and_differ_in_receivers_o
     assert default["time_intervals"] == full["time_intervals"]
 
 
-def test_the_default_needs_no_secret_and_reaches_only_the_exporter():
+def test_the_default_needs_no_secret_and_reaches_only_the_exporter() -> None:
     text = (SHIPPED / "alertmanager.yml").read_text()
     assert "_file:" not in text
     assert {
@@ -107,7 +108,7 @@ def test_the_default_needs_no_secret_and_reaches_only_the_exporter():
     }
 
 
-def test_the_full_file_holds_no_secret_and_its_readme_names_each_file():
+def test_the_full_file_holds_no_secret_and_its_readme_names_each_file() -> None:
     text = (SHIPPED / "alertmanager.full.yml").read_text()
     named = set(re.findall(r"_file: /etc/alertmanager/secrets/(\w+)", text))
     assert named == {"smtp_password", "webhook_token", "slack_webhook_url", "pagerduty_routing_key"}
@@ -116,7 +117,7 @@ def test_the_full_file_holds_no_secret_and_its_readme_names_each_file():
     assert not re.search(r"(api_url|routing_key|password|credentials): ", text)
 
 
-def test_secrets_are_ignored_by_git(tmp_path):
+def test_secrets_are_ignored_by_git(tmp_path: Path) -> None:
     subprocess.run(["git", "init", "-q", str(tmp_path)], check=True)
     folder = tmp_path / "alertmanager/secrets"
     folder.mkdir(parents=True)
@@ -128,7 +129,7 @@ def test_secrets_are_ignored_by_git(tmp_path):
 
 
 @pytest.mark.parametrize("name", CONFIGS)
-def test_a_page_is_grouped_by_feature_or_process_and_waits_at_most_five_seconds(name):
+def test_a_page_is_grouped_by_feature_or_process_and_waits_at_most_five_seconds(name: str) -> None:
     route = read(name)["route"]
     assert route["group_by"] == ["alertname", "feature", "model", "job", "instance"]
     regrouped = [each["matchers"] for each in route["routes"] if "group_by" in each]
@@ -139,7 +140,7 @@ def test_a_page_is_grouped_by_feature_or_process_and_waits_at_most_five_seconds(
 
 
 @pytest.mark.parametrize("name", CONFIGS)
-def test_what_cannot_be_delivered_waits_until_a_dead_exporter_would_have_muted_it(name):
+def test_what_cannot_be_delivered_waits_until_a_dead_exporter_would_have_muted_it(name: str) -> None:
     critical = next(each for each in read(name)["route"]["routes"] if each["matchers"] == ['severity="critical"'])
     (later,) = critical["routes"]
     assert later["matchers"] == ['alertname="AnthropicAlertsNotDelivered"']
@@ -152,7 +153,7 @@ def test_what_cannot_be_delivered_waits_until_a_dead_exporter_would_have_muted_i
 
 
 @pytest.mark.parametrize("name", CONFIGS)
-def test_only_info_is_muted_out_of_hours(name):
+def test_only_info_is_muted_out_of_hours(name: str) -> None:
     config = read(name)
     muted = [each["matchers"] for each in config["route"]["routes"] if "mute_time_intervals" in each]
     assert muted == [['severity="info"']]
@@ -162,7 +163,14 @@ def test_only_info_is_muted_out_of_hours(name):
 DASHBOARD = "http://localhost:3000/d/anthropic-cost/claude-cost?viewPanel=10&var-feature=chat"
 
 
-def render(amtool, folder, template, alerts, labels=None, annotations=None):
+def render(
+    amtool: str,
+    folder: Path,
+    template: str,
+    alerts: list[dict[str, Any]],
+    labels: dict[str, str] | None = None,
+    annotations: dict[str, str] | None = None,
+) -> str:
     """What Alertmanager would send for a group of alerts that fire."""
     labels = {"alertname": "AnthropicCostRateHigh", "severity": "critical", **(labels or {})}
     annotations = {"dashboard_url": DASHBOARD, **(annotations or {})}
@@ -184,7 +192,7 @@ def render(amtool, folder, template, alerts, labels=None, annotations=None):
     return done.stdout.strip()
 
 
-def firing(**fields):
+def firing(**fields: Any) -> dict[str, Any]:
     return {
         "status": "firing",
         "labels": {},
@@ -196,12 +204,12 @@ def firing(**fields):
 
 
 @pytest.fixture
-def templates(tmp_path):
+def templates(tmp_path: Path) -> Path:
     shutil.copy(SHIPPED / "templates/anthropic.tmpl", tmp_path)
     return tmp_path
 
 
-def test_the_address_of_grafana_is_changed_in_one_place(amtool, templates):
+def test_the_address_of_grafana_is_changed_in_one_place(amtool: str, templates: Path) -> None:
     path = templates / "anthropic.tmpl"
     text = path.read_text()
     assert text.count(' "http://localhost:3000" ') == 1
@@ -227,7 +235,9 @@ PLAIN = "<!channel> & <https:\u2060//evil.example|your bank> *now* @here [2J  tx
 
 
 @pytest.mark.parametrize(("channel", "escaped"), [("slack.", ESCAPED), ("", PLAIN)])
-def test_a_label_is_one_line_of_text_without_mentions_and_links(amtool, templates, channel, escaped):
+def test_a_label_is_one_line_of_text_without_mentions_and_links(
+    amtool: str, templates: Path, channel: str, escaped: str
+) -> None:
     one = firing(annotations={"description": f"{HOSTILE} spends 5.20 USD a minute."})
     labels = {"severity": "critical", "feature": HOSTILE, "model": HOSTILE, "instance": HOSTILE}
     title = render(amtool, templates, f"anthropic.{channel}title", [one], labels=labels)
@@ -236,7 +246,7 @@ def test_a_label_is_one_line_of_text_without_mentions_and_links(amtool, template
     assert text.splitlines()[:4] == [escaped, "", f"{escaped} spends 5.20 USD a minute.", "Since 12:00 UTC, Sat 21 Nov"]
 
 
-def test_slack_says_what_the_other_channels_say(amtool, templates):
+def test_slack_says_what_the_other_channels_say(amtool: str, templates: Path) -> None:
     over = firing(status="resolved", endsAt="2026-11-21T12:07:00Z")
     for alerts in ([firing()], [firing(), over], [firing(), firing()]):
         for name in ("title", "text"):
@@ -244,7 +254,7 @@ def test_slack_says_what_the_other_channels_say(amtool, templates):
             assert render(amtool, templates, f"anthropic.slack.{name}", alerts) == plain
 
 
-def test_slack_is_sent_its_own_templates():
+def test_slack_is_sent_its_own_templates() -> None:
     for receiver in read("alertmanager.full.yml")["receivers"]:
         for slack in receiver.get("slack_configs", ()):
             assert [slack[key] for key in ("title", "text", "fallback")] == [
@@ -252,7 +262,7 @@ def test_slack_is_sent_its_own_templates():
             ]
 
 
-def test_only_alerts_that_still_fire_are_counted_in_the_title(amtool, templates):
+def test_only_alerts_that_still_fire_are_counted_in_the_title(amtool: str, templates: Path) -> None:
     over = firing(status="resolved", endsAt="2026-11-21T12:07:00Z")
     assert render(amtool, templates, "anthropic.title", [firing(), over]) == "CRITICAL Cost Rate High"
     assert render(amtool, templates, "anthropic.title", [firing(), firing()]) == "CRITICAL Cost Rate High · 2 alerts"

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import re
 import subprocess
+from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -20,13 +22,13 @@ RULES = bundle.path("prometheus") / "rules"
 QUESTIONS = sorted(path.name for path in RULES.glob("*.yml"))
 
 
-def rules_of(text):
+def rules_of(text: str) -> list[dict[str, Any]]:
     document = yaml.safe_load(text)
     document = document.get("spec", document)
     return [rule for group in document["groups"] for rule in group["rules"]]
 
 
-def test_for_the_defaults_the_rules_are_the_shipped_ones():
+def test_for_the_defaults_the_rules_are_the_shipped_ones() -> None:
     exported = files(Fit())
     assert {name: exported[f"rules/{name}"] for name in QUESTIONS} == {
         name: (RULES / name).read_text() for name in QUESTIONS
@@ -35,20 +37,20 @@ def test_for_the_defaults_the_rules_are_the_shipped_ones():
     assert exported["dashboards/claude-cost.json"] == shipped.read_text()
 
 
-def test_a_question_can_be_left_out():
+def test_a_question_can_be_left_out() -> None:
     exported = files(Fit(without=("meter", "latency")))
     assert {name for name in QUESTIONS if f"rules/{name}" not in exported} == {"meter.yml", "latency.yml"}
 
 
 @pytest.mark.parametrize("seconds", [5, 15, 30, 60])
-def test_no_window_of_the_dashboard_is_shorter_than_two_scrapes(seconds):
+def test_no_window_of_the_dashboard_is_shorter_than_two_scrapes(seconds: int) -> None:
     text = files(Fit(scrape_interval=seconds))["dashboards/claude-cost.json"]
     json.loads(text)
     assert not re.search(r"(?:rate|increase)\([^()]*\[\d", text)
 
 
 @pytest.mark.parametrize("seconds", [5, 15, 30, 60])
-def test_no_growth_of_a_scraped_counter_is_asked_of_fewer_than_three_scrapes(seconds):
+def test_no_growth_of_a_scraped_counter_is_asked_of_fewer_than_three_scrapes(seconds: int) -> None:
     """Neither by a rule nor by the text of an alert: with one sample there is no growth, and nothing says so."""
     texts = "".join(files(Fit(scrape_interval=seconds))[f"rules/{name}"] for name in QUESTIONS)
     windows = re.findall(r"(?:rate|increase)\((\w+)(?:{[^}]*})?\[(\w+)\]", texts)
@@ -56,7 +58,7 @@ def test_no_growth_of_a_scraped_counter_is_asked_of_fewer_than_three_scrapes(sec
     assert [name for name, window in windows if rule_settings.seconds(window) < 3 * seconds] == []
 
 
-def test_mimir_gets_groups_of_at_most_20_rules_in_their_order():
+def test_mimir_gets_groups_of_at_most_20_rules_in_their_order() -> None:
     exported = files(Fit(format="mimir"))
     for name in QUESTIONS:
         document = yaml.safe_load(exported[f"rules/{name}"])
@@ -68,7 +70,7 @@ def test_mimir_gets_groups_of_at_most_20_rules_in_their_order():
 
 
 @pytest.mark.parametrize("name", QUESTIONS)
-def test_what_is_added_up_by_evaluations_stays_in_one_group_on_mimir(name):
+def test_what_is_added_up_by_evaluations_stays_in_one_group_on_mimir(name: str) -> None:
     """Mimir evaluates groups independently. A figure of each evaluation may be neither missed nor taken twice."""
     groups = yaml.safe_load(files(Fit(format="mimir"))[f"rules/{name}"])["groups"]
     group_of = {rule["record"]: group["name"] for group in groups for rule in group["rules"] if "record" in rule}
@@ -89,7 +91,7 @@ def test_what_is_added_up_by_evaluations_stays_in_one_group_on_mimir(name):
     assert apart == []
 
 
-def test_the_operator_gets_the_same_rules():
+def test_the_operator_gets_the_same_rules() -> None:
     exported = files(Fit(format="prometheus-rule", scrape_interval=30))
     for name in QUESTIONS:
         document = yaml.safe_load(exported[f"rules/{name}"])
@@ -105,7 +107,7 @@ def test_the_operator_gets_the_same_rules():
     assert {one["name"] for one in routing["receivers"]} == {"exporter", "heartbeat"}
 
 
-def test_the_route_stands_in_a_larger_tree():
+def test_the_route_stands_in_a_larger_tree() -> None:
     route = yaml.safe_load(files(Fit())["alertmanager/route.yml"])
     shipped = yaml.safe_load((bundle.path("alertmanager") / "alertmanager.yml").read_text())
     (one,) = route["routes"]
@@ -115,7 +117,9 @@ def test_the_route_stands_in_a_larger_tree():
     }
 
 
-def test_edited_thresholds_are_kept_and_the_new_ones_are_beside_them(tmp_path, capsys):
+def test_edited_thresholds_are_kept_and_the_new_ones_are_beside_them(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert run_command(["export", "--out", str(tmp_path)]) == 0
     edited = tmp_path / "rules/thresholds.yml"
     edited.write_text(edited.read_text().replace('expr: "2"', 'expr: "7"', 1))
@@ -127,22 +131,22 @@ def test_edited_thresholds_are_kept_and_the_new_ones_are_beside_them(tmp_path, c
     assert f"kept      {edited}: it was edited; the new one is {edited}.new" in printed
 
 
-def test_the_summary_says_what_to_do_next(tmp_path, capsys):
+def test_the_summary_says_what_to_do_next(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run_command(["export", "--out", str(tmp_path / "new" / "folder")]) == 0
     printed = capsys.readouterr().out
     assert f"written   {tmp_path}/new/folder/rules/cost.yml" in printed
     assert "  3. anthropic-exporter check --prometheus" in printed
 
 
-def test_what_cannot_be_written_is_one_line_and_2(tmp_path, capsys):
+def test_what_cannot_be_written_is_one_line_and_2(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "file").write_text("")
     assert run_command(["export", "--out", str(tmp_path / "file" / "below")]) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert line == f"anthropic-exporter: {tmp_path}/file/below/rules/thresholds.yml: cannot be written: Not a directory"
 
 
-def test_a_file_is_whole_or_not_there(tmp_path, monkeypatch):
-    def fail(self, *_args, **_kwargs):
+def test_a_file_is_whole_or_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(self: Any, *_args: str, **_kwargs: str) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("pathlib.Path.write_text", fail)
@@ -160,7 +164,9 @@ def test_a_file_is_whole_or_not_there(tmp_path, monkeypatch):
         (["--format", "json"], "'json' is not one of 'rules', 'prometheus-rule', 'mimir'"),
     ],
 )
-def test_a_wrong_option_is_one_line_and_2(tmp_path, capsys, arguments, line):
+def test_a_wrong_option_is_one_line_and_2(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], line: str
+) -> None:
     assert run_command(["export", "--out", str(tmp_path), *arguments]) == 2
     (printed,) = capsys.readouterr().err.splitlines()
     assert line in printed
@@ -169,7 +175,7 @@ def test_a_wrong_option_is_one_line_and_2(tmp_path, capsys, arguments, line):
 
 @pytest.mark.stack
 @pytest.mark.parametrize("seconds", [5, 15, 60])
-def test_promtool_accepts_every_file(tmp_path, seconds):
+def test_promtool_accepts_every_file(tmp_path: Path, seconds: int) -> None:
     write(files(Fit(scrape_interval=seconds)), tmp_path)
     promtool = toolchain.provide(["promtool"])["promtool"]
     rules = [str(path) for path in sorted((tmp_path / "rules").glob("*.yml"))]
@@ -177,7 +183,7 @@ def test_promtool_accepts_every_file(tmp_path, seconds):
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def downs(seconds):
+def downs(seconds: Any) -> Any:
     """`up` of a target that misses a scrape, answers the next one 10 s late, and goes; when it is silent, and down."""
     first, late, gone = 2 * seconds, 3 * seconds + (10 if seconds > 10 else 0), 6 * seconds
     shown = {
@@ -198,7 +204,7 @@ def downs(seconds):
 
 @pytest.mark.stack
 @pytest.mark.parametrize("seconds", [5, 15, 30, 60])
-def test_a_target_is_down_after_two_failed_scrapes_and_not_after_one(tmp_path, seconds):
+def test_a_target_is_down_after_two_failed_scrapes_and_not_after_one(tmp_path: Path, seconds: int) -> None:
     document = yaml.safe_load(files(Fit(scrape_interval=seconds))["rules/meter.yml"])
     for rule in document["groups"][0]["rules"]:
         rule.pop("annotations", None)
@@ -216,13 +222,13 @@ def test_a_target_is_down_after_two_failed_scrapes_and_not_after_one(tmp_path, s
         yaml.safe_dump({"rule_files": ["meter.yml"], "evaluation_interval": step, "tests": [test]})
     )
     promtool = toolchain.provide(["promtool"])["promtool"]
-    command = [promtool, "test", "rules", "test.yml"]
+    command: list[Any] = [promtool, "test", "rules", "test.yml"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=120)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
 @pytest.mark.parametrize("form", ["rules", "mimir"])
-def test_labels_that_are_kept_route_and_inhibit_apart(form):
+def test_labels_that_are_kept_route_and_inhibit_apart(form: str) -> None:
     route = files(Fit(keep_labels=("namespace", "team"), format=form))["alertmanager/route.yml"]
     assert "group_by: [alertname, feature, model, job, instance, namespace, team]" in route
     assert "equal: [category, feature, model, namespace, team]" in route
@@ -230,7 +236,7 @@ def test_labels_that_are_kept_route_and_inhibit_apart(form):
     yaml.safe_load(route)
 
 
-def test_days_of_another_time_zone_are_named_in_rules_and_panels():
+def test_days_of_another_time_zone_are_named_in_rules_and_panels() -> None:
     exported = files(Fit(utc_offset_minutes=-330))
     assert "since 00:00 UTC-05:30" in exported["rules/budget.yml"]
     dashboard = exported["dashboards/claude-cost.json"]
@@ -238,7 +244,7 @@ def test_days_of_another_time_zone_are_named_in_rules_and_panels():
     assert not re.search(r"UTC(?!-05:30)", dashboard)
 
 
-def test_mimir_evaluates_the_ledger_in_one_group():
+def test_mimir_evaluates_the_ledger_in_one_group() -> None:
     groups = yaml.safe_load(files(Fit(format="mimir", keep_labels=("namespace",)))["rules/ledger.yml"])["groups"]
     assert [group["name"] for group in groups] == ["anthropic-ledger"]
 
@@ -252,11 +258,11 @@ def test_mimir_evaluates_the_ledger_in_one_group():
         ({"keep_labels": ("my label",)}, "label 'my label' cannot be kept: name a label of your targets"),
     ],
 )
-def test_what_no_rules_can_be_written_for_is_refused(options, line):
+def test_what_no_rules_can_be_written_for_is_refused(options: dict[str, tuple[str]], line: str) -> None:
     with pytest.raises(ConfigurationError, match=line):
-        Fit(**options)
+        Fit(**options)  # type: ignore[arg-type]
 
 
-def test_a_refused_option_is_one_line_and_2(tmp_path, capsys):
+def test_a_refused_option_is_one_line_and_2(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run_command(["export", "--out", str(tmp_path), "--without", "ledger"]) == 2
     assert capsys.readouterr().err.strip().endswith("ledger cannot be left out: the other rules read it")

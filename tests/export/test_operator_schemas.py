@@ -6,6 +6,7 @@ import json
 import shutil
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -21,7 +22,7 @@ PATIENCE_SECONDS = 300
 
 
 @pytest.fixture(scope="module")
-def validate(tmp_path_factory):
+def validate(tmp_path_factory: pytest.TempPathFactory) -> Any:
     npm = shutil.which("npm")
     if npm is None:
         pytest.skip("npm is not installed: the operator's schemas come from an npm package")
@@ -31,7 +32,7 @@ def validate(tmp_path_factory):
     subprocess.run(install, cwd=folder, check=True, capture_output=True, timeout=PATIENCE_SECONDS)
     shutil.copy(SCRIPT, folder)
 
-    def run(documents):
+    def run(documents: Any) -> Any:
         return subprocess.run(
             ["node", SCRIPT.name],
             cwd=folder,
@@ -45,18 +46,18 @@ def validate(tmp_path_factory):
     return run
 
 
-def documents(**settings):
+def documents(**settings: Any) -> Any:
     exported = files(Fit(format="prometheus-rule", **settings))
     return [yaml.safe_load(text) for name, text in exported.items() if name.endswith(".yml")]
 
 
 @pytest.mark.parametrize("seconds", [5, 60])
-def test_every_object_is_valid(validate, seconds):
+def test_every_object_is_valid(validate: Any, seconds: int) -> None:
     done = validate(documents(scrape_interval=seconds))
     assert (done.returncode, done.stderr) == (0, "")
 
 
-def test_a_wrong_field_is_seen(validate):
+def test_a_wrong_field_is_seen(validate: Any) -> None:
     exported = documents()
     monitor = next(one for one in exported if one["kind"] == "PodMonitor")
     monitor["spec"]["podMetricsEndpoints"][0]["interval"] = "soon"

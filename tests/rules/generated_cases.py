@@ -146,7 +146,7 @@ def threshold(rule: Any) -> str:
 def won(rule: Any) -> list[dict[str, Any]]:
     specific, feature, model, mail, pair = VALUES
     default = "${" + rule.threshold + "}"
-    expected: dict[tuple[str, ...], float | str] = {
+    expected: dict[tuple[str, ...], float | str] = {  # type: ignore[assignment]
         ("feature", "model"): {
             ("search", "opus"): specific,
             ("search", "haiku"): feature,

@@ -5,6 +5,9 @@ from __future__ import annotations
 import json
 import math
 import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -24,7 +27,7 @@ FOUND = {"AnthropicCostRateHigh", "AnthropicCostSpike", "AnthropicErrorRateHigh"
 
 
 @pytest.fixture(scope="module")
-def source(tmp_path_factory):
+def source(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     """An hour in a real Prometheus: a gap, a restart, a step of cost, failures."""
     with histories.prometheus(tmp_path_factory.mktemp("prometheus")) as url:
         series = dict(hour.stored())
@@ -41,12 +44,12 @@ def source(tmp_path_factory):
         yield url
 
 
-def shows(values, step):
+def shows(values: Any, step: Any) -> Any:
     return step < len(values) and values[step] is not None
 
 
 @pytest.fixture
-def folder(tmp_path):
+def folder(tmp_path: Path) -> Any:
     made = tmp_path / "rules"
     made.mkdir()
     for name in hour.FILES:
@@ -55,10 +58,10 @@ def folder(tmp_path):
 
 
 @pytest.fixture
-def backtest(source, folder, capsys, monkeypatch):
+def backtest(source: Any, folder: Any, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.setenv("COLUMNS", "160")
 
-    def run_it(*arguments, span=SPAN):
+    def run_it(*arguments: Any, span: Any = SPAN) -> Any:
         code = run(["backtest", "--prometheus", source, "--rules", str(folder), *span, *arguments])
         return code, capsys.readouterr()
 
@@ -66,13 +69,13 @@ def backtest(source, folder, capsys, monkeypatch):
 
 
 @pytest.mark.stack
-def test_it_agrees_with_promtool_to_the_evaluation(backtest, promtool, tmp_path):
+def test_it_agrees_with_promtool_to_the_evaluation(backtest: Any, promtool: Path, tmp_path: Path) -> None:
     code, shown = backtest("--json")
     assert code == 1
     (fired,) = json.loads(shown.out)["sets"].values()
     expected = hour.by_promtool(promtool, tmp_path / "promtool")
     assert expected.keys() == FOUND
-    first = {}
+    first: dict[Any, Any] = {}
     for one in fired:
         first.setdefault(one["alert"], one["start"] - hour.START)
     counts = dict.fromkeys(first, 0)
@@ -82,7 +85,7 @@ def test_it_agrees_with_promtool_to_the_evaluation(backtest, promtool, tmp_path)
 
 
 @pytest.mark.stack
-def test_dollars_until_the_alert_and_while_it_fires(backtest):
+def test_dollars_until_the_alert_and_while_it_fires(backtest: Any) -> None:
     _, shown = backtest("--json")
     (fired,) = json.loads(shown.out)["sets"].values()
     cost = next(one for one in fired if one["alert"] == "AnthropicCostRateHigh" and one["labels"].get("feature"))
@@ -95,7 +98,7 @@ def test_dollars_until_the_alert_and_while_it_fires(backtest):
 
 
 @pytest.mark.stack
-def test_two_sets_of_thresholds_side_by_side(backtest, folder, tmp_path):
+def test_two_sets_of_thresholds_side_by_side(backtest: Any, folder: Any, tmp_path: Path) -> None:
     high = tmp_path / "high.yml"
     shipped = (folder / "thresholds.yml").read_text()
     assert 'expr: "2"\n        labels: {threshold: cost_usd_per_minute}' in shipped
@@ -110,7 +113,7 @@ def test_two_sets_of_thresholds_side_by_side(backtest, folder, tmp_path):
 
 
 @pytest.mark.stack
-def test_a_folder_without_rules_is_one_line(source, tmp_path, capsys):
+def test_a_folder_without_rules_is_one_line(source: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     code = run(["backtest", "--prometheus", source, "--rules", str(tmp_path), *SPAN])
     assert code == 2
     assert capsys.readouterr().err == (
@@ -121,9 +124,9 @@ def test_a_folder_without_rules_is_one_line(source, tmp_path, capsys):
 # --- pure
 
 
-def rule(**fields):
+def rule(**fields: Any) -> Any:
     return Rule(
-        **{"name": "A", "expression": "x", "labels": (), "group": "g", "interval": 5, "is_alert": True} | fields
+        **{"name": "A", "expression": "x", "labels": (), "group": "g", "interval": 5, "is_alert": True} | fields  # type: ignore[arg-type]
     )
 
 
@@ -136,19 +139,19 @@ def rule(**fields):
         (0, 60, [(0, 160, False)]),
     ],
 )
-def test_an_alert_waits_for_its_time_and_is_kept_for_its_time(wait, keep, expected):
+def test_an_alert_waits_for_its_time_and_is_kept_for_its_time(wait: Any, keep: Any, expected: Any) -> None:
     held = [0, 5, 10, 40, 45, 50, 55, 100]
     assert list(rules.spans(held, rule(wait=wait, keep=keep))) == expected
     assert list(rules.spans([], rule())) == []
 
 
-def test_what_reads_itself_is_refused():
+def test_what_reads_itself_is_refused() -> None:
     found = [rule(name="a:b:c", expression="a:b:c + 1", is_alert=False), rule(expression="a:b:c > 1")]
     with pytest.raises(ConfigurationError, match="a:b:c: is recorded from itself"):
         rules.layers(found)
 
 
-def test_durations_are_read_as_prometheus_reads_them():
+def test_durations_are_read_as_prometheus_reads_them() -> None:
     assert [rules.seconds(one) for one in ("1m30s", "5s", "2h", "1d", "1w", "500ms", None)] == [
         *(90, 5, 7_200, 86_400, 604_800),
         *(0.5, 0),
@@ -158,27 +161,27 @@ def test_durations_are_read_as_prometheus_reads_them():
 @pytest.mark.parametrize(
     "text", ["groups: 3", "groups: [3]", "groups: [{rules: [{record: x}]}]", "groups: [{name: g, rules: [{expr: x}]}]"]
 )
-def test_another_file_is_one_line(tmp_path, text):
+def test_another_file_is_one_line(tmp_path: Path, text: Any) -> None:
     (tmp_path / "own.yml").write_text(text)
     with pytest.raises(ConfigurationError, match=r"own.yml: is not a rule file"):
         rules.read(tmp_path)
 
 
-def ended(found):
+def ended(found: Any) -> Any:
     """Moments at which the written samples end a series."""
     return {dict(labels)["__name__"]: [one.count(remote_write.STALE) for one in samples] for labels, samples in found}
 
 
-def test_a_series_ends_where_its_target_was_scraped_without_it():
+def test_a_series_ends_where_its_target_was_scraped_without_it() -> None:
     where = {"job": "anthropic", "instance": "a"}
     up = Series({"__name__": "up", **where}, tuple((5.0 * number, 1.0) for number in range(6)))
     gone = Series({"__name__": "gone", **where}, ((0.0, 1.0), (5.0, 1.0)))
-    alive = {}
+    alive: dict[Any, Any] = {}
     assert ended(Slice([up, gone]).written(alive)) == {"up": [0] * 6, "gone": [0, 0, 1]}
     assert [dict(labels)["__name__"] for labels in alive] == ["up"]
 
 
-def test_a_target_that_is_gone_ends_all_its_series_in_the_slice_after():
+def test_a_target_that_is_gone_ends_all_its_series_in_the_slice_after() -> None:
     other = Series({"__name__": "up", "job": "x", "instance": "b"}, tuple((5.0 * number, 1.0) for number in range(20)))
     up = Series({"__name__": "up", "job": "x", "instance": "a"}, ((0.0, 1.0), (5.0, 1.0), (10.0, 1.0)))
     cost = Series({"__name__": "cost", "job": "x", "instance": "a"}, ((0.0, 1.0), (5.0, 2.0), (10.0, 2.0)))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 from bench.false_alarms import run
@@ -24,7 +25,7 @@ START = 1_767_225_600
 FILES = ("thresholds", "ledger", "cost", "errors")
 
 
-def test_groups_are_evaluated_at_different_moments_between_two_scrapes():
+def test_groups_are_evaluated_at_different_moments_between_two_scrapes() -> None:
     rules = [Rule("x", "1", (), group, 5.0, is_alert=False) for group in ("a", "b", "anthropic-thresholds", "a")]
     assert run.phases(rules) == {
         "anthropic-thresholds": 0.5,
@@ -33,15 +34,15 @@ def test_groups_are_evaluated_at_different_moments_between_two_scrapes():
     }
 
 
-def test_a_firing_alert_has_its_severity_its_second_and_its_length():
+def test_a_firing_alert_has_its_severity_its_second_and_its_length() -> None:
     rule = Rule("A", "x", (("severity", "warning"),), "g", 5.0, is_alert=True, wait=10.0, keep=30.0)
     held = {rule: {(("feature", "chat"),): [run.START + 100.0 + 5 * step for step in range(4)]}}
-    assert list(run.all_fired(held)) == [run.Fired("A", "warning", {"feature": "chat"}, 110, 40)]
+    assert list(run.all_fired(held)) == [run.Fired("A", "warning", {"feature": "chat"}, 110, 40)]  # type: ignore[arg-type]
 
 
-def scrapes():
+def scrapes() -> Any:
     """By series, one value a step; None where a scrape did not find it: a gap, a restart, a step, a new outcome."""
-    found = {}
+    found: dict[Any, Any] = {}
     counter = {"cost": 0.0, "success": 0.0, "api_error": 0.0}
     created = START
     for step in range(STEPS):
@@ -67,7 +68,7 @@ def scrapes():
     return found
 
 
-def notation():
+def notation() -> Any:
     """The same series as promtool reads them; its time begins at 0."""
     found = {}
     for series, values in scrapes().items():
@@ -77,7 +78,7 @@ def notation():
     return found
 
 
-def stored():
+def stored() -> Any:
     """The series with those of the ledger, as labels and one value a step."""
     series = lives.with_lives([{"series": one, "values": values} for one, values in notation().items()], STEP)
     found = {}
@@ -87,7 +88,7 @@ def stored():
     return found
 
 
-def by_promtool(promtool, folder):
+def by_promtool(promtool: Any, folder: Any) -> Any:
     """Alert and second since the start at which it fired first, and for how many evaluations it did."""
     firing, whole = 'ALERTS{alertstate="firing"}', f"[{STEPS * STEP}s:{STEP}s]"
     asked = (f"min_over_time(timestamp({firing}){whole})", f"count_over_time({firing}{whole})")
@@ -107,7 +108,7 @@ def by_promtool(promtool, folder):
     return {name: (float(at), float(count[name])) for name, at in first.items()}
 
 
-def by_replay(url, folder):
+def by_replay(url: Any, folder: Any) -> Any:
     for name in FILES:
         shutil.copy(promtool_tests.RULES / f"{name}.yml", folder)
     rules = backtest_rules.read(folder)
@@ -133,7 +134,7 @@ def by_replay(url, folder):
     return found
 
 
-def written(values, steps):
+def written(values: Any, steps: Any) -> Any:
     samples, alive = [], False
     for step in steps[: len(values)]:
         moment = remote_write.moment((START + step * STEP) * 1000)
@@ -146,7 +147,7 @@ def written(values, steps):
 
 
 @pytest.mark.stack
-def test_the_replay_says_what_promtool_says(promtool, tmp_path):
+def test_the_replay_says_what_promtool_says(promtool: Path, tmp_path: Path) -> None:
     expected = by_promtool(promtool, tmp_path / "promtool")
     with ScratchPrometheus(tmp_path) as scratch:
         (tmp_path / "rules").mkdir()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import itertools
 import re
+from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -25,7 +27,7 @@ MOST_CASES = 2
 
 
 @pytest.fixture(scope="session")
-def kept(tmp_path_factory):
+def kept(tmp_path_factory: pytest.TempPathFactory) -> Any:
     folder = tmp_path_factory.mktemp("kept")
     for name, text in generate(Fit(keep_labels=("namespace", "team"))).items():
         (folder / name).write_text(text, encoding="utf-8")
@@ -41,7 +43,7 @@ def labelled(series: str) -> str:
     return f'{name}{{namespace="prod", team="shop"{", " + labels if labels else "}"}'
 
 
-def verdict(promtool, folder, case, kept):
+def verdict(promtool: Any, folder: Any, case: Any, kept: Any) -> Any:
     promtool_tests.prepare(folder, case, kept)
     path = folder / "test.yml"
     document = yaml.load(path.read_text(encoding="utf-8"), promtool_tests.LOADER)
@@ -57,22 +59,24 @@ def verdict(promtool, folder, case, kept):
     return promtool_tests.verdict(promtool, folder)
 
 
-def chosen():
+def chosen() -> list[promtool_tests.Case]:
     cases = [case for case in promtool_tests.cases() if case.test.get("alert_rule_test")]
     by_file = itertools.groupby(sorted(cases, key=lambda case: case.rules[0]), lambda case: case.rules[0])
     return [case for _, some in by_file for case in list(some)[:MOST_CASES]]
 
 
 @pytest.mark.parametrize("case", chosen(), ids=lambda case: case.name)
-def test_a_shipped_test_holds_with_labels_that_are_kept(promtool, tmp_path, kept, case):
+def test_a_shipped_test_holds_with_labels_that_are_kept(
+    promtool: Path, tmp_path: Path, kept: Any, case: promtool_tests.Case
+) -> None:
     assert verdict(promtool, tmp_path, case, kept) == ""
 
 
-def test_without_labels_nothing_changes():
+def test_without_labels_nothing_changes() -> None:
     assert generate(Fit(keep_labels=())) == generate(Fit())
 
 
-def spending(namespace, dollars):
+def spending(namespace: Any, dollars: Any) -> Any:
     """A process of a namespace that spends so many dollars a minute by twelve requests."""
     labels = f'job="api", instance="{namespace}", namespace="{namespace}", team="shop", life="{namespace}"'
     of = f'{labels}, feature="chat", model="opus"'
@@ -86,7 +90,7 @@ def spending(namespace, dollars):
     ]
 
 
-def test_namespaces_stay_apart(promtool, tmp_path, kept):
+def test_namespaces_stay_apart(promtool: Path, tmp_path: Path, kept: Any) -> None:
     """Three dollars a minute in staging are above the threshold of 2; 1.2 in production, and 1.2 elsewhere, are not."""
     at = {"eval_time": "5m", "alertname": "AnthropicCostRateHigh"}
     staging = {"feature": "chat", "model": "opus", "namespace": "staging", "team": "shop"}
@@ -109,7 +113,7 @@ def test_namespaces_stay_apart(promtool, tmp_path, kept):
     assert promtool_tests.run(promtool, tmp_path, case, kept) == ""
 
 
-def test_a_description_shows_the_figures_of_its_own_namespace(kept):
+def test_a_description_shows_the_figures_of_its_own_namespace(kept: Any) -> None:
     texts = [path.read_text(encoding="utf-8") for path in kept.glob("*.yml")]
     asked = [query for text in texts for query in re.findall(r'printf "[^\n]*?\{feature=%q, [^\n]*?" [^)]*\)', text)]
     assert asked

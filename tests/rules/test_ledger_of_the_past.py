@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -96,7 +97,7 @@ def compared(processes: list[Process], steps: int) -> dict[str, Any]:
     asked = [step for step in ASKED if step < steps]
     case = ledger_cases.case(processes)
     case["promql_expr_test"] = [
-        expectation(STEP * step, name, samples)
+        expectation(STEP * step, name, samples)  # type: ignore[arg-type]
         for step in asked
         for name, samples in (
             ("anthropic_ledger:total", found[step].totals),
@@ -119,12 +120,12 @@ def awkward() -> list[Process]:
     ]
 
 
-def verdict(promtool, folder, case) -> str:
+def verdict(promtool: Any, folder: Any, case: Any) -> str:
     return promtool_tests.run(promtool, folder, promtool_tests.Case("drawn", ("ledger",), {"name": "drawn"} | case))
 
 
 @pytest.mark.parametrize("seed", range(2))
-def test_totals_of_a_random_hour_are_those_of_the_rules(promtool, tmp_path, seed):
+def test_totals_of_a_random_hour_are_those_of_the_rules(promtool: Path, tmp_path: Path, seed: Any) -> None:
     processes = a_random_hour(seed)
     found = by_python(processes, HOUR_STEPS)
     late = [amount for one in found.values() for (_, when), amount in one.increments.items() if when == ledger.LATE]
@@ -132,17 +133,17 @@ def test_totals_of_a_random_hour_are_those_of_the_rules(promtool, tmp_path, seed
     assert verdict(promtool, tmp_path, compared(processes, HOUR_STEPS)) == ""
 
 
-def test_totals_of_awkward_processes_are_those_of_the_rules(promtool, tmp_path):
+def test_totals_of_awkward_processes_are_those_of_the_rules(promtool: Path, tmp_path: Path) -> None:
     assert verdict(promtool, tmp_path, compared(awkward(), 900)) == ""
 
 
-def test_a_wrong_total_is_found(promtool, tmp_path):
+def test_a_wrong_total_is_found(promtool: Path, tmp_path: Path) -> None:
     case = compared(awkward(), 100)
     case["promql_expr_test"][-2]["exp_samples"][0]["value"] += 0.25
     assert "FAILED" in verdict(promtool, tmp_path, case)
 
 
-def test_the_ledger_waits_after_missed_evaluations_and_loses_nothing():
+def test_the_ledger_waits_after_missed_evaluations_and_loses_nothing() -> None:
     """Evaluations from 100 s to 145 s are missed; the counter goes on at 3 dollars a minute."""
     found = by_python([Process("one", 0, -10, [step / 4 for step in range(60)])], 60, range(20, 30))
     key = (("cost_usd", "chat", "opus", "standard"), ledger.PROMPT)
@@ -151,7 +152,7 @@ def test_the_ledger_waits_after_missed_evaluations_and_loses_nothing():
     assert [found[step].totals[key] for step in (32, 33)] == [4.75, 8.25]
 
 
-def test_the_ledger_begins_again_after_more_than_its_memory():
+def test_the_ledger_begins_again_after_more_than_its_memory() -> None:
     computed = ledger.Ledger(ledger.Durations.of(STEP))
     key = ("cost_usd", "chat", "opus", "standard")
     for at, dollars in ((0.0, 1.0), (5.0, 3.0)):
@@ -162,7 +163,7 @@ def test_the_ledger_begins_again_after_more_than_its_memory():
     assert computed.evaluate(9000.0).totals[key, ledger.PROMPT] == 0.0
 
 
-def test_pages_are_what_each_scrape_of_a_target_shows():
+def test_pages_are_what_each_scrape_of_a_target_shows() -> None:
     target = {"job": "anthropic", "instance": "a", "life": "one"}
     counter = {"__name__": "anthropic_ledger_total", "of": "requests", "feature": "chat", "model": "opus"}
     series = [

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 import pytest
 
 from rules import mutants
@@ -10,13 +13,13 @@ QUICK = ("errors", "latency", "meter")  # the tests of the other files take minu
 
 
 @pytest.mark.parametrize("file", QUICK)
-def test_a_change_of_a_rule_is_noticed(promtool, file):
+def test_a_change_of_a_rule_is_noticed(promtool: Path, file: Any) -> None:
     chosen = mutants.sample(file, 5, seed=20261124)
     verdicts = mutants.judged(promtool, chosen, 2, mutants.Memory(None), check=False)
     assert [str(verdict.mutant) for verdict in verdicts if verdict.valid and not verdict.caught_by] == []
 
 
-def test_every_kind_of_change_is_made():
+def test_every_kind_of_change_is_made() -> None:
     assert list(mutants.changed_expressions('sum by (a, b) (rate(x{c=~"d|e"}[1m] offset 30s)) > 0')) == [
         ("1:1 sum -> max", 'max by (a, b) (rate(x{c=~"d|e"}[1m] offset 30s)) > 0'),
         ("1:5 by (a, b) -> by (b)", 'sum by (b) (rate(x{c=~"d|e"}[1m] offset 30s)) > 0'),
@@ -37,7 +40,7 @@ def test_every_kind_of_change_is_made():
     ]
 
 
-def test_every_excuse_is_needed_and_has_a_reason():
+def test_every_excuse_is_needed_and_has_a_reason() -> None:
     everything = mutants.all_mutants(mutants.FILES)
     for entry in mutants.equivalents():
         assert entry["reason"].endswith(".")

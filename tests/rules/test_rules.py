@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -85,7 +86,7 @@ COUNTS_NO_REQUESTS = {
 }
 
 
-def test_a_wrong_expectation_is_told(promtool, tmp_path):
+def test_a_wrong_expectation_is_told(promtool: Path, tmp_path: Path) -> None:
     wrong = {
         "name": "nothing spends",
         "alert_rule_test": [{"eval_time": "1m", "alertname": "AnthropicWatchdog", "exp_alerts": []}],
@@ -94,7 +95,7 @@ def test_a_wrong_expectation_is_told(promtool, tmp_path):
     assert "FAILED" in promtool_tests.run(promtool, tmp_path, case)
 
 
-def test_every_question_has_its_tests_and_they_are_run():
+def test_every_question_has_its_tests_and_they_are_run() -> None:
     assert {case.rules[0] for case in CASES} == set(QUESTIONS)
     assert {path.stem for path in Path(__file__).parent.glob("test_rules_*.py")} == {
         f"test_rules_{q}" for q in ("ledger", *QUESTIONS)
@@ -102,50 +103,52 @@ def test_every_question_has_its_tests_and_they_are_run():
 
 
 @pytest.mark.parametrize("name", ["thresholds", "ledger", *QUESTIONS])
-def test_rules_pass_the_linter(promtool, name):
-    command = [promtool, "check", "rules", "--lint=all", "--lint-fatal", RULES / f"{name}.yml"]
+def test_rules_pass_the_linter(promtool: Path, name: str) -> None:
+    command: list[Any] = [promtool, "check", "rules", "--lint=all", "--lint-fatal", RULES / f"{name}.yml"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_a_threshold_that_stands_twice_is_found(promtool, tmp_path):
+def test_a_threshold_that_stands_twice_is_found(promtool: Path, tmp_path: Path) -> None:
     shipped = (RULES / "thresholds.yml").read_text(encoding="utf-8")
     path = tmp_path / "thresholds.yml"
     again = '      - record: anthropic_threshold\n        expr: "4"\n        labels: {threshold: cost_usd_per_minute}\n'
     path.write_text(shipped + again, encoding="utf-8")
-    command = [promtool, "check", "rules", "--lint=all", "--lint-fatal", path]
+    command: list[Any] = [promtool, "check", "rules", "--lint=all", "--lint-fatal", path]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 3
     assert "cost_usd_per_minute" in done.stdout + done.stderr
 
 
-def test_names_severities_and_categories_are_the_published_ones():
+def test_names_severities_and_categories_are_the_published_ones() -> None:
     found = {name: (rule["labels"]["severity"], rule["labels"]["category"]) for name, rule in ALERTS.items()}
     assert found == SEVERITIES
 
 
 @pytest.mark.parametrize("name", SEVERITIES)
-def test_every_alert_is_shown_to_fire_to_stay_silent_to_resolve_and_to_miss_data(name):
+def test_every_alert_is_shown_to_fire_to_stay_silent_to_resolve_and_to_miss_data(name: str) -> None:
     has_not = HAS_NOT.get(name, {}).keys() | ({"few"} if name in COUNTS_NO_REQUESTS else set())
     assert {one.kind for one in SHOWN if one.alert == name} == set(kinds.KINDS) - has_not
 
 
-def test_every_threshold_keeps_an_alert_silent_that_it_just_misses():
+def test_every_threshold_keeps_an_alert_silent_that_it_just_misses() -> None:
     assert promtool_tests.defaults().keys() <= {one.by for one in SHOWN}
 
 
 @pytest.mark.parametrize("one", SHOWN, ids=str)
-def test_an_expectation_shows_what_it_says(one):
+def test_an_expectation_shows_what_it_says(one: kinds.Shown) -> None:
     assert kinds.is_so(one)
 
 
 @pytest.mark.parametrize("one", [one for one in SHOWN if one.by], ids=str)
-def test_an_alert_is_silent_because_of_what_the_expectation_says(promtool, tmp_path, one):
+def test_an_alert_is_silent_because_of_what_the_expectation_says(
+    promtool: Path, tmp_path: Path, one: kinds.Shown
+) -> None:
     expected, told = kinds.told_when_easier(promtool, tmp_path, one)
     assert told > expected
 
 
-def claim(shows, *items, **test):
+def claim(shows: str, *items: tuple[str, list[str]], **test: Any) -> kinds.Shown:
     """What one expectation of a test of AnthropicExporterDown claims, the others being given as time and alerts."""
     known = {"alertname": "AnthropicExporterDown"}
     others = [
@@ -172,18 +175,18 @@ def claim(shows, *items, **test):
     ],
     ids=str,
 )
-def test_a_wrong_claim_is_told(one):
+def test_a_wrong_claim_is_told(one: kinds.Shown) -> None:
     assert not kinds.is_so(one)
 
 
-def test_a_threshold_that_keeps_nothing_silent_is_told(promtool, tmp_path):
+def test_a_threshold_that_keeps_nothing_silent_is_told(promtool: Path, tmp_path: Path) -> None:
     below = next(one for one in SHOWN if one.kind == "below" and one.by == "cost_usd_per_minute")
     expected, told = kinds.told_when_easier(promtool, tmp_path, below._replace(by="cache_miss_ratio"))
     assert told <= expected
 
 
 @pytest.mark.parametrize("name", SEVERITIES)
-def test_annotations_are_complete(name):
+def test_annotations_are_complete(name: str) -> None:
     annotations = ALERTS[name]["annotations"]
     began = {"began"} if name in WITH_ONSET else set()
     assert set(annotations) == {"summary", "description", "runbook_url", "dashboard_url"} | began
@@ -204,7 +207,7 @@ SHOWS = {
 
 
 @pytest.mark.parametrize("name", SEVERITIES)
-def test_the_link_opens_a_panel_about_the_alert_with_its_feature_and_model(name):
+def test_the_link_opens_a_panel_about_the_alert_with_its_feature_and_model(name: str) -> None:
     dashboard = json.loads((ROOT / "grafana" / "dashboards" / "claude-cost.json").read_text(encoding="utf-8"))
     panels = {panel["id"]: panel for panel in dashboard["panels"]}
     alert = ALERTS[name]
@@ -222,26 +225,26 @@ def test_the_link_opens_a_panel_about_the_alert_with_its_feature_and_model(name)
     assert set(re.findall(r"var-(\w+)=", link["variables"] or "")) <= known
 
 
-def test_generated_rules_are_up_to_date():
-    command = [sys.executable, ROOT / "scripts" / "generate_rules.py", "--check"]
+def test_generated_rules_are_up_to_date() -> None:
+    command: list[Any] = [sys.executable, ROOT / "scripts" / "generate_rules.py", "--check"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
-def test_every_threshold_says_what_it_is_for():
+def test_every_threshold_says_what_it_is_for() -> None:
     lines = (RULES / "thresholds.yml").read_text(encoding="utf-8").splitlines()
     before = [lines[number - 1] for number, line in enumerate(lines) if line.strip() == "- record: anthropic_threshold"]
     assert len(before) == len(promtool_tests.defaults())
     assert all(line.strip().startswith("# ") for line in before)
 
 
-def test_prometheus_loads_the_whole_configuration(promtool):
-    command = [promtool, "check", "config", ROOT / "prometheus" / "prometheus.yml"]
+def test_prometheus_loads_the_whole_configuration(promtool: Path) -> None:
+    command: list[Any] = [promtool, "check", "config", ROOT / "prometheus" / "prometheus.yml"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_scrape_jobs_are_the_ones_the_rules_name():
+def test_scrape_jobs_are_the_ones_the_rules_name() -> None:
     config = yaml.safe_load((ROOT / "prometheus" / "prometheus.yml").read_text(encoding="utf-8"))
     jobs = [job["job_name"] for job in config["scrape_configs"]]
     assert jobs == ["anthropic", "anthropic-exporter", "prometheus", "alertmanager"]

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from rules import promtool_tests
 
 
 @pytest.mark.parametrize("case", promtool_tests.cases("budget"), ids=lambda case: case.name)
-def test_behaviour(promtool, tmp_path, case):
+def test_behaviour(promtool: Path, tmp_path: Path, case: promtool_tests.Case) -> None:
     assert promtool_tests.run(promtool, tmp_path, case) == ""

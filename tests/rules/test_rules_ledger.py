@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from rules import ledger_cases, promtool_tests
@@ -12,5 +14,5 @@ CASES = [
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
-def test_behaviour(promtool, tmp_path, case):
+def test_behaviour(promtool: Path, tmp_path: Path, case: promtool_tests.Case) -> None:
     assert promtool_tests.run(promtool, tmp_path, case) == ""

@@ -8,9 +8,11 @@ import threading
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Iterator
 from datetime import datetime, timedelta, timezone
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -100,7 +102,7 @@ class Stranger(BaseHTTPRequestHandler):
 
 
 @contextlib.contextmanager
-def stranger():
+def stranger() -> Iterator[Any]:
     with ThreadingHTTPServer(("127.0.0.1", 0), Stranger) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield f"127.0.0.1:{server.server_port}"
@@ -132,7 +134,7 @@ def fail(_call: Call) -> None:
     raise RuntimeError
 
 
-def evaluate_more_often(running) -> None:
+def evaluate_more_often(running: Any) -> None:
     """What is evaluated every minute or five, every five seconds: no query depends on it, and a test need not wait."""
     for path in running.folder.glob("prometheus/rules/*.yml"):
         text = path.read_text(encoding="utf-8")
@@ -140,7 +142,7 @@ def evaluate_more_often(running) -> None:
     urllib.request.urlopen(urllib.request.Request(running.prometheus_url + "/-/reload", method="POST"))
 
 
-def asked(running, queries):
+def asked(running: Any, queries: Any) -> Any:
     """Those that are answered with something; fails for one that is refused."""
     answered = set()
     for query in queries:
@@ -153,7 +155,7 @@ def asked(running, queries):
 
 
 @pytest.fixture
-def running():
+def running() -> Iterator[Any]:
     """A recorder amid its incidents, scraped beside a process that went down and a program that is none of ours."""
     recorder = Recorder(registry=None, features=["chat", "search"])
     recorder.subscribe(fail)
@@ -165,7 +167,7 @@ def running():
             yield running, recorder, leaving
 
 
-def test_every_query_is_answered_with_something(running):
+def test_every_query_is_answered_with_something(running: Any) -> None:
     prometheus, recorder, leaving = running
     expected = {query for _, query in QUERIES} - UNANSWERED.keys()
     waiting, began = set(expected), time.monotonic()
@@ -181,6 +183,6 @@ def test_every_query_is_answered_with_something(running):
     assert asked(prometheus, UNANSWERED) == set()
 
 
-def test_every_page_has_queries_and_no_excuse_is_left_over():
+def test_every_page_has_queries_and_no_excuse_is_left_over() -> None:
     assert {page for page, _ in QUERIES} == {path.stem for path in PAGES.glob("*.md")}
     assert UNANSWERED.keys() <= {query for _, query in QUERIES}

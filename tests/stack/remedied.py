@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 import time
+from typing import Any
 
 import anthropic
 
@@ -19,23 +20,23 @@ from anthropic_exporter.remedies import Remedies
 ASKS = {"chat": ("x" * 24_000, 50), "search": ("x", 1)}
 
 
-def say(line):
+def say(line: str) -> None:
     sys.stdout.write(f"{line}\n")
     sys.stdout.flush()
 
 
-def state(client, feature):
+def state(client: anthropic.Anthropic, feature: str) -> str:
     content, most = ASKS[feature]
     try:
         with attribution(feature=feature):
             messages = [{"role": "user", "content": content}]
-            client.messages.create(model="claude-opus-5-5", max_tokens=most, messages=messages)
+            client.messages.create(model="claude-opus-5-5", max_tokens=most, messages=messages)  # type: ignore[arg-type]
     except SpendLimitExceeded as error:
         return f"blocked {feature} {error.reason} {error.limit}"
     return f"passes {feature}"
 
 
-def main(api, alertmanager, token_file):
+def main(api: str, alertmanager: str, token_file: str) -> None:
     recorder = Recorder(registry=None)
     guard = Guard(recorder)
     guard.breaker(action="block", when=[])  # opened by remedies alone
@@ -46,7 +47,7 @@ def main(api, alertmanager, token_file):
         say(f"127.0.0.1:{server.port}")
         if alertmanager:
             remedies.watch(alertmanager)
-        said = {}
+        said: dict[Any, Any] = {}
         while True:
             for feature in ASKS:
                 now = state(client, feature)

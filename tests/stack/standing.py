@@ -18,19 +18,19 @@ HOUR = 3600.0
 
 
 class Clock:
-    def __init__(self):
+    def __init__(self) -> None:
         self.at = None
 
-    def __call__(self):
+    def __call__(self) -> float:
         return time.time() if self.at is None else self.at
 
 
-def say(line):
+def say(line: str) -> None:
     sys.stdout.write(f"{line}\n")
     sys.stdout.flush()
 
 
-def main(api):
+def main(api: str) -> None:
     clock = Clock()
     recorder = Recorder(registry=None, clock=clock)
     middleware = [recorder.middleware()]
@@ -38,13 +38,13 @@ def main(api):
         api_key="sk-ant-none", base_url=api, middleware=middleware, max_retries=0, timeout=HOUR
     )
 
-    def call():
+    def call() -> None:
         with attribution(feature="chat"):
             client.messages.create(
                 model="claude-opus-5-5", max_tokens=50, messages=[{"role": "user", "content": "Hello"}]
             )
 
-    def leave():
+    def leave() -> None:
         threading.Thread(target=call, daemon=True).start()
 
     with serve(recorder, port=0) as server:
@@ -52,7 +52,7 @@ def main(api):
         for line in sys.stdin:
             word, *rest = line.split()
             if word in ("at", "now"):
-                clock.at = float(rest[0]) if rest else None
+                clock.at = float(rest[0]) if rest else None  # type: ignore[assignment]
             else:
                 {"call": call, "leave": leave}[word]()
             say("done")

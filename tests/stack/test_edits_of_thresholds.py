@@ -9,7 +9,9 @@ import contextlib
 import re
 import subprocess
 import time
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -29,11 +31,11 @@ BROKEN = "groups: [{name: broken, rules: [{record: x, expr: '('}]}]"
 LOADED = 'prometheus_config_last_reload_successful{job="prometheus"}'
 
 
-def values(running, query):
+def values(running: stack.Stack, query: str) -> list[str]:
     return [found["value"][1] for found in running.query(query)]
 
 
-def wait_for(running, query, wanted, within):
+def wait_for(running: stack.Stack, query: str, wanted: str, within: float) -> None:
     """Until the only sample of a query has this value."""
     begun = time.monotonic()
     while values(running, query) != [wanted]:
@@ -41,30 +43,32 @@ def wait_for(running, query, wanted, within):
         time.sleep(0.2)
 
 
-def edited(shipped, value):
+def edited(shipped: str, value: int) -> str:
     assert SHIPPED in shipped
     return shipped.replace(SHIPPED, SHIPPED.replace('"2"', f'"{value}"'))
 
 
 @pytest.fixture
-def running():
+def running() -> Iterator[stack.Stack]:
     with stack.start([]) as started:
         yield started
 
 
 @pytest.fixture
-def thresholds(running):
+def thresholds(running: stack.Stack) -> Path:
     path = running.folder / "prometheus" / "rules" / "thresholds.yml"
     wait_for(running, DEFAULT, "2", TOLD_WITHIN_SECONDS)
     return path
 
 
-def is_told(running):
+def is_told(running: stack.Stack) -> bool:
     named = lambda one: one.alertname == "AnthropicConfigReloadFailed" and one.firing  # noqa: E731
     return running.receiver.wait_for(named, TOLD_WITHIN_SECONDS) is not None
 
 
-def test_an_edit_is_live_within_10_seconds_and_a_broken_one_changes_nothing_and_alerts(running, thresholds):
+def test_an_edit_is_live_within_10_seconds_and_a_broken_one_changes_nothing_and_alerts(
+    running: stack.Stack, thresholds: Path
+) -> None:
     thresholds.write_text(edited(thresholds.read_text(), 7))
     assert reload(running.prometheus_url) == 200
     wait_for(running, DEFAULT, "7", LIVE_WITHIN_SECONDS)
@@ -79,7 +83,7 @@ class TestWithoutBeingAsked:
     """The Prometheus of the compose file; only its paths and its address are other ones."""
 
     @pytest.fixture
-    def running(self, running):
+    def running(self, running: stack.Stack) -> Iterator[Any]:
         tool = toolchain.provide(["prometheus"])["prometheus"]
         said = subprocess.run([tool, "--version"], capture_output=True, text=True, check=True)
         if int(re.search(r"version (\d+)\.", said.stdout + said.stderr)[1]) < 3:
@@ -89,7 +93,7 @@ class TestWithoutBeingAsked:
             yield running
 
     @contextlib.contextmanager
-    def composed(self, tool, running):
+    def composed(self, tool: Any, running: Any) -> Iterator[None]:
         here = {
             "--config.file=/etc/prometheus/prometheus.yml": f"--config.file={running.folder}/prometheus/prometheus.yml",
             "--storage.tsdb.path=/prometheus": f"--storage.tsdb.path={running.folder}/prometheus-data",
@@ -106,7 +110,7 @@ class TestWithoutBeingAsked:
         finally:
             process.close()
 
-    def test_an_edit_is_live_within_10_seconds(self, running, thresholds):
+    def test_an_edit_is_live_within_10_seconds(self, running: stack.Stack, thresholds: Path) -> None:
         shipped = thresholds.read_text()
         thresholds.write_text(edited(shipped, 7))
         wait_for(running, DEFAULT, "7", LIVE_WITHIN_SECONDS)
@@ -120,7 +124,9 @@ class TestWithoutBeingAsked:
         (thresholds.parent / "own.yml").write_text("groups: [{name: own, rules: [{record: own, expr: '17'}]}]")
         wait_for(running, "own", "17", LIVE_WITHIN_SECONDS)
 
-    def test_a_broken_edit_changes_nothing_and_alerts_until_it_is_mended(self, running, thresholds):
+    def test_a_broken_edit_changes_nothing_and_alerts_until_it_is_mended(
+        self, running: stack.Stack, thresholds: Path
+    ) -> None:
         shipped = thresholds.read_text()
         thresholds.write_text(BROKEN)
         assert is_told(running)
@@ -130,7 +136,9 @@ class TestWithoutBeingAsked:
         wait_for(running, DEFAULT, "9", LIVE_WITHIN_SECONDS)
         wait_for(running, LOADED, "1", LIVE_WITHIN_SECONDS)
 
-    def test_a_broken_edit_that_is_taken_back_is_well_again_after_a_reload(self, running, thresholds):
+    def test_a_broken_edit_that_is_taken_back_is_well_again_after_a_reload(
+        self, running: stack.Stack, thresholds: Path
+    ) -> None:
         """Prometheus compares with what it loaded last, and sees no change (3.5 and 3.14)."""
         shipped = thresholds.read_text()
         thresholds.write_text(BROKEN)

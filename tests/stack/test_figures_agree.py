@@ -7,12 +7,13 @@ import re
 import threading
 import time
 import urllib.request
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from anthropic_exporter import Call, Inference, Recorder, Tokens, serve
+from anthropic_exporter import Call, Inference, Recorder, ServiceHandle, Tokens, serve
 from anthropic_exporter.guard import Guard, Limits
 from anthropic_exporter.rules import Fit, settings
 from foreign import Foreign, wait_for
@@ -51,7 +52,7 @@ WHOLE = "Cost per minute by feature"
 
 
 @pytest.fixture
-def every_second(monkeypatch):
+def every_second(monkeypatch: pytest.MonkeyPatch) -> Fit:
     """Rules for scrapes and evaluations of one second, with windows that fill while the calls go on."""
     monkeypatch.setattr(settings, "SCRAPE_INTERVALS", range(1, 61))
     monkeypatch.setattr(settings, "_step", lambda _: 1)
@@ -61,7 +62,7 @@ def every_second(monkeypatch):
 
 
 @pytest.fixture
-def spending():
+def spending() -> Iterator[tuple[Recorder, Guard, ServiceHandle]]:
     """A recorder with a Guard and the live page."""
     recorder = Recorder(registry=None)
     guard = Guard(recorder, Limits.shipped().replace(cost_usd_per_day=BUDGET))
@@ -104,7 +105,9 @@ def state(port: int) -> dict[str, Any]:
     return found
 
 
-def test_figures_agree_while_calls_go_on_and_afterwards(tmp_path, every_second, spending):
+def test_figures_agree_while_calls_go_on_and_afterwards(
+    tmp_path: Path, every_second: Fit, spending: tuple[Recorder, Guard, ServiceHandle]
+) -> None:
     recorder, guard, server = spending
     day = time.gmtime().tm_yday
     jobs = [("api", f"127.0.0.1:{server.port}", "prod")]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
@@ -17,11 +18,11 @@ pytestmark = pytest.mark.stack
 PATIENCE_SECONDS = 90
 
 
-def test_a_pace_of_the_fleet_fires_the_alert_of_the_rules(tmp_path):
+def test_a_pace_of_the_fleet_fires_the_alert_of_the_rules(tmp_path: Path) -> None:
     recorders = [Recorder(registry=None) for _ in range(3)]
     stopped = threading.Event()
 
-    def spend():
+    def spend() -> None:
         """Each host spends 0.96 USD a minute: only all three together exceed the threshold of 2."""
         while not stopped.wait(1.0):
             for recorder in recorders:
@@ -51,5 +52,5 @@ def test_a_pace_of_the_fleet_fires_the_alert_of_the_rules(tmp_path):
             publisher.close()
 
 
-def names(running):
+def names(running: stack.Stack) -> set[str]:
     return {one["labels"]["alertname"] for one in running.alerts()}

@@ -9,10 +9,12 @@ import re
 import socket
 import threading
 import urllib.request
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import yaml
+from selenium.webdriver.chrome.webdriver import WebDriver
 
 import browser
 from anthropic_exporter import Recorder, serve, toolchain
@@ -51,18 +53,18 @@ fetch(address).then(answer => answer.text().then(text => done([answer.status, te
 
 
 class Page(http.server.BaseHTTPRequestHandler):
-    def do_GET(self):
+    def do_GET(self) -> None:
         self.send_response(200)
         self.send_header("Content-Type", "text/html")
         self.end_headers()
         self.wfile.write(b"<!doctype html><title>a game</title><body>")
 
-    def log_message(self, *_):
+    def log_message(self, *_: str) -> None:
         pass
 
 
 @pytest.fixture(scope="module")
-def foreign():
+def foreign() -> Iterator[WebDriver]:
     """A browser on a page of evil.example, a name that points at this machine."""
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Page) as server, contextlib.ExitStack() as owned:
         threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
@@ -74,7 +76,7 @@ def foreign():
 
 
 @pytest.fixture
-def exporter():
+def exporter() -> Iterator[Exporter]:
     """The exporter with the arguments of the compose stack, but on this machine alone."""
     command = [re.sub(r"\$\{\w+:-(\w+)\}", r"\1", word) for word in SERVICES["exporter"]["command"]]
     running = Exporter(*["127.0.0.1" if word == "0.0.0.0" else word for word in command[1:]])
@@ -83,7 +85,9 @@ def exporter():
 
 
 @pytest.mark.parametrize("path", ["/alerts", "/heartbeat"])
-def test_a_foreign_page_forges_neither_an_alert_nor_a_heartbeat(foreign, exporter, path):
+def test_a_foreign_page_forges_neither_an_alert_nor_a_heartbeat(
+    foreign: WebDriver, exporter: Exporter, path: str
+) -> None:
     body = json.dumps({"alerts": [ALERT]})
     said = foreign.execute_async_script(ATTACK, exporter.url, path, body)
     assert len(said) == 7
@@ -95,7 +99,7 @@ def test_a_foreign_page_forges_neither_an_alert_nor_a_heartbeat(foreign, exporte
 
 
 @pytest.mark.parametrize("path", ["/metrics", "/", "/live", "/live/state"])
-def test_a_foreign_page_reads_nothing(foreign, path):
+def test_a_foreign_page_reads_nothing(foreign: WebDriver, path: str) -> None:
     """Neither from its own origin nor under its own name, which it lets point here (DNS rebinding)."""
     with serve(Recorder(registry=None), port=0, live=True) as running:
         assert foreign.execute_async_script(READ, running.url + path)[0] == 0
@@ -106,7 +110,7 @@ def test_a_foreign_page_reads_nothing(foreign, path):
         foreign.get(here)
 
 
-def test_a_foreign_page_does_not_stop_prometheus(foreign, tmp_path):
+def test_a_foreign_page_does_not_stop_prometheus(foreign: WebDriver, tmp_path: Path) -> None:
     """Were it published: with the flags of the compose stack."""
     (tmp_path / "prometheus.yml").write_text("scrape_configs: []\n")
     with socket.create_server(("127.0.0.1", 0)) as held:
@@ -125,6 +129,6 @@ def test_a_foreign_page_does_not_stop_prometheus(foreign, tmp_path):
         prometheus.close()
 
 
-def test_what_obeys_any_page_is_not_published():
+def test_what_obeys_any_page_is_not_published() -> None:
     """Alertmanager answers to any origin and has no switch for it: no page may reach it."""
     assert [name for name in ("alertmanager", "prometheus") if SERVICES[name].get("ports")] == []

@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
+from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import pytest
 import yaml
@@ -34,14 +36,14 @@ class Shop(BaseHTTPRequestHandler):
 
 
 @contextlib.contextmanager
-def a_shop():
+def a_shop() -> Iterator[str]:
     with ThreadingHTTPServer(("127.0.0.1", 0), Shop) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield f"127.0.0.1:{server.server_port}"
         server.shutdown()
 
 
-def checked(url: str, capsys) -> tuple[int, list[str]]:
+def checked(url: str, capsys: pytest.CaptureFixture[str]) -> tuple[int, list[str]]:
     capsys.readouterr()
     code = run_command(["check", "--url", url])
     return code, capsys.readouterr().out.splitlines()
@@ -55,7 +57,9 @@ def alerts(server: Foreign) -> set[tuple[str, str, str]]:
     }
 
 
-def test_only_our_problems_alert_and_the_check_finds_what_is_missing(tmp_path, capsys):
+def test_only_our_problems_alert_and_the_check_finds_what_is_missing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """Production spends 48 dollars a minute, staging nothing; a node of the shop is down, which is its own alert's."""
     recorder, quiet = Recorder(registry=None), Recorder(registry=None)
     with serve(recorder, port=0) as server, serve(quiet, port=0) as staging, a_shop() as shop:
@@ -90,7 +94,9 @@ def test_only_our_problems_alert_and_the_check_finds_what_is_missing(tmp_path, c
             assert lines[-1] == f"checked {foreign.url}: 1 finding"
 
 
-def test_the_check_names_rules_for_another_interval_job_and_threshold(tmp_path, capsys):
+def test_the_check_names_rules_for_another_interval_job_and_threshold(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     with serve(Recorder(registry=None), port=0) as server:
         jobs = [("api", f"127.0.0.1:{server.port}", "prod"), ("shop/cart", "127.0.0.1:1", "prod")]
         fit = Fit(scrape_interval=30, job="shop/.*")
@@ -116,13 +122,13 @@ def test_the_check_names_rules_for_another_interval_job_and_threshold(tmp_path, 
         ) in lines
 
 
-def test_a_prometheus_without_our_rules_is_one_finding(tmp_path, capsys):
+def test_a_prometheus_without_our_rules_is_one_finding(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with Foreign(tmp_path, None, []) as foreign:
         code, lines = checked(foreign.url, capsys)
     finding = "no rules of this bundle are loaded: add the exported rules/*.yml to rule_files, and reload"
     assert (code, lines) == (1, [finding, f"checked {foreign.url}: 1 finding"])
 
 
-def test_an_address_where_no_prometheus_answers_is_one_line_and_2(capsys):
+def test_an_address_where_no_prometheus_answers_is_one_line_and_2(capsys: pytest.CaptureFixture[str]) -> None:
     assert run_command(["check", "--url", "http://127.0.0.1:1"]) == 2
     assert "127.0.0.1:1: cannot be reached" in capsys.readouterr().err

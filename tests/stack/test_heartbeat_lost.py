@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -24,21 +26,21 @@ WATCHDOG = {"alertname": "AnthropicWatchdog", "severity": "none", "category": "m
 
 
 @pytest.fixture
-def token_file(tmp_path):
+def token_file(tmp_path: Path) -> Path:
     path = tmp_path / "alerts-token"
     path.write_text(TOKEN)
     return path
 
 
 @pytest.fixture
-def exporter(token_file, tmp_path):
+def exporter(token_file: Path, tmp_path: Path) -> Iterator[Exporter]:
     (tmp_path / "own.py").write_text(OWN)
     running = Exporter("--heartbeat-within", 15, "--token-file", token_file, "--remedies", tmp_path / "own.py")
     yield running
     running.close()
 
 
-def with_the_token(exporter, token_file):
+def with_the_token(exporter: Exporter, token_file: Path) -> dict[str, str]:
     """What to change in the shipped routing, so that both receivers send the token to this exporter."""
     authorization = f"        http_config: {{authorization: {{credentials_file: {token_file}}}}}\n"
     return {
@@ -49,7 +51,9 @@ def with_the_token(exporter, token_file):
     }
 
 
-def test_a_killed_alertmanager_is_told_by_the_exporter_and_its_return_too(exporter, token_file, tmp_path):
+def test_a_killed_alertmanager_is_told_by_the_exporter_and_its_return_too(
+    exporter: Exporter, token_file: Path, tmp_path: Path
+) -> None:
     replacements = BEAT | with_the_token(exporter, token_file)
     with alertmanagers.running(tmp_path / "am", "alertmanager.yml", replacements) as alertmanager:
         alertmanager.send(alert(WATCHDOG))

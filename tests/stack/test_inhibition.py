@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import time
 import urllib.request
+from collections.abc import Iterator
 
 import pytest
 import yaml
@@ -28,34 +29,34 @@ DEARER_THAN_A_DOLLAR = Tokens(output=70_000)
 class Running:
     """The stack, the exporter that receives its alerts, a recorder that is scraped, and a webhook of somebody's own."""
 
-    def __init__(self, started, exporter, recorder, web):
+    def __init__(self, started: stack.Stack, exporter: Exporter, recorder: Recorder, web: Web) -> None:
         self.stack = started
         self.exporter = exporter
         self._recorder = recorder
         self._web = web
 
-    def spend(self, feature, requests):
+    def spend(self, feature: str, requests: int) -> None:
         for _ in range(requests):
             inferences = (Inference(MODEL, DEARER_THAN_A_DOLLAR),)
             self._recorder.record(Call(MODEL, inferences=inferences, feature=feature, started_at=time.time()))
 
-    def is_told(self, name, **labels):
+    def is_told(self, name: str, **labels: str) -> bool:
         wanted = {"alertname": name, **labels}
         return any(status == "firing" and wanted.items() <= one.items() for status, one in self._web.alerts("/own"))
 
-    def is_muted(self, name, **labels):
+    def is_muted(self, name: str, **labels: str) -> bool:
         wanted = {"alertname": name, **labels}
         with urllib.request.urlopen(f"{self.stack.alertmanager_url}/api/v2/alerts", timeout=30) as response:
             found = [one for one in json.load(response) if wanted.items() <= one["labels"].items()]
         return any(one["status"]["state"] == "suppressed" and one["status"]["inhibitedBy"] for one in found)
 
-    def is_firing(self, name, **labels):
+    def is_firing(self, name: str, **labels: str) -> bool:
         wanted = {"alertname": name, **labels}
         firing = [one["labels"] for one in self.stack.alerts() if one["state"] == "firing"]
         return any(wanted.items() <= one.items() for one in firing)
 
 
-def route_to(started, web, exporter):
+def route_to(started: stack.Stack, web: Web, exporter: Exporter) -> None:
     secrets = started.folder / "alertmanager" / "secrets"
     (secrets / "webhook_token").write_text("a-token")
     text = (bundle.path("alertmanager") / "alertmanager.full.yml").read_text()
@@ -70,7 +71,7 @@ def route_to(started, web, exporter):
     assert reload(started.alertmanager_url) == 200
 
 
-def scrape(started, exporter):
+def scrape(started: stack.Stack, exporter: Exporter) -> None:
     path = started.folder / "prometheus" / "prometheus.yml"
     config = yaml.safe_load(path.read_text())
     target = exporter.url.removeprefix("http://")
@@ -80,21 +81,21 @@ def scrape(started, exporter):
 
 
 @pytest.fixture(scope="module")
-def web():
+def web() -> Iterator[Web]:
     server = Web()
     yield server
     server.close()
 
 
 @pytest.fixture(scope="module")
-def exporter():
+def exporter() -> Iterator[Exporter]:
     started = Exporter()
     yield started
     started.close()
 
 
 @pytest.fixture(scope="module")
-def running(web, exporter):
+def running(web: Web, exporter: Exporter) -> Iterator[Running]:
     recorder = Recorder(registry=None)
     with serve(recorder, port=0) as server, stack.start([f"127.0.0.1:{server.port}"]) as started:
         route_to(started, web, exporter)
@@ -105,7 +106,9 @@ def running(web, exporter):
         yield Running(started, exporter, recorder, web)
 
 
-def test_a_critical_alert_mutes_the_warning_of_the_same_category_feature_and_model_and_no_other(running):
+def test_a_critical_alert_mutes_the_warning_of_the_same_category_feature_and_model_and_no_other(
+    running: Running,
+) -> None:
     running.spend("chat", requests=5)
     running.spend("report", requests=1)
     expensive = "AnthropicRequestUnusuallyExpensive"
@@ -116,7 +119,7 @@ def test_a_critical_alert_mutes_the_warning_of_the_same_category_feature_and_mod
     assert not running.is_told(expensive, feature="chat")
 
 
-def test_a_killed_exporter_is_told_and_mutes_that_it_can_not_be_told_itself(running):
+def test_a_killed_exporter_is_told_and_mutes_that_it_can_not_be_told_itself(running: Running) -> None:
     assert not running.is_firing("AnthropicExporterDown")
     undelivered = "AnthropicAlertsNotDelivered"
     assert not running.is_firing(undelivered, integration="webhook")

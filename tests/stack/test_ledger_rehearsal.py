@@ -9,6 +9,7 @@ import os
 import signal
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
@@ -52,7 +53,7 @@ class Spending:
 
 
 @pytest.fixture
-def every_second(monkeypatch):
+def every_second(monkeypatch: pytest.MonkeyPatch) -> Fit:
     """Rules for scrapes and evaluations of one second."""
     monkeypatch.setattr(settings, "SCRAPE_INTERVALS", range(1, 61))
     monkeypatch.setattr(settings, "_step", lambda _: 1)
@@ -65,7 +66,7 @@ def wait_until_grown(prometheus: Foreign) -> None:
     wait_for(lambda: prometheus.value(TOTAL) > before + A_CALL_USD)
 
 
-def test_the_ledger_is_exact_after_a_kill_a_freeze_and_a_gap(tmp_path, every_second):
+def test_the_ledger_is_exact_after_a_kill_a_freeze_and_a_gap(tmp_path: Path, every_second: Fit) -> None:
     recorder = Recorder(registry=None)
     server = serve(recorder, port=0)
     spending = Spending(recorder)
@@ -108,7 +109,9 @@ def test_the_ledger_is_exact_after_a_kill_a_freeze_and_a_gap(tmp_path, every_sec
         server.close()
 
 
-def test_a_process_that_is_replaced_while_prometheus_is_away_loses_no_more_than_its_gap(tmp_path, every_second):
+def test_a_process_that_is_replaced_while_prometheus_is_away_loses_no_more_than_its_gap(
+    tmp_path: Path, every_second: Fit
+) -> None:
     """Its successor at the same address has spent as much: a counter that regained its value.
 
     Where Prometheus knows created-timestamp-zero-ingestion, it adds zeros at the dates of `_created`.

@@ -11,7 +11,9 @@ import subprocess
 import sys
 import time
 import urllib.request
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -30,24 +32,24 @@ HANGS = fake_api.Scripted(body=(fake_api.Chunk(b"", after=3600),))
 
 
 class Application:
-    def __init__(self, api):
+    def __init__(self, api: fake_api.FakeApi) -> None:
         self._api = api
-        command = [sys.executable, str(HERE / "standing.py"), api.base_url]
+        command: list[Any] = [sys.executable, str(HERE / "standing.py"), api.base_url]
         self.child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         self.address = self.child.stdout.readline().strip()
 
-    def told(self, line):
+    def told(self, line: str) -> None:
         self.child.stdin.write(f"{line}\n")
         self.child.stdin.flush()
         assert self.child.stdout.readline() == "done\n"
 
-    def hang(self):
+    def hang(self) -> None:
         before = len(self._api.requests)
         self._api.push(HANGS)
         self.told("leave")
         eventually(lambda: len(self._api.requests) > before, PATIENCE_SECONDS)
 
-    def samples(self, at):
+    def samples(self, at: int) -> Iterator[tuple[str, str]]:
         """Lines of OpenMetrics, as a scrape at this time would be kept."""
         with urllib.request.urlopen(f"http://{self.address}/metrics", timeout=10) as response:
             text = response.read().decode()
@@ -55,13 +57,13 @@ class Application:
             target = f'job="anthropic",instance="{self.address}"'
             yield name, f"{name}{{{','.join(filter(None, (target, labels)))}}} {value} {at}\n"
 
-    def close(self):
+    def close(self) -> None:
         self.child.kill()
         self.child.communicate()
 
 
 @pytest.fixture(scope="module")
-def applications():
+def applications() -> Iterator[list[Application]]:
     with fake_api.start(fake_api.Behaviour(speed=1_000_000)) as api:
         started = [Application(api) for _ in range(2)]
         yield started
@@ -70,11 +72,11 @@ def applications():
 
 
 @pytest.fixture(scope="module")
-def past(applications):
+def past(applications: list[Application]) -> dict[str, list[str]]:
     """By name, the lines of 17 minutes; in both a call hangs since their beginning, in the second others go well."""
     _, well = applications
     now = int(time.time())
-    lines = {}
+    lines: dict[Any, Any] = {}
     for at in range(now - PAST_SECONDS, now, STEP_SECONDS):
         first = at == now - PAST_SECONDS
         for one in applications:
@@ -91,18 +93,22 @@ def past(applications):
 
 
 @pytest.fixture(scope="module")
-def running(applications, past, tmp_path_factory):
+def running(
+    applications: list[Application], past: dict[str, list[str]], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[stack.Stack]:
     folder = tmp_path_factory.mktemp("stopped")
     text = folder / "past.txt"
     text.write_text("".join(f"# TYPE {name} gauge\n{''.join(lines)}" for name, lines in past.items()) + "# EOF\n")
     promtool = toolchain.provide(["promtool"])["promtool"]
-    command = [promtool, "tsdb", "create-blocks-from", "openmetrics", text, folder / "prometheus-data"]
+    command: list[Any] = [promtool, "tsdb", "create-blocks-from", "openmetrics", text, folder / "prometheus-data"]
     subprocess.run(command, check=True, capture_output=True)
     with stack.start([one.address for one in applications], folder=folder) as started:
         yield started
 
 
-def test_requests_that_hang_for_15_minutes_while_nothing_is_recorded_are_told(running, applications):
+def test_requests_that_hang_for_15_minutes_while_nothing_is_recorded_are_told(
+    running: stack.Stack, applications: list[Application]
+) -> None:
     stopped, well = applications
     named = lambda one: one.alertname == "AnthropicMeterStopped"  # noqa: E731
     told = running.receiver.wait_for(named, PATIENCE_SECONDS)

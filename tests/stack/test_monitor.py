@@ -14,14 +14,16 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
 
 import pytest
 
 from anthropic_exporter import bundle, stack, toolchain
 from anthropic_exporter.stack.process import Process
 from stack.alertmanagers import eventually, reload
-from stack.wire_receivers import Web
+from stack.wire_receivers import Posted, Web
 
 pytestmark = pytest.mark.stack
 
@@ -66,41 +68,41 @@ SLOW_SECONDS = 3.0
 class SlowStorage:
     """Answers Prometheus' remote read, late and with nothing."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self._closing = threading.Event()
         closing = self._closing
 
         class Handler(BaseHTTPRequestHandler):
-            def do_POST(self):
+            def do_POST(self) -> None:
                 self.rfile.read(int(self.headers["Content-Length"]))
                 closing.wait(SLOW_SECONDS)
                 self.send_error(500)
 
-            def log_message(self, *_):
+            def log_message(self, *_: Any) -> None:
                 pass
 
-        self._http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._http: Any = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self._http.daemon_threads = True
         self.url = f"http://127.0.0.1:{self._http.server_address[1]}/read"
         threading.Thread(target=self._http.serve_forever, args=(0.05,), daemon=True).start()
 
-    def close(self):
+    def close(self) -> None:
         self._closing.set()
         self._http.shutdown()
         self._http.server_close()
 
 
 class Application:
-    def __init__(self):
+    def __init__(self) -> None:
         command = [sys.executable, "-c", APPLICATION]
         self.child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         self.address = f"127.0.0.1:{int(self.child.stdout.readline())}"
 
-    def lose_the_meter(self):
+    def lose_the_meter(self) -> None:
         self.child.stdin.write("\n")
         self.child.stdin.flush()
 
-    def close(self):
+    def close(self) -> None:
         self.child.kill()
         self.child.communicate()
 
@@ -108,7 +110,7 @@ class Application:
 class Monitored:
     """Three applications and what watches them; every notification goes to `web`."""
 
-    def __init__(self, running, web, applications):
+    def __init__(self, running: stack.Stack, web: Web, applications: list[Application]) -> None:
         self.running = running
         self.web = web
         self.killed, self.stopped, self.well = applications
@@ -117,7 +119,7 @@ class Monitored:
         self.shipped_routing = self.routing.read_text()
 
     @contextlib.contextmanager
-    def another_alertmanager(self):
+    def another_alertmanager(self) -> Iterator[None]:
         """On the address and the data of the one that was killed."""
         address = self.running.alertmanager_url.removeprefix("http://")
         command = [
@@ -135,10 +137,10 @@ class Monitored:
         finally:
             process.close()
 
-    def beats(self):
+    def beats(self) -> list[Posted]:
         return self.web.posts("/heartbeat")
 
-    def is_silent_after(self, pid):
+    def is_silent_after(self, pid: int) -> bool:
         """Kill this process, and see the last beat and three more that do not come."""
         before = len(self.beats())
         eventually(lambda: len(self.beats()) > before, PATIENCE_SECONDS)
@@ -148,16 +150,16 @@ class Monitored:
         eventually(silence, SILENT_AFTER_SECONDS + THREE_BEATS_SECONDS)
         return self.beats()[-1].at - killed_at < SILENT_AFTER_SECONDS
 
-    def told(self, name, **labels):
+    def told(self, name: str, **labels: str) -> Posted:
         """The first notification of an alert."""
 
-        def tells(post):
+        def tells(post: Posted) -> bool:
             alerts = post.body["alerts"] if post.path == "/alerts" else ()
             return any(one["status"] == "firing" and self.is_(one["labels"], name, labels) for one in alerts)
 
         return self.web.inbox.wait_for(tells, PATIENCE_SECONDS)
 
-    def firing(self, name):
+    def firing(self, name: str) -> list[dict[str, str]]:
         return [
             one["labels"]
             for one in self.running.alerts()
@@ -165,12 +167,12 @@ class Monitored:
         ]
 
     @staticmethod
-    def is_(found, name, labels):
+    def is_(found: dict[str, str], name: str, labels: dict[str, str]) -> bool:
         return found["alertname"] == name and labels.items() <= found.items()
 
 
 @pytest.fixture(scope="module")
-def applications():
+def applications() -> Iterator[list[Application]]:
     started = [Application() for _ in range(3)]
     yield started
     for one in started:
@@ -178,21 +180,21 @@ def applications():
 
 
 @pytest.fixture(scope="module")
-def web():
+def web() -> Iterator[Web]:
     server = Web()
     yield server
     server.close()
 
 
 @pytest.fixture(scope="module")
-def storage():
+def storage() -> Iterator[SlowStorage]:
     server = SlowStorage()
     yield server
     server.close()
 
 
 @pytest.fixture(scope="module")
-def monitored(applications, web):
+def monitored(applications: list[Application], web: Web) -> Iterator[Monitored]:
     with stack.start([one.address for one in applications]) as running:
         path = running.folder / "alertmanager" / "alertmanager.yml"
         text = path.read_text().replace(running.receiver.address, web.address)
@@ -208,7 +210,7 @@ def monitored(applications, web):
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _broken(monitored, storage):
+def _broken(monitored: Monitored, storage: SlowStorage) -> None:
     """All that can break at the same time breaks at once, so that nothing is waited for twice."""
     os.kill(monitored.killed.child.pid, signal.SIGKILL)
     monitored.stopped.lose_the_meter()
@@ -224,23 +226,23 @@ def _broken(monitored, storage):
     assert reload(monitored.running.alertmanager_url) == 500
 
 
-def test_a_killed_exporter_is_told(monitored):
+def test_a_killed_exporter_is_told(monitored: Monitored) -> None:
     monitored.told("AnthropicExporterDown", instance=monitored.killed.address, severity="critical")
     assert [one["instance"] for one in monitored.firing("AnthropicExporterDown")] == [monitored.killed.address]
 
 
 @pytest.mark.parametrize("program", ["Prometheus", "Alertmanager"])
-def test_a_refused_configuration_is_told(monitored, program):
+def test_a_refused_configuration_is_told(monitored: Monitored, program: str) -> None:
     monitored.told("AnthropicConfigReloadFailed", program=program)
 
 
-def test_a_rule_that_can_not_be_evaluated_is_told(monitored):
+def test_a_rule_that_can_not_be_evaluated_is_told(monitored: Monitored) -> None:
     post = monitored.told("AnthropicRuleEvaluationFailing")
     groups = {one["labels"].get("rule_group", "").rpartition(";")[2] for one in post.body["alerts"]}
     assert "anthropic-meter" in groups
 
 
-def test_rules_that_take_longer_than_their_interval_are_told_and_only_those(monitored):
+def test_rules_that_take_longer_than_their_interval_are_told_and_only_those(monitored: Monitored) -> None:
     post = monitored.told("AnthropicRuleEvaluationSlow", severity="critical")
     slow = {one["labels"]["rule_group"].rpartition(";")[2] for one in post.body["alerts"]}
     assert slow == {"anthropic-slow"}
@@ -249,7 +251,7 @@ def test_rules_that_take_longer_than_their_interval_are_told_and_only_those(moni
     assert reload(monitored.running.prometheus_url) == 200
 
 
-def test_a_receiver_that_refuses_is_seen_in_prometheus_and_told_when_it_takes_again(monitored):
+def test_a_receiver_that_refuses_is_seen_in_prometheus_and_told_when_it_takes_again(monitored: Monitored) -> None:
     assert monitored.firing("AnthropicAlertsNotDelivered") == []
     monitored.web.broken = True
     try:
@@ -260,17 +262,17 @@ def test_a_receiver_that_refuses_is_seen_in_prometheus_and_told_when_it_takes_ag
     monitored.told("AnthropicAlertsNotDelivered", integration="webhook")
 
 
-def test_a_meter_that_stopped_in_an_application_that_runs_is_told(monitored):
+def test_a_meter_that_stopped_in_an_application_that_runs_is_told(monitored: Monitored) -> None:
     monitored.told("AnthropicMeterStopped", instance=monitored.stopped.address, severity="critical")
     assert monitored.stopped.child.poll() is None
     assert [one["instance"] for one in monitored.firing("AnthropicMeterStopped")] == [monitored.stopped.address]
 
 
-def unreachable(monitored):
+def unreachable(monitored: Monitored) -> list[dict[str, str]]:
     return [one for one in monitored.firing("AnthropicAlertsNotDelivered") if "alertmanager" in one]
 
 
-def test_without_alertmanager_the_heartbeat_stops_and_prometheus_sees_it(monitored):
+def test_without_alertmanager_the_heartbeat_stops_and_prometheus_sees_it(monitored: Monitored) -> None:
     assert unreachable(monitored) == []
     assert monitored.is_silent_after(monitored.running.alertmanager.pid)
     (seen,) = eventually(lambda: unreachable(monitored), PATIENCE_SECONDS)
@@ -278,7 +280,7 @@ def test_without_alertmanager_the_heartbeat_stops_and_prometheus_sees_it(monitor
 
 
 @pytest.fixture(scope="module")
-def another_alertmanager(monitored):
+def another_alertmanager(monitored: Monitored) -> Iterator[None]:
     monitored.running.alertmanager.close()
     monitored.routing.write_text(monitored.shipped_routing)
     with monitored.another_alertmanager():
@@ -286,7 +288,7 @@ def another_alertmanager(monitored):
 
 
 @pytest.mark.usefixtures("another_alertmanager")
-def test_the_next_alertmanager_tells_of_it_and_the_heartbeat_is_back(monitored):
+def test_the_next_alertmanager_tells_of_it_and_the_heartbeat_is_back(monitored: Monitored) -> None:
     before = len(monitored.beats())
     post = monitored.told(
         "AnthropicAlertsNotDelivered",
@@ -299,5 +301,5 @@ def test_the_next_alertmanager_tells_of_it_and_the_heartbeat_is_back(monitored):
 
 
 @pytest.mark.usefixtures("another_alertmanager")
-def test_without_prometheus_the_heartbeat_stops(monitored):
+def test_without_prometheus_the_heartbeat_stops(monitored: Monitored) -> None:
     assert monitored.is_silent_after(monitored.running.prometheus.pid)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 import urllib.parse
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -92,7 +93,7 @@ def fired() -> list[dict[str, Any]]:
 
 
 @pytest.fixture(scope="module")
-def prometheus(tmp_path_factory):
+def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Foreign]:
     folder = tmp_path_factory.mktemp("odd")
     (folder / "claude" / "rules").mkdir(parents=True)
     groups = [
@@ -106,7 +107,7 @@ def prometheus(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def said(prometheus):
+def said(prometheus: Foreign) -> Any:
     """The annotations of each alert by the name that it fired for, once the counters among the series have grown."""
 
     def complete() -> dict[tuple[str, str], dict[str, str]] | None:
@@ -121,7 +122,7 @@ def said(prometheus):
 
 
 @pytest.mark.parametrize("alert", ALERTS)
-def test_an_alert_says_the_same_of_every_name(said, alert):
+def test_an_alert_says_the_same_of_every_name(said: Any, alert: Any) -> None:
     plain = said[alert, PLAIN]
     for name in ODD:
         odd = said[alert, name]
@@ -131,7 +132,7 @@ def test_an_alert_says_the_same_of_every_name(said, alert):
 
 
 @pytest.mark.parametrize("alert", ALERTS)
-def test_its_links_lead_to_its_feature_and_model(said, alert):
+def test_its_links_lead_to_its_feature_and_model(said: Any, alert: Any) -> None:
     template = ALERTS[alert]["annotations"]["dashboard_url"]
     for name in (PLAIN, *ODD):
         assert said[alert, name]["runbook_url"] == f"http://localhost:9464/runbooks/{alert}.md"
@@ -145,14 +146,14 @@ def test_its_links_lead_to_its_feature_and_model(said, alert):
 
 
 @pytest.mark.parametrize("name", ODD)
-def test_every_panel_can_be_asked_about_it(prometheus, name):
+def test_every_panel_can_be_asked_about_it(prometheus: Foreign, name: str) -> None:
     for expressions in panel_queries.queries(panel_queries.chosen(name), panel_queries.chosen(name, PLAIN)).values():
         for expression in expressions:
             prometheus.vector(expression)
 
 
 @pytest.mark.parametrize("name", ODD)
-def test_a_panel_shows_the_feature_that_is_chosen_and_no_other(prometheus, name):
+def test_a_panel_shows_the_feature_that_is_chosen_and_no_other(prometheus: Foreign, name: str) -> None:
     chosen = panel_queries.chosen(name)
     lines = panel_queries.queries(chosen, chosen)["Request duration"]
     (threshold,) = [line.partition(" or ")[0] for line in lines if line.startswith("min(")]

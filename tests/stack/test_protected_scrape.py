@@ -7,11 +7,13 @@ import socket
 import subprocess
 import time
 import urllib.request
+from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 
-from anthropic_exporter import Recorder, serve, toolchain
+from anthropic_exporter import Recorder, ServiceHandle, serve, toolchain
 from anthropic_exporter.stack.process import Process
 from certificates import Certificates, hashed
 
@@ -21,24 +23,24 @@ CLIENTS = ("  client_auth_type: RequireAndVerifyClientCert", "  client_ca_file: 
 
 
 @pytest.fixture(scope="module")
-def certificates(tmp_path_factory):
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
     made = Certificates(tmp_path_factory.mktemp("certificates"))
     (made.folder / "token").write_text("a long random word")
     return made
 
 
-def job(name, server, **settings):
+def job(name: str, server: ServiceHandle, **settings: dict[str, str]) -> dict[str, Any]:
     address = server.url.partition("//")[2]
     return {"job_name": name, "scheme": "https", "static_configs": [{"targets": [address]}], **settings}
 
 
-def health(address):
+def health(address: str) -> dict[str, str]:
     with urllib.request.urlopen(f"http://{address}/api/v1/targets", timeout=30) as answer:
         targets = json.load(answer)["data"]["activeTargets"]
     return {one["labels"]["job"]: one["health"] for one in targets}
 
 
-def test_prometheus_scrapes_over_tls(certificates, tmp_path):
+def test_prometheus_scrapes_over_tls(certificates: Certificates, tmp_path: Path) -> None:
     folder = certificates.folder
     users = ("basic_auth_users:", f"  prometheus: {hashed('correct horse')}", "bearer_token_files: [token]")
     trust = {"ca_file": str(folder / "ca.crt")}
@@ -83,7 +85,7 @@ def test_prometheus_scrapes_over_tls(certificates, tmp_path):
     assert len(found) == 7
 
 
-def test_the_file_is_one_that_prometheus_itself_accepts(certificates):
+def test_the_file_is_one_that_prometheus_itself_accepts(certificates: Certificates) -> None:
     """But for the tokens, which are an addition."""
     promtool = toolchain.provide(("promtool",))["promtool"]
     path = certificates.config(

@@ -6,16 +6,20 @@ import contextlib
 import json
 import re
 import threading
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from anthropic import Anthropic
 
-from anthropic_exporter import SpendLimitExceeded, attribution
+from anthropic_exporter import Recorder, SpendLimitExceeded, attribution
 from anthropic_exporter.simulator import fake_api
 from anthropic_exporter.standalone import exporter
 from anthropic_exporter.web.routes import Request
 from stack import alertmanagers
 from stack.alertmanagers import alert, eventually
+from support import Samples
 
 pytestmark = pytest.mark.stack
 
@@ -27,7 +31,7 @@ MISSES = {"alertname": "AnthropicCacheMissWaste", "severity": "critical", "featu
 
 
 @pytest.fixture
-def api(monkeypatch):
+def api(monkeypatch: pytest.MonkeyPatch) -> Iterator[fake_api.FakeApi]:
     with fake_api.start() as running:
         monkeypatch.setenv("ANTHROPIC_API_KEY", "sk-ant-none")
         monkeypatch.setenv("ANTHROPIC_BASE_URL", running.url)
@@ -35,18 +39,20 @@ def api(monkeypatch):
 
 
 @pytest.fixture
-def token_file(tmp_path):
+def token_file(tmp_path: Path) -> Path:
     path = tmp_path / "alerts-token"
     path.write_text("a-long-random-word")
     return path
 
 
 @pytest.fixture
-def application(api, token_file, tmp_path):
+def application(
+    api: fake_api.FakeApi, token_file: Path, tmp_path: Path
+) -> Iterator[tuple[dict[str, Any], alertmanagers.Alertmanager]]:
     """What the page's lines define; Alertmanager knows its webhook as the page says."""
     lines = "".join(APPLICATION).replace("/run/secrets/alerts-token", str(token_file))
     lines = lines.replace("Recorder()", "Recorder(registry=None)").replace('host="0.0.0.0", port=9464', "port=0")
-    made = {}
+    made: dict[Any, Any] = {}
     with alertmanagers.running(tmp_path / "am", "alertmanager.yml", {}) as running:
         exec(lines.replace("http://alertmanager:9093", running.url), made)
         path = tmp_path / "am/alertmanager.yml"
@@ -60,12 +66,14 @@ def application(api, token_file, tmp_path):
             made[one].close()
 
 
-def call(client):
+def call(client: Anthropic) -> None:
     with attribution(feature="chat"):
         client.messages.create(model="claude-opus-5-5", max_tokens=9, messages=[{"role": "user", "content": "hello"}])
 
 
-def test_an_application_that_does_what_the_page_says(application, api):
+def test_an_application_that_does_what_the_page_says(
+    application: tuple[dict[str, Any], alertmanagers.Alertmanager], api: fake_api.FakeApi
+) -> None:
     made, alertmanager = application
     client = made["client"]
     call(client)
@@ -82,7 +90,9 @@ def test_an_application_that_does_what_the_page_says(application, api):
     eventually(lambda: set(applied.findall(made["recorder"].render().decode())) == all_three, 15)
 
 
-def test_a_file_for_the_standalone_exporter(recorder, token_file, tmp_path, capfd, samples):
+def test_a_file_for_the_standalone_exporter(
+    recorder: Recorder, token_file: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str], samples: Samples
+) -> None:
     (tmp_path / "remedies.py").write_text(STANDALONE)
     settings = exporter.ExporterOptions(token_file=token_file, remedies=[tmp_path / "remedies.py"])
     told = {"status": "firing", "startsAt": "2026-11-21T12:00:00Z", "fingerprint": "1"}

@@ -13,7 +13,9 @@ import sys
 import threading
 import time
 import urllib.request
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -48,7 +50,7 @@ ABOUT = {
 BLOCKED, PASSES = "blocked chat manual AnthropicCostRateHigh", "passes chat"
 
 
-def documented(key):
+def documented(key: str) -> Any:
     """The block of YAML in docs/remedies.md that begins with this key."""
     (found,) = (block for block in re.findall(r"```yaml\n(.*?)```", DOCS, re.DOTALL) if block.startswith(f"{key}:"))
     return yaml.safe_load(found)[key]
@@ -57,26 +59,26 @@ def documented(key):
 class Application:
     """One process of the fleet, and what it said last of each feature."""
 
-    def __init__(self, api, alertmanager="", token_file=""):
+    def __init__(self, api: str, alertmanager: str = "", token_file: Path | str = "") -> None:
         command = [sys.executable, str(HERE / "remedied.py"), api, alertmanager, str(token_file)]
         self._child = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-        self._lines = queue.Queue()
+        self._lines: Any = queue.Queue()
         threading.Thread(target=self._listen, daemon=True).start()
-        self.said = []
+        self.said: list[Any] = []
         self.address = self._next(time.monotonic() + PATIENCE_SECONDS)
 
-    def _listen(self):
+    def _listen(self) -> None:
         for line in self._child.stdout:
             self._lines.put((time.monotonic(), line.strip()))
         self._lines.put((time.monotonic(), ""))
 
-    def _next(self, deadline):
+    def _next(self, deadline: float) -> str:
         at, line = self._lines.get(timeout=max(0.0, deadline - time.monotonic()))
         assert line, f"it ended; it said {self.said}"
         self.said.append((at, line))
         return line
 
-    def wait_for(self, text, within):
+    def wait_for(self, text: str, within: float) -> float:
         """When it said this, at the latest after so many seconds."""
         deadline = time.monotonic() + within
         try:
@@ -86,7 +88,7 @@ class Application:
             raise AssertionError(f"{text!r} was not said within {within} s, but {self.said}") from None
         return self.said[-1][0]
 
-    def close(self):
+    def close(self) -> None:
         self._child.kill()
         self._child.wait()
         while self._lines.get(timeout=10)[1]:
@@ -95,25 +97,25 @@ class Application:
 
 
 @pytest.fixture(scope="module")
-def api():
+def api() -> Iterator[str]:
     with fake_api.start(fake_api.Behaviour(speed=1_000_000.0)) as running:
         yield running.url
 
 
 @pytest.fixture
-def fleet(api):
+def fleet(api: str) -> Iterator[Callable[..., list[Application]]]:
     """Start three processes at once; all of them pass when it returns."""
     started = []
 
-    def start(**options):
+    def start(**options: Any) -> list[Application]:
         with_threads = [threading.Thread(target=lambda: started.append(Application(api, **options))) for _ in range(3)]
         for one in with_threads:
             one.start()
         for one in with_threads:
             one.join()
         assert len(started) == 3
-        for one in started:
-            one.wait_for(PASSES, PATIENCE_SECONDS)
+        for one in started:  # type: ignore[assignment]
+            one.wait_for(PASSES, PATIENCE_SECONDS)  # type: ignore[attr-defined]
         return started
 
     yield start
@@ -122,13 +124,15 @@ def fleet(api):
 
 
 @pytest.fixture
-def token_file(tmp_path):
+def token_file(tmp_path: Path) -> Path:
     path = tmp_path / "alerts-token"
     path.write_text(TOKEN)
     return path
 
 
-def is_blocked_and_passes_again(fleet, alertmanager, passes_within):
+def is_blocked_and_passes_again(
+    fleet: list[Application], alertmanager: alertmanagers.Alertmanager, passes_within: float
+) -> None:
     """Every process, within the bounds; and no other feature was touched."""
     began = dt.datetime.now(dt.timezone.utc)
     sent = time.monotonic()
@@ -143,12 +147,16 @@ def is_blocked_and_passes_again(fleet, alertmanager, passes_within):
     assert not [line for one in fleet for _, line in one.said if line.startswith("blocked search")]
 
 
-def test_every_process_that_asks_alertmanager_opens_its_breaker_and_closes_it_again(fleet, tmp_path):
+def test_every_process_that_asks_alertmanager_opens_its_breaker_and_closes_it_again(
+    fleet: Callable[..., list[Application]], tmp_path: Path
+) -> None:
     with alertmanagers.running(tmp_path / "am", "alertmanager.yml", {}) as running:
         is_blocked_and_passes_again(fleet(alertmanager=running.url), running, BLOCKED_WITHIN_SECONDS)
 
 
-def test_every_process_that_is_told_by_webhook_opens_its_breaker_and_closes_it_again(fleet, tmp_path, token_file):
+def test_every_process_that_is_told_by_webhook_opens_its_breaker_and_closes_it_again(
+    fleet: Callable[..., list[Application]], tmp_path: Path, token_file: Path
+) -> None:
     three = fleet(token_file=token_file)
     (receiver,) = documented("receivers")
     (hook,) = receiver["webhook_configs"]
@@ -167,7 +175,9 @@ def test_every_process_that_is_told_by_webhook_opens_its_breaker_and_closes_it_a
         is_blocked_and_passes_again(three, running, PASSES_WITHIN_SECONDS)
 
 
-def test_a_webhook_with_another_token_opens_nothing(fleet, tmp_path, token_file):
+def test_a_webhook_with_another_token_opens_nothing(
+    fleet: Callable[..., list[Application]], tmp_path: Path, token_file: Path
+) -> None:
     """Alertmanager keeps trying; what it is told stands in its own log and metrics."""
     (tmp_path / "other").write_text("another word")
     three = fleet(token_file=token_file)
@@ -177,18 +187,20 @@ def test_a_webhook_with_another_token_opens_nothing(fleet, tmp_path, token_file)
     with alertmanagers.running(tmp_path / "am", "alertmanager.yml", {shipped: shipped + added}) as running:
         running.send(alert(ABOUT))
 
-        def refused():
+        def refused() -> bool:
             with urllib.request.urlopen(f"{running.url}/metrics", timeout=30) as response:
                 found = re.search(
                     r'notifications_failed_total\{integration="webhook".*\} (\d+)', response.read().decode()
                 )
-            return found and int(found[1]) >= 3
+            return found and int(found[1]) >= 3  # type: ignore[return-value]
 
         alertmanagers.eventually(refused, 30)
     assert {line for one in three for _, line in one.said if line.startswith("blocked")} == set()
 
 
-def test_an_alertmanager_that_was_restarted_ends_no_alert_until_prometheus_had_time_to_repeat_itself(tmp_path):
+def test_an_alertmanager_that_was_restarted_ends_no_alert_until_prometheus_had_time_to_repeat_itself(
+    tmp_path: Path,
+) -> None:
     clock = Clock(0.0)
     with alertmanagers.running(tmp_path / "am", "alertmanager.yml", {}) as running:
         source = Source(running.url, clock=clock)
@@ -207,12 +219,12 @@ def test_an_alertmanager_that_was_restarted_ends_no_alert_until_prometheus_had_t
         assert source.look() == ([], True)
 
 
-def test_one_of_two_alertmanagers_may_be_dead(tmp_path):
+def test_one_of_two_alertmanagers_may_be_dead(tmp_path: Path) -> None:
     registry = CollectorRegistry()
     failures = Samples(registry)
     seen = []
 
-    def note(one):
+    def note(one: Any) -> None:
         seen.append(one.status)
 
     with (
@@ -232,7 +244,7 @@ def test_one_of_two_alertmanagers_may_be_dead(tmp_path):
 
 
 @pytest.fixture
-def prometheus(tmp_path):
+def prometheus(tmp_path: Path) -> Iterator[stack.Stack]:
     """The shipped rules, with the label as documented; an alert that is over is told after 10 s and not after 2 min."""
     with stack.start([], folder=tmp_path / "stack") as running:
         folder = running.folder / "prometheus"
@@ -249,14 +261,16 @@ def prometheus(tmp_path):
         yield running
 
 
-def test_the_shipped_file_asks_for_nothing_and_has_the_documented_lines_as_a_comment():
+def test_the_shipped_file_asks_for_nothing_and_has_the_documented_lines_as_a_comment() -> None:
     text = (HERE.parents[1] / "prometheus/prometheus.yml").read_text()
     assert "alert_relabel_configs" not in yaml.safe_load(text)["alerting"]
     turned_on = re.sub(r"^  # (?=alert_relabel_configs:|  )", "  ", text, flags=re.MULTILINE)
     assert yaml.safe_load(turned_on)["alerting"].items() >= documented("alerting").items()
 
 
-def test_a_rule_of_prometheus_blocks_the_whole_fleet_and_lets_it_pass_when_it_is_over(fleet, prometheus):
+def test_a_rule_of_prometheus_blocks_the_whole_fleet_and_lets_it_pass_when_it_is_over(
+    fleet: Callable[..., list[Application]], prometheus: stack.Stack
+) -> None:
     three = fleet(alertmanager=prometheus.alertmanager_url)
     targets = [{"targets": [one.address for one in three]}]
     (prometheus.folder / "prometheus/fleet.yml").write_text(yaml.safe_dump(targets))

@@ -7,12 +7,13 @@ import re
 import subprocess
 import urllib.parse
 import urllib.request
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from prometheus_client import CollectorRegistry
 
-from anthropic_exporter import Recorder, publishing, toolchain
+from anthropic_exporter import Call, Recorder, publishing, toolchain
 from collectors import Collecting, wait_until
 from queue_engines import Engine, Redis
 
@@ -23,11 +24,11 @@ PAGE = (Path(__file__).parents[2] / "docs/scale.md").read_text()
 
 
 class VictoriaMetrics(Engine):
-    def command(self):
+    def command(self) -> list[str]:
         program = toolchain.provide(["victoria-metrics"])["victoria-metrics"]
         return [str(program), f"-httpListenAddr=127.0.0.1:{self.port}", f"-storageDataPath={self.folder}"]
 
-    def query(self, expression):
+    def query(self, expression: str) -> list[tuple[dict[str, str], float]]:
         """Label sets and values."""
         # The store shows what it has after 30 s unless told not to wait.
         asked = urllib.parse.urlencode({"query": expression, "nocache": 1, "latency_offset": "1ms"})
@@ -37,18 +38,18 @@ class VictoriaMetrics(Engine):
 
 
 class Prometheus(Engine):
-    def __init__(self, folder, config):
+    def __init__(self, folder: Path, config: str) -> None:
         super().__init__(folder)
         self.config = folder / "prometheus.yml"
         self.config.write_text(config)
 
-    def command(self):
+    def command(self) -> list[str]:
         program = toolchain.provide(["prometheus"])["prometheus"]
         listen = f"--web.listen-address=127.0.0.1:{self.port}"
         return [str(program), f"--config.file={self.config}", f"--storage.tsdb.path={self.folder / 'data'}", listen]
 
 
-def test_a_long_term_store_gets_the_totals(tmp_path, call):
+def test_a_long_term_store_gets_the_totals(tmp_path: Path, call: Callable[..., Call]) -> None:
     with Redis(tmp_path / "redis") as queue, VictoriaMetrics(tmp_path / "store") as store:
         recorder = Recorder(registry=CollectorRegistry())
         with publishing(recorder, queue.url, service="api"):
@@ -66,7 +67,7 @@ def test_a_long_term_store_gets_the_totals(tmp_path, call):
                 assert store.query("anthropic_request_cost_usd_bucket") == []
 
 
-def test_the_configuration_is_one_that_prometheus_takes(tmp_path):
+def test_the_configuration_is_one_that_prometheus_takes(tmp_path: Path) -> None:
     (tmp_path / "prometheus.yml").write_text(REMOTE_WRITE)
     promtool = toolchain.provide(["promtool"])["promtool"]
     subprocess.run([promtool, "check", "config", tmp_path / "prometheus.yml"], check=True, capture_output=True)

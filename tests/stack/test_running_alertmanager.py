@@ -6,6 +6,8 @@ import base64
 import datetime as dt
 import itertools
 import time
+from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -26,24 +28,24 @@ SECRETS = "/etc/alertmanager/secrets"
 
 
 @pytest.fixture(scope="module")
-def web():
+def web() -> Iterator[Web]:
     server = Web()
     yield server
     server.close()
 
 
-def labels(name, severity, category, **more):
+def labels(name: str, severity: str, category: str, **more: str) -> dict[str, str]:
     return {"alertname": name, "severity": severity, "category": category, **more}
 
 
-def told(web, name, **wanted):
+def told(web: Web, name: str, **wanted: str) -> bool:
     return any(
         one["alertname"] == name and wanted.items() <= one.items() for status, one in web.alerts() if status == "firing"
     )
 
 
 @pytest.fixture(scope="module")
-def default(web, tmp_path_factory):
+def default(web: Web, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     replacements = {
         "http://exporter:9464/": f"http://{web.address}/",
         BEAT: "group_interval: 3s\n      repeat_interval: 5s",
@@ -57,14 +59,16 @@ def default(web, tmp_path_factory):
 class TestTheDefault:
     """`alertmanager.yml`; the heartbeat beats ten times as fast, and it is always out of hours."""
 
-    def suppressed(self, default):
+    def suppressed(self, default: Any) -> set[tuple[str, str, str, str]]:
         return {
             tuple(one["labels"].get(key, "") for key in ("alertname", "feature", "model", "instance"))
             for one in default.alerts()
             if one["status"]["state"] == "suppressed" and one["status"]["inhibitedBy"]
         }
 
-    def test_a_critical_alert_mutes_what_its_question_would_say_again_and_nothing_else(self, default, web):
+    def test_a_critical_alert_mutes_what_its_question_would_say_again_and_nothing_else(
+        self, default: Any, web: Web
+    ) -> None:
         default.send(
             alert(labels("AnthropicCostRateHigh", "critical", "cost", feature="chat", model=OPUS)),
             alert(labels("AnthropicRequestUnusuallyExpensive", "warning", "cost", feature="chat", model=OPUS)),
@@ -94,14 +98,14 @@ class TestTheDefault:
         assert not told(web, "AnthropicTokenSpike")
         assert not told(web, "AnthropicCacheMissRateHigh", feature="search")
 
-    def test_the_total_alone_mutes_no_feature(self, default, web):
+    def test_the_total_alone_mutes_no_feature(self, default: Any, web: Web) -> None:
         default.send(
             alert(labels("AnthropicCostRateHigh", "critical", "cost")),
             alert(labels("AnthropicCostSpike", "warning", "cost", feature="report")),
         )
         eventually(lambda: told(web, "AnthropicCostSpike", feature="report"), 40)
 
-    def test_a_dead_exporter_mutes_what_depends_on_it(self, default, web):
+    def test_a_dead_exporter_mutes_what_depends_on_it(self, default: Any, web: Web) -> None:
         dead = {"job": "anthropic", "instance": "10.0.0.17:9464"}
         # Down after 10 s, stopped after 30 s. Of two critical alerts that begin in the same instant neither waits long
         # enough to be muted by the other.
@@ -126,7 +130,7 @@ class TestTheDefault:
         assert not told(web, "AnthropicMeterStopped", instance="10.0.0.17:9464")
         assert not told(web, "AnthropicAlertsNotDelivered", integration="webhook")
 
-    def test_a_second_feature_is_told_while_the_first_one_fires(self, default, web):
+    def test_a_second_feature_is_told_while_the_first_one_fires(self, default: Any, web: Web) -> None:
         default.send(alert(labels("AnthropicErrorRateHigh", "warning", "errors", feature="chat", model=OPUS)))
         eventually(lambda: told(web, "AnthropicErrorRateHigh", feature="chat"), 30)
         sent = time.time()
@@ -134,7 +138,9 @@ class TestTheDefault:
         eventually(lambda: told(web, "AnthropicErrorRateHigh", feature="agent"), 28)
         assert 4 < time.time() - sent < 28
 
-    def test_a_second_process_that_dies_is_told_at_once_while_the_first_one_is_dead(self, default, web):
+    def test_a_second_process_that_dies_is_told_at_once_while_the_first_one_is_dead(
+        self, default: Any, web: Web
+    ) -> None:
         dead = [
             alert(labels("AnthropicExporterDown", "critical", "meter", job="anthropic", instance=f"10.0.1.{host}:9464"))
             for host in (1, 2, 3)
@@ -145,13 +151,13 @@ class TestTheDefault:
             # In one group with the first it would wait for the next interval, 10 s later.
             eventually(lambda: told(web, "AnthropicExporterDown", instance=instance), 9)  # noqa: B023 - awaited here
 
-    def test_a_critical_alert_is_told_at_once(self, default, web):
+    def test_a_critical_alert_is_told_at_once(self, default: Any, web: Web) -> None:
         sent = time.time()
         default.send(alert(labels("AnthropicCostRateHigh", "critical", "cost", feature="agent", model=OPUS)))
         eventually(lambda: told(web, "AnthropicCostRateHigh", feature="agent"), 30)
         assert time.time() - sent < 4.5
 
-    def test_info_waits_for_office_hours_and_warnings_do_not(self, default, web):
+    def test_info_waits_for_office_hours_and_warnings_do_not(self, default: Any, web: Web) -> None:
         default.send(
             alert(labels("AnthropicLatencyHigh", "info", "latency", feature="chat", model=OPUS)),
             alert(labels("AnthropicRequestStuck", "warning", "latency", feature="chat", model=OPUS)),
@@ -160,7 +166,7 @@ class TestTheDefault:
         time.sleep(1)
         assert not told(web, "AnthropicLatencyHigh")
 
-    def test_the_heartbeat_is_regular_and_goes_nowhere_else(self, default, web):
+    def test_the_heartbeat_is_regular_and_goes_nowhere_else(self, default: Any, web: Web) -> None:
         beats = eventually(lambda: web.posts("/heartbeat")[3:] and web.posts("/heartbeat"), 30)
         gaps = [later.at - earlier.at for earlier, later in itertools.pairwise(beats[1:])]
         assert all(5.5 < gap < 6.5 for gap in gaps), gaps
@@ -232,20 +238,20 @@ HTML_LINKS = (
 )
 
 
-def cost_alert(ends=None):
+def cost_alert(ends: str | None = None) -> dict[str, Any]:
     about = labels("AnthropicCostRateHigh", "critical", "cost", feature="chat", model=OPUS)
     return alert(about, COST, "2026-11-21T12:00:00Z", ends)
 
 
 @pytest.fixture(scope="module")
-def mail():
+def mail() -> Iterator[MailServer]:
     server = MailServer()
     yield server
     server.close()
 
 
 @pytest.fixture(scope="module")
-def full(mail, tmp_path_factory):
+def full(mail: MailServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     web = Web()
     folder = tmp_path_factory.mktemp("full")
     yesterday = (dt.datetime.now(dt.timezone.utc) - dt.timedelta(days=1)).strftime("%A").lower()
@@ -258,7 +264,7 @@ def full(mail, tmp_path_factory):
         "global:\n": f"global:\n  pagerduty_url: http://{web.address}/v2/enqueue\n  smtp_require_tls: false\n",
     }
     with alertmanagers.running(folder, "alertmanager.full.yml", replacements) as running:
-        running.web = web
+        running.web = web  # type: ignore[attr-defined]
         (folder / "secrets/pagerduty_routing_key").write_text("0123456789abcdef0123456789abcdef")
         (folder / "secrets/webhook_token").write_text("a-token")
         (folder / "secrets/smtp_password").write_text("a-password")
@@ -270,13 +276,13 @@ def full(mail, tmp_path_factory):
 class TestTheFull:
     """`alertmanager.full.yml` with addresses on loopback and today in office hours; Slack's secret comes later."""
 
-    def slack(self, full, title):
+    def slack(self, full: Any, title: str) -> dict[str, Any]:
         post = full.web.inbox.wait_for(
             lambda one: one.path.startswith("/services/") and one.body["attachments"][0]["title"] == title, 20
         )
         return post.body["attachments"][0]
 
-    def test_pagerduty_gets_what_where_dollars_since_when_and_links(self, full):
+    def test_pagerduty_gets_what_where_dollars_since_when_and_links(self, full: Any) -> None:
         event = full.web.inbox.wait_for(lambda one: one.path == "/v2/enqueue", 30).body
         assert len(event.pop("dedup_key")) == 64
         details = event["payload"]["custom_details"]
@@ -302,14 +308,14 @@ class TestTheFull:
             ],
         }
 
-    def test_a_webhook_of_your_own_gets_it_with_the_token(self, full):
+    def test_a_webhook_of_your_own_gets_it_with_the_token(self, full: Any) -> None:
         own = full.web.inbox.wait_for(lambda one: one.path == "/own", 30)
         assert own.headers["Authorization"] == "Bearer a-token"
         (sent,) = own.body["alerts"]
         assert sent["annotations"] == COST
         assert sent["startsAt"] == "2026-11-21T12:00:00Z"
 
-    def test_a_missing_secret_silences_its_own_receiver_only_and_is_used_once_it_is_there(self, full):
+    def test_a_missing_secret_silences_its_own_receiver_only_and_is_used_once_it_is_there(self, full: Any) -> None:
         full.web.inbox.wait_for(lambda one: one.path == "/v2/enqueue", 30)
         assert not [post for post in full.web.inbox.all if post.path.startswith("/services/")]
         (full.folder / "secrets/slack_webhook_url").write_text(f"http://{full.web.address}/services/T0/B0/x")
@@ -324,7 +330,7 @@ class TestTheFull:
             "mrkdwn_in": ["fallback", "pretext", "text"],
         }
 
-    def test_slack_shows_several_alerts_of_one_question_in_one_message(self, full):
+    def test_slack_shows_several_alerts_of_one_question_in_one_message(self, full: Any) -> None:
         # What began longer ago than `group_wait` is told as it comes, by Alertmanager 0.33 each alert by itself.
         now = dt.datetime.now(dt.timezone.utc)
         full.send(
@@ -344,25 +350,25 @@ class TestTheFull:
         text = self.slack(full, "WARNING Record Errors · 2 alerts")["text"]
         assert text == ERRORS_TEXT.format(since=f"{now:%H:%M} UTC, {now:%a} {now.day} {now:%b}")
 
-    def test_an_alert_of_your_own_needs_none_of_our_labels_and_annotations(self, full):
+    def test_an_alert_of_your_own_needs_none_of_our_labels_and_annotations(self, full: Any) -> None:
         full.send(alert({"alertname": "OfYourOwn"}, starts="2026-11-21T12:00:00Z"))
         found = self.slack(full, "Of Your Own")
         assert found["color"] == "warning"
         assert found["text"].strip() == "Since 12:00 UTC, Sat 21 Nov"
 
-    def test_slack_names_the_process_where_there_is_no_feature(self, full):
+    def test_slack_names_the_process_where_there_is_no_feature(self, full: Any) -> None:
         about = labels("AnthropicMeterStopped", "critical", "meter", job="anthropic", instance="10.0.0.19:9464")
         full.send(alert(about, STOPPED, "2026-11-21T12:00:00Z"))
         assert self.slack(full, STOPPED_TITLE)["color"] == "danger"
 
-    def test_pagerduty_gets_a_text_with_colons_as_text(self, full):
+    def test_pagerduty_gets_a_text_with_colons_as_text(self, full: Any) -> None:
         """From 0.30 on what reads as YAML is sent as an object."""
         about = labels("AnthropicMeterStopped", "critical", "meter", job="anthropic", instance="10.0.0.19:9464")
         full.send(alert(about, STOPPED, "2026-11-21T12:00:00Z"))
         event = full.web.inbox.wait_for(lambda one: one.body.get("payload", {}).get("summary") == STOPPED_TITLE, 20)
         assert event.body["payload"]["custom_details"]["firing"] == STOPPED_TEXT
 
-    def test_a_warning_goes_to_slack_and_pages_nobody(self, full):
+    def test_a_warning_goes_to_slack_and_pages_nobody(self, full: Any) -> None:
         about = labels("AnthropicErrorRateHigh", "warning", "errors", feature="chat", model=OPUS)
         full.send(alert(about, LATENCY, "2026-11-21T12:00:00Z"))
         found = self.slack(full, "WARNING Error Rate High · chat · claude-opus-5-5")
@@ -370,7 +376,7 @@ class TestTheFull:
         pages = [post.body["payload"]["summary"] for post in full.web.posts("/v2/enqueue")]
         assert not any("Error Rate" in page for page in pages)
 
-    def test_info_goes_by_mail_as_text_and_as_html(self, full, mail):
+    def test_info_goes_by_mail_as_text_and_as_html(self, full: Any, mail: MailServer) -> None:
         about = labels("AnthropicLatencyHigh", "info", "latency", feature="chat", model=OPUS)
         full.send(alert(about, LATENCY, "2026-11-21T12:00:00Z"))
         message = mail.inbox.wait_for(lambda _: True, 10)
@@ -394,7 +400,7 @@ class TestTheFull:
             HTML_LINKS,
         ]
 
-    def test_a_name_that_others_chose_is_text_wherever_it_goes(self, full, mail):
+    def test_a_name_that_others_chose_is_text_wherever_it_goes(self, full: Any, mail: MailServer) -> None:
         feature = "<!channel> <b>*now*</b>\r\nBcc: all@evil.example\x1b[2J \u202e{{ .Labels }} https://evil.example"
         plain = "<!channel> <b>*now*</b> Bcc: all@evil.example [2J  {{ .Labels }} https:\u2060//evil.example"
         texts = COST | {"description": f"{feature} spends 6.40 USD a minute."}
@@ -417,7 +423,7 @@ class TestTheFull:
         in_html = plain.replace("<", "&lt;").replace(">", "&gt;")
         assert html.splitlines()[1] == f"<p>{in_html} spends 6.40 USD a minute.<br>"
 
-    def test_the_end_is_told_too(self, full):
+    def test_the_end_is_told_too(self, full: Any) -> None:
         full.send(cost_alert(ends="2026-11-21T12:07:00Z"))
         over = self.slack(full, "OVER Cost Rate High · chat · claude-opus-5-5")
         assert (over["color"], over["text"]) == ("good", COST_OVER_TEXT)

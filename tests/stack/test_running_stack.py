@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import os
 import shutil
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,7 +16,7 @@ pytestmark = pytest.mark.stack
 PATIENCE_SECONDS = 60
 
 
-def alive(pid):
+def alive(pid: Any) -> Any:
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
@@ -22,7 +24,7 @@ def alive(pid):
     return True
 
 
-def test_the_shipped_rules_and_routing_run_and_the_heartbeat_arrives():
+def test_the_shipped_rules_and_routing_run_and_the_heartbeat_arrives() -> None:
     with stack.start(["127.0.0.1:9"]) as running:
         assert running.receiver.wait_for_heartbeat(PATIENCE_SECONDS)
         threshold = 'anthropic_threshold{threshold="cost_usd_per_minute", feature="", model=""}'
@@ -38,11 +40,13 @@ def test_the_shipped_rules_and_routing_run_and_the_heartbeat_arrives():
     assert not folder.exists()
 
 
-def test_a_start_that_fails_ends_what_it_started_and_keeps_the_logs(tmp_path, monkeypatch):
+def test_a_start_that_fails_ends_what_it_started_and_keeps_the_logs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     started = []
     original = stack.process.Process.__init__
 
-    def remember(self, *arguments):
+    def remember(self: Any, *arguments: Any) -> None:
         original(self, *arguments)
         started.append(self.pid)
 

@@ -5,6 +5,9 @@ import sys
 import threading
 import time
 import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -48,7 +51,7 @@ server.serve_forever()
 
 
 @pytest.fixture
-def shipped(tmp_path):
+def shipped(tmp_path: Path) -> Any:
     (tmp_path / "shipped/rules").mkdir(parents=True)
     (tmp_path / "shipped/prometheus.yml").write_text(PROMETHEUS)
     (tmp_path / "shipped/rules/thresholds.yml").write_text(THRESHOLDS)
@@ -57,7 +60,7 @@ def shipped(tmp_path):
 
 
 class TestPrometheusConfiguration:
-    def test_only_addresses_change(self, shipped, tmp_path):
+    def test_only_addresses_change(self, shipped: Any, tmp_path: Path) -> None:
         path = config.prometheus(shipped, tmp_path / "work", ADDRESSES)
         assert yaml.safe_load(path.read_text()) == {
             "global": {"scrape_interval": "5s"},
@@ -73,12 +76,12 @@ class TestPrometheusConfiguration:
             ],
         }
 
-    def test_rules_and_thresholds_stay_as_they_are_shipped(self, shipped, tmp_path):
+    def test_rules_and_thresholds_stay_as_they_are_shipped(self, shipped: Any, tmp_path: Path) -> None:
         config.prometheus(shipped, tmp_path / "work", ADDRESSES)
         assert (tmp_path / "work/rules/thresholds.yml").read_text() == THRESHOLDS
         assert (tmp_path / "work/rules/cost.yml").read_text() == "groups: [] # left alone\n"
 
-    def test_a_threshold_is_replaced_and_a_features_own_is_added(self, shipped, tmp_path):
+    def test_a_threshold_is_replaced_and_a_features_own_is_added(self, shipped: Any, tmp_path: Path) -> None:
         own = (Threshold("tokens_per_day", 5e8), Threshold("cost_usd_per_minute", 30.5, "chat"))
         config.prometheus(shipped, tmp_path / "work", ADDRESSES, own)
         rules = yaml.safe_load((tmp_path / "work/rules/thresholds.yml").read_text())["groups"][0]["rules"]
@@ -88,14 +91,14 @@ class TestPrometheusConfiguration:
             ("30.5", {"threshold": "cost_usd_per_minute", "feature": "chat"}),
         ]
 
-    def test_a_threshold_that_is_not_there_is_an_error(self, shipped, tmp_path):
+    def test_a_threshold_that_is_not_there_is_an_error(self, shipped: Any, tmp_path: Path) -> None:
         with pytest.raises(
             ConfigurationError, match="no threshold 'costs'; it has cost_usd_per_minute, tokens_per_day"
         ):
             config.prometheus(shipped, tmp_path / "work", ADDRESSES, (Threshold("costs", 1),))
 
 
-def test_alertmanager_sends_to_the_receiver_and_nothing_else_changes(tmp_path):
+def test_alertmanager_sends_to_the_receiver_and_nothing_else_changes(tmp_path: Path) -> None:
     (tmp_path / "shipped").mkdir()
     text = "# kept\nreceivers:\n  - webhook_configs: [{url: http://exporter:9464/alerts}]\n"
     (tmp_path / "shipped/alertmanager.yml").write_text(text)
@@ -105,20 +108,20 @@ def test_alertmanager_sends_to_the_receiver_and_nothing_else_changes(tmp_path):
 
 class TestReceiver:
     @pytest.fixture
-    def receiver(self):
+    def receiver(self) -> Iterator[Any]:
         with Receiver() as running:
             yield running
 
-    def send(self, receiver, path, *alerts):
+    def send(self, receiver: Any, path: Any, *alerts: Any) -> None:
         body = json.dumps({"alerts": alerts}).encode()
         request = urllib.request.Request(f"http://{receiver.address}{path}", body)
         with urllib.request.urlopen(request, timeout=30) as response:
             assert response.status == 200
 
-    def alert(self, name, status="firing", starts="2026-11-21T12:00:00.5Z", **labels):
+    def alert(self, name: Any, status: Any = "firing", starts: Any = "2026-11-21T12:00:00.5Z", **labels: Any) -> Any:
         return {"status": status, "labels": {"alertname": name, **labels}, "annotations": {}, "startsAt": starts}
 
-    def test_a_notification_is_kept_with_the_second_it_fired_and_came(self, receiver):
+    def test_a_notification_is_kept_with_the_second_it_fired_and_came(self, receiver: Any) -> None:
         before = time.time()
         self.send(receiver, "/alerts", self.alert("AnthropicCostRateHigh", feature="chat"))
         (found,) = receiver.notifications
@@ -126,16 +129,16 @@ class TestReceiver:
         assert found.fired_at == 1_795_262_400.5
         assert before <= found.received_at <= time.time()
 
-    def test_each_alert_of_a_group_is_one(self, receiver):
+    def test_each_alert_of_a_group_is_one(self, receiver: Any) -> None:
         self.send(receiver, "/alerts", self.alert("A"), self.alert("B", status="resolved"))
         assert [(found.alertname, found.firing) for found in receiver.notifications] == [("A", True), ("B", False)]
 
-    def test_a_heartbeat_is_no_notification(self, receiver):
+    def test_a_heartbeat_is_no_notification(self, receiver: Any) -> None:
         self.send(receiver, "/heartbeat", self.alert("AnthropicWatchdog"))
         assert (receiver.heartbeats, receiver.notifications) == (1, [])
         assert receiver.wait_for_heartbeat(0)
 
-    def test_waiting_ends_when_the_wanted_one_comes(self, receiver):
+    def test_waiting_ends_when_the_wanted_one_comes(self, receiver: Any) -> None:
         found = []
         waiter = threading.Thread(target=lambda: found.append(receiver.wait_for(lambda one: one.alertname == "B", 10)))
         waiter.start()
@@ -144,7 +147,7 @@ class TestReceiver:
         waiter.join(10)
         assert found[0].alertname == "B"
 
-    def test_waiting_ends_after_its_time(self, receiver):
+    def test_waiting_ends_after_its_time(self, receiver: Any) -> None:
         assert receiver.wait_for(lambda _: True, 0.01) is None
         assert receiver.wait_for_heartbeat(0.01) is False
 
@@ -156,12 +159,12 @@ class TestReceiver:
             ("2026-11-21T13:00:00.25+01:00", 1_795_262_400.25),
         ],
     )
-    def test_times_as_go_writes_them(self, written, expected):
+    def test_times_as_go_writes_them(self, written: Any, expected: Any) -> None:
         assert parse_time(written) == pytest.approx(expected, abs=1e-6)
 
 
 class TestProcess:
-    def test_a_process_that_ends_at_once_says_its_last_error(self, tmp_path):
+    def test_a_process_that_ends_at_once_says_its_last_error(self, tmp_path: Path) -> None:
         code = "print('ts=1 level=error err=\"bad rule\"'); print('bye'); raise SystemExit(3)"
         process = Process([sys.executable, "-c", code], tmp_path / "prometheus.log", "http://127.0.0.1:9/-/ready")
         with pytest.raises(
@@ -170,7 +173,7 @@ class TestProcess:
             process.wait_until_ready()
         process.close()
 
-    def test_a_process_is_ready_when_its_address_says_so_and_ends_when_closed(self, tmp_path):
+    def test_a_process_is_ready_when_its_address_says_so_and_ends_when_closed(self, tmp_path: Path) -> None:
         process = Process(
             [sys.executable, "-c", WEB, str(tmp_path / "port")], tmp_path / "web.log", "http://127.0.0.1:9/"
         )
