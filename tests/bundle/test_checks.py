@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import shutil
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,7 +15,7 @@ pytestmark = pytest.mark.stack
 
 
 @pytest.fixture
-def folder(tmp_path):
+def folder(tmp_path: Path) -> Any:
     """The shipped bundle, to be broken."""
     for name in ("prometheus", "alertmanager"):
         shutil.copytree(bundle.path(name), tmp_path / name)
@@ -21,8 +23,8 @@ def folder(tmp_path):
 
 
 @pytest.fixture
-def edit(folder):
-    def change(file, before, after):
+def edit(folder: Any) -> Any:
+    def change(file: Any, before: Any, after: Any) -> None:
         text = (folder / file).read_text()
         assert before in text
         (folder / file).write_text(text.replace(before, after, 1))
@@ -30,16 +32,16 @@ def edit(folder):
     return change
 
 
-def line_of(file, text):
+def line_of(file: Any, text: Any) -> Any:
     return next(number for number, line in enumerate(file.read_text().splitlines(), start=1) if text in line)
 
 
-def test_the_shipped_bundle_has_nothing_to_find(capfd):
+def test_the_shipped_bundle_has_nothing_to_find(capfd: pytest.CaptureFixture[str]) -> None:
     assert run_command(["check"]) == 0
     assert capfd.readouterr().out.endswith("prices.yml: no findings\n")
 
 
-def test_a_second_default_is_an_error_with_its_line(folder, capfd):
+def test_a_second_default_is_an_error_with_its_line(folder: Any, capfd: pytest.CaptureFixture[str]) -> None:
     file = folder / "prometheus/rules/thresholds.yml"
     first = line_of(file, "labels: {threshold: cost_usd_per_minute}")
     with file.open("a") as text:
@@ -57,7 +59,7 @@ def test_a_second_default_is_an_error_with_its_line(folder, capfd):
     assert told[-1].endswith(": 1 finding")
 
 
-def test_a_threshold_that_is_no_promql_is_an_error_with_its_line(folder, edit):
+def test_a_threshold_that_is_no_promql_is_an_error_with_its_line(folder: Any, edit: Any) -> None:
     edit("prometheus/rules/thresholds.yml", 'expr: "0.05"', 'expr: "0.05 *"')
     file = folder / "prometheus/rules/thresholds.yml"
     (found,) = checks.prometheus(folder / "prometheus")
@@ -65,7 +67,7 @@ def test_a_threshold_that_is_no_promql_is_an_error_with_its_line(folder, edit):
     assert "could not parse expression" in found.text
 
 
-def test_a_typo_is_named_with_what_was_meant_and_the_default_is_missed(folder, edit):
+def test_a_typo_is_named_with_what_was_meant_and_the_default_is_missed(folder: Any, edit: Any) -> None:
     edit("prometheus/rules/thresholds.yml", "{threshold: cost_spike_ratio}", "{threshold: cost_spik_ratio}")
     file = folder / "prometheus/rules/thresholds.yml"
     assert list(map(str, checks.prometheus(folder / "prometheus"))) == [
@@ -77,7 +79,7 @@ def test_a_typo_is_named_with_what_was_meant_and_the_default_is_missed(folder, e
     ]
 
 
-def test_an_override_is_no_duplicate_and_an_unknown_label_is_an_error(folder):
+def test_an_override_is_no_duplicate_and_an_unknown_label_is_an_error(folder: Any) -> None:
     file = folder / "prometheus/rules/thresholds.yml"
     with file.open("a") as text:
         for label in ("feature", "model", "featur"):
@@ -89,28 +91,28 @@ def test_an_override_is_no_duplicate_and_an_unknown_label_is_an_error(folder):
 
 
 @pytest.mark.parametrize("broken", ["groups: [", "groups: 3\n", "groups:\n - {name: x, rules: [{recrd: x}]}\n"])
-def test_a_rule_file_that_is_no_rule_file_is_named_with_its_line(folder, broken):
+def test_a_rule_file_that_is_no_rule_file_is_named_with_its_line(folder: Any, broken: Any) -> None:
     (folder / "prometheus/rules/own.yml").write_text(broken)
     found = [one for one in checks.prometheus(folder / "prometheus") if one.file.name == "own.yml"]
     assert found
     assert found[0].line >= 1
 
 
-def test_a_setting_that_prometheus_does_not_know_is_named_with_its_line(folder, edit):
+def test_a_setting_that_prometheus_does_not_know_is_named_with_its_line(folder: Any, edit: Any) -> None:
     edit("prometheus/prometheus.yml", "global:", "globl:")
     (found,) = checks.prometheus(folder / "prometheus")
     assert (found.file.name, found.line) == ("prometheus.yml", line_of(found.file, "globl:"))
     assert "globl" in found.text
 
 
-def test_a_receiver_that_is_not_there_is_named_with_its_file(folder, edit):
+def test_a_receiver_that_is_not_there_is_named_with_its_file(folder: Any, edit: Any) -> None:
     edit("alertmanager/alertmanager.yml", "receiver: heartbeat", "receiver: hartbeat")
     (found,) = checks.alertmanager(folder / "alertmanager")
     assert found.file.name == "alertmanager.yml"
     assert 'undefined receiver "hartbeat"' in found.text
 
 
-def test_a_price_file_with_a_typo_is_named_with_its_line(tmp_path, capfd):
+def test_a_price_file_with_a_typo_is_named_with_its_line(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "mine.yml").write_text("models:\n  claude-x:\n    pries: []\n")
     assert run_command(["check", "--prices", str(tmp_path / "mine.yml")]) == 1
     assert f"{tmp_path}/mine.yml:3: " in capfd.readouterr().out
@@ -119,14 +121,16 @@ def test_a_price_file_with_a_typo_is_named_with_its_line(tmp_path, capfd):
 @pytest.mark.parametrize(
     "arguments", [["--prometheus", "/nowhere"], ["--alertmanager", "/nowhere"], ["--prices", "/nowhere.yml"]]
 )
-def test_a_folder_that_is_not_there_is_one_line_and_2(arguments, capfd):
+def test_a_folder_that_is_not_there_is_one_line_and_2(arguments: Any, capfd: pytest.CaptureFixture[str]) -> None:
     assert run_command(["check", *arguments]) == 2
     (line,) = capfd.readouterr().err.splitlines()
     assert line.startswith("anthropic-exporter: /nowhere")
 
 
-def test_without_promtool_it_is_one_line_and_2(monkeypatch, capfd):
-    def missing(_names):
+def test_without_promtool_it_is_one_line_and_2(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def missing(_names: Any) -> None:
         raise ConfigurationError("promtool 2.42 or later not found: put it on PATH")
 
     monkeypatch.setattr(toolchain, "provide", missing)
@@ -134,7 +138,9 @@ def test_without_promtool_it_is_one_line_and_2(monkeypatch, capfd):
     assert capfd.readouterr().err == "anthropic-exporter: promtool 2.42 or later not found: put it on PATH\n"
 
 
-def test_the_bundle_in_the_working_folder_is_checked_and_named(folder, edit, monkeypatch, capfd):
+def test_the_bundle_in_the_working_folder_is_checked_and_named(
+    folder: Any, edit: Any, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
     edit("prometheus/rules/cost.yml", "expr:", "exper:")
     monkeypatch.chdir(folder)
     assert run_command(["check"]) == 1
@@ -145,14 +151,18 @@ def test_the_bundle_in_the_working_folder_is_checked_and_named(folder, edit, mon
     assert printed[-1].startswith(f"checked {folder}/prometheus, {folder}/alertmanager, ")
 
 
-def test_in_another_folder_the_shipped_bundle_is_checked_and_named(tmp_path, monkeypatch, capfd):
+def test_in_another_folder_the_shipped_bundle_is_checked_and_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.chdir(tmp_path)
     assert run_command(["check"]) == 0
     assert capfd.readouterr().out.startswith(f"checked {bundle.path('prometheus')}, {bundle.path('alertmanager')}, ")
 
 
 @pytest.mark.parametrize("place", ["rules", "."])
-def test_a_folder_of_rules_alone_is_checked(tmp_path, monkeypatch, capfd, place):
+def test_a_folder_of_rules_alone_is_checked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], place: Any
+) -> None:
     shutil.copytree(bundle.path("prometheus") / "rules", tmp_path / place, dirs_exist_ok=True)
     assert run_command(["check", "--prometheus", str(tmp_path)]) == 0
     file = tmp_path / place / "cost.yml"
@@ -161,7 +171,7 @@ def test_a_folder_of_rules_alone_is_checked(tmp_path, monkeypatch, capfd, place)
     assert f"cost.yml:{line_of(file, 'exper:')}: " in capfd.readouterr().out
 
 
-def test_a_folder_without_rules_is_one_line_and_2(tmp_path, capfd):
+def test_a_folder_without_rules_is_one_line_and_2(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     assert run_command(["check", "--prometheus", str(tmp_path)]) == 2
     line = f"anthropic-exporter: {tmp_path}: neither prometheus.yml nor rule files (rules/*.yml or *.yml)\n"
     assert capfd.readouterr().err == line

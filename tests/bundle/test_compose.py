@@ -28,7 +28,7 @@ def filled_in(value: str) -> str:
     return re.sub(r"\$\{\w+:-([^}]*)\}", r"\1", value)
 
 
-def test_the_services():
+def test_the_services() -> None:
     always = {name for name in NAMES if "profiles" not in SERVICES[name]}
     assert always == {"alertmanager", "exporter", "grafana", "prometheus", "secrets"}
     profiles = {name: SERVICES[name]["profiles"] for name in NAMES if name not in always}
@@ -37,15 +37,15 @@ def test_the_services():
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_an_image_is_pinned_to_a_version(name):
+def test_an_image_is_pinned_to_a_version(name: str) -> None:
     assert re.fullmatch(r"[\w./-]+:v?\d+\.\d+\.\d+", SERVICES[name]["image"])
 
 
-def test_our_image_has_the_version_of_the_package():
+def test_our_image_has_the_version_of_the_package() -> None:
     assert {SERVICES[name]["image"] for name in OURS} == {f"anthropic-exporter:{__version__}"}
 
 
-def test_only_what_defends_itself_is_published_and_on_this_machine_only():
+def test_only_what_defends_itself_is_published_and_on_this_machine_only() -> None:
     published = {name: [filled_in(port) for port in SERVICES[name].get("ports", [])] for name in NAMES}
     assert published == {
         **{name: [] for name in NAMES},
@@ -56,7 +56,7 @@ def test_only_what_defends_itself_is_published_and_on_this_machine_only():
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_container_can_do_little(name):
+def test_a_container_can_do_little(name: str) -> None:
     service = SERVICES[name]
     assert service["read_only"] is True
     assert service["tmpfs"] == ["/tmp"]
@@ -68,7 +68,7 @@ def test_a_container_can_do_little(name):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_container_has_limits(name):
+def test_a_container_has_limits(name: str) -> None:
     service = SERVICES[name]
     assert re.fullmatch(r"\d+[mg]", service["mem_limit"])
     assert 0 < service["cpus"] <= 2
@@ -77,14 +77,14 @@ def test_a_container_has_limits(name):
 
 
 @pytest.mark.parametrize("name", sorted({*NAMES} - {"secrets", "queue"}))
-def test_a_container_is_asked_for_its_health_on_its_own_port(name):
+def test_a_container_is_asked_for_its_health_on_its_own_port(name: str) -> None:
     check = SERVICES[name]["healthcheck"]
     assert f"127.0.0.1:{PORTS.get(name, 9464)}/" in check["test"][-1]
     assert check["interval"] == "10s"
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_what_is_mounted_exists(name):
+def test_what_is_mounted_exists(name: str) -> None:
     for volume in SERVICES[name].get("volumes", []):
         source, _, rest = volume.partition(":")
         if source.startswith("."):
@@ -94,7 +94,7 @@ def test_what_is_mounted_exists(name):
             assert source in COMPOSE["volumes"]
 
 
-def test_the_configurations_that_commands_name_exist():
+def test_the_configurations_that_commands_name_exist() -> None:
     command = filled_in(" ".join(SERVICES["alertmanager"]["command"] + SERVICES["prometheus"]["command"]))
     files = re.findall(r"--config\.file=/etc/(\S+)", command)
     assert files == ["alertmanager/alertmanager.yml", "prometheus/prometheus.yml"]
@@ -102,13 +102,13 @@ def test_the_configurations_that_commands_name_exist():
         assert (ROOT / file).is_file(), file
 
 
-def test_prometheus_keeps_a_month_and_cannot_be_stopped_over_http():
+def test_prometheus_keeps_a_month_and_cannot_be_stopped_over_http() -> None:
     command = SERVICES["prometheus"]["command"]
     assert "--storage.tsdb.retention.time=45d" in command
     assert not [flag for flag in command if flag.startswith(("--web.enable-lifecycle", "--web.enable-admin-api"))]
 
 
-def test_the_exporter_answers_to_its_own_names_only():
+def test_the_exporter_answers_to_its_own_names_only() -> None:
     command = [filled_in(word) for word in SERVICES["exporter"]["command"]]
     assert command == ["serve", "--host", "0.0.0.0", "--allow-host", "exporter", "--allow-host", "localhost"]
 
@@ -122,7 +122,7 @@ def test_the_exporter_answers_to_its_own_names_only():
         ({"GRAFANA_ANONYMOUS": "false"}, "false", ""),
     ],
 )
-def test_a_dashboard_that_others_reach_asks_for_a_log_in(given, anonymous, domain):
+def test_a_dashboard_that_others_reach_asks_for_a_log_in(given: dict[str, str], anonymous: str, domain: str) -> None:
     """An empty variable leaves what grafana.ini says: a viewer without a log-in, under the name localhost alone."""
     environment = SERVICES["grafana"]["environment"]
     assert interpolated(environment["GF_AUTH_ANONYMOUS_ENABLED"], given) == anonymous
@@ -135,7 +135,7 @@ def test_a_dashboard_that_others_reach_asks_for_a_log_in(given, anonymous, domai
     }
 
 
-def interpolated(value, given):
+def interpolated(value: str, given: dict[str, str]) -> str:
     """Variables as compose fills them in, the innermost first."""
     while found := re.search(r"\$\{(\w+):([-+])([^${}]*)\}", value):
         name, sign, text = found.groups()
@@ -144,19 +144,19 @@ def interpolated(value, given):
     return value
 
 
-def test_the_fleet_publishes_to_the_queue_that_the_collector_reads():
+def test_the_fleet_publishes_to_the_queue_that_the_collector_reads() -> None:
     assert SERVICES["collector"]["environment"]["ANTHROPIC_EXPORTER_QUEUE"] == "redis://queue:6379"
     assert all("redis://queue:6379" in SERVICES[name]["command"] for name in ("host-1", "host-2"))
     assert {SERVICES[name]["hostname"] for name in ("host-1", "host-2")} == {"host-1", "host-2"}
     assert "noeviction" in SERVICES["queue"]["command"]  # a queue that drops keys would drop the whole stream
 
 
-def test_the_first_start_makes_a_password_and_the_next_keeps_it(tmp_path):
+def test_the_first_start_makes_a_password_and_the_next_keeps_it(tmp_path: Path) -> None:
     script = SERVICES["secrets"]["entrypoint"][-1].replace("$$", "$").replace("/secrets", str(tmp_path))
     assert SERVICES["grafana"]["depends_on"] == {"secrets": {"condition": "service_completed_successfully"}}
     assert SERVICES["grafana"]["environment"]["GF_SECURITY_ADMIN_PASSWORD__FILE"] == "/secrets/grafana-admin-password"
 
-    def start(given=""):
+    def start(given: str = "") -> str:
         environment = {"PATH": os.environ["PATH"], "GRAFANA_ADMIN_PASSWORD": given}
         subprocess.run(["sh", "-euc", script], env=environment, check=True)
         return (tmp_path / "grafana-admin-password").read_text().strip()
@@ -168,7 +168,7 @@ def test_the_first_start_makes_a_password_and_the_next_keeps_it(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["grafana-admin-password"]
 
 
-def test_prometheus_looks_for_an_edit_every_2_seconds():
+def test_prometheus_looks_for_an_edit_every_2_seconds() -> None:
     """What follows is shown on a Prometheus that does so, in tests/stack/test_edits_of_thresholds.py."""
     assert {"--enable-feature=auto-reload-config", "--config.auto-reload-interval=2s"} <= set(
         SERVICES["prometheus"]["command"]
@@ -176,7 +176,7 @@ def test_prometheus_looks_for_an_edit_every_2_seconds():
     assert re.search(r":v(\d+)\.", SERVICES["prometheus"]["image"])[1] == "3"
 
 
-def test_prometheus_scrapes_every_service_that_has_metrics_and_the_demo_by_name():
+def test_prometheus_scrapes_every_service_that_has_metrics_and_the_demo_by_name() -> None:
     jobs = {
         job["job_name"]: job
         for job in yaml.safe_load((ROOT / "prometheus/prometheus.yml").read_text())["scrape_configs"]
@@ -187,7 +187,7 @@ def test_prometheus_scrapes_every_service_that_has_metrics_and_the_demo_by_name(
     assert jobs["anthropic-exporter"]["static_configs"][0]["targets"] == ["exporter:9464"]
 
 
-def test_the_image_is_built_in_two_stages_and_runs_as_nobody():
+def test_the_image_is_built_in_two_stages_and_runs_as_nobody() -> None:
     stages = re.findall(r"^FROM (\S+)", DOCKERFILE, flags=re.MULTILINE)
     assert len(stages) == 2
     assert all(re.fullmatch(r"python:3\.\d+-slim-\w+", stage) for stage in stages)
@@ -198,7 +198,7 @@ def test_the_image_is_built_in_two_stages_and_runs_as_nobody():
     assert "HEALTHCHECK" in last
 
 
-def test_the_image_installs_only_what_has_a_hash():
+def test_the_image_installs_only_what_has_a_hash() -> None:
     installs = re.findall(r"pip (?:--python \S+ )?(?:install|wheel) .*?(?= \\\n|\n)", DOCKERFILE)
     assert len(installs) == 4
     for command in installs:
@@ -210,7 +210,7 @@ def test_the_image_installs_only_what_has_a_hash():
         assert "://" not in text
 
 
-def test_the_image_has_what_the_lists_for_development_have():
+def test_the_image_has_what_the_lists_for_development_have() -> None:
     """One version of each package: but for one that no list has, because it is for another system."""
     development = (ROOT / "constraints/python3.11.txt").read_text().replace("_", "-").lower()
     pinned = dict(re.findall(r"^([\w.-]+)==(\S+)$", development, re.MULTILINE))
@@ -220,21 +220,21 @@ def test_the_image_has_what_the_lists_for_development_have():
     assert {name: version for name, version in image if pinned.get(name) != version} == {"httpx2-jsfetch": "1.0"}
 
 
-def test_the_image_is_built_from_all_that_the_wheel_includes():
+def test_the_image_is_built_from_all_that_the_wheel_includes() -> None:
     project = (ROOT / "pyproject.toml").read_text().partition("wheel.force-include]")[2].partition("\n\n")[0]
     included = {source.partition("/")[0] for source in re.findall(r'^"([^"]+)" =', project, re.MULTILINE)}
     assert included == {"alertmanager", "docs", "grafana", "prometheus"}
     assert included <= set(re.findall(r"^COPY (\S+) \S+$", DOCKERFILE, re.MULTILINE))
 
 
-def test_what_the_dockerfile_copies_is_not_ignored():
+def test_what_the_dockerfile_copies_is_not_ignored() -> None:
     allowed = re.findall(r"^!(\S+)", (ROOT / ".dockerignore").read_text(), flags=re.MULTILINE)
     copied = [words.split()[:-1] for words in re.findall(r"^COPY (?!--from)(.+)", DOCKERFILE, flags=re.MULTILINE)]
     assert sorted(allowed) == sorted(source for sources in copied for source in sources)
     assert "alertmanager/secrets/*" in (ROOT / ".dockerignore").read_text()
 
 
-def test_the_documentation_names_every_setting_and_its_default():
+def test_the_documentation_names_every_setting_and_its_default() -> None:
     settings = set(re.findall(r"\$\{(\w+):[-+]", (ROOT / "docker-compose.yml").read_text()))
     documentation = (ROOT / "docs/docker.md").read_text()
     assert len(settings) == 8

@@ -7,6 +7,8 @@ import itertools
 import json
 import re
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import pytest
 import yaml
@@ -55,7 +57,7 @@ def metrics(expr: str) -> set[str]:
 
 
 @pytest.fixture
-def generator(monkeypatch):
+def generator(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     monkeypatch.syspath_prepend(ROOT / "scripts")
     spec = importlib.util.spec_from_file_location("generate_dashboard", ROOT / "scripts/generate_dashboard.py")
     module = importlib.util.module_from_spec(spec)
@@ -63,12 +65,16 @@ def generator(monkeypatch):
     return module
 
 
-def test_the_committed_dashboard_is_what_the_panels_file_says(generator, monkeypatch):
+def test_the_committed_dashboard_is_what_the_panels_file_says(
+    generator: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("sys.argv", ["generate_dashboard.py", "--check"])
     assert generator.main() == 0
 
 
-def test_an_edited_dashboard_is_noticed(generator, monkeypatch, tmp_path, capsys):
+def test_an_edited_dashboard_is_noticed(
+    generator: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     edited = tmp_path / "claude-cost.json"
     edited.write_text((ROOT / "grafana/dashboards/claude-cost.json").read_text().replace("Claude cost", "Costs"))
     monkeypatch.setattr(generator, "TARGET", edited)
@@ -77,7 +83,7 @@ def test_an_edited_dashboard_is_noticed(generator, monkeypatch, tmp_path, capsys
     assert "run python scripts/generate_dashboard.py" in capsys.readouterr().err
 
 
-def test_the_address_that_alerts_link_to():
+def test_the_address_that_alerts_link_to() -> None:
     assert (DASHBOARD["uid"], DASHBOARD["title"], DASHBOARD["schemaVersion"]) == ("anthropic-cost", "Claude cost", 39)
     links = [rule["annotations"]["dashboard_url"] for rule in RULES if "dashboard_url" in rule.get("annotations", {})]
     assert links
@@ -86,7 +92,7 @@ def test_the_address_that_alerts_link_to():
     }
 
 
-def test_the_rows_answer_the_questions_in_order():
+def test_the_rows_answer_the_questions_in_order() -> None:
     rows = [panel["title"] for panel in DASHBOARD["panels"] if panel["type"] == "row"]
     assert [row.split(" (")[0] for row in rows] == [
         "Now",
@@ -98,13 +104,13 @@ def test_the_rows_answer_the_questions_in_order():
     ]
 
 
-def test_ids_are_unique():
+def test_ids_are_unique() -> None:
     ids = [panel["id"] for panel in DASHBOARD["panels"]]
     assert len(ids) == len(set(ids))
 
 
-def test_panels_lie_within_24_columns_and_never_on_each_other():
-    taken = {}
+def test_panels_lie_within_24_columns_and_never_on_each_other() -> None:
+    taken: dict[Any, Any] = {}
     for panel in DASHBOARD["panels"]:
         place = panel["gridPos"]
         assert place["x"] + place["w"] <= 24, panel["title"]
@@ -115,13 +121,13 @@ def test_panels_lie_within_24_columns_and_never_on_each_other():
 
 
 @pytest.mark.parametrize("panel", PANELS, ids=lambda panel: panel["title"])
-def test_a_panel_says_what_it_is(panel):
+def test_a_panel_says_what_it_is(panel: dict[str, Any]) -> None:
     assert panel["title"]
     assert panel["description"].endswith(".")
 
 
 @pytest.mark.parametrize("panel", DRAWN, ids=lambda panel: panel["title"])
-def test_a_drawn_panel_has_a_unit_and_the_chosen_data_source(panel):
+def test_a_drawn_panel_has_a_unit_and_the_chosen_data_source(panel: dict[str, Any]) -> None:
     assert panel["fieldConfig"]["defaults"]["unit"]
     sources = [panel["datasource"], *(target["datasource"] for target in panel["targets"])]
     assert {source["uid"] for source in sources} == {"${datasource}"}
@@ -130,14 +136,14 @@ def test_a_drawn_panel_has_a_unit_and_the_chosen_data_source(panel):
 
 
 @pytest.mark.parametrize(("title", "target"), QUERIES, ids=lambda value: value if isinstance(value, str) else "")
-def test_a_query_asks_for_series_that_exist(title, target):
+def test_a_query_asks_for_series_that_exist(title: str, target: dict[str, Any]) -> None:
     names = metrics(target["expr"])
     assert names
     assert names <= EXPOSED.keys() | RECORDED | PROMETHEUS_OWN
 
 
 @pytest.mark.parametrize(("title", "target"), QUERIES, ids=lambda value: value if isinstance(value, str) else "")
-def test_a_query_uses_labels_that_its_metrics_have(title, target):
+def test_a_query_uses_labels_that_its_metrics_have(title: str, target: dict[str, Any]) -> None:
     known = [EXPOSED[name] for name in metrics(target["expr"]) if name in EXPOSED]
     for name, matchers in re.findall(r"(\w+)\{([^}]*)\}", target["expr"]):
         if name in EXPOSED:
@@ -147,20 +153,20 @@ def test_a_query_uses_labels_that_its_metrics_have(title, target):
 
 
 @pytest.mark.parametrize(("title", "target"), QUERIES, ids=lambda value: value if isinstance(value, str) else "")
-def test_a_counter_is_only_read_by_its_growth(title, target):
+def test_a_counter_is_only_read_by_its_growth(title: str, target: dict[str, Any]) -> None:
     counters = re.findall(r"\w+_total\b", target["expr"])
     assert counters == re.findall(r"(?:rate|increase)\((\w+_total)\b", target["expr"])
 
 
 @pytest.mark.parametrize(("title", "target"), QUERIES, ids=lambda value: value if isinstance(value, str) else "")
-def test_variables_are_those_of_the_dashboard_or_of_grafana(title, target):
+def test_variables_are_those_of_the_dashboard_or_of_grafana(title: str, target: dict[str, Any]) -> None:
     own = {variable["name"] for variable in DASHBOARD["templating"]["list"]}
     assert own == {"datasource", "feature", "model"}
     of_grafana = {"__rate_interval", "__range"}
     assert set(re.findall(r"\$\{?([a-z_]\w*)", target["expr"])) <= own | of_grafana
 
 
-def test_thresholds_are_drawn_from_the_series_the_alerts_compare_with():
+def test_thresholds_are_drawn_from_the_series_the_alerts_compare_with() -> None:
     drawn = {
         (title, name)
         for title, target in QUERIES
@@ -184,7 +190,7 @@ def test_thresholds_are_drawn_from_the_series_the_alerts_compare_with():
     assert {name for _, name in drawn} <= known
 
 
-def test_a_threshold_is_a_dashed_line_outside_the_stack():
+def test_a_threshold_is_a_dashed_line_outside_the_stack() -> None:
     for panel in DRAWN:
         lines = {target["legendFormat"] for target in panel["targets"] if "threshold=" in target["expr"]}
         for name in lines & {"alert threshold", "alert threshold, total"}:
@@ -195,7 +201,7 @@ def test_a_threshold_is_a_dashed_line_outside_the_stack():
             assert values["color"]["fixedColor"] == "red"
 
 
-def test_provisioning_points_at_the_stack():
+def test_provisioning_points_at_the_stack() -> None:
     source = yaml.safe_load((ROOT / "grafana/provisioning/datasources/prometheus.yml").read_text())["datasources"][0]
     assert (source["type"], source["url"], source["isDefault"]) == ("prometheus", "http://prometheus:9090", True)
     scrape = yaml.safe_load((ROOT / "prometheus/prometheus.yml").read_text())["global"]["scrape_interval"]

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 from rich.console import Console
 
-from anthropic_exporter import Recorder
+from anthropic_exporter import Call, Recorder
 from anthropic_exporter.commands.main import run as run_command
 from anthropic_exporter.demo import live
 from anthropic_exporter.pricing import price_file
@@ -14,17 +16,17 @@ pytest_plugins = ("fixtures_fake_api",)
 
 
 @pytest.fixture
-def key(monkeypatch):
+def key(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ANTHROPIC_API_KEY", "sk-ant-test")
 
 
-def run(fake_api, **settings):
+def run(fake_api: Any, **settings: Any) -> Any:
     console = Console(file=io.StringIO(), width=120)
     code = live.run(live.Settings(base_url=fake_api.base_url, **settings), console)
-    return code, " ".join(console.file.getvalue().split())
+    return code, " ".join(console.file.getvalue().split())  # type: ignore[attr-defined]
 
 
-def test_a_handful_of_calls_of_three_features_stays_far_below_the_cap(key, fake_api):
+def test_a_handful_of_calls_of_three_features_stays_far_below_the_cap(key: Any, fake_api: Any) -> None:
     code, said = run(fake_api)
     assert code == 0
     assert len(fake_api.requests) == 5
@@ -37,32 +39,32 @@ def test_a_handful_of_calls_of_three_features_stays_far_below_the_cap(key, fake_
 
 
 @pytest.mark.parametrize(("cap", "requests"), [(0.0, 0), (0.0001, 0), (0.0262, 1)])
-def test_nothing_is_sent_that_could_go_beyond_the_cap(key, fake_api, cap, requests):
+def test_nothing_is_sent_that_could_go_beyond_the_cap(key: Any, fake_api: Any, cap: Any, requests: Any) -> None:
     code, said = run(fake_api, cap_usd=cap)
     assert len(fake_api.requests) == requests
     assert "stopped below the cap" in said
     assert code == (0 if requests else 1)
 
 
-def test_a_call_that_failed_counts_with_the_most_it_could_have_cost(call):
+def test_a_call_that_failed_counts_with_the_most_it_could_have_cost(call: Callable[..., Call]) -> None:
     cap = live.Cap(1.0, Recorder(registry=None).prices)
     cap._counted = cap._unsettled = 0.25
     cap.settle(call(outcome="timeout"))
     assert cap._counted == 0.25
 
 
-def test_what_the_api_refuses_is_said_without_its_text(key, start_fake_api):
+def test_what_the_api_refuses_is_said_without_its_text(key: Any, start_fake_api: Any) -> None:
     code, said = run(start_fake_api(api_keys=frozenset({"sk-ant-other"})))
     assert code == 1
     assert "the API refused: AuthenticationError" in said
 
 
-def test_without_a_key_it_is_one_line_and_2(capfd):
+def test_without_a_key_it_is_one_line_and_2(capfd: pytest.CaptureFixture[str]) -> None:
     assert run_command(["demo", "--live"]) == 2
     assert capfd.readouterr().err == "anthropic-exporter: --live makes real calls: set ANTHROPIC_API_KEY\n"
 
 
-def test_the_model_is_the_cheapest_of_the_price_book():
+def test_the_model_is_the_cheapest_of_the_price_book() -> None:
     rates = {name: model.rows[-1].rates for name, model in price_file.read(price_file.SHIPPED).models.items()}
     assert min(rates, key=lambda name: rates[name].input) == live.MODEL
     assert min(rates, key=lambda name: rates[name].output) == live.MODEL

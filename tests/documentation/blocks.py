@@ -20,12 +20,12 @@ class Block(NamedTuple):
     text: str
 
     @property
-    def name(self):
+    def name(self) -> str:
         """Such as docs/guard.md#2."""
         return f"{self.page}#{self.number}"
 
 
-def blocks_of(page):
+def blocks_of(page: str) -> list[Block]:
     """All Python blocks of a page, those in lists too."""
     text = (ROOT / page).read_text(encoding="utf-8")
     return [
@@ -34,7 +34,7 @@ def blocks_of(page):
     ]
 
 
-def all_blocks():
+def all_blocks() -> list[Block]:
     """Every Python block that a reader of this project may paste."""
     pages = [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("alertmanager/**/*.md")]
     return [block for page in sorted(pages) for block in blocks_of(str(page.relative_to(ROOT)))]

@@ -51,7 +51,7 @@ ADVISED = f"{RECORD}assert b'anthropic_advice_cost_usd_total' in recorder.render
 WEB = "from fastapi.testclient import TestClient\nweb = TestClient(app)\n"
 
 
-def counted(feature, times=1, **labels):
+def counted(feature: str, times: int = 1, **labels: str) -> str:
     """Python that fails unless a feature has exactly so many successful requests."""
     more = "".join(f", {name}={value!r}" for name, value in labels.items())
     return f'assert shown("anthropic_requests_total", feature={feature!r}, outcome="success"{more}) == {times}\n'

@@ -11,15 +11,20 @@ import linecache
 import sys
 import time
 import urllib.request
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 from prometheus_client import REGISTRY
 
 import anthropic_exporter
 
-ASK = {"model": "claude-opus-5-5", "max_tokens": 9, "messages": [{"role": "user", "content": "hello"}]}
+if TYPE_CHECKING:
+    import anthropic
+
+ASK: dict[str, Any] = {"model": "claude-opus-5-5", "max_tokens": 9, "messages": [{"role": "user", "content": "hello"}]}
 
 
-def shown(name, **labels):
+def shown(name: str, **labels: str) -> float:
     """The sum of all samples of a name with these labels, in what this process exposes."""
     return sum(
         sample.value
@@ -29,19 +34,19 @@ def shown(name, **labels):
     )
 
 
-def get(port, path="/metrics"):
+def get(port: int, path: str = "/metrics") -> str:
     """What a local server answers."""
     with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=10) as answer:
         body = answer.read()
         return (gzip.decompress(body) if answer.headers["Content-Encoding"] == "gzip" else body).decode()
 
 
-def one_call(client):
+def one_call(client: anthropic.Anthropic) -> anthropic.types.Message:
     """One call to the fake API."""
     return client.messages.create(**ASK)
 
 
-def wait(condition):
+def wait(condition: Callable[[], object]) -> None:
     """Wait until a condition holds."""
     deadline = time.monotonic() + 60
     while not condition():
@@ -49,11 +54,11 @@ def wait(condition):
         time.sleep(0.02)
 
 
-def run(job):
+def run(job: dict[str, Any]) -> None:
     """Run what the page leaves out, the block with the names that it needs, and what looks at the result."""
     sys.path.insert(0, "")  # the reader's folder
     anthropic_exporter.serve.__kwdefaults__["port"] = job["port"]
-    left_out = {}
+    left_out: dict[str, Any] = {}
     exec(job["left_out"], left_out)
     space = {"__name__": "__main__"} | {name: left_out[name] for name in job["names"]}
     linecache.cache[job["page"]] = (len(job["text"]), None, job["text"].splitlines(keepends=True), job["page"])

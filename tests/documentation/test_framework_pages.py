@@ -11,9 +11,13 @@ import subprocess
 import sys
 import textwrap
 import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 
+from anthropic_exporter.simulator.fake_api import FakeApi
 from collectors import Collecting
 from deployments.running import Deployment, needs
 from documentation.blocks import ROOT, blocks_of
@@ -44,7 +48,7 @@ WSGI = """
 class Page:
     """The files of a page in a folder, on a port of their own."""
 
-    def __init__(self, name, folder, api):
+    def __init__(self, name: Any, folder: Any, api: Any) -> None:
         self.name, self.folder, self.port = name, folder, free_port()
         self.text = (ROOT / name).read_text()
         self.environment = {
@@ -55,7 +59,7 @@ class Page:
             "PYTHONWARNINGS": "",
         }
 
-    def write(self, number, **replaced):
+    def write(self, number: Any, **replaced: Any) -> None:
         """Write a block into the file that its first line names."""
         text = blocks_of(self.name)[number - 1].text
         for shown, real in {"serve(recorder)": f"serve(recorder, port={self.port})", **replaced}.items():
@@ -63,45 +67,45 @@ class Page:
         text = re.sub(r"\b9464\b", str(self.port), text)
         self.put(text.partition("\n")[0].removeprefix("# "), text)
 
-    def put(self, name, text):
+    def put(self, name: Any, text: Any) -> None:
         path = self.folder / name
         path.parent.mkdir(exist_ok=True)
         path.write_text(textwrap.dedent(text))
 
-    def command(self, shown):
+    def command(self, shown: Any) -> Any:
         """A command of the page, by this Python."""
         assert shown in self.text
         program, *arguments = shown.split()
         return ("-m", program, *arguments)
 
-    def run(self, *arguments):
+    def run(self, *arguments: Any) -> Any:
         """A program of the page to its end."""
         environment = os.environ | self.environment
         return subprocess.check_output(
             [sys.executable, *arguments], cwd=self.folder, env=environment, text=True, timeout=120
         )
 
-    def shows(self, feature, calls):
+    def shows(self, feature: Any, calls: Any) -> Any:
         """Wait until the page's /metrics shows exactly so many calls of a feature."""
         return wait_for(
             lambda: total(scrape(self.port), "anthropic_requests_total", f'feature="{feature}"') == calls, 60
         )
 
-    def alive(self, processes):
+    def alive(self, processes: Any) -> Any:
         line = f'anthropic_exporter_workers{{state="alive"}} {processes}.0\n'
         return wait_for(lambda: line in scrape(self.port), 60)
 
 
 @pytest.fixture
-def page(fake_api, tmp_path):
+def page(fake_api: FakeApi, tmp_path: Path) -> Any:
     return lambda name: Page(f"docs/frameworks/{name}.md", tmp_path, fake_api)
 
 
 @pytest.fixture
-def deployed(tmp_path):
+def deployed(tmp_path: Path) -> Iterator[Any]:
     running = []
 
-    def start(page, *command):
+    def start(page: Any, *command: Any) -> Any:
         running.append(Deployment(tmp_path, "", command, page.environment))
         return running[-1]
 
@@ -110,7 +114,7 @@ def deployed(tmp_path):
         one.close()
 
 
-def ask(server, times):
+def ask(server: Any, times: Any) -> None:
     """Ask as soon as somebody listens; once each, because every request that arrives is a call."""
     address = ("127.0.0.1", server.port)
     wait_for(lambda: socket.create_connection(address, timeout=1).close() or True, 60)
@@ -120,7 +124,7 @@ def ask(server, times):
 
 
 @needs("fastapi")
-def test_fastapi(page, deployed):
+def test_fastapi(page: Any, deployed: Any) -> None:
     page = page("fastapi")
     page.write(1)
     server = deployed(page, *page.command("uvicorn app:app --workers 4"), "--port", "PORT")
@@ -131,7 +135,7 @@ def test_fastapi(page, deployed):
 
 @needs("flask")
 @needs("gunicorn")
-def test_flask(page, deployed):
+def test_flask(page: Any, deployed: Any) -> None:
     page = page("wsgi")
     page.write(1)
     server = deployed(page, *page.command("gunicorn -w 4 app:app"), "-b", "127.0.0.1:PORT", "--no-control-socket")
@@ -142,7 +146,7 @@ def test_flask(page, deployed):
 
 @needs("django")
 @needs("gunicorn")
-def test_django(page, deployed):
+def test_django(page: Any, deployed: Any) -> None:
     page = page("wsgi")
     for number in (2, 3, 4):
         page.write(number)
@@ -156,7 +160,7 @@ def test_django(page, deployed):
 
 @needs("celery")
 @needs("redis")
-def test_celery(page, deployed, tmp_path):
+def test_celery(page: Any, deployed: Any, tmp_path: Path) -> None:
     page = page("celery")
     with Redis(tmp_path / "redis") as redis:
         page.write(1, **{"redis://localhost:6379": redis.url})
@@ -168,7 +172,7 @@ def test_celery(page, deployed, tmp_path):
         assert page.shows("summarise", 5)
 
 
-def test_jobs(page):
+def test_jobs(page: Any) -> None:
     page = page("jobs")
     page.write(1)
     for _ in range(2):
@@ -201,7 +205,7 @@ SANDBOX = """
 class Sandbox:
     """A process that is frozen whenever no event is there, and that is never told of its end."""
 
-    def __init__(self, page):
+    def __init__(self, page: Any) -> None:
         self.process = subprocess.Popen(
             [sys.executable, "sandbox.py"],
             cwd=page.folder,
@@ -211,23 +215,23 @@ class Sandbox:
             text=True,
         )
 
-    def handle(self, event):
+    def handle(self, event: Any) -> None:
         self.process.send_signal(signal.SIGCONT)
         self.process.stdin.write(f"{event}\n")
         self.process.stdin.flush()
         assert self.process.stdout.readline() == "True\n"
         self.process.send_signal(signal.SIGSTOP)
 
-    def __enter__(self):
+    def __enter__(self) -> Any:
         return self
 
-    def __exit__(self, *_):
+    def __exit__(self, *_: object) -> None:
         self.process.kill()
         self.process.communicate(timeout=60)
 
 
 @needs("redis")
-def test_lambda(page, tmp_path):
+def test_lambda(page: Any, tmp_path: Path) -> None:
     """Two sandboxes, frozen between two events and never told of their end."""
     page = page("lambda")
     page.write(1)

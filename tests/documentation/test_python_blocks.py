@@ -11,12 +11,15 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from anthropic_exporter.simulator.fake_api import FakeApi
 from certificates import Certificates
-from documentation.blocks import ROOT, all_blocks
+from documentation.blocks import ROOT, Block, all_blocks
 from documentation.needs import LEFT_OUT, NEEDS, Needs
 from ports import free_port
 from queue_engines import Redis
@@ -32,26 +35,26 @@ PORT = re.compile(r"\b946[45]\b")
 
 
 @pytest.fixture(scope="module")
-def redis(tmp_path_factory):
+def redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
     with Redis(tmp_path_factory.mktemp("queue")) as running:
         yield {"redis://queue:6379": running.url, "redis://localhost:6379": running.url}
 
 
 @pytest.fixture
-def alertmanager(tmp_path):
+def alertmanager(tmp_path: Path) -> Iterator[dict[str, str]]:
     with alertmanagers.running(tmp_path / "alertmanager", "alertmanager.yml", {}) as running:
         yield {"http://alertmanager:9093": running.url}
 
 
 @pytest.fixture
-def certificates(tmp_path):
+def certificates(tmp_path: Path) -> dict[Any, Any]:
     certificates = Certificates(tmp_path)
     certificates.config("web.yml", "  client_auth_type: RequireAndVerifyClientCert", "  client_ca_file: ca.crt")
     return {}
 
 
 @pytest.fixture
-def place(tmp_path):
+def place(tmp_path: Path) -> Path:
     """The working folder of a reader: the repository's files, and the secrets that pages name."""
     (tmp_path / "prometheus").symlink_to(ROOT / "prometheus")
     for secret in ("slack", "pagerduty", "alerts-token"):
@@ -59,7 +62,7 @@ def place(tmp_path):
     return tmp_path
 
 
-def write_file(block, place):
+def write_file(block: Block, place: Path) -> None:
     """Write a block into the file that its first line names."""
     path = place / block.text.partition("\n")[0].removeprefix("# ")
     path.parent.mkdir(exist_ok=True)
@@ -67,7 +70,9 @@ def write_file(block, place):
 
 
 @pytest.mark.parametrize("block", BLOCKS, ids=lambda block: block.name)
-def test_a_block_runs_as_it_stands(block, place, fake_api, request):
+def test_a_block_runs_as_it_stands(
+    block: Block, place: Path, fake_api: FakeApi, request: pytest.FixtureRequest
+) -> None:
     needs = NEEDS.get(block.name, Needs())
     for module in needs.modules:
         if importlib.util.find_spec(module) is None:
@@ -112,5 +117,5 @@ def test_a_block_runs_as_it_stands(block, place, fake_api, request):
     assert done.stderr == ""
 
 
-def test_what_blocks_need_names_blocks():
+def test_what_blocks_need_names_blocks() -> None:
     assert sorted(set(NEEDS) - {block.name for block in BLOCKS}) == []

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Callable, Iterator
 from datetime import datetime
+from typing import Any
 
 import anthropic
 import pytest
@@ -13,7 +15,7 @@ from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.wait import WebDriverWait
 
 import browser
-from anthropic_exporter import Recorder, attribution, serve
+from anthropic_exporter import Call, Recorder, attribution, serve
 from anthropic_exporter.guard import Guard
 from anthropic_exporter.live import CallFeed, Live
 from bodies import ASK
@@ -34,55 +36,55 @@ BREAKER = {"scope": "feature", "name": EVIL, "state": "open", "action": "block",
 
 
 class Watched:
-    def __init__(self):
-        self.open = []
+    def __init__(self) -> None:
+        self.open: list[Any] = []
 
-    def alerts(self):
+    def alerts(self) -> Any:
         return self.open
 
-    def breakers(self):
+    def breakers(self) -> Any:
         return [BREAKER]
 
 
 @pytest.fixture(scope="module")
-def driver():
+def driver() -> Iterator[Any]:
     with browser.chromium() as started:
         yield started
 
 
 @pytest.fixture
-def recorder():
+def recorder() -> Any:
     return Recorder(registry=None, strict=True)
 
 
 @pytest.fixture
-def busy(recorder, call):
+def busy(recorder: Recorder, call: Callable[..., Call]) -> Iterator[Any]:
     """A page with calls and an incident, whose names are as bad as names can be."""
     watched = Watched()
     live = Live(CallFeed(recorder), watched)
     with serve(recorder, port=0, routes=live.routes) as running:
         recorder.record(call(feature="chat", user="acme", cache_read=90_000, output=171, cache_asked=True))
         recorder.record(call(feature=EVIL, user=EVIL, model=EVIL, input=5_000, output=171, outcome="refusal"))
-        running.watched = watched
+        running.watched = watched  # type: ignore[attr-defined]
         yield running
 
 
-def text(driver, element):
+def text(driver: Any, element: Any) -> Any:
     return driver.find_element(By.ID, element).text
 
 
-def opened(driver, server, **screen):
+def opened(driver: Any, server: Any, **screen: Any) -> None:
     browser.look(driver, **screen)
     driver.get_log("browser"), driver.get_log("performance")
     driver.get(server.url + "/live")
     until(driver, lambda: text(driver, "status") == "live")
 
 
-def until(driver, holds, seconds=10):
+def until(driver: Any, holds: Any, seconds: Any = 10) -> None:
     WebDriverWait(driver, seconds, poll_frequency=0.1).until(lambda _: holds())
 
 
-def contrasts(driver):
+def contrasts(driver: Any) -> Any:
     """WCAG contrast of each visible text against what lies behind it, and its element."""
     return driver.execute_script(
         """
@@ -105,7 +107,9 @@ def contrasts(driver):
     )
 
 
-def test_without_a_call_the_page_says_what_to_do_and_then_fills_by_itself(driver, recorder, call):
+def test_without_a_call_the_page_says_what_to_do_and_then_fills_by_itself(
+    driver: Any, recorder: Recorder, call: Callable[..., Call]
+) -> None:
     with serve(recorder, port=0, live=True) as running:
         opened(driver, running)
         assert "No Claude call yet" in text(driver, "empty")
@@ -120,7 +124,7 @@ def test_without_a_call_the_page_says_what_to_do_and_then_fills_by_itself(driver
         assert not driver.find_element(By.ID, "empty").is_displayed()
 
 
-def test_names_of_the_application_are_only_ever_text(driver, busy):
+def test_names_of_the_application_are_only_ever_text(driver: Any, busy: Any) -> None:
     busy.watched.open = [ALERT]
     opened(driver, busy)
     until(driver, lambda: EVIL in text(driver, "alerts"))
@@ -131,7 +135,7 @@ def test_names_of_the_application_are_only_ever_text(driver, busy):
     assert driver.title.endswith("Claude spend")
 
 
-def test_the_browser_finds_nothing_to_complain_of_and_asks_nobody_else(driver, busy):
+def test_the_browser_finds_nothing_to_complain_of_and_asks_nobody_else(driver: Any, busy: Any) -> None:
     opened(driver, busy)
     until(driver, lambda: driver.find_elements(By.TAG_NAME, "canvas"))
     assert driver.get_log("browser") == []
@@ -141,7 +145,7 @@ def test_the_browser_finds_nothing_to_complain_of_and_asks_nobody_else(driver, b
     assert f"{busy.url}/live" in asked
 
 
-def test_an_alert_opens_and_closes_on_the_page(driver, busy):
+def test_an_alert_opens_and_closes_on_the_page(driver: Any, busy: Any) -> None:
     opened(driver, busy)
     until(driver, lambda: text(driver, "alerts") == "✓ No open alert")
     busy.watched.open = [ALERT]
@@ -154,7 +158,9 @@ def test_an_alert_opens_and_closes_on_the_page(driver, busy):
     until(driver, lambda: text(driver, "alerts") == "✓ No open alert")
 
 
-def test_what_a_guard_tells_and_would_stop_is_on_the_page(driver, call, fake_api):
+def test_what_a_guard_tells_and_would_stop_is_on_the_page(
+    driver: Any, call: Callable[..., Call], fake_api: Any
+) -> None:
     recorder = Recorder(registry=None, strict=True)
     client = anthropic.Anthropic(
         api_key="sk-ant-test", base_url=fake_api.base_url, middleware=[recorder.middleware()], max_retries=0
@@ -176,7 +182,7 @@ def test_what_a_guard_tells_and_would_stop_is_on_the_page(driver, call, fake_api
         assert browser.violations(driver) == []
 
 
-def test_when_the_process_is_gone_the_page_says_so_and_of_when_its_figures_are(driver, busy):
+def test_when_the_process_is_gone_the_page_says_so_and_of_when_its_figures_are(driver: Any, busy: Any) -> None:
     opened(driver, busy)
     assert not driver.find_element(By.ID, "stale").is_displayed()
     busy.close()
@@ -185,7 +191,9 @@ def test_when_the_process_is_gone_the_page_says_so_and_of_when_its_figures_are(d
     assert driver.title.startswith("no answer")
 
 
-def test_another_process_on_the_same_port_starts_the_page_anew(driver, busy, call):
+def test_another_process_on_the_same_port_starts_the_page_anew(
+    driver: Any, busy: Any, call: Callable[..., Call]
+) -> None:
     opened(driver, busy)
     until(driver, lambda: "acme" in text(driver, "users"))
     busy.close()
@@ -198,7 +206,7 @@ def test_another_process_on_the_same_port_starts_the_page_anew(driver, busy, cal
 
 @pytest.mark.parametrize("phone", [False, True], ids=["desktop", "phone"])
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
-def test_it_fits_the_screen_and_is_readable(driver, busy, dark, phone):
+def test_it_fits_the_screen_and_is_readable(driver: Any, busy: Any, dark: Any, phone: Any) -> None:
     busy.watched.open = [ALERT, {**ALERT, "severity": "warning"}, {**ALERT, "severity": "info"}]
     opened(driver, busy, dark=dark, phone=phone)
     until(driver, lambda: len(driver.find_elements(By.CSS_SELECTOR, ".plot canvas")) == 4)
@@ -213,7 +221,7 @@ def test_it_fits_the_screen_and_is_readable(driver, busy, dark, phone):
     assert browser.violations(driver) == []
 
 
-def test_a_chart_is_read_with_arrow_keys_and_as_a_table(driver, busy):
+def test_a_chart_is_read_with_arrow_keys_and_as_a_table(driver: Any, busy: Any) -> None:
     opened(driver, busy)
     until(driver, lambda: driver.find_elements(By.CSS_SELECTOR, ".plot canvas"))
     plot = driver.find_element(By.CSS_SELECTOR, ".plot")
@@ -224,7 +232,7 @@ def test_a_chart_is_read_with_arrow_keys_and_as_a_table(driver, busy):
     until(driver, lambda: "chat" in driver.find_element(By.CSS_SELECTOR, "details table").text)
 
 
-def test_it_has_landmarks_headings_and_scopes(driver, busy):
+def test_it_has_landmarks_headings_and_scopes(driver: Any, busy: Any) -> None:
     opened(driver, busy)
     count = driver.execute_script
     assert count("return document.querySelectorAll('header, main, footer').length") == 3
@@ -234,7 +242,7 @@ def test_it_has_landmarks_headings_and_scopes(driver, busy):
     assert count("return [...document.querySelectorAll('canvas')].every((c) => c.closest('[aria-hidden=true]'))")
 
 
-def test_it_stands_still_where_motion_is_unwanted(driver, busy):
+def test_it_stands_still_where_motion_is_unwanted(driver: Any, busy: Any) -> None:
     opened(driver, busy)
     animated = "return getComputedStyle(document.getElementById('status'), '::before').animationName"
     assert driver.execute_script(animated) == "beat"

@@ -3,7 +3,7 @@ from __future__ import annotations
 from anthropic_exporter.live.marks import Counts
 
 
-def test_the_last_minute_is_the_last_60_seconds_with_the_running_one():
+def test_the_last_minute_is_the_last_60_seconds_with_the_running_one() -> None:
     counts = Counts(1, 1000.0)
     for second in range(1000, 1100):
         counts.advance(second + 0.5)
@@ -17,7 +17,7 @@ def test_the_last_minute_is_the_last_60_seconds_with_the_running_one():
     assert counts.minute() == [0]
 
 
-def test_a_quarter_of_an_hour_is_180_steps_of_5_seconds_with_the_running_one():
+def test_a_quarter_of_an_hour_is_180_steps_of_5_seconds_with_the_running_one() -> None:
     counts = Counts(2, 0.0)
     counts.totals[1] += 7
     counts.advance(899.9)
@@ -27,7 +27,7 @@ def test_a_quarter_of_an_hour_is_180_steps_of_5_seconds_with_the_running_one():
     assert counts.quarter() == [0, 0]
 
 
-def test_a_step_holds_what_came_within_its_5_seconds():
+def test_a_step_holds_what_came_within_its_5_seconds() -> None:
     counts = Counts(1, 0.0)
     for second, value in ((0, 1), (4, 2), (5, 10), (14, 100)):
         counts.advance(second)
@@ -38,7 +38,7 @@ def test_a_step_holds_what_came_within_its_5_seconds():
     assert counts.step(2, 2) == [110]
 
 
-def test_a_gap_longer_than_the_memory_leaves_nothing_behind():
+def test_a_gap_longer_than_the_memory_leaves_nothing_behind() -> None:
     counts = Counts(1, 0.0)
     counts.totals[0] += 5
     counts.advance(1_000_000.0)
@@ -47,7 +47,7 @@ def test_a_gap_longer_than_the_memory_leaves_nothing_behind():
     assert (counts.minute(), counts.quarter()) == ([2], [2])
 
 
-def test_a_clock_that_stands_still_or_goes_back_changes_nothing():
+def test_a_clock_that_stands_still_or_goes_back_changes_nothing() -> None:
     counts = Counts(1, 100.0)
     counts.totals[0] += 5
     counts.advance(40.0)
@@ -55,7 +55,7 @@ def test_a_clock_that_stands_still_or_goes_back_changes_nothing():
     assert counts.minute() == [5]
 
 
-def test_looking_back_further_than_is_known_gives_all_that_is_known():
+def test_looking_back_further_than_is_known_gives_all_that_is_known() -> None:
     counts = Counts(1, 1000.0)
     counts.totals[0] += 3
     assert (counts.minute(), counts.quarter()) == ([3], [3])

@@ -6,6 +6,9 @@ import json
 import os
 import shutil
 import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 from prometheus_client import CollectorRegistry
@@ -37,7 +40,7 @@ TOKENS = Tokens(1_000, 7_000, 0, 0, 400)
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory):
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     with Redis(tmp_path_factory.mktemp("redis")) as running:
         yield running
 
@@ -45,8 +48,8 @@ def server(tmp_path_factory):
 class Day:
     """A recorder, a queue and a collector on one clock; each call is on the bill, too, unless it says otherwise."""
 
-    def __init__(self, url, folder, start=START):
-        self.url, self.folder, self.clock, self.uses = url, folder, Clock(start), []
+    def __init__(self, url: Any, folder: Any, start: Any = START) -> None:
+        self.url, self.folder, self.clock, self.uses = url, folder, Clock(start), []  # type: ignore[var-annotated]
         self.recorder = Recorder(registry=CollectorRegistry(), strict=True, clock=self.clock)
         self.state = StateFolder(folder)
         assert self.state.take()
@@ -56,7 +59,7 @@ class Day:
         )
         self.publisher = publish(self.recorder, url, service="api", host="web-1", period_seconds=3_600)
 
-    def calls(self, number, every=59.0, model=CHAT, *, recorded=True, **use):
+    def calls(self, number: Any, every: Any = 59.0, model: Any = CHAT, *, recorded: Any = True, **use: Any) -> None:
         for _ in range(number):
             self.clock.now += every
             if recorded:
@@ -64,33 +67,33 @@ class Day:
                 self.recorder.record(histories.call(model, self.clock.now, TOKENS, tier=tier))
             self.uses.append(Use(self.clock.now, model, TOKENS, **use))
 
-    def save(self, at):
+    def save(self, at: Any) -> None:
         """Send, merge and save, at a moment."""
         self.clock.now = at
         assert self.publisher.flush()
         self.collector.step(0.2)
         assert self.collector.save()
 
-    def close(self):
+    def close(self) -> None:
         self.publisher.close()
         self.collector.close()
         self.state.close()
 
 
 @pytest.fixture
-def day(server, tmp_path, request):
+def day(server: Any, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Any]:
     made = Day(f"{server.url}?stream={request.node.name}"[:90], tmp_path / "state")
     yield made
     made.close()
 
 
 @pytest.fixture
-def reconcile(tmp_path, capsys, monkeypatch):
+def reconcile(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Any:
     """Run the command; `(exit code, causes by model, output)`."""
     monkeypatch.setenv("COLUMNS", "160")
     (tmp_path / "key").write_text(f"{KEY}\n")
 
-    def run_it(uses, *arguments, now=START + 72 * HOUR, **books):
+    def run_it(uses: Any, *arguments: Any, now: Any = START + 72 * HOUR, **books: Any) -> Any:
         with FakeBill(Books(uses, PriceBook.load(), **books), key=KEY, clock=lambda: now) as bill:
             code = run(["reconcile", "--base-url", bill.url, "--key-file", str(tmp_path / "key"), *map(str, arguments)])
         shown = capsys.readouterr()
@@ -103,7 +106,7 @@ def reconcile(tmp_path, capsys, monkeypatch):
     return run_it
 
 
-def test_what_was_counted_agrees_with_the_bill_of_the_same_hours(day, reconcile):
+def test_what_was_counted_agrees_with_the_bill_of_the_same_hours(day: Any, reconcile: Any) -> None:
     day.calls(120)
     day.save(START + 2 * HOUR)
     code, causes, found = reconcile(day.uses, "--state", day.folder, "--json", discount=0.9)
@@ -114,7 +117,7 @@ def test_what_was_counted_agrees_with_the_bill_of_the_same_hours(day, reconcile)
     assert found["billed"] == {"tokens": 1_008_000, "usd": pytest.approx(1.608)}
 
 
-def test_drift_is_found_and_named(day, reconcile):
+def test_drift_is_found_and_named(day: Any, reconcile: Any) -> None:
     day.calls(100)
     day.save(START + 4 * HOUR)
     other = [Use(START + number * 60, CHAT, TOKENS, api_key_id="apikey_laptop") for number in range(40)]
@@ -127,7 +130,7 @@ def test_drift_is_found_and_named(day, reconcile):
     assert reconcile(day.uses, "--state", day.folder, "--json", surcharge={CHAT: 1.25})[:2] == (1, {CHAT: "price_book"})
 
 
-def test_batches_of_the_last_day_may_be_in_flight(day, reconcile):
+def test_batches_of_the_last_day_may_be_in_flight(day: Any, reconcile: Any) -> None:
     day.calls(60, model=NIGHTLY, service_tier="batch", product="message_batches_api")
     day.save(START + 48 * HOUR)
     batch = Use(START + 40 * HOUR, NIGHTLY, TOKENS, service_tier="batch", product="message_batches_api")
@@ -137,7 +140,7 @@ def test_batches_of_the_last_day_may_be_in_flight(day, reconcile):
     assert reconcile([*day.uses, *old], "--state", day.folder, "--json")[:2] == (1, {NIGHTLY: "coverage"})
 
 
-def test_two_copies_of_a_state_are_the_hours_between_them(day, reconcile, tmp_path):
+def test_two_copies_of_a_state_are_the_hours_between_them(day: Any, reconcile: Any, tmp_path: Path) -> None:
     day.calls(30)
     day.save(START + HOUR + 20)
     copy = shutil.copy(day.folder / "collector.state", tmp_path / "before")
@@ -154,7 +157,7 @@ def test_two_copies_of_a_state_are_the_hours_between_them(day, reconcile, tmp_pa
     assert f"is newer than {copy}: give the older one as --since" in text
 
 
-def test_hours_that_were_counted_in_part_agree_with_any_part_of_them(day, reconcile):
+def test_hours_that_were_counted_in_part_agree_with_any_part_of_them(day: Any, reconcile: Any) -> None:
     day.clock.now = START + 0.5 * HOUR
     day.recorder.record(histories.call(CHAT, day.clock.now, TOKENS))
     first = day.clock.now
@@ -173,7 +176,7 @@ def test_hours_that_were_counted_in_part_agree_with_any_part_of_them(day, reconc
     assert reconcile([*uses, *between], "--state", day.folder, "--json")[:2] == (1, {CHAT: "coverage"})
 
 
-def test_states_of_shards_are_added(server, tmp_path, reconcile):
+def test_states_of_shards_are_added(server: Any, tmp_path: Path, reconcile: Any) -> None:
     days = [Day(f"{server.url}?stream=shard-{number}", tmp_path / f"s{number}") for number in range(2)]
     for one in days:
         one.calls(30)
@@ -186,7 +189,7 @@ def test_states_of_shards_are_added(server, tmp_path, reconcile):
     assert (code, text) == (2, "anthropic-exporter: reconcile: give --since once for each --state: 2 times\n")
 
 
-def test_the_state_of_a_collector_that_runs(server, tmp_path, reconcile, call):
+def test_the_state_of_a_collector_that_runs(server: Any, tmp_path: Path, reconcile: Any, call: Any) -> None:
     url = f"{server.url}?stream=running"
     recorder = Recorder(registry=CollectorRegistry())
     now = time.time()
@@ -213,7 +216,7 @@ def test_the_state_of_a_collector_that_runs(server, tmp_path, reconcile, call):
         (5, 10, (0, 3_600, [0])),
     ],
 )
-def test_the_hours_around_two_moments(began, ended, hours):
+def test_the_hours_around_two_moments(began: Any, ended: Any, hours: Any) -> None:
     start, end, edges = collected.hours_around(began, ended)
     assert (start, end, sorted(edges)) == hours
 
@@ -233,18 +236,18 @@ def test_the_hours_around_two_moments(began, ended, hours):
         ),
     ],
 )
-def test_a_mistake_is_one_line(reconcile, arguments, message):
+def test_a_mistake_is_one_line(reconcile: Any, arguments: Any, message: Any) -> None:
     assert reconcile([], *arguments)[::2] == (2, f"anthropic-exporter: {message}\n")
 
 
-def test_a_damaged_state_is_one_line(tmp_path, reconcile):
+def test_a_damaged_state_is_one_line(tmp_path: Path, reconcile: Any) -> None:
     (tmp_path / "collector.state").write_bytes(b"?" * 100)
     code, _, text = reconcile([], "--state", tmp_path)
     assert code == 2
     assert text.endswith("is not a state of this version: move it away\n")
 
 
-def test_totals_that_began_anew_are_not_subtracted(server, tmp_path, reconcile):
+def test_totals_that_began_anew_are_not_subtracted(server: Any, tmp_path: Path, reconcile: Any) -> None:
     days = [Day(f"{server.url}?stream=anew-{number}", tmp_path / f"n{number}") for number in range(2)]
     for one in days:
         one.calls(1)
@@ -256,7 +259,7 @@ def test_totals_that_began_anew_are_not_subtracted(server, tmp_path, reconcile):
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no FIFO on this system")
-def test_a_state_that_is_not_a_regular_file_is_refused_without_waiting(tmp_path):
+def test_a_state_that_is_not_a_regular_file_is_refused_without_waiting(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "collector.state")
     with pytest.raises(ConfigurationError, match="expected a regular file"):
         collected.read([tmp_path], [], PriceBook.load())

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -31,13 +34,13 @@ MISSING = Tokens(900, 0, 0, 40, 300)
 
 
 @pytest.fixture(scope="module")
-def day(tmp_path_factory):
+def day(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     """The address of a Prometheus with two days of two processes, and what the API billed for their calls."""
     fleet, uses = histories.Fleet(START), []
     for name in ("a", "b"):
         fleet.start(name)
 
-    def step(since, now):
+    def step(since: Any, now: Any) -> None:
         if since == START + 10 * HOUR:
             fleet.start("b")
         hour = int((since - START) // HOUR)
@@ -47,7 +50,7 @@ def day(tmp_path_factory):
         if hour % 6 == 0:
             record(fleet["a"], NIGHTLY, now - 2, SUMMARY_TOKENS, tier="batch", requests=0)
 
-    def record(recorder, model, at, tokens, **fields):
+    def record(recorder: Any, model: Any, at: Any, tokens: Any, **fields: Any) -> None:
         recorder.record(histories.call(model, at, tokens, **fields))
         tier = fields.get("tier", "standard")
         product = "message_batches_api" if tier == "batch" else "messages_api"
@@ -60,22 +63,22 @@ def day(tmp_path_factory):
 
 
 @pytest.fixture
-def reconcile(day, tmp_path, capsys, monkeypatch):
+def reconcile(day: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Any:
     """Run the command on the day, its bill changed; `(exit code, verdicts by model and tier, output)`."""
     url, uses = day
     monkeypatch.setenv("COLUMNS", "160")
     (tmp_path / "key").write_text(f"{KEY}\n")
 
-    def run_it(extra=(), *arguments, **books):
+    def run_it(extra: Any = (), *arguments: Any, **books: Any) -> Any:
         has_analytics = books.pop("has_analytics", True)
-        books = Books([*uses, *extra], PriceBook.load(), **books)
-        with FakeBill(books, key=KEY, clock=lambda: END + DAY, has_analytics=has_analytics) as bill:
+        books = Books([*uses, *extra], PriceBook.load(), **books)  # type: ignore[assignment]
+        with FakeBill(books, key=KEY, clock=lambda: END + DAY, has_analytics=has_analytics) as bill:  # type: ignore[arg-type]
             where = ["--prometheus", url, "--base-url", bill.url, "--key-file", str(tmp_path / "key")]
             code = run(["reconcile", *where, "--last", "2d", "--until", UNTIL, *arguments])
         shown = capsys.readouterr()
         assert KEY not in shown.out + shown.err
         found = json.loads(shown.out) if shown.out.startswith("{") else {"verdicts": []}
-        by_model = {}
+        by_model: dict[Any, Any] = {}
         for one in found["verdicts"]:
             by_model.setdefault((one["model"], one["tier"]), []).append(one)
         return code, by_model, shown.out, found
@@ -83,14 +86,14 @@ def reconcile(day, tmp_path, capsys, monkeypatch):
     return run_it
 
 
-def causes(by_model):
+def causes(by_model: Any) -> Any:
     return {key: [one["cause"] for one in verdicts] for key, verdicts in by_model.items()}
 
 
 ALL_AGREE = {(CHAT, "standard"): ["agrees"], (SUMMARY, "standard"): ["agrees"], (NIGHTLY, "batch"): ["agrees"]}
 
 
-def test_finds_nothing_where_there_is_nothing(reconcile):
+def test_finds_nothing_where_there_is_nothing(reconcile: Any) -> None:
     code, by_model, _, found = reconcile((), "--json", discount=0.9)
     assert causes(by_model) == ALL_AGREE
     assert code == 0
@@ -103,7 +106,7 @@ def test_finds_nothing_where_there_is_nothing(reconcile):
     assert found["paid_usd"] == pytest.approx(0.9 * found["billed"]["usd"])
 
 
-def test_names_a_wrong_price(reconcile):
+def test_names_a_wrong_price(reconcile: Any) -> None:
     code, by_model, _, _ = reconcile((), "--json", surcharge={SUMMARY: 1.25})
     assert causes(by_model) == ALL_AGREE | {(SUMMARY, "standard"): ["price_book"]}
     (verdict,) = by_model[SUMMARY, "standard"]
@@ -112,7 +115,7 @@ def test_names_a_wrong_price(reconcile):
     assert code == 1
 
 
-def test_names_the_callers_who_are_not_recorded(reconcile):
+def test_names_the_callers_who_are_not_recorded(reconcile: Any) -> None:
     extra = [
         Use(START + number * 600, CHAT, MISSING, api_key_id="apikey_laptop", product="claude_code")
         for number in range(200)
@@ -128,7 +131,7 @@ def test_names_the_callers_who_are_not_recorded(reconcile):
     assert code == 0
 
 
-def test_names_the_hours_in_which_calls_were_not_recorded(reconcile):
+def test_names_the_hours_in_which_calls_were_not_recorded(reconcile: Any) -> None:
     extra = [Use(START + 14 * HOUR + number * 30, SUMMARY, MISSING) for number in range(240)]
     code, by_model, _, _ = reconcile(extra, "--json")
     assert causes(by_model) == ALL_AGREE | {(SUMMARY, "standard"): ["coverage"]}
@@ -138,8 +141,8 @@ def test_names_the_hours_in_which_calls_were_not_recorded(reconcile):
     assert code == 1
 
 
-def test_batches_of_the_last_day_are_in_flight_and_older_ones_are_not(reconcile):
-    def batches(hour):
+def test_batches_of_the_last_day_are_in_flight_and_older_ones_are_not(reconcile: Any) -> None:
+    def batches(hour: Any) -> Any:
         return [
             Use(START + hour * HOUR + number, NIGHTLY, MISSING, service_tier="batch", product="message_batches_api")
             for number in range(500)
@@ -153,7 +156,7 @@ def test_batches_of_the_last_day_are_in_flight_and_older_ones_are_not(reconcile)
     assert code == 1
 
 
-def test_what_is_not_on_the_bill(reconcile, day):
+def test_what_is_not_on_the_bill(reconcile: Any, day: Any) -> None:
     _, uses = day
     without = [use for use in uses if use.model != SUMMARY]
     uses[:], kept = without, list(uses)
@@ -168,7 +171,7 @@ def test_what_is_not_on_the_bill(reconcile, day):
         uses[:] = kept
 
 
-def test_what_no_response_reports_is_listed_and_not_compared(reconcile):
+def test_what_no_response_reports_is_listed_and_not_compared(reconcile: Any) -> None:
     extra = [Use(START, None, service_tier=None, speed=None, product=None, extra_usd={"code_execution": 0.05})]
     code, by_model, _, found = reconcile(extra, "--json")
     assert causes(by_model) == ALL_AGREE
@@ -176,7 +179,7 @@ def test_what_no_response_reports_is_listed_and_not_compared(reconcile):
     assert code == 0
 
 
-def test_older_endpoints_compare_tokens(reconcile):
+def test_older_endpoints_compare_tokens(reconcile: Any) -> None:
     code, by_model, _, found = reconcile((), "--json", has_analytics=False, discount=0.5)
     assert causes(by_model) == ALL_AGREE
     assert not found["has_list_price"]
@@ -186,7 +189,7 @@ def test_older_endpoints_compare_tokens(reconcile):
     assert causes(reconcile(extra, "--json", has_analytics=False)[1])[SUMMARY, "standard"] == ["coverage"]
 
 
-def test_tables_for_people(reconcile):
+def test_tables_for_people(reconcile: Any) -> None:
     extra = [Use(START + number * 600, CHAT, MISSING, api_key_id="apikey_2") for number in range(200)]
     code, _, out, _ = reconcile(extra, "--by-hour")
     assert code == 1
@@ -195,7 +198,9 @@ def test_tables_for_people(reconcile):
     assert "Sat 21 Nov 14:00" in out
 
 
-def test_a_refused_key_is_one_line(day, capsys, monkeypatch):
+def test_a_refused_key_is_one_line(
+    day: Any, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     url, uses = day
     monkeypatch.setenv("ANTHROPIC_ADMIN_KEY", "sk-ant-wrong")
     with FakeBill(Books(uses[:1], PriceBook.load()), key=KEY) as bill:
@@ -207,7 +212,7 @@ def test_a_refused_key_is_one_line(day, capsys, monkeypatch):
     assert "sk-ant-wrong" not in shown.err
 
 
-def test_no_key_is_one_line(capsys, monkeypatch):
+def test_no_key_is_one_line(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("ANTHROPIC_ADMIN_KEY", raising=False)
     assert run(["reconcile"]) == 2
     assert capsys.readouterr().err == (
@@ -215,7 +220,7 @@ def test_no_key_is_one_line(capsys, monkeypatch):
     )
 
 
-def test_watch_shows_both_sides(day, recorder):
+def test_watch_shows_both_sides(day: Any, recorder: Any) -> None:
     url, uses = day
     extra = [Use(START + number * 600, CHAT, MISSING, api_key_id="apikey_2") for number in range(200)]
     gauges = Gauges(recorder)

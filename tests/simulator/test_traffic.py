@@ -3,14 +3,17 @@ from __future__ import annotations
 import itertools
 import threading
 import time
+from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from prometheus_client import CollectorRegistry
 
-from anthropic_exporter import Recorder
+from anthropic_exporter import Call, Recorder
 from anthropic_exporter.simulator import workload
-from anthropic_exporter.simulator.fake_api import Chunk, Scripted
+from anthropic_exporter.simulator.fake_api import Chunk, FakeApi, Scripted
+from anthropic_exporter.simulator.fake_api.script import Received
 from anthropic_exporter.simulator.traffic import Application
 from anthropic_exporter.simulator.workload import CACHE_LOST, LOOP, RUSH, WORKLOAD
 
@@ -22,18 +25,18 @@ PATIENCE_SECONDS = 60
 class Ledger:
     """The priced calls of a recorder; `until` waits for what is looked for."""
 
-    def __init__(self, recorder):
-        self.calls = []
+    def __init__(self, recorder: Recorder) -> None:
+        self.calls: list[Any] = []
         self._changed = threading.Condition()
         recorder.subscribe(self._add)
 
-    def _add(self, call):
+    def _add(self, call: Call) -> None:
         with self._changed:
             self.calls.append(call)
             self._changed.notify_all()
 
-    def until(self, count, **wanted):
-        def matching():
+    def until(self, count: int, **wanted: str) -> list[Call]:
+        def matching() -> list[Call]:
             return [call for call in self.calls if all(getattr(call, name) == value for name, value in wanted.items())]
 
         with self._changed:
@@ -42,30 +45,30 @@ class Ledger:
             )
             return matching()
 
-    def after(self):
+    def after(self) -> None:
         """Forget what was; look at what comes."""
         with self._changed:
             self.calls.clear()
 
 
 @pytest.fixture
-def recorder():
+def recorder() -> Recorder:
     return Recorder(registry=CollectorRegistry(), strict=True)
 
 
 @pytest.fixture
-def ledger(recorder):
+def ledger(recorder: Recorder) -> Ledger:
     return Ledger(recorder)
 
 
 @pytest.fixture
-def application(recorder, fake_api):
+def application(recorder: Recorder, fake_api: FakeApi) -> Iterator[Application]:
     quick = [replace(feature, per_minute=1200) for feature in WORKLOAD.features]
     with Application(recorder, fake_api.base_url, workload=workload.Workload(*quick)) as running:
         yield running
 
 
-def test_each_feature_makes_its_calls_on_its_model_for_its_users(application, ledger):
+def test_each_feature_makes_its_calls_on_its_model_for_its_users(application: Application, ledger: Ledger) -> None:
     for feature in WORKLOAD.features:
         calls = ledger.until(20, feature=feature.name, outcome="success")
         assert {call.model for call in calls} == {feature.model}
@@ -73,7 +76,7 @@ def test_each_feature_makes_its_calls_on_its_model_for_its_users(application, le
         assert len({call.user for call in calls}) > 1
 
 
-def test_chat_is_streamed_and_reads_its_prompt_from_the_cache(application, ledger):
+def test_chat_is_streamed_and_reads_its_prompt_from_the_cache(application: Application, ledger: Ledger) -> None:
     first, *rest = ledger.until(20, feature="chat", outcome="success")
     assert first.inferences[0].tokens.cache_write_5m == 50_000
     assert {call.inferences[0].tokens.cache_read for call in rest} == {50_000}
@@ -81,12 +84,14 @@ def test_chat_is_streamed_and_reads_its_prompt_from_the_cache(application, ledge
     assert {call.bill.cache_result for call in rest} == {"hit"}
 
 
-def test_an_agent_task_takes_four_calls(application, ledger):
+def test_an_agent_task_takes_four_calls(application: Application, ledger: Ledger) -> None:
     calls = ledger.until(12, feature="agent")[:12]
     assert [call.stop_reason for call in calls] == ["tool_use", "tool_use", "tool_use", "end_turn"] * 3
 
 
-def test_a_timestamp_before_the_prompt_loses_the_cache_of_that_feature_alone(application, ledger):
+def test_a_timestamp_before_the_prompt_loses_the_cache_of_that_feature_alone(
+    application: Application, ledger: Ledger
+) -> None:
     ledger.until(5, feature="chat")
     application.deploy(CACHE_LOST)
     ledger.after()
@@ -98,15 +103,15 @@ def test_a_timestamp_before_the_prompt_loses_the_cache_of_that_feature_alone(app
     assert {call.bill.cache_result for call in ledger.until(5, feature="agent")} == {"hit"}
 
 
-def test_a_deploy_for_so_many_requests_repairs_itself(application, ledger):
+def test_a_deploy_for_so_many_requests_repairs_itself(application: Application, ledger: Ledger) -> None:
     application.deploy(CACHE_LOST, 30)
     ledger.until(50, feature="chat", outcome="success")
     results = [call.bill.cache_result for call in ledger.calls if call.feature == "chat" and call.user]
     assert results.count("miss") == 30
 
 
-def test_a_broken_feature_is_fast_forwarded_and_no_other(recorder):
-    def pauses(feature, times):
+def test_a_broken_feature_is_fast_forwarded_and_no_other(recorder: Recorder) -> None:
+    def pauses(feature: workload.Feature, times: float) -> list[float]:
         application = Application(recorder, "http://127.0.0.1:1")
         application.deploy(CACHE_LOST)
         application.fast_forward(times)
@@ -116,7 +121,7 @@ def test_a_broken_feature_is_fast_forwarded_and_no_other(recorder):
     assert pauses(WORKLOAD.agent, 40.0) == pauses(WORKLOAD.agent, 1.0)
 
 
-def test_a_repaired_application_finds_its_cache_again(application, ledger):
+def test_a_repaired_application_finds_its_cache_again(application: Application, ledger: Ledger) -> None:
     application.deploy(CACHE_LOST)
     ledger.until(10, feature="chat")
     application.deploy(None)
@@ -124,14 +129,14 @@ def test_a_repaired_application_finds_its_cache_again(application, ledger):
     assert ledger.until(20, feature="chat")[-1].bill.cache_result == "hit"
 
 
-def test_an_agent_that_forgets_its_results_asks_for_ever(application, ledger):
+def test_an_agent_that_forgets_its_results_asks_for_ever(application: Application, ledger: Ledger) -> None:
     application.deploy(LOOP)
     ledger.until(5, feature="agent")
     ledger.after()
     assert {call.stop_reason for call in ledger.until(30, feature="agent")} == {"tool_use"}
 
 
-def test_a_rush_is_one_users(recorder, ledger, fake_api):
+def test_a_rush_is_one_users(recorder: Recorder, ledger: Ledger, fake_api: FakeApi) -> None:
     slow = replace(WORKLOAD.chat, per_minute=120)
     with Application(recorder, fake_api.base_url, workload=replace(WORKLOAD, chat=slow)) as running:
         running.deploy(RUSH)
@@ -139,10 +144,10 @@ def test_a_rush_is_one_users(recorder, ledger, fake_api):
     assert sum(call.user == "globex" for call in calls) > 0.9 * len(calls)
 
 
-def test_closing_cancels_what_is_in_flight(recorder, ledger, fake_api):
+def test_closing_cancels_what_is_in_flight(recorder: Recorder, ledger: Ledger, fake_api: FakeApi) -> None:
     arrived = threading.Event()
 
-    def never(_received):
+    def never(_received: Received) -> Scripted:
         arrived.set()
         return Scripted(body=(Chunk(b"{", after=60.0),))
 
@@ -156,5 +161,5 @@ def test_closing_cancels_what_is_in_flight(recorder, ledger, fake_api):
 
 
 @pytest.mark.parametrize(("tokens", "characters"), [(0, 0), (1, 4), (50_000, 200_000)])
-def test_prose_has_exactly_the_tokens_asked_for(tokens, characters):
+def test_prose_has_exactly_the_tokens_asked_for(tokens: int, characters: int) -> None:
     assert len(workload.prose(tokens)) == characters

@@ -7,7 +7,9 @@ import json
 import re
 import urllib.error
 import urllib.request
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -35,7 +37,9 @@ def register(remedies):
 STARTED = dt.datetime.now(dt.timezone.utc).isoformat()
 
 
-def alert(name="AnthropicCostRateHigh", status="firing", finger="8f1c", **labels):
+def alert(
+    name: str = "AnthropicCostRateHigh", status: str = "firing", finger: str = "8f1c", **labels: str
+) -> dict[str, Any]:
     return {
         "status": status,
         "labels": {"alertname": name, "severity": "critical", "feature": "chat", **labels},
@@ -46,7 +50,7 @@ def alert(name="AnthropicCostRateHigh", status="firing", finger="8f1c", **labels
 
 
 @pytest.fixture
-def files(tmp_path):
+def files(tmp_path: Path) -> Path:
     (tmp_path / "token").write_text(f"{TOKEN}\n")
     (tmp_path / "own.py").write_text(OWN)
     (tmp_path / "chat.json").write_text(json.dumps(REQUEST))
@@ -54,16 +58,16 @@ def files(tmp_path):
 
 
 @pytest.fixture
-def api():
+def api() -> Iterator[fake_api.FakeApi]:
     with fake_api.start() as running:
         yield running
 
 
 @pytest.fixture
-def serve():
+def serve() -> Iterator[Callable[..., Exporter]]:
     started = []
 
-    def start(*arguments, **environment):
+    def start(*arguments: Any, **environment: str) -> Exporter:
         started.append(Exporter(*arguments, **environment))
         return started[-1]
 
@@ -72,7 +76,7 @@ def serve():
         one.close()
 
 
-def test_a_remedy_of_your_own_acts_once_and_is_undone(serve, files):
+def test_a_remedy_of_your_own_acts_once_and_is_undone(serve: Callable[..., Exporter], files: Path) -> None:
     exporter = serve("--token-file", files / "token", "--remedies", files / "own.py")
     assert exporter.post("/alerts", alert()) == 200
     exporter.says("PAUSED chat")
@@ -85,7 +89,7 @@ def test_a_remedy_of_your_own_acts_once_and_is_undone(serve, files):
     assert re.search(r"^anthropic_exporter_notifications_total\{.*firing.*\} 2\.0", shown, re.MULTILINE)
 
 
-def test_with_a_token_file_neither_path_takes_anything_without_it(serve, files):
+def test_with_a_token_file_neither_path_takes_anything_without_it(serve: Callable[..., Exporter], files: Path) -> None:
     exporter = serve("--token-file", files / "token")
     for path in ("/alerts", "/heartbeat"):
         assert [exporter.post(path, alert(), token=token) for token in (None, "wrong", TOKEN)] == [401, 401, 200]
@@ -94,14 +98,16 @@ def test_with_a_token_file_neither_path_takes_anything_without_it(serve, files):
     assert "\nanthropic_remedy_actions_total{" not in shown
 
 
-def test_a_dry_run_logs_and_counts_and_does_nothing(serve, files):
+def test_a_dry_run_logs_and_counts_and_does_nothing(serve: Callable[..., Exporter], files: Path) -> None:
     exporter = serve("--token-file", files / "token", "--remedies", files / "own.py", "--dry-run")
     assert exporter.post("/alerts", alert()) == 200
     assert "remedy pause dry_run: firing" in exporter.says("pause")
     assert 'anthropic_remedy_actions_total{outcome="dry_run",remedy="pause"} 1.0' in exporter.metrics()
 
 
-def test_a_prompt_in_a_file_is_written_into_the_cache_and_its_cost_is_shown(serve, files, api):
+def test_a_prompt_in_a_file_is_written_into_the_cache_and_its_cost_is_shown(
+    serve: Callable[..., Exporter], files: Path, api: fake_api.FakeApi
+) -> None:
     exporter = serve(
         *("--token-file", files / "token", "--refresh-cache", f"chat={files / 'chat.json'}"),
         ANTHROPIC_API_KEY="sk-ant-none",
@@ -119,7 +125,9 @@ def test_a_prompt_in_a_file_is_written_into_the_cache_and_its_cost_is_shown(serv
     assert float(cost[1]) == pytest.approx(0.05)
 
 
-def test_the_command_of_the_documented_compose_override(serve, files, api):
+def test_the_command_of_the_documented_compose_override(
+    serve: Callable[..., Exporter], files: Path, api: fake_api.FakeApi
+) -> None:
     (override,) = re.findall(r"```yaml\n(services:.*?)```", DOCS.read_text(), re.DOTALL)
     exporter = yaml.safe_load(override)["services"]["exporter"]
     assert exporter["volumes"] == ["./remedies:/remedies:ro"]
@@ -132,7 +140,7 @@ def test_the_command_of_the_documented_compose_override(serve, files, api):
     running.says("remedy refresh_cache applied")
 
 
-def test_malformed_and_oversized_bodies_are_refused(serve, files):
+def test_malformed_and_oversized_bodies_are_refused(serve: Callable[..., Exporter], files: Path) -> None:
     exporter = serve("--token-file", files / "token", "--remedies", files / "own.py")
     for body, status in ((b"{", 400), (b'{"alerts": [{"status": "firing", "labels": {"alertname": "A"}}]}', 400)):
         headers = {"Authorization": f"Bearer {TOKEN}", "Content-Type": "application/json"}
@@ -147,10 +155,10 @@ def test_malformed_and_oversized_bodies_are_refused(serve, files):
 
 
 @pytest.fixture
-def complaint(files, capfd, monkeypatch):
+def complaint(files: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
     monkeypatch.chdir(files)
 
-    def run(*arguments):
+    def run(*arguments: str) -> str:
         code = run_command(["serve", "--port", "0", *arguments])
         captured = capfd.readouterr()
         assert (code, captured.out) == (2, "")
@@ -183,7 +191,7 @@ ALERTS = ("--token-file", "token")
         ),
     ],
 )
-def test_options_that_make_no_sense(complaint, arguments, said):
+def test_options_that_make_no_sense(complaint: Callable[..., str], arguments: tuple[str, ...], said: str) -> None:
     assert complaint(*arguments).startswith(said)
 
 
@@ -198,7 +206,7 @@ def test_options_that_make_no_sense(complaint, arguments, said):
         ("def register(remedies):\n    remedies.open_breaker()\n", "remedies.open_breaker: there is no Guard"),
     ],
 )
-def test_a_file_of_remedies_that_is_wrong(complaint, files, text, said):
+def test_a_file_of_remedies_that_is_wrong(complaint: Callable[..., str], files: Path, text: str, said: str) -> None:
     (files / "bad.py").write_text(text)
     assert complaint(*ALERTS, "--remedies", "bad.py").startswith(said)
 
@@ -212,7 +220,9 @@ def test_a_file_of_remedies_that_is_wrong(complaint, files, text, said):
         (None, "bad.json: cannot be read: No such file or directory"),
     ],
 )
-def test_a_prompt_that_is_wrong(complaint, files, monkeypatch, text, said):
+def test_a_prompt_that_is_wrong(
+    complaint: Callable[..., str], files: Path, monkeypatch: pytest.MonkeyPatch, text: str | None, said: str
+) -> None:
     monkeypatch.setenv("ANTHROPIC_API_KEY", "sk-ant-none")
     if text is not None:
         (files / "bad.json").write_text(text)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -27,7 +29,7 @@ done
 
 
 @pytest.fixture
-def machine(tmp_path, monkeypatch):
+def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
     """A PATH of its own, with a shell's basics; returns what puts Debian's programs there."""
     path = tmp_path / "path"
     path.mkdir()
@@ -44,11 +46,11 @@ def machine(tmp_path, monkeypatch):
     return debian
 
 
-def newest_tools(*arguments):
+def newest_tools(*arguments: Any) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, SCRIPT, *arguments], capture_output=True, text=True, check=False)
 
 
-def test_where_there_is_no_apt_it_says_what_to_do_instead(machine, tmp_path):
+def test_where_there_is_no_apt_it_says_what_to_do_instead(machine: Callable[..., Any], tmp_path: Path) -> None:
     done = newest_tools(tmp_path / "newest")
     assert done.returncode == 2
     assert done.stderr.splitlines()[-1] == (
@@ -57,7 +59,9 @@ def test_where_there_is_no_apt_it_says_what_to_do_instead(machine, tmp_path):
 
 
 @pytest.mark.skipif(not KEYS.exists(), reason="Debian's keys are not here")
-def test_the_programs_of_the_suite_are_unpacked_from_the_mirror_that_apt_knows(machine, tmp_path):
+def test_the_programs_of_the_suite_are_unpacked_from_the_mirror_that_apt_knows(
+    machine: Callable[..., Any], tmp_path: Path
+) -> None:
     log = machine(missing="none")
     done = newest_tools(tmp_path / "newest", "--suite", "trixie")
     assert done.stdout.splitlines() == [
@@ -70,7 +74,7 @@ def test_the_programs_of_the_suite_are_unpacked_from_the_mirror_that_apt_knows(m
 
 
 @pytest.mark.skipif(not KEYS.exists(), reason="Debian's keys are not here")
-def test_a_package_that_is_not_to_be_had_is_named(machine, tmp_path):
+def test_a_package_that_is_not_to_be_had_is_named(machine: Callable[..., Any], tmp_path: Path) -> None:
     machine(missing="promtool")
     done = newest_tools(tmp_path / "newest")
     assert done.returncode == 2

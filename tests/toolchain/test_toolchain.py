@@ -4,6 +4,7 @@ import concurrent.futures
 import shutil
 import subprocess
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -25,17 +26,17 @@ done
 """
 
 
-def executable(path, text):
+def executable(path: Path, text: str) -> None:
     path.write_text(text)
     path.chmod(0o755)
 
 
-def program(folder, name, version):
+def program(folder: Path, name: str, version: str) -> None:
     executable(folder / name, f'#!/bin/sh\necho "{name}, version {version} (branch: HEAD)" >&2\n')
 
 
 @pytest.fixture(autouse=True)
-def machine(tmp_path, monkeypatch):
+def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A machine of its own: nothing on PATH but a shell's basics and what the test puts there."""
     path, basics = tmp_path / "path", tmp_path / "basics"
     path.mkdir()
@@ -50,36 +51,36 @@ def machine(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def debian(machine, tmp_path):
+def debian(machine: Path, tmp_path: Path) -> Path:
     log = tmp_path / "apt-get.log"
     executable(machine / "apt-get", APT_GET.format(log=log))
     executable(machine / "dpkg", DPKG)
     return log
 
 
-def test_a_tool_on_path_is_taken_from_there(machine):
+def test_a_tool_on_path_is_taken_from_there(machine: Path) -> None:
     program(machine, "promtool", "3.13.0")
     assert toolchain.find("promtool") == machine / "promtool"
 
 
-def test_alertmanager_has_another_name_on_debian(machine):
+def test_alertmanager_has_another_name_on_debian(machine: Path) -> None:
     program(machine, "prometheus-alertmanager", "0.25.0")
     assert toolchain.find("alertmanager") == machine / "prometheus-alertmanager"
 
 
-def test_a_tool_too_old_for_the_rules_is_passed_over(machine):
+def test_a_tool_too_old_for_the_rules_is_passed_over(machine: Path) -> None:
     program(machine, "prometheus", "2.31.2")
     assert toolchain.find("prometheus") is None
 
 
-def test_homebrew_is_looked_into(machine, tmp_path):
+def test_homebrew_is_looked_into(machine: Path, tmp_path: Path) -> None:
     (tmp_path / "brewed/bin").mkdir(parents=True)
     program(tmp_path / "brewed/bin", "prometheus", "3.16.0")
     executable(machine / "brew", f"#!/bin/sh\necho {tmp_path}/brewed\n")
     assert toolchain.find("prometheus") == tmp_path / "brewed/bin/prometheus"
 
 
-def test_missing_tools_are_unpacked_although_a_third_party_source_fails(debian, tmp_path):
+def test_missing_tools_are_unpacked_although_a_third_party_source_fails(debian: Path, tmp_path: Path) -> None:
     found = toolchain.provide()
     assert found == {
         name: tmp_path / "home/bin" / name for name in ("prometheus", "promtool", "alertmanager", "amtool")
@@ -89,7 +90,7 @@ def test_missing_tools_are_unpacked_although_a_third_party_source_fails(debian, 
     assert [path.name for path in (tmp_path / "home").iterdir() if path.name.startswith("unpack-")] == []
 
 
-def test_an_unpacked_program_finds_the_files_it_was_built_to_find_in_usr(tmp_path):
+def test_an_unpacked_program_finds_the_files_it_was_built_to_find_in_usr(tmp_path: Path) -> None:
     tree = tmp_path / "packages/tool/usr"
     (tree / "share/prometheus/alertmanager").mkdir(parents=True)
     (tree / "share/prometheus/alertmanager/default.tmpl").write_text("the template\n")
@@ -103,7 +104,7 @@ def test_an_unpacked_program_finds_the_files_it_was_built_to_find_in_usr(tmp_pat
     assert said == "the template an argument\n"
 
 
-def test_an_unpacked_program_finds_its_libraries(tmp_path):
+def test_an_unpacked_program_finds_its_libraries(tmp_path: Path) -> None:
     tree = tmp_path / "packages/tool/usr"
     (tree / "lib/x86_64-linux-gnu").mkdir(parents=True)
     (tree / "bin").mkdir()
@@ -113,7 +114,9 @@ def test_an_unpacked_program_finds_its_libraries(tmp_path):
     assert Path(said).resolve() == tree / "lib/x86_64-linux-gnu"
 
 
-def test_an_unpacked_browser_finds_libraries_outside_of_usr_and_its_fonts(debian, machine, tmp_path):
+def test_an_unpacked_browser_finds_libraries_outside_of_usr_and_its_fonts(
+    debian: Path, machine: Path, tmp_path: Path
+) -> None:
     executable(
         machine / "dpkg",
         """#!/bin/sh
@@ -137,7 +140,7 @@ chmod +x "$3"/usr/bin/* "$3"/usr/lib/chromium/chromium
     assert (Path(fonts).parent / "share/fonts").is_dir()
 
 
-def test_promtool_may_have_a_package_of_its_own(debian, machine, tmp_path):
+def test_promtool_may_have_a_package_of_its_own(debian: Path, machine: Path, tmp_path: Path) -> None:
     executable(
         machine / "dpkg",
         """#!/bin/sh
@@ -154,7 +157,7 @@ printf '#!/bin/sh\\necho version 3.5.3\\n' > "$3/usr/bin/$name"; chmod +x "$3/us
     ]
 
 
-def test_promtool_may_be_in_the_package_of_the_server(debian, tmp_path):
+def test_promtool_may_be_in_the_package_of_the_server(debian: Path, tmp_path: Path) -> None:
     executable(
         tmp_path / "path/apt-get",
         APT_GET.format(log=debian).replace('touch "$package.deb"', '[ "$package" = promtool ] || touch "$package.deb"'),
@@ -162,17 +165,17 @@ def test_promtool_may_be_in_the_package_of_the_server(debian, tmp_path):
     assert toolchain.provide(["promtool"]) == {"promtool": tmp_path / "home/bin/promtool"}
 
 
-def test_unpacked_tools_are_not_fetched_again(debian):
+def test_unpacked_tools_are_not_fetched_again(debian: Path) -> None:
     toolchain.provide(["prometheus"])
     before = debian.read_text()
     toolchain.provide(["prometheus", "promtool"])
     assert debian.read_text() == before
 
 
-def test_callers_at_the_same_time_unpack_once(debian):
+def test_callers_at_the_same_time_unpack_once(debian: Path) -> None:
     together = threading.Barrier(4)
 
-    def caller():
+    def caller() -> Path:
         together.wait()
         return toolchain.provide(["promtool"])["promtool"]
 
@@ -182,14 +185,14 @@ def test_callers_at_the_same_time_unpack_once(debian):
     assert sum(" download " in line for line in debian.read_text().splitlines()) == 1
 
 
-def test_apt_get_writes_only_below_the_tools_folder(debian, tmp_path):
+def test_apt_get_writes_only_below_the_tools_folder(debian: Path, tmp_path: Path) -> None:
     toolchain.provide(["prometheus"])
     command = debian.read_text().splitlines()[0]
     for option in ("Dir::State", "Dir::State::lists", "Dir::Cache"):
         assert f"{option}={tmp_path}/home/" in command
 
 
-def test_what_can_not_be_had_is_one_line_that_says_what_to_install(machine):
+def test_what_can_not_be_had_is_one_line_that_says_what_to_install(machine: Path) -> None:
     with pytest.raises(ConfigurationError) as error:
         toolchain.provide(["prometheus", "amtool"])
     assert str(error.value) == (
@@ -198,17 +201,17 @@ def test_what_can_not_be_had_is_one_line_that_says_what_to_install(machine):
     )
 
 
-def test_an_unknown_tool_is_an_error():
+def test_an_unknown_tool_is_an_error() -> None:
     with pytest.raises(ConfigurationError, match="'grafana' is not one of prometheus, promtool"):
         toolchain.find("grafana")
 
 
-def test_the_module_prints_where_each_tool_is(machine, capsys):
+def test_the_module_prints_where_each_tool_is(machine: Path, capsys: pytest.CaptureFixture[str]) -> None:
     program(machine, "promtool", "2.45.0")
     assert main(["promtool"]) == 0
     assert capsys.readouterr().out == f"promtool\t{machine}/promtool\n"
 
 
-def test_the_module_ends_with_2_where_a_tool_is_missing(capsys):
+def test_the_module_ends_with_2_where_a_tool_is_missing(capsys: pytest.CaptureFixture[str]) -> None:
     assert main([]) == 2
     assert capsys.readouterr().err.startswith("prometheus 2.42 or later, promtool 2.42 or later")

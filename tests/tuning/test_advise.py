@@ -6,6 +6,8 @@ import datetime as dt
 import io
 import json
 import random
+from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from rich.console import Console
@@ -39,11 +41,11 @@ PLANTED = {
 }
 
 
-def sent(make, feature, *, tidy):
+def sent(make: Any, feature: Any, *, tidy: Any) -> Any:
     return sorted(make(random.Random(feature), tidy), key=lambda one: one.at)
 
 
-def spent(make, feature, *, tidy):
+def spent(make: Any, feature: Any, *, tidy: Any) -> Any:
     """Dollars of a day, by the wire and the price book."""
     clock = Clock(START)
     application = wasteful.Application(Recorder(registry=None, clock=clock, strict=True), clock)
@@ -53,14 +55,14 @@ def spent(make, feature, *, tidy):
     return application.usd
 
 
-def truth(feature):
+def truth(feature: Any) -> Any:
     kind, make = PLANTED[feature]
     saved = spent(make, feature, tidy=False) - spent(make, feature, tidy=True)
     return MONTH_DAYS * (saved / 2 if kind == "batch" else saved)
 
 
 @pytest.fixture(scope="module")
-def days(tmp_path_factory):
+def days(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     """A Prometheus with a wasteful Monday and a tidy Tuesday."""
     with histories.prometheus(tmp_path_factory.mktemp("prometheus")) as url:
         for number, tidy in enumerate((False, True)):
@@ -72,8 +74,8 @@ def days(tmp_path_factory):
         yield url
 
 
-def play(url, fleet, application, begin, waiting):
-    def step(_since, now):
+def play(url: Any, fleet: Any, application: Any, begin: Any, waiting: Any) -> None:
+    def step(_since: Any, now: Any) -> None:
         while waiting and begin + waiting[-1].at <= now:
             one = waiting.pop()
             fleet.clock.now = begin + one.at
@@ -85,10 +87,10 @@ def play(url, fleet, application, begin, waiting):
 
 
 @pytest.fixture
-def advise(days, capsys, monkeypatch):
+def advise(days: Any, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.setenv("COLUMNS", "160")
 
-    def run_it(*arguments, until="2026-11-24"):
+    def run_it(*arguments: Any, until: Any = "2026-11-24") -> Any:
         code = run(["advise", "--prometheus", days, "--last", "1d", "--until", until, *arguments])
         return code, capsys.readouterr()
 
@@ -96,7 +98,7 @@ def advise(days, capsys, monkeypatch):
 
 
 @pytest.mark.stack
-def test_planted_waste_is_found_within_a_tenth_of_its_true_dollars(advise):
+def test_planted_waste_is_found_within_a_tenth_of_its_true_dollars(advise: Any) -> None:
     code, shown = advise("--json")
     found = json.loads(shown.out)
     assert code == 1
@@ -110,14 +112,14 @@ def test_planted_waste_is_found_within_a_tenth_of_its_true_dollars(advise):
 
 
 @pytest.mark.stack
-def test_a_tidy_application_gets_no_advice(advise):
+def test_a_tidy_application_gets_no_advice(advise: Any) -> None:
     code, shown = advise(until="2026-11-25")
     assert "Nothing to change." in shown.out, shown.out
     assert code == 0
 
 
 @pytest.mark.stack
-def test_each_item_says_what_to_change_and_why(advise):
+def test_each_item_says_what_to_change_and_why(advise: Any) -> None:
     _, shown = advise("--waited-for", "labels", "--at-least", "300")
     assert "cache repeated prompts" in shown.out
     assert "at the end of what repeats: the system prompt and tools" in shown.out
@@ -127,7 +129,7 @@ def test_each_item_says_what_to_change_and_why(advise):
 
 
 @pytest.mark.stack
-def test_a_span_without_anything_is_one_line(advise):
+def test_a_span_without_anything_is_one_line(advise: Any) -> None:
     code, shown = advise(until="2026-11-20")
     assert code == 2
     assert shown.err == "anthropic-exporter: nothing was recorded in this period: give --last or --until\n"
@@ -136,16 +138,16 @@ def test_a_span_without_anything_is_one_line(advise):
 # --- formulas
 
 
-def usage(**counts):
-    empty = {key: {} for key in ("tokens", "usd", "prompts", "waste", "savings", "premiums")}
+def usage(**counts: dict[tuple[str, ...], float]) -> Usage:
+    empty: dict[str, Any] = {key: {} for key in ("tokens", "usd", "prompts", "waste", "savings", "premiums")}
     return Usage(**{"days": 30.4375, **empty, **counts})
 
 
-def advice(**counts):
+def advice(**counts: dict[tuple[str, ...], float]) -> list[items.Item]:
     return items.items(usage(**counts), PriceBook.load(), dt.date(2026, 11, 30), 1.0)
 
 
-def test_a_newer_model_is_priced_with_the_tokens_that_it_counts():
+def test_a_newer_model_is_priced_with_the_tokens_that_it_counts() -> None:
     place = ("claude-opus-4-1", "chat", "standard")
     (one,) = advice(tokens={(*place, "input"): 1_000_000.0, (*place, "output"): 100_000.0}, usd={place: 22.5})
     assert (one.kind, one.change) == ("model", "Ask for claude-opus-5-5, the newest model of its family.")
@@ -154,42 +156,46 @@ def test_a_newer_model_is_priced_with_the_tokens_that_it_counts():
     assert one.data["tokens for the same text"] == 1.3
 
 
-def test_tokens_of_models_on_the_same_side_are_the_same():
+def test_tokens_of_models_on_the_same_side_are_the_same() -> None:
     assert models.token_ratio("claude-opus-4-7", "claude-opus-5-5") == 1.0
     assert models.token_ratio("claude-haiku-4-5", "claude-haiku-5-5") == 1.3
     assert models.token_ratio("claude-haiku-5-5", "claude-haiku-4-5") == pytest.approx(1 / 1.3)
     assert models.token_ratio("somebody-elses", "claude-opus-5-5") == 1.0
 
 
-def test_the_newest_model_gets_no_advice_to_change_it():
+def test_the_newest_model_gets_no_advice_to_change_it() -> None:
     place = ("claude-opus-5-5", "chat", "standard")
     assert advice(tokens={(*place, "input"): 1e9}, usd={place: 4_000.0}) == []
 
 
-def test_a_batch_at_half_price_stays_at_half_price():
+def test_a_batch_at_half_price_stays_at_half_price() -> None:
     place = ("claude-opus-4-1", "chat", "batch")
     (one,) = advice(tokens={(*place, "input"): 1_000_000.0}, usd={place: 7.5})
     assert one.usd_per_month == pytest.approx(7.5 - 2.6)
 
 
-def test_of_two_lifetimes_the_better_one_is_advised():
+def test_of_two_lifetimes_the_better_one_is_advised() -> None:
     place = ("claude-opus-5-5", "chat")
-    counts = {(*place, "uncached", "5m"): 10e6, (*place, "uncached", "1h"): 10e6, (*place, "uncached", "new"): 1e6}
-    (one,) = advice(prompts=counts, tokens={(*place, "standard", "input"): 21e6}, usd={(*place, "standard"): 84.0})
+    counts: dict[str, Any] = {
+        (*place, "uncached", "5m"): 10e6,  # type: ignore[dict-item]
+        (*place, "uncached", "1h"): 10e6,  # type: ignore[dict-item]
+        (*place, "uncached", "new"): 1e6,  # type: ignore[dict-item]
+    }
+    (one,) = advice(prompts=counts, tokens={(*place, "standard", "input"): 21e6}, usd={(*place, "standard"): 84.0})  # type: ignore[arg-type]
     # 20 million at 4 - 0.2 less, 1 million at 8 - 4 more; with five minutes 38 - 11 x 1
     assert one.usd_per_month == pytest.approx(76.0 - 4.0)
     assert '"ttl": "1h"' in one.change
 
 
-def test_what_is_not_worth_a_change_is_left_out():
+def test_what_is_not_worth_a_change_is_left_out() -> None:
     place = ("claude-opus-5-5", "chat")
     waste = {(*place, "cut_off"): 1.9}
-    counts = {"tokens": {(*place, "standard", "output"): 5e6}, "usd": {(*place, "standard"): 100.0}}
-    assert advice(waste=waste, **counts) == []
+    counts: dict[str, Any] = {"tokens": {(*place, "standard", "output"): 5e6}, "usd": {(*place, "standard"): 100.0}}
+    assert advice(waste=waste, **counts) == []  # type: ignore[arg-type]
     assert [one.kind for one in advice(waste={(*place, "cut_off"): 2.1}, **counts)] == ["cut_off_output"]
 
 
-def test_without_a_watching_recorder_it_says_what_it_cannot_judge():
+def test_without_a_watching_recorder_it_says_what_it_cannot_judge() -> None:
     place = ("claude-opus-5-5", "chat", "standard")
     shown = io.StringIO()
     read = usage(tokens={(*place, "input"): 1e6}, usd={place: 4.0})

@@ -8,7 +8,9 @@ import math
 import random
 import shutil
 import statistics
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -25,7 +27,7 @@ PACE = "feature_model:anthropic_cost_usd_per_minute:now"
 FEATURES = {"chat": ("claude-opus-5-5", 0.8), "agent": ("claude-sonnet-5-5", 0.3)}
 
 
-def pace(feature, week, days=7):
+def pace(feature: str, week: int, days: int = 7) -> list[tuple[int, float]]:
     """Dollars a minute: a daily rhythm, noise that lasts, bursts by chance."""
     chance = random.Random(f"{feature} {week}")
     scale, noise, points = FEATURES[feature][1], 0.0, []
@@ -37,12 +39,12 @@ def pace(feature, week, days=7):
     return points
 
 
-def labelled(feature):
+def labelled(feature: Any) -> Any:
     return {"__name__": PACE, "feature": feature, "model": FEATURES[feature][0]}
 
 
 @pytest.fixture(scope="module")
-def history(tmp_path_factory):
+def history(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     """Week 1, with an incident on Wednesday whose alert the team judged true; then a day of another month."""
     with histories.prometheus(tmp_path_factory.mktemp("prometheus")) as url:
         incident = (START + 2 * DAY + 15 * 3_600, START + 2 * DAY + 16 * 3_600)
@@ -51,7 +53,7 @@ def history(tmp_path_factory):
         yield url
 
 
-def part(since, incident):
+def part(since: Any, incident: Any) -> Iterator[Any]:
     for feature in FEATURES:
         points = [
             (at, 9.0 if feature == "chat" and incident[0] <= at < incident[1] else value)
@@ -74,11 +76,11 @@ WEEK_1 = {feature: pace(feature, 1) for feature in FEATURES}
 
 
 @pytest.fixture
-def calibrate(history, tmp_path, capsys, monkeypatch):
+def calibrate(history: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.setenv("COLUMNS", "180")
     verdicts = tmp_path / "verdicts.yml"
 
-    def run_it(*arguments, last="7d", until="2026-11-30"):
+    def run_it(*arguments: Any, last: Any = "7d", until: Any = "2026-11-30") -> Any:
         where = ["--prometheus", history, "--last", last, "--until", until, "--verdicts", str(verdicts)]
         code = run(["calibrate", *where, *arguments])
         return code, capsys.readouterr()
@@ -91,12 +93,12 @@ def calibrate(history, tmp_path, capsys, monkeypatch):
     return run_it
 
 
-def chosen(shown, method="tail"):
+def chosen(shown: Any, method: Any = "tail") -> Any:
     return {one["feature"]: one["choices"][method] for one in json.loads(shown.out)["thresholds"]}
 
 
 @pytest.mark.stack
-def test_the_promise_holds_on_other_weeks(calibrate):
+def test_the_promise_holds_on_other_weeks(calibrate: Any) -> None:
     code, shown = calibrate("--json")
     assert code == 0
     found = chosen(shown)
@@ -110,14 +112,14 @@ def test_the_promise_holds_on_other_weeks(calibrate):
 
 
 @pytest.mark.stack
-def test_more_pages_accepted_lower_the_thresholds(calibrate):
+def test_more_pages_accepted_lower_the_thresholds(calibrate: Any) -> None:
     few, many = (chosen(calibrate("--json", "--pages", number)[1]) for number in ("0.2", "10"))
     assert all(few[one]["value"] > many[one]["value"] for one in FEATURES)
     assert sum(choice["seen"] for choice in many.values()) >= 1
 
 
 @pytest.mark.stack
-def test_an_incident_is_left_out(calibrate, tmp_path):
+def test_an_incident_is_left_out(calibrate: Any, tmp_path: Path) -> None:
     _, without = calibrate("--json")
     assert len(json.loads(without.out)["left_out"]) == 1
     _, with_it = calibrate("--json", "--verdicts", str(tmp_path / "none.yml"))
@@ -125,7 +127,7 @@ def test_an_incident_is_left_out(calibrate, tmp_path):
 
 
 @pytest.mark.stack
-def test_the_threshold_in_force_is_shown(calibrate):
+def test_the_threshold_in_force_is_shown(calibrate: Any) -> None:
     code, shown = calibrate()
     assert code == 0
     assert "Thresholds from Mon 23 Nov 00:00 to Mon 30 Nov 00:00 UTC: 6.9 days of history" in shown.out
@@ -135,7 +137,7 @@ def test_the_threshold_in_force_is_shown(calibrate):
 
 
 @pytest.mark.stack
-def test_below_a_day_it_says_what_it_cannot_know(calibrate, tmp_path):
+def test_below_a_day_it_says_what_it_cannot_know(calibrate: Any, tmp_path: Path) -> None:
     target = tmp_path / "thresholds.yml"
     shutil.copy(THRESHOLDS, target)
     code, shown = calibrate("--write", str(target), last="12h", until="2026-11-24T18:00")
@@ -146,7 +148,7 @@ def test_below_a_day_it_says_what_it_cannot_know(calibrate, tmp_path):
 
 
 @pytest.mark.stack
-def test_overrides_are_written_and_comments_stay(calibrate, tmp_path):
+def test_overrides_are_written_and_comments_stay(calibrate: Any, tmp_path: Path) -> None:
     target = tmp_path / "thresholds.yml"
     shutil.copy(THRESHOLDS, target)
     code, shown = calibrate("--write", str(target), "--dry-run")
@@ -160,7 +162,7 @@ def test_overrides_are_written_and_comments_stay(calibrate, tmp_path):
     assert calibrate("--write", str(target))[1].out.endswith("nothing to change\n")
 
 
-def test_an_override_that_is_there_is_changed(tmp_path):
+def test_an_override_that_is_there_is_changed(tmp_path: Path) -> None:
     path = tmp_path / "thresholds.yml"
     path.write_text(
         "groups:\n- name: anthropic-thresholds\n  rules:\n"
@@ -177,12 +179,12 @@ def test_an_override_that_is_there_is_changed(tmp_path):
     assert "  # why\n" in text
 
 
-def test_numbers_are_rounded_up_to_two_digits():
+def test_numbers_are_rounded_up_to_two_digits() -> None:
     values = {0.0: 0.0, 0.0123: 0.013, 1.0: 1.0, 1.01: 1.1, 2.5: 2.5, 995.0: 1000.0, 1234.0: 1300.0}
     assert {value: rounded_up(value) for value in values} == values
 
 
-def today(week):
+def today(week: Any) -> Any:
     """Dollars since midnight in a week, busier by chance on some days; little at the weekend."""
     chance, points = random.Random(f"budget {week}"), []
     for day in range(7):
@@ -191,7 +193,7 @@ def today(week):
     return points
 
 
-def test_a_budget_holds_on_other_weeks():
+def test_a_budget_holds_on_other_weeks() -> None:
     chosen = [tail.fit(today(week), 7 * DAY, is_daily=True).threshold(0.25) for week in range(100)]
     pages = [tail.episodes(today(week + 1_000), value) for week, value in enumerate(chosen)]
     assert statistics.fmean(pages) <= 0.25
@@ -200,7 +202,7 @@ def test_a_budget_holds_on_other_weeks():
 
 
 @pytest.fixture(scope="module")
-def others(tmp_path_factory):
+def others(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     """Two days of what the rules record of latency, spikes and budgets."""
     with histories.prometheus(tmp_path_factory.mktemp("prometheus")) as url:
         place = {"feature": "chat", "model": "claude-opus-5-5"}
@@ -221,12 +223,14 @@ def others(tmp_path_factory):
                 ({"__name__": name, **labels}, list(zip(times, points, strict=True)))
                 for name, (labels, points) in values.items()
             ]
-            histories.write_series(url, written)
+            histories.write_series(url, written)  # type: ignore[arg-type]
         yield url
 
 
 @pytest.mark.stack
-def test_latency_spikes_and_budgets_are_chosen_if_asked_for(others, capsys, tmp_path):
+def test_latency_spikes_and_budgets_are_chosen_if_asked_for(
+    others: Any, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
     kinds = ["--for", "latency", "--for", "spike", "--for", "budget"]
     where = ["--prometheus", others, "--last", "2d", "--until", "2026-11-25", "--verdicts", str(tmp_path / "none.yml")]
     assert run(["calibrate", *where, *kinds, "--json"]) == 0
@@ -247,13 +251,13 @@ def test_latency_spikes_and_budgets_are_chosen_if_asked_for(others, capsys, tmp_
     assert 'expr: "36"\n        labels: {threshold: cost_usd_per_day}' in target.read_text()
 
 
-def test_an_episode_ends_after_a_pause():
+def test_an_episode_ends_after_a_pause() -> None:
     points = [(0, 5), (60, 1), (120, 5), (180, 1), (240, 1), (300, 1), (360, 5)]
     assert tail.episodes(points, 3) == 2
     assert tail.episodes(points, 5) == 0
 
 
-def test_a_signal_without_a_tail_has_a_threshold():
+def test_a_signal_without_a_tail_has_a_threshold() -> None:
     assert tail.fit([], 7 * DAY).threshold(1.0) == 0.0
     assert tail.fit([(0.0, 3.0)], 7 * DAY).threshold(1.0) == 3.0
     flat = tail.fit([(hour * 3_600.0, 3.0) for hour in range(100)], 7 * DAY)
@@ -262,7 +266,7 @@ def test_a_signal_without_a_tail_has_a_threshold():
 
 
 @pytest.mark.stack
-def test_a_picture_has_every_signal(calibrate, tmp_path):
+def test_a_picture_has_every_signal(calibrate: Any, tmp_path: Path) -> None:
     pytest.importorskip("matplotlib", reason="the extra report is not installed")
     picture = tmp_path / "history.svg"
     assert calibrate("--picture", str(picture))[0] == 0
@@ -271,7 +275,7 @@ def test_a_picture_has_every_signal(calibrate, tmp_path):
     assert "agent, claude-sonnet-5-5" in text
 
 
-def test_a_threshold_is_no_lower_than_what_was_seen_where_one_page_is_too_many():
+def test_a_threshold_is_no_lower_than_what_was_seen_where_one_page_is_too_many() -> None:
     # nearly all hours peak at 60, one at 90: the tail alone would choose about 75
     hours = [(hour * 3_600.0, 90.0 if hour == 5 else 60.0 - hour / 100) for hour in range(40)]
     fitted, week = tail.fit(hours, 7 * DAY), 7.0 * DAY
@@ -280,7 +284,7 @@ def test_a_threshold_is_no_lower_than_what_was_seen_where_one_page_is_too_many()
     assert tail_threshold(fitted, hours, week, 2.0) == fitted.threshold(2.0)
 
 
-def test_a_percentile_is_known_no_finer_than_its_bucket():
+def test_a_percentile_is_known_no_finer_than_its_bucket() -> None:
     hours = [(hour * 3_600.0, 4.0 + hour / 100) for hour in range(40)]
     fitted = tail.fit(hours, 7 * DAY)
     assert 4.39 <= fitted.threshold(0.25) < 5.0

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from bench.false_alarms import traffic
 from bench.tuning import false_pages
@@ -13,12 +15,12 @@ CHAT = traffic.FEATURES[0]
 
 
 @pytest.fixture(scope="module")
-def weeks():
+def weeks() -> Any:
     return [false_pages.of_feature(CHAT, seed, (false_pages.LATENCY, false_pages.SPIKE)) for seed in range(2)]
 
 
 @pytest.mark.parametrize("kind", [false_pages.LATENCY, false_pages.SPIKE])
-def test_the_promise_holds_on_another_week(weeks, kind):
+def test_the_promise_holds_on_another_week(weeks: Any, kind: Any) -> None:
     first, second = (week[kind] for week in weeks)
     bounds = false_pages.BOUNDS if kind == false_pages.LATENCY else ()
     threshold = false_pages.choose({"chat": first}, 1.0, false_pages.FLOORS[kind], bounds)["chat"]
@@ -27,7 +29,7 @@ def test_the_promise_holds_on_another_week(weeks, kind):
     assert threshold < 3 * max(value for _, value in second.pages)
 
 
-def test_quantiles_are_those_of_the_buckets():
+def test_quantiles_are_those_of_the_buckets() -> None:
     # 18 of 20 in (1, 2], two in (5, 10]: rank 19 of 20 is half of the latter
     assert false_pages.quantile([1.5] * 18 + [6.0] * 2, 0.95) == 7.5
     assert false_pages.quantile([1_000.0], 0.95) == 600
@@ -36,5 +38,5 @@ def test_quantiles_are_those_of_the_buckets():
 @pytest.mark.parametrize(
     ("requests", "usual", "share"), [(100, None, 1.0), (100, 40, 0.8), (100, 90, 0.9), (9, 20, 1.0)]
 )
-def test_what_came_by_chance_is_left_out(requests, usual, share):
+def test_what_came_by_chance_is_left_out(requests: Any, usual: Any, share: Any) -> None:
     assert false_pages.beyond_chance(requests, usual) == share

@@ -7,7 +7,9 @@ import re
 import shlex
 import shutil
 import time
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -43,13 +45,13 @@ CODES = {"review": {1}, "reconcile": {0, 1}, "calibrate": {0}, "backtest": {0, 1
 
 
 @pytest.fixture
-def week(tmp_path, monkeypatch):
+def week(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """A working folder, a Prometheus and a bill. Yields the time of each use that was billed."""
     now = time.time() // HOUR * HOUR
     fleet = histories.Fleet(now - 2 * HOUR)
     recorder, uses = fleet.start("a", advise=True), []
 
-    def step(_since, at):
+    def step(_since: Any, at: Any) -> None:
         recorder.record(histories.call(MODEL, at - 2, TOKENS, feature="chat"))
         uses.append(Use(at - 2, MODEL, TOKENS))
 
@@ -70,7 +72,7 @@ def week(tmp_path, monkeypatch):
         yield
 
 
-def test_every_line_runs_as_written(week, tmp_path, capsys):
+def test_every_line_runs_as_written(week: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("matplotlib", reason="the extra report is not installed")
     for line in LINES:
         program, *arguments = shlex.split(line)
@@ -86,5 +88,5 @@ def test_every_line_runs_as_written(week, tmp_path, capsys):
     assert [rule["labels"] for rule in chosen["groups"][0]["rules"] if rule["labels"].get("feature")]
 
 
-def test_every_command_of_the_week_is_there():
+def test_every_command_of_the_week_is_there() -> None:
     assert {shlex.split(line)[1] for line in LINES if line.startswith("anthropic")} == CODES.keys()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -22,7 +24,7 @@ EVIL = "<script>alert('x')</script> & $x^{"
 FEATURES = {"support": 182.4, "agent": 90.1, "search": 41.7, "poll": 22.0, "": 12.5, "labels": 9.9, EVIL: 3.1}
 
 
-def sample(**changes):
+def sample(**changes: Any) -> Any:
     """A week with everything in it."""
     week = [1.0, 1.05, 0.9, 1.1, 1.4, 0.2, 0.25]
     days = {
@@ -32,11 +34,17 @@ def sample(**changes):
     }
     models = {"claude-opus-5-5": 230.0, "claude-sonnet-5-5": 99.6, "claude-haiku-5-5": 32.1}
     spend = Spend(361.7, days, FEATURES, models)
-    fields = {"review": reviewed(), "spend": spend, "advice": advice(), "is_watched": True, "bill": BILL}
+    fields: dict[str, Any] = {
+        "review": reviewed(),
+        "spend": spend,
+        "advice": advice(),
+        "is_watched": True,
+        "bill": BILL,
+    }
     return page.Report(**fields | changes)
 
 
-def reviewed():
+def reviewed() -> Any:
     alerts = [
         ("AnthropicCostRateHigh", "critical", "agent", 9, 3_700, 18.2, 22.0, "true", "loop in the planner"),
         ("AnthropicCacheMissRateHigh", "warning", "support", 33, 1_260, 6.4, 26.0, "true", ""),
@@ -58,7 +66,7 @@ def reviewed():
     return Review(MONDAY, MONDAY + 7 * DAY_SECONDS, found, missed, summary, Saved(41.3, 212, 903.7), ())
 
 
-def advice():
+def advice() -> Any:
     return [
         Item("uncached_prefix", "support", "claude-opus-5-5", 601.1, "Set cache_control.", "a x b", {"a": 7e6}, "docs"),
         Item("batch", EVIL, "claude-opus-5-5", 39.5, EVIL, EVIL, {EVIL: 1.0}, EVIL, EVIL),
@@ -77,7 +85,7 @@ BILL = {
 }
 
 
-def test_everything_is_on_the_page():
+def test_everything_is_on_the_page() -> None:
     shown = page.page(sample())
     for part in (
         *("361.70 USD", "25 s", "95 % within 29 s", "≥ 41.30 USD", "212 requests blocked", "601.10 USD"),
@@ -88,7 +96,7 @@ def test_everything_is_on_the_page():
         assert part in shown, part
 
 
-def test_nothing_of_others_is_markup_and_nothing_is_loaded():
+def test_nothing_of_others_is_markup_and_nothing_is_loaded() -> None:
     shown = page.page(sample())
     assert "<script" not in shown
     assert "<!--" not in shown
@@ -99,7 +107,7 @@ def test_nothing_of_others_is_markup_and_nothing_is_loaded():
     assert len(ids) == len(set(ids))
 
 
-def test_an_empty_week_is_a_page_too():
+def test_an_empty_week_is_a_page_too() -> None:
     blank = Review(MONDAY, MONDAY + 7 * DAY_SECONDS, (), (), None, Saved(0.0, 0, 0.0), ())
     shown = page.page(sample(review=blank, spend=Spend(0.0, {}, {}, {}), advice=[], is_watched=False, bill=None))
     for part in ("Nothing was spent.", "No alert fired.", "Nothing to change.", "Recorder(advise=True)"):
@@ -107,7 +115,7 @@ def test_an_empty_week_is_a_page_too():
     assert "Recorded and billed" not in shown
 
 
-def test_many_features_are_summed_up_and_odd_names_are_shown():
+def test_many_features_are_summed_up_and_odd_names_are_shown() -> None:
     amounts = {f"feature-{number}": 100.0 - number for number in range(40)}
     shown = charts.dollars_by(amounts, 1, "Dollars")
     assert "feature-7" in shown
@@ -117,14 +125,14 @@ def test_many_features_are_summed_up_and_odd_names_are_shown():
     assert "解析🙂" in charts.dollars_by({"解析🙂": 1.0, "$a$b_": 2.0}, 1, "Dollars")
 
 
-def test_the_bill_is_read_back(tmp_path):
+def test_the_bill_is_read_back(tmp_path: Path) -> None:
     path = tmp_path / "bill.json"
     path.write_text(json.dumps(BILL))
     assert bill.read(path) == BILL
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"recorded": 3}', json.dumps(BILL | {"drift": "no"}), "[" * 9_999])
-def test_another_file_is_one_line(tmp_path, text):
+def test_another_file_is_one_line(tmp_path: Path, text: Any) -> None:
     path = tmp_path / "bill.json"
     path.write_text(text)
     with pytest.raises(ConfigurationError, match="is not what `anthropic-exporter reconcile --json` prints"):

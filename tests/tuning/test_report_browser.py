@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -24,7 +26,7 @@ return [...document.querySelectorAll('main *')]
 
 
 @pytest.fixture(scope="module")
-def driver(tmp_path_factory):
+def driver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     pytest.importorskip("matplotlib", reason="the extra report is not installed")
     path = tmp_path_factory.mktemp("report") / "week.html"
     path.write_text(page.page(test_report.sample()))
@@ -35,7 +37,7 @@ def driver(tmp_path_factory):
 
 @pytest.mark.parametrize("phone", [False, True])
 @pytest.mark.parametrize("dark", [False, True])
-def test_it_is_readable_by_everybody(driver, phone, dark):
+def test_it_is_readable_by_everybody(driver: Any, phone: Any, dark: Any) -> None:
     browser.look(driver, dark=dark, phone=phone)
     assert driver.execute_script("return document.documentElement.scrollWidth - innerWidth") <= 0
     assert driver.execute_script(WIDER_THAN_THE_SCREEN) == []
@@ -43,7 +45,7 @@ def test_it_is_readable_by_everybody(driver, phone, dark):
     assert browser.violations(driver) == []
 
 
-def test_a_row_of_a_table_is_whole_on_a_phone(driver):
+def test_a_row_of_a_table_is_whole_on_a_phone(driver: Any) -> None:
     browser.look(driver, phone=True)
     cells = driver.execute_script(
         "return [...document.querySelector('table.wide tbody tr').cells].map(one => [one.dataset.label, "
@@ -53,7 +55,7 @@ def test_a_row_of_a_table_is_whole_on_a_phone(driver):
     assert all(fits and content != "none" for _, fits, content in cells)
 
 
-def test_it_loads_nothing_and_says_nothing_wrong(driver):
+def test_it_loads_nothing_and_says_nothing_wrong(driver: Any) -> None:
     events = [json.loads(one["message"])["message"] for one in driver.get_log("performance")]
     asked = {one["params"]["request"]["url"] for one in events if one["method"] == "Network.requestWillBeSent"}
     assert {url for url in asked if not url.startswith(("file:", "data:", "chrome:"))} == set()

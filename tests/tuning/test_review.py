@@ -5,6 +5,9 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -27,23 +30,23 @@ INCIDENTS = ((2 * HOUR, "chat", 0.5, 4.0, 22), (3 * HOUR, "chat", 0.5, 2.2, 26),
 FIRED_SECONDS, DELIVERED_SECONDS = 120, 10
 
 
-def ticks(begin, end):
+def ticks(begin: Any, end: Any) -> Any:
     return [START + begin + number * STEP for number in range(int((end - begin) / STEP) + 1)]
 
 
-def of(name, **labels):
+def of(name: Any, **labels: Any) -> Any:
     return {"__name__": name, "job": "anthropic", "instance": "a", **labels}
 
 
 @pytest.fixture(scope="module")
-def week(tmp_path_factory):
+def week(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     with histories.prometheus(tmp_path_factory.mktemp("prometheus")) as url:
         for number, (began, feature, usual, pace, fires) in enumerate(INCIDENTS):
             histories.write_series(url, incident(began, feature, usual, pace, fires, number))
         yield url
 
 
-def incident(began, feature, usual, pace, fires, number):
+def incident(began: Any, feature: Any, usual: Any, pace: Any, fires: Any, number: Any) -> Iterator[Any]:
     """The counters around one incident, what the rules recorded of it, and the notification."""
     place = {"feature": feature, "model": MODEL}
     around, firing = ticks(began - 1_200, began + 300), ticks(began + fires, began + fires + FIRED_SECONDS)
@@ -68,10 +71,10 @@ def incident(began, feature, usual, pace, fires, number):
 
 
 @pytest.fixture
-def review(week, tmp_path, capsys, monkeypatch):
+def review(week: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.setenv("COLUMNS", "160")
 
-    def run_it(*arguments):
+    def run_it(*arguments: Any) -> Any:
         where = ["--prometheus", week, "--last", "1d", "--until", UNTIL, "--verdicts", str(tmp_path / "verdicts.yml")]
         code = run(["review", *where, *arguments])
         return code, capsys.readouterr()
@@ -79,11 +82,11 @@ def review(week, tmp_path, capsys, monkeypatch):
     return run_it
 
 
-def as_json(shown):
+def as_json(shown: Any) -> Any:
     return json.loads(shown.out)
 
 
-def test_every_firing_with_its_duration_dollars_and_time_to_detection(review):
+def test_every_firing_with_its_duration_dollars_and_time_to_detection(review: Any) -> None:
     code, shown = review("--json")
     assert code == 1
     found = as_json(shown)
@@ -101,7 +104,7 @@ def test_every_firing_with_its_duration_dollars_and_time_to_detection(review):
     assert found["precision"] is None
 
 
-def test_verdicts_give_precision_and_suggest_a_threshold(review):
+def test_verdicts_give_precision_and_suggest_a_threshold(review: Any) -> None:
     _, shown = review("--json")
     first, second, third = (one["id"] for one in as_json(shown)["alerts"])
     missed = ["--missed", "2026-11-21T07:00", "search", "--usd", "12", "--note", "nobody saw it"]
@@ -122,7 +125,7 @@ def test_verdicts_give_precision_and_suggest_a_threshold(review):
     assert "cost_usd_per_minute, chat, claude-opus-5-5: 2.4 USD a minute (false alerts reached 2.2)" in shown.out
 
 
-def test_what_breakers_saved_is_measured_apart_from_the_estimate(review):
+def test_what_breakers_saved_is_measured_apart_from_the_estimate(review: Any) -> None:
     _, shown = review("--json")
     first = as_json(shown)["alerts"][0]
     _, shown = review("--mark", first["id"], "true", "--json")
@@ -134,7 +137,7 @@ def test_what_breakers_saved_is_measured_apart_from_the_estimate(review):
     assert saved["estimated_usd"] == pytest.approx(8.2833 / 120 * (33 * HOUR - 2 * HOUR - 22) - 8.2833, rel=0.001)
 
 
-def test_the_report_is_written_from_what_prometheus_has(review, tmp_path):
+def test_the_report_is_written_from_what_prometheus_has(review: Any, tmp_path: Path) -> None:
     pytest.importorskip("matplotlib", reason="the extra report is not installed")
     path = tmp_path / "week.html"
     code, shown = review("--report", str(path))
@@ -146,25 +149,25 @@ def test_the_report_is_written_from_what_prometheus_has(review, tmp_path):
     assert "3 alerts, from onset to delivery" in page
 
 
-def test_what_goes_with_a_report_needs_one(review):
+def test_what_goes_with_a_report_needs_one(review: Any) -> None:
     code, shown = review("--prices", "mine.yml")
     assert code == 2
     assert shown.err == "anthropic-exporter: review: --reconcile and --prices need --report\n"
 
 
-def test_a_wrong_mark_is_one_line(review):
+def test_a_wrong_mark_is_one_line(review: Any) -> None:
     code, shown = review("--mark", "zz", "true")
     assert code == 2
     assert shown.err == "anthropic-exporter: --mark zz: 0 alerts in this period have an id that begins so\n"
 
 
-def test_an_estimate_needs_dollars():
+def test_an_estimate_needs_dollars() -> None:
     firing = Firing("A", "warning", {}, START, START + 60)
     assert estimate(firing) == 0.0
     assert estimate(firing._replace(cost_usd=6.0)) == pytest.approx(0.1 * 33 * HOUR - 6.0)
 
 
-def test_a_missed_evaluation_does_not_end_a_firing():
+def test_a_missed_evaluation_does_not_end_a_firing() -> None:
     labels = {"__name__": "ALERTS", "alertname": "A", "alertstate": "firing", "severity": "info", "feature": "chat"}
     times = [0, 5, 10, 20, 25, 60, 65]
     found = list(of_times(labels, times, 1_000.0))
@@ -176,11 +179,11 @@ def test_a_missed_evaluation_does_not_end_a_firing():
 # --- the file
 
 
-def line(**fields):
+def line(**fields: Any) -> Any:
     return verdicts.Verdict(**{"id": "a", "at": "2026-11-21T02:00:22Z", "verdict": "true", **fields})
 
 
-def test_the_file_keeps_what_was_written(tmp_path):
+def test_the_file_keeps_what_was_written(tmp_path: Path) -> None:
     path = tmp_path / "verdicts.yml"
     written = {
         one.id: one
@@ -202,7 +205,7 @@ def test_the_file_keeps_what_was_written(tmp_path):
         ("verdicts:\n  - a", ": verdicts: each has to be a mapping"),
     ],
 )
-def test_a_mistake_in_the_file_is_named(tmp_path, text, message):
+def test_a_mistake_in_the_file_is_named(tmp_path: Path, text: Any, message: Any) -> None:
     path = tmp_path / "verdicts.yml"
     path.write_text(text)
     with pytest.raises(ConfigurationError) as caught:
@@ -211,8 +214,8 @@ def test_a_mistake_in_the_file_is_named(tmp_path, text, message):
 
 
 @pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed")
-def test_two_peoples_verdicts_merge(tmp_path):
-    def git(*arguments):
+def test_two_peoples_verdicts_merge(tmp_path: Path) -> None:
+    def git(*arguments: Any) -> Any:
         identity = ["-c", "user.name=t", "-c", "user.email=t@example.com"]
         return subprocess.run(["git", *identity, *arguments], cwd=tmp_path, check=True, capture_output=True)
 

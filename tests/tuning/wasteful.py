@@ -143,7 +143,7 @@ def _as_stream(message: dict[str, Any]) -> bytes:
         },
         {"type": "message_stop"},
     ]
-    return "".join(f"event: {one['type']}\ndata: {json.dumps(one)}\n\n" for one in events).encode()
+    return "".join(f"event: {one['type']}\ndata: {json.dumps(one)}\n\n" for one in events).encode()  # type: ignore[index]
 
 
 class Sent(NamedTuple):
@@ -234,7 +234,7 @@ def long_prompts(chance: random.Random, tidy: bool) -> Iterator[Sent]:
 
 
 def fast(chance: random.Random, tidy: bool) -> Iterator[Sent]:
-    fields = {} if tidy else {"speed": "fast"}
+    fields: dict[str, Any] = {} if tidy else {"speed": "fast"}
     for at in moments(chance, 120):
         yield Sent(at, "quick", ask(text(chance, 500), stream=True, **fields), Answer(output=800))
 
