@@ -10,7 +10,7 @@ from fleet_budget import spend
 BUDGET = 8.0
 
 
-def main():
+def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         spent, pace = spend(Path(folder), workers=8, hosts=3, budget=BUDGET, rate=20)
     print(f"{spent:.2f} of {BUDGET:.2f} USD were spent at {pace:.2f} USD a second: {spent / BUDGET:.2f} times,")

@@ -8,6 +8,7 @@ from __future__ import annotations
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 from anthropic_exporter import Call, Inference, Recorder, Tokens, publish, serve, stack
 from collectors import Collecting
@@ -17,9 +18,9 @@ MODEL, PATIENCE_SECONDS = "claude-opus-5-5", 90
 CALLS_A_SECOND = 10
 
 
-def found_after(running, recorders, began):
+def found_after(running: Any, recorders: Any, began: Any) -> Any:
     """Seconds until AnthropicCostRateHigh fires, by feature."""
-    found = {}
+    found: dict[Any, Any] = {}
     while len(found) < len(recorders) and time.monotonic() - began < PATIENCE_SECONDS:
         for feature, recorder in recorders.items():
             tokens = Tokens(input=1000, output=600)
@@ -33,7 +34,7 @@ def found_after(running, recorders, began):
     return found
 
 
-def main():
+def main() -> None:
     recorders = {"scraped": Recorder(registry=None), "collected": Recorder(registry=None)}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

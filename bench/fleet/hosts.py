@@ -11,6 +11,7 @@ import tempfile
 import time
 from array import array
 from pathlib import Path
+from typing import Any
 
 from anthropic_exporter.collector.collector import Collector
 from anthropic_exporter.collector.state_file import StateFolder
@@ -30,7 +31,7 @@ DEFINITIONS = tuple(
 )
 
 
-def message(host, second):
+def message(host: Any, second: Any) -> Any:
     return encode(
         CellsMessage(
             identity=f"host-{host}",
@@ -51,26 +52,26 @@ class Given:
 
     position = ""
 
-    def __init__(self):
-        self.messages = []
+    def __init__(self) -> None:
+        self.messages: list[Any] = []
 
-    def receive(self, most, _seconds):
+    def receive(self, most: Any, _seconds: Any) -> Any:
         found, self.messages = self.messages[:most], self.messages[most:]
         return [Received("1", one) for one in found]
 
-    def acknowledge(self, tokens):
+    def acknowledge(self, tokens: Any) -> None:
         pass
 
-    def close(self):
+    def close(self) -> None:
         pass
 
 
-def main():
+def main() -> None:
     stream = Given()
     with tempfile.TemporaryDirectory() as folder:
         held = StateFolder(Path(folder))
         held.take()
-        collector = Collector(held, lambda _: stream)
+        collector = Collector(held, lambda _: stream)  # type: ignore[arg-type, return-value]
         spent, scrapes, bytes_a_message = [], [], 0
         for second in range(SECONDS + 1):
             stream.messages = [message(host, second) for host in range(HOSTS)]

@@ -16,7 +16,7 @@ from fleet_under_fire import Fire
 KILLS = 6 if "--quick" in sys.argv else 30
 
 
-def main():
+def main() -> None:
     mapped = "--alone" not in sys.argv
     with tempfile.TemporaryDirectory() as folder, Fire(Path(folder), 2, mapped=mapped) as fire:
         kinds = [fire.kill_worker, fire.kill_sender, fire.kill_collector, fire.kill_queue]

@@ -14,6 +14,7 @@ import tempfile
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import redis
 
@@ -45,13 +46,13 @@ CALLS = [
 class OneMessagePerCall:
     """What most exporters with a queue do: each call is a message, sent by a thread in pipelines."""
 
-    def __init__(self, recorder, client, stream):
-        self.client, self.stream, self.waiting, self.stopped = client, stream, collections.deque(), False
+    def __init__(self, recorder: Any, client: Any, stream: Any) -> None:
+        self.client, self.stream, self.waiting, self.stopped = client, stream, collections.deque(), False  # type: ignore[var-annotated]
         recorder.subscribe(self.waiting.append)
         self.thread = threading.Thread(target=self.run)
         self.thread.start()
 
-    def run(self):
+    def run(self) -> None:
         while self.waiting or not self.stopped:
             pipeline = self.client.pipeline(transaction=False)
             for _ in range(min(1000, len(self.waiting))):
@@ -59,17 +60,17 @@ class OneMessagePerCall:
             pipeline.execute()
             time.sleep(0.02)
 
-    def close(self):
+    def close(self) -> None:
         self.stopped = True
         self.thread.join()
 
 
-def queue_seconds(client):
+def queue_seconds(client: Any) -> Any:
     info = client.info("cpu")
     return info["used_cpu_user"] + info["used_cpu_sys"]
 
 
-def paced(recorder):
+def paced(recorder: Any) -> None:
     began, number = time.monotonic(), 0
     while number < RATE * SECONDS:
         for _ in range(RATE // 100):
@@ -78,7 +79,7 @@ def paced(recorder):
         time.sleep(max(0.0, began + number / RATE - time.monotonic()))
 
 
-def measured(way, url, client):
+def measured(way: Any, url: Any, client: Any) -> Any:
     """Microseconds a call of the process and of the queue; messages, and bytes a call."""
     recorder, stream = Recorder(registry=None), f"{way.replace(' ', '-')}-{time.time_ns()}"
     for call in CALLS:
@@ -87,9 +88,9 @@ def measured(way, url, client):
     if way == "changed cells":
         sender = publish(recorder, f"{url}?stream={stream}", service="api")
     elif way == "one message per call":
-        sender = OneMessagePerCall(recorder, client, stream)
+        sender = OneMessagePerCall(recorder, client, stream)  # type: ignore[assignment]
     if way == "changed cells":
-        sender.flush()  # the first connection, and the first message, which defines everything
+        sender.flush()  # type: ignore[union-attr]  # the first connection, and the first message, which defines everything
     began, queue_began = time.process_time(), queue_seconds(client)
     paced(recorder)
     if sender is not None:
@@ -106,7 +107,7 @@ def measured(way, url, client):
     )
 
 
-def collected(way, messages):
+def collected(way: Any, messages: Any) -> Any:
     """CPU seconds of whoever reads the messages."""
     began = time.thread_time()
     if way == "one message per call":
@@ -120,7 +121,7 @@ def collected(way, messages):
     return time.thread_time() - began
 
 
-def main():
+def main() -> None:
     with tempfile.TemporaryDirectory() as folder, Redis(Path(folder) / "redis") as server:
         client = redis.Redis(port=server.port)
         found = collections.defaultdict(list)

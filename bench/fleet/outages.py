@@ -11,12 +11,13 @@ import resource
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 from collectors import wait_until
 from fleet_under_fire import Fire
 
 
-def main():
+def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--seconds", type=float, default=60.0)
     parser.add_argument("--only", choices=["queue", "partition", "disk", "versions"])
@@ -31,7 +32,7 @@ def main():
         versions(given.other)
 
 
-def say(name, fire, more=""):
+def say(name: Any, fire: Any, more: Any = "") -> None:
     outcome = fire.end()
     print(
         f"{name:10} {outcome.recorded} calls, {outcome.shown} shown: lost {outcome.lost_beyond_the_last_period}, ",
@@ -40,7 +41,7 @@ def say(name, fire, more=""):
     print(f"counted twice {outcome.counted_twice}, counters that fell {outcome.falls}{more}", flush=True)
 
 
-def queue_down(fire, seconds):
+def queue_down(fire: Any, seconds: Any) -> Any:
     before = memory_of(fire)
     fire.queue.kill()
     time.sleep(seconds)
@@ -50,7 +51,7 @@ def queue_down(fire, seconds):
     return f"; {seconds:.0f} s without a queue, memory of a worker {before:.1f} MB before and {after:.1f} MB at its end"
 
 
-def partitioned(fire, seconds):
+def partitioned(fire: Any, seconds: Any) -> Any:
     fire.relay.cut()
     time.sleep(min(seconds, 60))
     lost = fire.collector.value("anthropic_collector_hosts", state="lost")
@@ -59,7 +60,7 @@ def partitioned(fire, seconds):
     return f"; {min(seconds, 60):.0f} s apart, hosts lost {lost:.0f}, and 0 after it"
 
 
-def disk_full(fire, seconds):
+def disk_full(fire: Any, seconds: Any) -> Any:
     """A limit on the size of files stands for the full disk."""
     pid = fire.collector.process.pid
     limits = resource.prlimit(pid, resource.RLIMIT_FSIZE)
@@ -74,7 +75,7 @@ def disk_full(fire, seconds):
     return f"; {errors:.0f} errors counted, {grown:.0f} calls shown meanwhile; killed after it"
 
 
-def versions(other):
+def versions(other: Any) -> None:
     for name, options in (("old host", {"old_worker": other}), ("old coll.", {"old_collector": other})):
         with tempfile.TemporaryDirectory() as folder, Fire(Path(folder), 2, **options) as fire:
             for kill in (fire.kill_worker, fire.kill_collector, fire.kill_worker):
@@ -83,7 +84,7 @@ def versions(other):
             say(name, fire)
 
 
-def memory_of(fire):
+def memory_of(fire: Any) -> Any:
     """Megabytes of the first worker."""
     status = Path(f"/proc/{fire.workers[0].process.pid}/status").read_text()
     return int(status.partition("VmRSS:")[2].split()[0]) / 1000

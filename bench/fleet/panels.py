@@ -16,6 +16,7 @@ import tempfile
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 from anthropic_exporter import Recorder, publish, serve, stack
 from collectors import Collecting
@@ -58,7 +59,7 @@ def main() -> int:
 def watched(ways: dict[str, stack.Stack], most: float) -> dict[str, set[str]]:
     """Panels that are empty in the end, by way; prints when each one gets data."""
     began = time.monotonic()
-    empty = {name: empty_panels(running) for name, running in ways.items()}
+    empty: dict[str, Any] = {name: empty_panels(running) for name, running in ways.items()}
     while any(empty.values()) and time.monotonic() - began < most:
         time.sleep(LOOK_SECONDS)
         for name, running in ways.items():

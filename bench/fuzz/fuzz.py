@@ -17,7 +17,9 @@ import random
 import sys
 import time
 import warnings
+from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import anthropic
 from prometheus_client import CollectorRegistry
@@ -42,7 +44,7 @@ CLIENTS = {
 class Case:
     """One damaged response and the way it is read, the same every time it is played."""
 
-    def __init__(self, chance, bodies, readings):
+    def __init__(self, chance: Any, bodies: Any, readings: Any) -> None:
         self.name = chance.choice([*bodies])
         self.status, kind, body = bodies[self.name]
         self.headers = {"content-type": chance.choice([kind, kind, kind, kind, "", *WRONG_TYPES])}
@@ -55,10 +57,10 @@ class Case:
         self.read = chance.choice(readings)
         self.steps, self.sent = chance.randrange(40), None
 
-    def response(self, chunks):
+    def response(self, chunks: Any) -> Any:
         """The response, its body of the given class."""
         if self.sent is not None:
-            self.sent.set()
+            self.sent.set()  # type: ignore[unreachable]
         return http.Response(self.status, headers=self.headers, stream=chunks(self.chunks, self.broken))
 
 
@@ -71,15 +73,15 @@ class Fuzz:
             Python 3.12 may finalize a generator of httpx while it runs.
     """
 
-    def __init__(self, seed, client="sync"):
+    def __init__(self, seed: Any, client: Any = "sync") -> None:
         name, options, self.bodies = CLIENTS[client]
         self.is_async = name.startswith("Async")
         self.chance = random.Random(seed)
         self.registry = CollectorRegistry()
         self.recorder = Recorder(registry=self.registry)
-        self.case = None
-        self.escaped = []
-        self.escaped_without = []
+        self.case: Any = None
+        self.escaped: list[Any] = []
+        self.escaped_without: list[Any] = []
         self.playing = None
         transport = http.MockTransport(self._respond)
         http_client = (http.AsyncClient if self.is_async else http.Client)(transport=transport)
@@ -87,12 +89,12 @@ class Fuzz:
         self.plain = getattr(anthropic, name)(**options)
         self.recorded = getattr(anthropic, name)(**options, middleware=[self.recorder.middleware()])
 
-    def _respond(self, _request):
+    def _respond(self, _request: Any) -> Any:
         response = self.case.response(AsyncChunks if self.is_async else Chunks)
         response.stream.client = self.playing
         return response
 
-    def run(self, count):
+    def run(self, count: Any) -> Any:
         """Play so many cases. Returns those whose view differs, as (number, case, plain, recorded)."""
         readings = ASYNC_READINGS if self.is_async else SYNC_READINGS
         different = []
@@ -105,12 +107,12 @@ class Fuzz:
             gc.collect()  # what was dropped in a cycle
         return different
 
-    def _viewed(self, view, client):
+    def _viewed(self, view: Any, client: Any) -> Any:
         self.playing = client
         return view(self.case, client)
 
     @contextmanager
-    def _viewer(self):
+    def _viewer(self) -> Iterator[Any]:
         """What plays a case by a client; nothing of it is left when the block ends."""
         hook, sys.unraisablehook = sys.unraisablehook, self._unraisable
         loop = asyncio.new_event_loop()
@@ -123,20 +125,20 @@ class Fuzz:
             loop.close()
             sys.unraisablehook = hook
 
-    def _unraisable(self, told):
+    def _unraisable(self, told: Any) -> None:
         frame = getattr(told.object, "ag_frame", None)
         played_by = None if frame is None else _client_of(frame.f_locals.get("self"))
         escaped = self.escaped_without if played_by is self.plain else self.escaped
         escaped.append(f"{told.err_msg or 'in'} {told.object!r}: {told.exc_value!r}")
 
-    def total(self, name, **labels):
+    def total(self, name: Any, **labels: Any) -> Any:
         """The sum of our samples of this name with these labels."""
         found = (sample for family in self.registry.collect() for sample in family.samples)
         return sum(s.value for s in found if s.name == name and labels.items() <= s.labels.items())
 
-    def by(self, name, label):
+    def by(self, name: Any, label: Any) -> Any:
         """Our samples of this name, summed by one label; those at 0 are left out."""
-        found = collections.Counter()
+        found: Any = collections.Counter()
         for family in self.registry.collect():
             for sample in family.samples:
                 if sample.name == name:
@@ -144,16 +146,16 @@ class Fuzz:
         return +found
 
 
-def _client_of(stream):
+def _client_of(stream: Any) -> Any:
     """The client that a stream of httpx was made for; None where that is not known."""
     while stream is not None and not hasattr(stream, "client"):
         stream = getattr(stream, "_stream", None)
     return None if stream is None else stream.client
 
 
-def sync_view(case, client):
+def sync_view(case: Any, client: Any) -> Any:
     """All that the application gets to see of a case, its exception too."""
-    seen = []
+    seen: list[Any] = []
     try:
         case.read(client, seen)
     except Exception as error:  # noqa: BLE001 - whatever it is, it has to be the same
@@ -161,9 +163,9 @@ def sync_view(case, client):
     return seen
 
 
-async def async_view(case, client):
+async def async_view(case: Any, client: Any) -> Any:
     """The same of an async client."""
-    seen, case.sent = [], asyncio.Event()
+    seen, case.sent = [], asyncio.Event()  # type: ignore[var-annotated]
     try:
         await case.read(client, seen, case)
     except Exception as error:  # noqa: BLE001 - as above
@@ -171,11 +173,11 @@ async def async_view(case, client):
     return seen
 
 
-def _told(error):
+def _told(error: Any) -> Any:
     return type(error).__name__, str(error), type(error.__cause__).__name__
 
 
-def main():
+def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--count", type=int, default=10_000)
     parser.add_argument("--seed", type=int, default=1)

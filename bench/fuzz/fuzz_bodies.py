@@ -9,6 +9,8 @@ import importlib
 import json
 import struct
 import zlib
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
 
 import anthropic
 
@@ -35,9 +37,9 @@ MESSAGE = {
     "stop_sequence": None,
     "usage": USAGE,
 }
-ERROR = {"type": "error", "error": {"type": "overloaded_error", "message": "no"}}
+ERROR: dict[str, Any] = {"type": "error", "error": {"type": "overloaded_error", "message": "no"}}
 DELTA = {"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": "Hi 😀 "}}
-EVENTS = [
+EVENTS: list[dict[str, Any]] = [
     {"type": "message_start", "message": MESSAGE | {"content": [], "stop_reason": None}},
     {"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}},
     {"type": "ping"},
@@ -53,13 +55,13 @@ WORDS = [b"null", b"-1", b"1e999", b"[]", b"{}", b'"x"', b"true", b"NaN", b"9999
 LINES = [b"\n", b"\r\n", b"\r", b"\n\n", b"event: error\n", b"data: {}\n\n", b": comment\n", b"data: [DONE]\n\n"]
 
 
-def sse(events):
+def sse(events: list[dict[str, Any]]) -> bytes:
     return b"".join(
         f"event: {event['type']}\ndata: {json.dumps(event, ensure_ascii=False)}\n\n".encode() for event in events
     )
 
 
-def frame(payload, **headers):
+def frame(payload: bytes, **headers: str) -> bytes:
     """One message of an AWS event stream: two lengths, CRC, headers of type string, payload, CRC."""
     named = b"".join(
         struct.pack("!B", len(name) + 1) + b":" + name + b"\x07" + struct.pack("!H", len(value)) + value
@@ -70,7 +72,7 @@ def frame(payload, **headers):
     return body + struct.pack("!I", zlib.crc32(body))
 
 
-def framed(event):
+def framed(event: dict[str, Any]) -> bytes:
     """An event as Bedrock wraps it."""
     payload = json.dumps({"bytes": base64.b64encode(json.dumps(event).encode()).decode()}).encode()
     return frame(payload, event_type="chunk", content_type="application/json", message_type="event")
@@ -99,7 +101,7 @@ BEDROCK_BODIES = {
 }
 
 
-def damaged(chance, body):
+def damaged(chance: Any, body: Any) -> Any:
     """The body with a few of its bytes, numbers or lines changed."""
     for _ in range(chance.randrange(4)):
         at, far = chance.randrange(len(body) + 1), chance.randrange(1, 40)
@@ -119,7 +121,7 @@ def damaged(chance, body):
     return body
 
 
-def _another_value(chance, body, at):
+def _another_value(chance: Any, body: Any, at: Any) -> Any:
     """Replace the value behind the next colon, up to the next comma or brace."""
     colon = body.find(b":", at)
     ends = [end for end in (body.find(mark, colon) for mark in (b",", b"}", b"\n")) if end > 0]
@@ -128,13 +130,13 @@ def _another_value(chance, body, at):
     return body[: colon + 1] + chance.choice(WORDS) + body[min(ends) :]
 
 
-def packed(chance, body):
+def packed(chance: Any, body: Any) -> Any:
     """The body compressed, sometimes damaged once more."""
     body = gzip.compress(body, mtime=0)
     return damaged(chance, body) if chance.random() < 0.3 else body
 
 
-def chopped(chance, body):
+def chopped(chance: Any, body: Any) -> Any:
     """The body in pieces, cut anywhere."""
     cuts = sorted(chance.randrange(len(body) + 1) for _ in range(chance.choice([0, 1, 5, 30, 200])))
     return [body[start:end] for start, end in zip([0, *cuts], [*cuts, len(body)], strict=True)]
@@ -143,11 +145,11 @@ def chopped(chance, body):
 class Chunks(http.SyncByteStream):  # type: ignore[name-defined, misc]
     """A body in chunks; raises at the end where the connection breaks."""
 
-    def __init__(self, chunks, broken):
+    def __init__(self, chunks: Any, broken: Any) -> None:
         self.chunks = chunks
         self.broken = broken
 
-    def __iter__(self):
+    def __iter__(self) -> Iterator[Any]:
         yield from self.chunks
         if self.broken:
             raise http.ReadError("cut")
@@ -156,11 +158,11 @@ class Chunks(http.SyncByteStream):  # type: ignore[name-defined, misc]
 class AsyncChunks(http.AsyncByteStream):  # type: ignore[name-defined, misc]
     """The same for async clients; waits for the event loop before each chunk, as a socket may."""
 
-    def __init__(self, chunks, broken):
+    def __init__(self, chunks: Any, broken: Any) -> None:
         self.chunks = chunks
         self.broken = broken
 
-    async def __aiter__(self):
+    async def __aiter__(self) -> AsyncIterator[Any]:
         for chunk in self.chunks:
             await asyncio.sleep(0)
             yield chunk

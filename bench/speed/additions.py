@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 from fractions import Fraction
+from typing import Any
 
 from prometheus_client import CollectorRegistry
 
@@ -25,12 +26,12 @@ MIXES = {
 }
 
 
-def reading(tokens):
+def reading(tokens: Any) -> Any:
     """A call that read so many tokens from the cache."""
     return Call(MODEL, inferences=(Inference(MODEL, Tokens(cache_read=tokens)),), started_at=NOON)
 
 
-def error(counts, before):
+def error(counts: Any, before: Any) -> Any:
     """The relative error of the dollars that a registry shows."""
     registry = CollectorRegistry()
     recorder = Recorder(registry=registry)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import sys
+from typing import Any
 
 from anthropic_exporter import Recorder
 from anthropic_exporter.capture.attempt import Attempt
@@ -38,15 +39,15 @@ class Headers:
     raw = ((b"content-type", b"application/json"),)
 
 
-def attempt(recorder):
+def attempt(recorder: Any) -> None:
     one = Attempt(recorder, REQUEST, 0, None)
     one.head(200, Headers, b"/v1/messages", buffered=True)
     one.body(BODY)
 
 
-def main():
+def main() -> None:
     plain, watching = Recorder(registry=None), Recorder(registry=None, advise=True)
-    calls = []
+    calls: list[Any] = []
     undo = watching.subscribe(calls.append)
     for _ in range(20):
         attempt(watching)
@@ -55,8 +56,8 @@ def main():
     measured = {
         "an attempt": lambda: attempt(plain),
         "an attempt, advise=True": lambda: attempt(watching),
-        "remembering the request": lambda: watch.sight(REQUEST),
-        "counting it": lambda: watch.write(call, call.bill, watching.prices, (MODEL, "")),
+        "remembering the request": lambda: watch.sight(REQUEST),  # type: ignore[union-attr]
+        "counting it": lambda: watch.write(call, call.bill, watching.prices, (MODEL, "")),  # type: ignore[union-attr]
     }
     found = interleaved(measured, 1_000, 5 if QUICK else 25)
     table("advice (aim: remembering and counting together at most 2 µs)", found, "an attempt")

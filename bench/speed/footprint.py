@@ -7,6 +7,7 @@ import statistics
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 QUICK = "--quick" in sys.argv
 PROGRAM = """
@@ -28,18 +29,18 @@ MODULES = {
 }
 
 
-def compiled():
+def compiled() -> None:
     """Compile the library as an installation from a wheel does, wherever the checkout is used from."""
     compileall.compile_dir(Path(__file__).parents[2] / "exporter", quiet=2)
 
 
-def measured(module):
+def measured(module: Any) -> Any:
     code = PROGRAM.format(module=module)
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     return tuple(map(float, done.stdout.split())) if done.returncode == 0 else None
 
 
-def main():
+def main() -> None:
     compiled()
     print("\nadded to a process that has imported anthropic (bar: 20 ms, 3 MB)")
     for module, name in MODULES.items():

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import statistics
 import time
+from typing import Any
 
 
-def interleaved(variants, number, rounds):
+def interleaved(variants: Any, number: Any, rounds: Any) -> Any:
     """Median CPU microseconds a call; the variants take turns, so that noise meets all of them."""
-    found = {name: [] for name in variants}
+    found: dict[str, Any] = {name: [] for name in variants}
     for _ in range(rounds):
         for name, function in variants.items():
             began = time.thread_time()
@@ -18,7 +19,7 @@ def interleaved(variants, number, rounds):
     return {name: statistics.median(values) for name, values in found.items()}
 
 
-def after(prepare, function, rounds):
+def after(prepare: Any, function: Any, rounds: Any) -> Any:
     """Median CPU microseconds of one call, each after a preparation that is not counted."""
     found = []
     for _ in range(rounds):
@@ -29,12 +30,12 @@ def after(prepare, function, rounds):
     return statistics.median(found)
 
 
-def paired(variants, number, rounds, reference):
+def paired(variants: Any, number: Any, rounds: Any, reference: Any) -> Any:
     """Median CPU microseconds that a variant adds to the reference, from differences within a round.
 
     A variant is what to run, and a context to run it in.
     """
-    rows = {name: [] for name in variants}
+    rows: dict[str, Any] = {name: [] for name in variants}
     for _ in range(rounds + 1):  # the first warms up
         for name, (function, context) in variants.items():
             with context():
@@ -50,7 +51,7 @@ def paired(variants, number, rounds, reference):
     }
 
 
-def table(title, found, reference):
+def table(title: Any, found: Any, reference: Any) -> None:
     print(f"\n{title}\n  {'':44}{'µs':>12}{'ratio':>10}")
     for name, value in found.items():
         print(f"  {name:44}{value:12.2f}{value / found[reference]:10.2f}")

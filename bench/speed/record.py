@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
 
@@ -15,7 +16,7 @@ KINDS = ("input", "cache_read", "cache_write_5m", "cache_write_1h", "output")
 TOKENS = Tokens(1234, 30_000, 2048, 0, 187)
 
 
-def by_hand(registry):
+def by_hand(registry: Any) -> Any:
     """One call in nine prometheus_client operations, as an application would write them; prices looked up before."""
     tokens = Counter("hand_tokens", "tokens", ("model", "feature", "type"), registry=registry)
     cost = Counter("hand_cost", "dollars", ("model", "feature"), registry=registry)
@@ -23,7 +24,7 @@ def by_hand(registry):
     seconds = Histogram("hand_seconds", "seconds", ("model", "feature"), registry=registry)
     dollars = Histogram("hand_dollars", "dollars", ("model", "feature"), registry=registry)
 
-    def record():
+    def record() -> None:
         for kind, count in zip(KINDS, TOKENS, strict=True):
             tokens.labels(model=MODEL, feature="chat", type=kind).inc(count)
         cost.labels(model=MODEL, feature="chat").inc(0.0249)
@@ -34,7 +35,7 @@ def by_hand(registry):
     return record
 
 
-def main():
+def main() -> None:
     registry = CollectorRegistry()
     recorder, hand = Recorder(registry=registry), by_hand(CollectorRegistry())
     call = Call(MODEL, inferences=(Inference(MODEL, TOKENS),), feature="chat", started_at=NOON, duration_seconds=1.5)
@@ -49,7 +50,7 @@ def main():
     native = CollectorRegistry()
     of_prometheus_client(native, lines)
 
-    def all_changed():
+    def all_changed() -> None:
         for one in range(number):
             recorder.record(call._replace(feature=f"feature-{one}", user=f"user-{one}"))
 
@@ -63,7 +64,7 @@ def main():
     table(f"scrape of {lines:,} lines (bar: 20 times faster)", found, "own renderer, each feature called again")
 
 
-def of_prometheus_client(registry, lines):
+def of_prometheus_client(registry: Any, lines: Any) -> None:
     """As many lines of counters and histograms as prometheus_client keeps them itself."""
     tokens = Counter("hand_tokens", "tokens", ("model", "feature", "user", "type"), registry=registry)
     seconds = Histogram("hand_seconds", "seconds", ("model", "feature"), registry=registry)

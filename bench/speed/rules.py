@@ -15,7 +15,7 @@ SECONDS = 45 if "--quick" in sys.argv else 100
 CALL = Call(MODEL, inferences=(Inference(MODEL, TOKENS),), started_at=NOON, duration_seconds=1.5)
 
 
-def main():
+def main() -> None:
     recorder, number = Recorder(registry=None), 0
     while sum(not line.startswith(b"#") for line in recorder.render().splitlines()) < 10_000:
         recorder.record(CALL._replace(feature=f"feature-{number}", user=f"user-{number}"))
@@ -31,9 +31,9 @@ def main():
         )
         (series,) = running.query('sum(scrape_samples_scraped{job="anthropic"})')
     print(f"\nrule groups on {float(series['value'][1]):,.0f} series: part of the interval spent (bar: 10 %)")
-    for one in found:
-        name = one["metric"]["rule_group"].rpartition(";")[2]
-        print(f"  {name:32}{100 * float(one['value'][1]):6.1f} %")
+    for one in found:  # type: ignore[assignment]
+        name = one["metric"]["rule_group"].rpartition(";")[2]  # type: ignore[index]
+        print(f"  {name:32}{100 * float(one['value'][1]):6.1f} %")  # type: ignore[index]
     print(f"  {'all of them':32}{100 * sum(float(one['value'][1]) for one in found):6.1f} %")
 
 

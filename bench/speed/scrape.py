@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 import time
+from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, generate_latest, start_http_server
 
@@ -27,7 +28,7 @@ while True:
 """
 
 
-def lateness(url):
+def lateness(url: Any) -> Any:
     """The 99th percentile of how late a thread wakes that sleeps a millisecond at a time, in milliseconds."""
     scraper = subprocess.Popen([sys.executable, "-c", SCRAPER, url], stderr=subprocess.DEVNULL) if url else None
     try:
@@ -44,7 +45,7 @@ def lateness(url):
             scraper.wait()
 
 
-def ours(lines):
+def ours(lines: Any) -> Any:
     recorder, number = Recorder(registry=None), 0
     while recorder.render().count(b"\n") < lines:
         recorder.record(CALL._replace(feature=f"feature-{number}"))
@@ -52,7 +53,7 @@ def ours(lines):
     return recorder
 
 
-def theirs(lines):
+def theirs(lines: Any) -> Any:
     registry = CollectorRegistry()
     counter = Counter("hand_tokens", "tokens", ("model", "feature", "user", "type"), registry=registry)
     number = 0
@@ -63,7 +64,7 @@ def theirs(lines):
     return registry
 
 
-def main():
+def main() -> None:
     lines = 1_000
     with serve(ours(lines), port=0) as server:
         mine = lateness(f"{server.url}/metrics")
@@ -78,7 +79,7 @@ def main():
     threads()
 
 
-def rate():
+def rate() -> None:
     recorder = Recorder(registry=None)
     spent, began = time.process_time(), time.perf_counter()
     for _ in range(SECONDS * 100):
@@ -91,11 +92,11 @@ def rate():
     print(f"  {100 * spent / calls * 10_000:.1f} % of a core for 10,000 a second")
 
 
-def threads():
+def threads() -> None:
     before = sys.getswitchinterval()
     sys.setswitchinterval(1e-6)
     recorder, each = Recorder(registry=None), 500 if QUICK else 5_000
-    workers = [threading.Thread(target=lambda: [recorder.record(CALL) for _ in range(each)]) for _ in range(32)]
+    workers = [threading.Thread(target=lambda: [recorder.record(CALL) for _ in range(each)]) for _ in range(32)]  # type: ignore[func-returns-value]
     for worker in workers:
         worker.start()
     for worker in workers:
