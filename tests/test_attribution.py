@@ -1,10 +1,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import contextvars
+import enum
+import functools
 import gc
 import inspect
 import threading
+import types
 from collections.abc import AsyncGenerator, Generator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -13,6 +17,7 @@ import pytest
 
 from anthropic_exporter import attribution
 from anthropic_exporter.attribution import current
+from anthropic_exporter.errors import ConfigurationError
 
 
 def here() -> tuple[str, str]:
@@ -28,7 +33,22 @@ def test_a_nested_block_changes_only_what_it_names() -> None:
     assert here() == ("", "")
 
 
-def test_a_block_ends_with_an_exception() -> None:
+class Feature(str, enum.Enum):
+    CHAT = "chat"
+
+
+def test_a_name_from_an_enum_of_texts_is_its_text():
+    with attribution(feature=Feature.CHAT, user=Feature.CHAT):
+        assert here() == ("chat", "chat")
+
+
+@pytest.mark.parametrize("limit", [0, -1, float("nan"), "5", []])
+def test_a_limit_that_is_no_positive_number_is_refused(limit):
+    with pytest.raises(ConfigurationError, match="give a number above 0"):
+        attribution(max_calls=limit)
+
+
+def test_a_block_ends_with_an_exception():
     with pytest.raises(ZeroDivisionError), attribution(feature="chat"):
         1 / 0  # noqa: B018 - what an application may do
     assert here() == ("", "")
@@ -155,7 +175,112 @@ class TestDecorator:
         running.close()
         assert (seen, here()) == ([("chat", "")], ("", ""))
 
-    def test_an_exception_of_a_generator_reaches_its_consumer(self) -> None:
+    def test_a_generator_may_end_or_go_on_where_it_is_closed(self):
+        @attribution(feature="chat")
+        def answers():
+            try:
+                yield 1
+            except GeneratorExit:
+                yield here()
+
+        running = answers()
+        next(running)
+        assert running.throw(GeneratorExit()) == ("chat", "")
+        another = answers()
+        next(another)
+        with pytest.raises(RuntimeError, match="ignored GeneratorExit"):
+            another.close()
+
+    async def test_an_async_generator_may_go_on_where_it_is_closed(self):
+        @attribution(feature="chat")
+        async def answers():
+            try:
+                yield 1
+            except GeneratorExit:
+                yield here()
+
+        running = answers()
+        await running.__anext__()
+        assert await running.athrow(GeneratorExit()) == ("chat", "")
+        await running.aclose()
+
+    def test_class_methods_and_static_methods_in_either_order(self):
+        class Bot:
+            @attribution(feature="chat")
+            @classmethod
+            def outside(cls):
+                return cls.__name__, here()
+
+            @classmethod
+            @attribution(feature="chat")
+            def inside(cls):
+                return cls.__name__, here()
+
+            @attribution(feature="chat")
+            @staticmethod
+            def static():
+                return here()
+
+        assert Bot.outside() == Bot().inside() == ("Bot", ("chat", ""))
+        assert Bot.static() == Bot().static() == ("chat", "")
+
+    @pytest.mark.parametrize("decorated", [int, property(here), None, "chat"], ids=lambda one: type(one).__name__)
+    def test_what_is_no_function_is_refused_at_once(self, decorated):
+        with pytest.raises(ConfigurationError, match="attribution: "):
+            attribution(feature="chat")(decorated)
+
+    async def test_objects_and_partials_keep_the_kind_that_frameworks_ask_for(self):
+        class Ask:
+            async def __call__(self):
+                return here(), current().task.number
+
+        class Stream:
+            def __call__(self):
+                yield here()
+
+        class AsyncStream:
+            async def __call__(self):
+                yield here()
+
+        block = attribution(feature="chat", task="agent", max_calls=3)
+        asks = [block(Ask()), block(functools.partial(Ask()))]
+        assert [inspect.iscoroutinefunction(one) for one in asks] == [True, True]
+        assert [(await one())[0] for one in asks] == [("chat", "")] * 2
+        assert inspect.isgeneratorfunction(block(Stream()))
+        assert list(block(Stream())()) == [("chat", "")]
+        assert inspect.isasyncgenfunction(block(AsyncStream()))
+        assert [one async for one in block(AsyncStream())()] == [("chat", "")]
+
+    async def test_a_kind_that_another_decorator_hides_is_attributed_all_the_same(self):
+        def hiding(function):
+            @functools.wraps(function)
+            def call():
+                return function()
+
+            return call
+
+        async def ask():
+            await asyncio.sleep(0)
+            return here()
+
+        @types.coroutine
+        def ask_as_of_old():
+            yield from asyncio.sleep(0).__await__()
+            return here()
+
+        block = attribution(feature="chat")
+        assert [await block(hiding(one))() for one in (ask, ask_as_of_old)] == [("chat", "")] * 2
+        assert await block(ask_as_of_old)() == ("chat", "")
+        assert list(block(hiding(holding_nothing))()) == [("chat", "")]
+        assert [one async for one in block(hiding(holding_nothing_async))()] == [("chat", "")]
+        assert here() == ("", "")
+
+    def test_a_generator_that_runs_already_is_returned_as_it_is(self):
+        running = holding_nothing()
+        next(running)
+        assert attribution(feature="chat")(lambda: running)() is running
+
+    def test_an_exception_of_a_generator_reaches_its_consumer(self):
         @attribution(feature="chat")
         def answers() -> Generator[int, Any, Any]:
             yield 1
@@ -289,7 +414,54 @@ def test_a_generator_that_is_closed_by_another_thread_frees_the_one_that_opened_
             assert here() == ("", "u")
 
 
-async def test_an_async_generator_that_another_task_closes_frees_the_one_that_opened_it() -> None:
+CHAT = attribution(feature="chat")
+
+
+def holding_chat():
+    with CHAT:
+        yield here()
+        yield here()
+
+
+def test_one_block_that_two_functions_entered_is_left_by_the_one_that_ends():
+    generator, found = holding_chat(), []
+    next(generator)
+    with attribution(feature="b"):
+        with CHAT:
+            generator.close()
+            found.append(here())
+        found.append(here())
+    assert [*found, here()] == [("chat", ""), ("b", ""), ("", "")]
+
+
+def test_one_block_that_a_generator_of_another_thread_entered_too_stays_where_that_one_is_closed():
+    generator, found = holding_chat(), []
+    next(generator)
+
+    def work():
+        with CHAT:
+            generator.close()
+            found.append(here())
+        found.append(here())
+
+    with ThreadPoolExecutor(1) as executor:
+        executor.submit(work).result()
+    assert [*found, here()] == [("chat", ""), ("", ""), ("", "")]
+
+
+def test_one_block_is_left_by_an_exit_stack_wherever_that_is_closed():
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(CHAT)
+        with CHAT:
+            pass
+        kept = stack.pop_all()
+    assert here() == ("chat", "")
+    with ThreadPoolExecutor(1) as executor:
+        executor.submit(kept.close).result()
+    assert here() == ("", "")
+
+
+async def test_an_async_generator_that_another_task_closes_frees_the_one_that_opened_it():
     generator = holding_async()
     await generator.__anext__()
     with attribution(feature="b"):

@@ -5,13 +5,15 @@ from __future__ import annotations
 import functools
 import inspect
 import itertools
-from collections.abc import Callable
+import sys
+import types
+from collections.abc import Callable, Coroutine
 from contextvars import ContextVar, Token
 from typing import Any, NamedTuple, TypeVar
 
 from anthropic_exporter.call import Task
 from anthropic_exporter.errors import ConfigurationError
-from anthropic_exporter.kept_text import kept
+from anthropic_exporter.kept_text import kept, text_of
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 
@@ -27,14 +29,21 @@ class Attribution(NamedTuple):
 _task_numbers = itertools.count(1)
 
 
+_caller = sys._getframe  # noqa: SLF001 - of every Python that has it; nothing public is as fast
+
+
 class _Block:
-    """One entered block. `is_open` becomes False when it is left in a context other than the one it was entered in."""
+    """One entered block. `is_open` becomes False when it is left in a context other than the one it was entered in.
 
-    __slots__ = ("is_open", "owner", "token", "value")
+    `frame` identifies the function that entered it: one `attribution` object may be entered many times.
+    """
 
-    def __init__(self, value: Attribution, owner: attribution | None = None) -> None:
+    __slots__ = ("frame", "is_open", "owner", "token", "value")
+
+    def __init__(self, value: Attribution, owner: attribution | None = None, frame: int = 0) -> None:
         self.value = value
         self.owner = owner
+        self.frame = frame
         self.is_open = True
         self.token: Token[_Blocks] | None = None
 
@@ -58,6 +67,13 @@ def _open_blocks() -> _Blocks:
 _NO_TASK = ("", None, None)
 
 
+def _is_positive(limit: Any) -> bool:
+    try:
+        return bool(limit > 0)
+    except TypeError:
+        return False
+
+
 class attribution:  # noqa: N801 - reads as a statement: `with attribution(...)`, `@attribution(...)`
     """Attribute the Claude calls of a block, or of a function where used as a decorator.
 
@@ -67,8 +83,9 @@ class attribution:  # noqa: N801 - reads as a statement: `with attribution(...)`
 
     A generator that is decorated is attributed while it runs and not while its consumer does. A block that is opened
     inside of an undecorated generator and spans a `yield` is seen by the consumer too, as Python has it, until the
-    generator ends, wherever that is. Work that runs later or elsewhere (a callback, a thread, a background task of a
-    web framework) takes the running block along by `attribution.bind(function)`.
+    generator ends, wherever that is; and it is lost after the first `yield` if each step runs in a context of its own,
+    as web frameworks run generators in threads: decorate those. Work that runs later or elsewhere (a callback, a
+    thread, a background task of a web framework) takes the running block along by `attribution.bind(function)`.
 
     Args:
         feature: the part of the application that spends, such as "summarise".
@@ -78,7 +95,7 @@ class attribution:  # noqa: N801 - reads as a statement: `with attribution(...)`
         max_usd: the dollars that one run may spend; the call after that is one too many.
 
     Raises:
-        ConfigurationError: a limit that is not a positive number.
+        ConfigurationError: a limit that is not a positive number, or what is decorated is not a function.
     """
 
     def __init__(
@@ -91,36 +108,51 @@ class attribution:  # noqa: N801 - reads as a statement: `with attribution(...)`
         max_usd: float | None = None,
     ) -> None:
         for name, limit in (("max_calls", max_calls), ("max_usd", max_usd)):
-            if limit is not None and not limit > 0:
+            if limit is not None and not _is_positive(limit):
                 raise ConfigurationError(f"attribution({name}={limit!r}): give a number above 0")
-        self._feature = None if feature is None else kept(str(feature))
-        self._user = None if user is None else kept(str(user))
+        self._feature = None if feature is None else kept(text_of(feature))
+        self._user = None if user is None else kept(text_of(user))
         self._limits = (task or "", max_calls, max_usd)
-        self._entered: list[_Block] = []
+        self._entered: dict[_Block, None] = {}
 
     def __enter__(self) -> Attribution:
-        block = _Block(self._inner(current()), self)
-        self._entered.append(block)
+        block = _Block(self._inner(current()), self, id(_caller(1)))
+        self._entered[block] = None
         block.token = _blocks.set((*_open_blocks(), block))
         return block.value
 
     def __exit__(self, *_: object) -> None:
-        blocks = _blocks.get()
-        block = next((one for one in reversed(blocks) if one.owner is self), None)
-        if block is None:  # entered in another context, which now sees that it was left
-            if self._entered:
-                self._entered.pop().is_open = False
+        blocks, frame = _blocks.get(), id(_caller(1))
+        innermost = blocks[-1]
+        is_usual = innermost.owner is self and innermost.frame == frame
+        block = innermost if is_usual else self._left(blocks, frame)
+        if block is None:
             return
-        if block in self._entered:
-            self._entered.remove(block)
+        self._entered.pop(block, None)
+        if block not in blocks:  # entered in another context, which now sees that it was left
+            block.is_open = False
+            return
         if not _was_entered_here(block):
             block.is_open = False
-        _blocks.set(tuple(one for one in blocks if one is not block))
+        _blocks.set(blocks[:-1] if block is innermost else tuple(one for one in blocks if one is not block))
+
+    def _left(self, blocks: _Blocks, frame: int) -> _Block | None:
+        """The block that is being left: the innermost that the same function entered, here or in another context.
+
+        The function that leaves is another one only where an `ExitStack` or the like stands between.
+        """
+        here = [block for block in reversed(blocks) if block.owner is self]
+        found = next((block for block in here if block.frame == frame), None)
+        if found is not None:
+            return found
+        elsewhere = [block for block in reversed(list(self._entered)) if block not in here]
+        found = next((block for block in elsewhere if block.frame == frame), None)
+        return found or next(iter((*here, *elsewhere)), None)
 
     def _inner(self, outer: Attribution) -> Attribution:
         return Attribution(
-            outer.feature if self._feature is None else str(self._feature),
-            outer.user if self._user is None else str(self._user),
+            outer.feature if self._feature is None else self._feature,
+            outer.user if self._user is None else self._user,
             outer.task if self._limits == _NO_TASK else Task(next(_task_numbers), *self._limits),
         )
 
@@ -134,12 +166,17 @@ class attribution:  # noqa: N801 - reads as a statement: `with attribution(...)`
         """Return `function` bound to the running block: for a callback, another thread, a task, or a later call.
 
         The running task of the block goes along too. Takes any kind of function: plain, async or a generator.
+
+        Raises:
+            ConfigurationError: it is not a function, nor anything else that can be called.
         """
-        return functools.wraps(function)(_wrapper(function, _Carried(current())))  # type: ignore[return-value]
+        return _wrapped(function, _Carried(current()))
 
     def __call__(self, function: _F) -> _F:
         """Decorate a plain, async, generator or async generator function."""
-        return functools.wraps(function)(_wrapper(function, self))  # type: ignore[return-value]
+        if isinstance(function, type):
+            raise ConfigurationError(f"attribution: decorate functions and methods, not the class {function.__name__}")
+        return _wrapped(function, self)
 
 
 class _Carried(attribution):
@@ -165,27 +202,65 @@ def _was_entered_here(block: _Block) -> bool:
     return True
 
 
+def _wrapped(function: _F, block: attribution) -> _F:
+    """`function` in the block, as an object of the same kind, because frameworks check the kind."""
+    if isinstance(function, classmethod | staticmethod):
+        return type(function)(_wrapped(function.__func__, block))
+    if not callable(function):
+        raise ConfigurationError(
+            f"attribution: a function is expected, not an object of type {type(function).__name__}"
+        )
+    return functools.wraps(function)(_wrapper(function, block))  # type: ignore[return-value]
+
+
 def _wrapper(function: Callable[..., Any], block: attribution) -> Callable[..., Any]:
-    """A wrapper of the same kind as `function`, because frameworks check the kind."""
-    if inspect.iscoroutinefunction(function):
+    if _is(inspect.iscoroutinefunction, function):
         return _coroutine(function, block)
-    if inspect.isasyncgenfunction(function):
+    if _is(inspect.isasyncgenfunction, function):
         return _async_generator(function, block)
-    return (_generator if inspect.isgeneratorfunction(function) else _plain)(function, block)
+    return (_generator if _is(_makes_generators, function) else _plain)(function, block)
+
+
+def _is(kind: Callable[[Any], bool], function: Any) -> bool:
+    """Whether a function is of this kind, or the `__call__` of an object that is used as a function."""
+    while isinstance(function, functools.partial):
+        function = function.func
+    return kind(function) or kind(type(function).__call__)
+
+
+def _makes_generators(function: Any) -> bool:
+    """Whether calling it makes a generator, and not a coroutine of the old style, which `types.coroutine` marks."""
+    return inspect.isgeneratorfunction(function) and not function.__code__.co_flags & inspect.CO_ITERABLE_COROUTINE
 
 
 def _plain(function: Callable[..., Any], block: attribution) -> Callable[..., Any]:
     def wrapper(*args: Any, **kwargs: Any) -> Any:
-        with block._again():  # noqa: SLF001 - this module's own
+        with block._again() as value:  # noqa: SLF001 - this module's own
             result = function(*args, **kwargs)
-        return _awaited(result, block) if inspect.iscoroutine(result) else result
+        return _continued(result, _Carried(value))
 
     return wrapper
 
 
+def _continued(result: Any, block: attribution) -> Any:
+    """What a function returned, in its block if it has yet to run: another decorator hides what kind it is."""
+    if _is_coroutine(result):
+        return _awaited(result, block)
+    if type(result) is types.GeneratorType and inspect.getgeneratorstate(result) == inspect.GEN_CREATED:
+        return _generator(lambda: result, block)()
+    if type(result) is types.AsyncGeneratorType and not result.ag_running:
+        return _async_generator(lambda: result, block)()
+    return result
+
+
+def _is_coroutine(result: Any) -> bool:
+    kind = type(result)  # `isinstance` would ask the `__class__` of lazy proxies
+    is_old_style = kind is types.GeneratorType and result.gi_code.co_flags & inspect.CO_ITERABLE_COROUTINE
+    return bool(is_old_style) or issubclass(kind, Coroutine)
+
+
 async def _awaited(coroutine: Any, block: attribution) -> Any:
-    """Await what a callable returned that is not an async function, such as an object with an async `__call__`."""
-    with block._again():  # noqa: SLF001 - this module's own
+    with block:
         return await coroutine
 
 
@@ -215,6 +290,8 @@ class _Step:
 
 
 def _generator(function: Callable[..., Any], block: attribution) -> Callable[..., Any]:
+    """Run a generator one step at a time; whatever its consumer throws in, `GeneratorExit` too, reaches it."""
+
     def wrapper(*args: Any, **kwargs: Any) -> Any:
         generator, step = function(*args, **kwargs), _Step(block)
         resume: Callable[[], Any] = functools.partial(next, generator)
@@ -226,10 +303,6 @@ def _generator(function: Callable[..., Any], block: attribution) -> Callable[...
                 return stop.value
             try:
                 resume = functools.partial(generator.send, (yield value))
-            except GeneratorExit:
-                with step:
-                    generator.close()
-                raise
             except BaseException as error:  # noqa: BLE001 - thrown in by the consumer, for the generator to handle
                 resume = functools.partial(generator.throw, error)
 
@@ -248,10 +321,6 @@ def _async_generator(function: Callable[..., Any], block: attribution) -> Callab
                 return
             try:
                 resume = functools.partial(generator.asend, (yield value))
-            except GeneratorExit:
-                with step:
-                    await generator.aclose()
-                raise
             except BaseException as error:  # noqa: BLE001 - thrown in by the consumer, for the generator to handle
                 resume = functools.partial(generator.athrow, error)
 

@@ -16,7 +16,7 @@ from anthropic_exporter.attribution import current
 from anthropic_exporter.forking import around
 from anthropic_exporter.host.identity import is_copy
 from anthropic_exporter.host.joining import join_family
-from anthropic_exporter.kept_text import kept
+from anthropic_exporter.kept_text import kept, text_of
 from anthropic_exporter.metrics import families as f
 from anthropic_exporter.metrics.cells import Reading, Snapshot
 from anthropic_exporter.metrics.ledger import Ledger, new_life
@@ -89,7 +89,7 @@ class Recorder(Intake):
     ) -> None:
         if hasattr(self, "_collector"):
             _log.warning("this registry already has a Recorder: it continues to count, with the settings given now")
-            self._continue(prices, features, models, users)
+            self._continue(prices, _names(features), _names(models) or (), _names(users))
             if advise and self.advice is None:
                 self.watch_for_advice()
             return
@@ -98,7 +98,14 @@ class Recorder(Intake):
         self._ordinal = next(_ordinals)
         self._must_share = False
         super().__init__(
-            prices, features, models, users=users, max_series=max_series, advise=advise, strict=strict, clock=clock
+            prices,
+            _names(features),
+            _names(models) or (),
+            users=_names(users),
+            max_series=max_series,
+            advise=advise,
+            strict=strict,
+            clock=clock,
         )
         self._collector = ReadingsCollector(self.read, self)
         if registry is not None:
@@ -176,8 +183,8 @@ class Recorder(Intake):
             self.malformed("usage", (*reading.malformed, *odd))
             where = current()
             where = where._replace(
-                feature=where.feature if feature is None else kept(str(feature)),
-                user=where.user if user is None else kept(str(user)),
+                feature=where.feature if feature is None else kept(text_of(feature)),
+                user=where.user if user is None else kept(text_of(user)),
             )
             self.record(call_of(reading, where, self._clock() - (seconds or 0.0), duration_seconds=seconds))
         except Exception as error:  # noqa: BLE001 - the error boundary
@@ -204,6 +211,13 @@ class Recorder(Intake):
         life = self.life if self.membership is None else self.membership.life(self.life)
         ledger = self._ledger.readings(snapshot, life, self._clock())
         return snapshot._replace(gauges={**snapshot.gauges, **ledger})
+
+
+def _names(names: Iterable[str] | None) -> tuple[str, ...] | None:
+    """Names of an allow-list as text; a single text is one name, not its letters."""
+    if names is None:
+        return None
+    return tuple(map(text_of, (names,) if isinstance(names, str) else names))
 
 
 def _seconds(duration: Any) -> float | None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import enum
 import gc
 import logging
 import sys
@@ -26,6 +27,21 @@ def test_a_second_recorder_on_one_registry_goes_on_where_the_first_stands(regist
     assert samples("anthropic_tokens_total", type="output", feature="agent") == 7
     assert samples("anthropic_requests_total", model="claude-haiku-4-5", feature="agent") == 0
     assert [line for line in caplog.messages if "already has a Recorder" in line] == caplog.messages
+
+
+class Feature(str, enum.Enum):
+    CHAT = "chat"
+
+
+@pytest.mark.parametrize("names", ["chat", Feature.CHAT, [Feature.CHAT], iter(["chat"])])
+def test_the_only_name_may_be_given_alone_and_as_a_member_of_an_enum(registry, call, names):
+    recorder = Recorder(registry=registry, features=names, strict=True)
+    for feature in ("chat", "c", "agent"):
+        recorder.record(call(output=171, feature=feature))
+    recorder.record_usage(model="claude-opus-5-5", usage={"input_tokens": 1, "output_tokens": 9}, feature=Feature.CHAT)
+    samples = Samples(registry)
+    assert samples("anthropic_tokens_total", type="output", feature="chat") == 180
+    assert samples("anthropic_tokens_total", type="output", feature="other") == 342
 
 
 def test_a_second_recorder_takes_the_prices_that_it_is_given(registry, call, samples, tmp_path):
