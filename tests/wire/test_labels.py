@@ -77,6 +77,13 @@ OPAQUE = [
     "arn:aws:bedrock:us-east-1:123456789012:provisioned-model/claude-of-ours",
     "arn:aws:bedrock:us-east-1:123456789012:application-inference-profile/claude-opus-5-5",
     "profile-of-123456789012",
+    "https://europe-west1-aiplatform.googleapis.com/v1/projects/acme-prod/locations/eu/endpoints/chat",
+    "arn%3Aaws%3Abedrock%3Aus-east-1%3A123456789012%3Aapplication-inference-profile%2Fabcdef123456",
+    "/subscriptions/8f14e45f-ceea-467f-9d0b-1f2e3d4c5b6a/deployments/chat",
+    "deployment-8F14E45F-CEEA-467F-9D0B-1F2E3D4C5B6A",
+    "dep-01HZX3Y4Z5A6B7C8D9E0F1G2H3",
+    "claude-01hzx3y4z5a6b7c8d9e0f1g2h3",
+    "d41d8cd98f00b204e9800998ecf8427e",
 ]
 
 
@@ -98,6 +105,15 @@ def test_an_id_that_names_no_model_is_an_inference_profile(name: str) -> None:
         ),
         ("projects/p/locations/eu/publishers/anthropic/models/claude-opus-5-5@20260601", "claude-opus-5-5"),
         ("anthropic/claude-4.5-sonnet", "claude-sonnet-4-5"),
+        ("gateway/anthropic:claude-opus-5-5", "claude-opus-5-5"),
+        (
+            "https://us-east5-aiplatform.googleapis.com/v1/projects/p/models/claude-opus-5-5:rawPredict",
+            "claude-opus-5-5",
+        ),
+        ("us.anthropic.claude-opus-5-5-v1%3A0", "claude-opus-5-5"),
+        ("claude-opus-4-0", "claude-opus-4"),
+        (" Claude-Opus-5-5\n", "claude-opus-5-5"),
+        (" deepseek-r1-distill-qwen-32b ", "deepseek-r1-distill-qwen-32b"),
         ("claude-opus-5-5-fast", "claude-opus-5-5"),
         ("my-deployment", "my-deployment"),
         ("", ""),
@@ -115,6 +131,9 @@ def test_until_something_answers_an_id_has_its_bare_name(name: str, label: str) 
         ("bedrock/eu.anthropic.claude-opus-5-5-v1:0", "regional"),
         ("global.anthropic.claude-opus-5-5", "global"),
         ("us-gov.anthropic.claude-opus-5-5", "us_gov"),
+        ("us.anthropic.claude-opus-5-5-v1%3A0", "regional"),
+        ("arn%3Aaws%3Abedrock%3Aus-east-1%3A1%3Ainference-profile%2Feu.anthropic.claude-opus-5-5", "regional"),
+        ("gateway/bedrock:us.anthropic.claude-opus-5-5", "regional"),
         ("arn:aws-us-gov:bedrock:us-gov-west-1::foundation-model/anthropic.claude-opus-5-5", "us_gov"),
         ("projects/p/locations/us-east5/publishers/anthropic/models/claude-opus-5-5", "regional"),
         ("projects/p/locations/global/publishers/anthropic/models/claude-opus-5-5", "global"),
@@ -125,7 +144,21 @@ def test_an_id_says_where_it_runs(name: str, endpoint: str) -> None:
     assert identify(name).endpoint == endpoint
 
 
-def test_what_is_remembered_is_bounded() -> None:
+@pytest.mark.parametrize(
+    "name",
+    [
+        "//aiplatform.googleapis.com/projects/acme-prod/locations/eu/publishers/anthropic/models/claude-opus-5-5",
+        "/subscriptions/8f14e45f-ceea-467f-9d0b-1f2e3d4c5b6a/deployments/claude-opus-5-5",
+        "bedrock/arn:aws:bedrock:us-east-1::foundation-model/anthropic.claude-opus-5-5",
+        "arn%3Aaws%3Abedrock%3Aus-east-1%3A123456789012%3Ainference-profile%2Fus.anthropic.claude-opus-5-5",
+        "PROJECTS/ACME-PROD/LOCATIONS/EU/PUBLISHERS/ANTHROPIC/MODELS/CLAUDE-OPUS-5-5",
+    ],
+)
+def test_a_served_name_with_an_account_in_it_is_the_model_alone(name):
+    assert served_label(name) == "claude-opus-5-5"
+
+
+def test_what_is_remembered_is_bounded():
     served, threads = ServedModels(), CachedThreads()
     for number in range(10_000):
         served.learn(f"id-{number}", "claude-opus-5-5")

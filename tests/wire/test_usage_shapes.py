@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
-from typing import Any, NamedTuple
+import types
+from typing import NamedTuple
 
 import anthropic
 import pytest
@@ -275,6 +275,54 @@ UNREAD = {
         },
         "unknown_shape",
     ),
+    "vercel ai sdk 6": (
+        {
+            "inputTokens": 5100,
+            "outputTokens": 10,
+            "inputTokenDetails": {"noCacheTokens": 3100, "cacheReadTokens": 2000},
+        },
+        "unknown_shape",
+    ),
+    "a cache that is counted as text": (
+        {"input_tokens": 5100, "output_tokens": 10, "cached_tokens": "2000"},
+        "unknown_shape",
+    ),
+    "a cache in an object of its own": (
+        {"input_tokens": 5100, "output_tokens": 10, "cache": {"read": 2000, "write": 0}},
+        "unknown_shape",
+    ),
+    "a cache in an object within another": (
+        {"prompt_tokens": 5100, "completion_tokens": 10, "usage": {"tokens": {"Cached": 2000}}},
+        "unknown_shape",
+    ),
+    "a cache elsewhere, and the api's names with zeros": (
+        {"input_tokens": 5100, "output_tokens": 10, "cache_read_input_tokens": 0, "cached_tokens": 2000},
+        "unknown_shape",
+    ),
+    "details as text": (
+        {"prompt_tokens": 5100, "completion_tokens": 10, "prompt_tokens_details": "cached: 2000"},
+        "unknown_shape",
+    ),
+    "details as a list": (
+        {"input_tokens": 5100, "output_tokens": 10, "input_token_details": [{"cache_read": 2000}]},
+        "unknown_shape",
+    ),
+    "a total of more than prompt and output": (
+        {"prompt_tokens": 100, "completion_tokens": 10, "total_tokens": 2110},
+        "unknown_shape",
+    ),
+    "langchain whose total says that the cache is not in the input": (
+        {"input_tokens": 2500, "output_tokens": 10, "total_tokens": 4510, "input_token_details": {"cache_read": 2000}},
+        "unknown_shape",
+    ),
+    "responses whose total is another one": (
+        {"input_tokens": 100, "output_tokens": 10, "total_tokens": 111, "input_tokens_details": {"cached_tokens": 0}},
+        "unknown_shape",
+    ),
+    "the api's names with a total of more": (
+        {"input_tokens": 100, "output_tokens": 10, "total_tokens": 2110},
+        "unknown_shape",
+    ),
     "langchain's other tiers": (
         {"input_tokens": 5100, "output_tokens": 10, "input_token_details": {"priority_cache_read": 2000}},
         "unknown_shape",
@@ -389,6 +437,41 @@ def test_an_object_is_read_by_its_fields(recorded: Callable[..., Samples], usage
     assert parts(recorded(usage)) == (100, 0, 0, 0, 10)
 
 
+@dataclasses.dataclass
+class Details:
+    cached_tokens: int = 2000
+    cache_write_tokens: int = 3000
+
+
+class Named(NamedTuple):
+    cached_tokens: int = 2000
+    cache_write_tokens: int = 3000
+
+
+@pytest.mark.parametrize(
+    "details", [Details(), Named(), types.SimpleNamespace(**vars(Details()))], ids=lambda one: type(one).__name__
+)
+@pytest.mark.parametrize("outside", [dict, types.SimpleNamespace], ids=["mapping", "object"])
+def test_details_may_be_objects_inside_of_mappings_and_of_objects(recorded, outside, details):
+    usage = outside(prompt_tokens=5100, completion_tokens=10, total_tokens=5110, prompt_tokens_details=details)
+    assert parts(recorded(usage)) == FIVE_MINUTES
+
+
+def test_the_apis_own_details_may_be_objects(recorded):
+    usage = {
+        "input_tokens": 100,
+        "output_tokens": 10,
+        "cache_read_input_tokens": 2000,
+        "cache_creation_input_tokens": 3000,
+        "total_tokens": 5110,
+        "cache_creation": types.SimpleNamespace(ephemeral_5m_input_tokens=2000, ephemeral_1h_input_tokens=1000),
+        "server_tool_use": types.SimpleNamespace(web_search_requests=2),
+    }
+    samples = recorded(usage)
+    assert parts(samples) == SPLIT
+    assert samples("anthropic_cost_usd_total", type="web_search") == 0.02
+
+
 # -- the libraries' own objects
 
 API = {
@@ -432,9 +515,9 @@ def test_litellm(recorded: Callable[..., Samples]) -> None:
     assert parts(recorded(one)) == SPLIT
 
 
-def test_openai(recorded: Callable[..., Samples]) -> None:
-    types = pytest.importorskip("openai.types")
-    one = types.CompletionUsage.model_validate(SHAPES["openai chat of a gateway"][0])
+def test_openai(recorded):
+    chat = pytest.importorskip("openai.types")
+    one = chat.CompletionUsage.model_validate(SHAPES["openai chat of a gateway"][0])
     assert parts(recorded(one)) == FIVE_MINUTES
     from openai.types.responses import ResponseUsage  # noqa: PLC0415 - only there with the library
 

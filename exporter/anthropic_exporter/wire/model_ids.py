@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 import re
 from typing import NamedTuple
+from urllib.parse import unquote
 
 #: The label of an id that does not name its model, such as an application inference profile of Bedrock.
 OPAQUE_LABEL = "inference-profile"
@@ -23,16 +24,23 @@ _BEDROCK = re.compile(r"(?:([a-z][a-z-]*)\.)?anthropic\.(?=claude)")
 _GEOGRAPHY = re.compile(r"(us|eu|apac|jp|au|ca|sa|global|us-gov)\.(?=claude)")
 # bedrock/us-gov-west-1/anthropic.claude-…: the region stands before the id
 _GOV_REGION = re.compile(r"(?:^|/)us-gov-[a-z]+-\d/")
-# anthropic/claude-…, vertex_ai/…, bedrock/converse/…, publishers/anthropic/models/…, anthropic:claude-…
-_GATEWAY = re.compile(r"(?:.*/|[a-z0-9_-]+:)(?=(?:[a-z-]+\.)?(?:anthropic\.|anthropic--)?(?:databricks-)?claude)")
+# anthropic/claude-…, vertex_ai/…, bedrock/converse/…, publishers/anthropic/models/…, anthropic:claude-…,
+# gateway/anthropic:claude-…
+_GATEWAY = re.compile(r"(?:.*/)?(?:[a-z0-9_-]+:)?(?=(?:[a-z-]+\.)?(?:anthropic\.|anthropic--)?(?:databricks-)?claude)")
 # -v1:0, -v1:0:200k, @20260205, @default, :beta, :thinking, [1m], -latest, -thinking
 _SUFFIX = re.compile(r"(?:-v\d+(?::[a-z0-9]+)*|@[a-z0-9]+|:[a-z0-9-]+|\[[a-z0-9]+\]|-latest|-thinking)$")
 _DOTTED = re.compile(r"(?<=\d)\.(?=\d)")
 _VERSION_FIRST = re.compile(rf"^claude-([4-9](?:-\d)?)-({_FAMILY})(?=-|$)")
+# claude-opus-4-0, an alias of claude-opus-4-20250514
+_VERSION_0 = re.compile(rf"^(claude-{_FAMILY}-\d)-0$")
 _FAST = re.compile(rf"^(claude-{_FAMILY}-[0-9-]*\d)-fast(-20\d{{6}})?$")
-_ACCOUNT = re.compile(r"\d{12}|^arn:|^projects/")
-# The id of an application inference profile without its ARN, and a UUID.
-_BARE_PROFILE = re.compile(r"(?=[a-z]*\d)(?=\d*[a-z])[a-z0-9]{12}|[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+# Account numbers, ARNs, projects, UUIDs, and words that a machine made: 20 letters and digits mixed, such as a ULID.
+_OPAQUE_PART = re.compile(
+    r"\d{12}|(?:^|/)arn:|(?:^|/)projects/|[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
+    r"|(?<![a-z0-9])(?=[a-z]*(?:\d[a-z]*){3})(?=\d*[a-z])[a-z0-9]{20,}(?![a-z0-9])"
+)
+# The id of an application inference profile without its ARN.
+_BARE_PROFILE = re.compile(r"(?=[a-z]*\d)(?=\d*[a-z])[a-z0-9]{12}")
 
 
 class ModelId(NamedTuple):
@@ -56,11 +64,11 @@ def identify(name: str) -> ModelId:
 
 @functools.lru_cache(maxsize=2048)
 def _identify(name: str) -> ModelId:
-    text = name.strip().lower()
+    text = unquote(name).strip().lower()
     if text.startswith("arn:"):
         return _of_arn(text)
     if "claude" not in text:
-        return ModelId("" if _names_nothing(text) else name)
+        return ModelId("" if _names_nothing(text) else name.strip())
     google = _GOOGLE.match(text)
     endpoint = "" if google is None else GLOBAL if google[1] == "global" else REGIONAL
     in_gov_region = _GOV_REGION.search(text)
@@ -69,14 +77,14 @@ def _identify(name: str) -> ModelId:
     if bedrock is not None:
         endpoint, text = _bedrock_endpoint("us-gov" if in_gov_region else bedrock[1] or ""), text[bedrock.end() :]
     bare = _spelled(text.removeprefix("databricks-").removeprefix("anthropic--"))
-    if _ACCOUNT.search(bare):
+    if _OPAQUE_PART.search(bare):
         return ModelId("")
     fast = _FAST.match(bare)
     return ModelId(bare if fast is None else fast[1] + (fast[2] or ""), endpoint, fast is not None)
 
 
 def _names_nothing(text: str) -> bool:
-    return _ACCOUNT.search(text) is not None or _BARE_PROFILE.fullmatch(text) is not None
+    return _OPAQUE_PART.search(text) is not None or _BARE_PROFILE.fullmatch(text) is not None
 
 
 def _of_arn(arn: str) -> ModelId:
@@ -93,8 +101,13 @@ def model_label(name: str) -> str:
 
 
 def served_label(name: str) -> str:
-    """The label of the model that a response names: its own text, unless that contains an account number."""
-    return model_label(name) if _names_nothing(name) else name
+    """The label of the model that a response names: its own text, unless that contains an account or an opaque id."""
+    return model_label(name) if _is_secret(name[:_MOST_CHARS]) else name
+
+
+@functools.lru_cache(maxsize=256)
+def _is_secret(name: str) -> bool:
+    return _names_nothing(unquote(name).strip().lower())
 
 
 def is_opaque(name: str) -> bool:
@@ -111,4 +124,4 @@ def _spelled(text: str) -> str:
     """The first-party spelling of `claude-…`."""
     while (shorter := _SUFFIX.sub("", text)) != text:
         text = shorter
-    return _VERSION_FIRST.sub(r"claude-\2-\1", _DOTTED.sub("-", text))
+    return _VERSION_0.sub(r"\1", _VERSION_FIRST.sub(r"claude-\2-\1", _DOTTED.sub("-", text)))

@@ -13,9 +13,10 @@ They differ in one thing that costs money: whether their input count includes ca
 | Claude Agent SDK | `cacheCreationInputTokens` | exclusive | `ResultMessage.model_usage` of claude-agent-sdk 0.2.189 |
 | OTel GenAI | `gen_ai.usage.*` | inclusive | GenAI conventions, opentelemetry-semantic-conventions 0.66b2 |
 
-Other shapes are not read: a guess would be a wrong number that looks right. So is a shape that counts something of a
-cache under a name which is not known here, and an OpenAI-like one that does not say whether its prompt includes the
-cache: `total_tokens` or the details do. Haystack keeps such a prompt exclusive.
+Other shapes are not read: a guess would be a wrong number that looks right. Nor is a shape that counts something of a
+cache under a name which is not known here, at any depth; one whose details cannot be read, or whose `total_tokens` is
+not the sum of its input and output; and an OpenAI-like one that does not say whether its prompt includes the cache:
+`total_tokens` or the details do. Haystack keeps such a prompt exclusive.
 """  # noqa: E501 - a table
 
 from __future__ import annotations
@@ -26,8 +27,13 @@ from typing import Any, NamedTuple
 
 _Usage = Mapping[str, Any]
 _OTEL = "gen_ai.usage."
+#: Ends of keys whose values are objects: `prompt_tokens_details`, `inputTokenDetails`, and those of the API.
+_DETAILS = ("_details", "TokenDetails", "TokensDetails")
+_OBJECTS = (*_DETAILS, "cache_creation", "server_tool_use")
 #: These fields mean the same in every library.
 _ALIKE = ("service_tier", "speed", "inference_geo", "server_tool_use")
+#: How deep names that speak of a cache are searched for.
+_DEEPEST = 4
 #: Counts of a cache in the API's own shape.
 _API_OF_CACHE = frozenset({"cache_read_input_tokens", "cache_creation_input_tokens", "cache_creation"})
 
@@ -44,10 +50,11 @@ class _Counts(NamedTuple):
     thinking: Any = None
     inclusive: bool = True
     searches: Any = None
+    total: Any = None
 
 
 def as_mapping(usage: Any) -> dict[str, Any] | None:
-    """The fields of a usage object: of a mapping, a pydantic model, a dataclass or a named tuple; else None."""
+    """The fields of a mapping, a pydantic model, a dataclass, a named tuple or an object with attributes; else None."""
     try:
         return _fields(usage)
     except Exception:  # noqa: BLE001 - an object of somebody else's, whose method of that name is another one
@@ -62,37 +69,81 @@ def _fields(usage: Any) -> dict[str, Any] | None:
         if callable(dump) and not isinstance(usage, type):
             found = dump()
             return dict(found) if isinstance(found, Mapping) else None
-    return dataclasses.asdict(usage) if dataclasses.is_dataclass(usage) and not isinstance(usage, type) else None
+    if isinstance(usage, type):
+        return None
+    if dataclasses.is_dataclass(usage):
+        return {field.name: getattr(usage, field.name) for field in dataclasses.fields(usage)}
+    return {name: value for name, value in vars(usage).items() if not name.startswith("_")} or None
 
 
 def in_api_shape(usage: _Usage) -> dict[str, Any] | None:
     """The same usage in the shape of the Messages API; None for a shape that is not known or contradicts itself."""
+    usage = {key: _detailed(key, value) for key, value in usage.items()}
     for shape in _SHAPES:
         if shape.fits(usage):
-            converted = None if _counts_another_cache(usage, shape) else _converted(shape.counts(usage))
+            known = _is_readable(usage) and not _counts_another_cache(usage, shape)
+            converted = _converted(shape.counts(usage)) if known else None
             return None if converted is None else converted | {key: usage[key] for key in _ALIKE if usage.get(key)}
     if not ("input_tokens" in usage or "output_tokens" in usage):
         return None
-    is_known = not _API_OF_CACHE.isdisjoint(usage) or not _counts_another_cache(usage, _API)
-    return dict(usage) if is_known else None
+    is_known = any(usage.get(key) for key in _API_OF_CACHE) or not _counts_another_cache(usage, _API)
+    return usage if is_known and _is_readable(usage) and _adds_up(usage) else None
+
+
+def _adds_up(usage: _Usage) -> bool:
+    """Whether a total is that of input and output, with or without the cache. The API itself sends none."""
+    total = usage.get("total_tokens")
+    if not total or not _is_number(total):
+        return True
+    prompt, read, written, output = (
+        usage.get(f"{name}_tokens") or 0 for name in ("input", "cache_read_input", "cache_creation_input", "output")
+    )
+    try:
+        return total in (prompt + output, prompt + read + written + output)
+    except TypeError:  # a count that is no number is malformed, and counted as that
+        return True
+
+
+def _detailed(key: Any, value: Any) -> Any:
+    """The value of a key; an object as its fields, because libraries mix objects and mappings."""
+    is_object = str(key).endswith(_OBJECTS) and value is not None and not isinstance(value, Mapping | list)
+    return value if not is_object or (fields := as_mapping(value)) is None else fields
+
+
+def _is_readable(usage: _Usage) -> bool:
+    """Whether the details are there as fields: what they count is part of another number, or of none."""
+    details = (value for key, value in usage.items() if str(key).endswith(_DETAILS))
+    return all(value is None or isinstance(value, Mapping) for value in details)
 
 
 def _counts_another_cache(usage: _Usage, shape: _Shape) -> bool:
     """Whether something is counted under a name that speaks of a cache, and that the shape does not read."""
-    inside = [value for key, value in usage.items() if str(key).endswith("_details") and isinstance(value, Mapping)]
     return any(
-        "cach" in str(key) and key not in known and _is_number(value)
-        for fields, known in ((usage, shape.of_cache), *((one, shape.of_cache_inside) for one in inside))
-        for key, value in fields.items()
+        _counts(value, of_cache="cach" in str(key).lower(), known=shape.of_cache_inside)
+        for key, value in usage.items()
+        if key not in shape.of_cache and key not in _ALIKE and key != "iterations"
     )
 
 
+def _counts(value: Any, *, of_cache: bool, known: frozenset[str], depth: int = 1) -> bool:
+    if isinstance(value, Mapping):
+        inside = ((str(key).lower(), inner) for key, inner in value.items() if key not in known)
+        return depth < _DEEPEST and any(
+            _counts(inner, of_cache=of_cache or "cach" in key, known=known, depth=depth + 1) for key, inner in inside
+        )
+    return of_cache and _is_number(value)
+
+
 def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and value > 0
+    """Whether a value is a number above 0, also where somebody wrote it as text."""
+    try:
+        return float(value) > 0
+    except (TypeError, ValueError, OverflowError):
+        return False
 
 
 def _converted(said: _Counts) -> dict[str, Any] | None:
-    """None if a count is not a number, or an inclusive prompt is smaller than its parts."""
+    """None if a count is not a number, an inclusive prompt is smaller than its parts, or the total is another one."""
     said = _Counts(*map(_whole, said))
     numbers = (said.prompt, *said[2:7], said.output, said.searches)
     if said.output is None or said.prompt is None or not all(_is_count(number) for number in numbers):
@@ -100,7 +151,7 @@ def _converted(said: _Counts) -> dict[str, Any] | None:
     read, short, long = said.cache_read or 0, said.cache_write_5m or 0, said.cache_write_1h or 0
     written = max(said.cache_write or 0, short + long)
     uncached = said.prompt - read - written if said.inclusive else said.prompt
-    if uncached < 0:
+    if uncached < 0 or (said.total and said.total != said.prompt + said.output):
         return None
     found = {
         "input_tokens": uncached,
@@ -138,6 +189,7 @@ def _langchain(usage: _Usage) -> _Counts:
         details.get("ephemeral_5m_input_tokens"),
         details.get("ephemeral_1h_input_tokens"),
         output.get("reasoning"),
+        total=usage.get("total_tokens"),
     )
 
 
@@ -160,6 +212,7 @@ def _openai_responses(usage: _Usage) -> _Counts:
         details.get("cached_tokens"),
         details.get("cache_write_tokens"),
         thinking=output.get("reasoning_tokens"),
+        total=usage.get("total_tokens"),
     )
 
 
@@ -181,6 +234,7 @@ def _openai_chat(usage: _Usage) -> _Counts:
         split.get("ephemeral_5m_input_tokens"),
         split.get("ephemeral_1h_input_tokens"),
         output.get("reasoning_tokens"),
+        total=total,
     )
 
 
