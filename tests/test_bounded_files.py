@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import socket
@@ -11,10 +12,15 @@ from typing import Any
 import pytest
 
 from anthropic_exporter import ConfigurationError, Recorder, bounded_files, yaml_with_lines
+from anthropic_exporter.export import writing
 from anthropic_exporter.guard.telling.channels import slack_webhook
 from anthropic_exporter.guard.thresholds import Limits
 from anthropic_exporter.pricing import price_file
+from anthropic_exporter.remedies.polling import Credentials
 from anthropic_exporter.remedies.token import Token
+from anthropic_exporter.tuning import threshold_file, verdicts
+from anthropic_exporter.tuning.backtest import rules
+from anthropic_exporter.web import web_config
 from support import Clock
 
 READERS: dict[str, Any] = {
@@ -23,6 +29,18 @@ READERS: dict[str, Any] = {
     "token": Token,
     "secret": lambda path: slack_webhook(url_file=path),
     "prompt": bounded_files.read_json,
+    "web": web_config.read,
+    "password": lambda path: Credentials("alice", path),
+    "exported": lambda path: writing.write({path.name: "new"}, path.parent) and pytest.fail("overwritten"),
+}
+#: Readers of YAML, by what they read.
+YAML = {
+    "prices": price_file.read,
+    "thresholds": Limits.from_file,
+    "web": web_config.read,
+    "verdicts": verdicts.read,
+    "rules": lambda path: list(rules._of_file(path)),
+    "overrides": threshold_file._rules,
 }
 
 
@@ -67,9 +85,16 @@ KINDS = {
 }
 
 
-@pytest.mark.parametrize("reader", READERS)
-@pytest.mark.parametrize("kind", KINDS)
-def test_what_is_not_a_small_regular_file_is_one_line(tmp_path: Path, reader: str, kind: str) -> None:
+@pytest.mark.parametrize(
+    ("reader", "kind"),
+    [
+        (reader, kind)
+        for reader in READERS
+        for kind in KINDS
+        if reader != "exported" or KINDS[kind][0] in (fifo, fifo_behind, unix_socket)
+    ],
+)
+def test_what_is_not_a_small_regular_file_is_one_line(tmp_path, reader, kind):
     make, said = KINDS[kind]
     with pytest.raises(ConfigurationError) as caught:
         READERS[reader](make(tmp_path / "given"))
@@ -86,7 +111,107 @@ def test_deep_nesting_is_one_line(tmp_path: Path, reader: str, opening: str) -> 
         READERS[reader](path)
 
 
-def test_deep_indentation_and_long_numbers_are_one_line(tmp_path: Path) -> None:
+def bomb(leaf):
+    """An inner part of a document that stands for 10^9 values, in 10 lines."""
+    parts = [
+        f"&a {leaf}",
+        *(f"&{one} [{', '.join([f'*{before}'] * 10)}]" for before, one in itertools.pairwise("abcdefghi")),
+    ]
+    return f"[{', '.join(parts)}]"
+
+
+BOMBS = {
+    "a key": "? {bomb}\n: 1\n",
+    "a value": "version: {bomb}\n",
+    "a price": "models: {{m: {{prices: [{{input: {bomb}, output: 1}}]}}}}\n",
+    "a source": "models: {{m: {{source: {bomb}, prices: []}}}}\n",
+    "an expression": "groups: [{{rules: [{{record: anthropic_threshold, labels: {{threshold: x}}, expr: {bomb}}}]}}]\n",
+    "a time": "verdicts: [{{id: a, verdict: true, at: {bomb}}}]\n",
+    "an interval": "rate_limit: {{interval: {bomb}}}\n",
+    "a name": "basic_auth_users: {{? {bomb} : x}}\n",
+}
+
+
+@pytest.mark.parametrize("reader", YAML)
+@pytest.mark.parametrize("place", BOMBS)
+def test_aliases_that_stand_for_a_billion_values_are_one_line(tmp_path, reader, place):
+    path = tmp_path / "given.yml"
+    path.write_text(BOMBS[place].format(bomb=bomb("[x, x, x, x, x, x, x, x, x, x]")))
+    with pytest.raises(ConfigurationError, match=r"given\.yml:1: aliases stand for more than 262,144 values"):
+        YAML[reader](path)
+
+
+@pytest.mark.parametrize("text", ["&a [*a]\n", "a: &a {b: *a}\n", "? &a [*a]\n: 1\n"])
+def test_an_alias_within_what_it_stands_for_is_one_line(tmp_path, text):
+    path = tmp_path / "given.yml"
+    path.write_text(text)
+    with pytest.raises(ConfigurationError, match=r"given\.yml:1: aliases stand for more than"):
+        yaml_with_lines.load(path)
+
+
+def test_aliases_stay_allowed(tmp_path):
+    path = tmp_path / "prices.yml"
+    rates = "{input: 1, output: 2, cache_read: 3, cache_write_5m: 4, cache_write_1h: 5}"
+    path.write_text(
+        f"models:\n  a: &a {{prices: [{rates}]}}\n" + "".join(f"  m{number}: *a\n" for number in range(100))
+    )
+    assert price_file.read(path).models["m99"].rows[0].rates.output == 2e-6
+
+
+@pytest.mark.parametrize("reader", YAML)
+@pytest.mark.parametrize(
+    "odd", ["x", "5", "[x]", "[[x]]", "{}", "[{name: x, rules: x}]", "[{name: x, rules: 5}]", "[{rules: [a]}]"]
+)
+@pytest.mark.parametrize("key", ["groups", "verdicts", "models", "basic_auth_users", "tls_server_config", "rate_limit"])
+def test_a_value_of_another_type_is_one_line_or_nothing(tmp_path, reader, key, odd):
+    path = tmp_path / "given.yml"
+    path.write_text(f"{key}: {odd}\n")
+    said = ""
+    try:
+        YAML[reader](path)
+    except ConfigurationError as error:
+        said = str(error)
+    assert not said or (said.startswith(str(path)) and "\n" not in said)
+
+
+@pytest.mark.parametrize(
+    ("reader", "text"),
+    [
+        ("overrides", "groups: [{name: x, rules: [{record: anthropic_threshold, labels: [a], expr: 1}]}]\n"),
+        ("rules", f"groups: [{{name: x, rules: [{{alert: y, expr: 1, for: '{'9' * 5000}s'}}]}}]\n"),
+        ("verdicts", "verdicts: [{id: a, verdict: true, at: 0001-01-01T00:00:00+14:00}]\n"),
+        ("verdicts", f"verdicts: [{{id: a, verdict: true, at: 2026-01-01T00:00:00Z, usd: {'9' * 400}}}]\n"),
+        ("verdicts", "verdicts: [{id: a, verdict: true, at: 2026-01-01T00:00:00Z, usd: .nan}]\n"),
+    ],
+)
+def test_odd_numbers_times_and_labels_are_one_line_or_nothing(tmp_path, reader, text):
+    path = tmp_path / "given.yml"
+    path.write_text(text)
+    if reader == "overrides":
+        assert [threshold_file._key(rule) for rule in YAML[reader](path)] == [("", "", "")]
+    else:
+        with pytest.raises(ConfigurationError, match=r"given\.yml"):
+            YAML[reader](path)
+
+
+@pytest.mark.parametrize("reader", ["prices", "verdicts", "web"])
+def test_text_of_a_file_forges_no_second_line_and_controls_no_terminal(tmp_path, reader):
+    path = tmp_path / "given.yml"
+    path.write_text('verdicts: [{"a\\e[2J\\nb\\u202e": 1}]\n' if reader == "verdicts" else '"a\\e[2J\\nb\\u202e": 1\n')
+    with pytest.raises(ConfigurationError) as caught:
+        YAML[reader](path)
+    assert r"given.yml:1: a\x1b[2J\nb\u202e: unknown key" in str(caught.value)
+
+
+@pytest.mark.parametrize("content", ["a\nb\n", "a\0b", "a\x1bb", "", " \n"])
+def test_a_token_is_one_word_in_one_line(tmp_path, content):
+    path = tmp_path / "token"
+    path.write_text(content)
+    with pytest.raises(ConfigurationError, match=r"token: (one token is expected|the token is empty)"):
+        Token(path)
+
+
+def test_deep_indentation_and_long_numbers_are_one_line(tmp_path):
     path = tmp_path / "given.yml"
     path.write_text("".join(f"{' ' * level}a:\n" for level in range(500)))
     with pytest.raises(ConfigurationError, match=r"given\.yml:65: nested deeper than 64 levels"):

@@ -19,6 +19,8 @@ from anthropic_exporter.errors import ConfigurationError
 MOST_JSON_BYTES = 4_194_304
 #: A bearer token, a password, a webhook's address.
 MOST_SECRET_BYTES = 16_384
+#: A bundle of all public authorities has 220 kB.
+MOST_PEM_BYTES = 1_048_576
 #: The deepest file of the product has 6 levels, a request of the Messages API about 10.
 MOST_DEPTH = 64
 
@@ -67,6 +69,20 @@ def read_text(path: Path, most_bytes: int, *, follow_links: bool = True) -> str:
         return read_bytes(path, most_bytes, follow_links=follow_links).decode()
     except UnicodeDecodeError as error:
         raise ConfigurationError(f"{path}: cannot be read: not UTF-8") from error
+
+
+def read_token(path: Path) -> str:
+    """Read the secret of a bearer token: one word, because a header has no second line.
+
+    Raises:
+        ConfigurationError: as `read_bytes`, or the file is empty or holds more than one line.
+    """
+    token = read_text(path, MOST_SECRET_BYTES).removeprefix("\ufeff").strip()
+    if not token:
+        raise ConfigurationError(f"{path}: the token is empty; write a long random word into it")
+    if not token.isprintable():
+        raise ConfigurationError(f"{path}: one token is expected, in one line without control characters")
+    return token
 
 
 def read_json(path: Path, most_bytes: int = MOST_JSON_BYTES) -> Any:

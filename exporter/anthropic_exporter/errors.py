@@ -9,13 +9,23 @@ from __future__ import annotations
 
 import datetime as dt
 
+from anthropic_exporter.escaping import for_log
+
+_LONGEST = 2_000
+
 
 class AnthropicExporterError(Exception):
     """Base class of everything this library raises on purpose."""
 
 
 class ConfigurationError(AnthropicExporterError):
-    """A wrong argument, file, address or registry. One line: where, and what to do. The CLI exits with code 2."""
+    """A wrong argument, file, address or registry. One line: where, and what to do. The CLI exits with code 2.
+
+    Text of a file or an address in it is escaped: it forges no second line and controls no terminal.
+    """
+
+    def __init__(self, message: str = "") -> None:
+        super().__init__(for_log(message, _LONGEST))
 
 
 class SpendLimitExceeded(AnthropicExporterError):  # noqa: N818 - users catch it by what happened

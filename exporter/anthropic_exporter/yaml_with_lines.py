@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 #: The shipped thresholds take 10 kB; this much YAML takes about 0.2 s to read.
 MOST_YAML_BYTES = 262_144
 _MOST_PLAIN_CHARS = 1024
+#: Values of a file with each alias (`*name`) counted as what it stands for; without aliases a file cannot have as many.
+_MOST_VALUES = MOST_YAML_BYTES
 
 
 class Mapping(dict[str, Any]):
@@ -95,12 +97,15 @@ def _check_shape(path: Path, text: str) -> None:
     """Refuse what is cheap to write and costly to construct, from the parser's events, which need no recursion.
 
     Nesting: the composer calls itself and overflows the stack. Plain scalars: the resolver tries numbers and dates,
-    and a sexagesimal number takes time in the square of its length.
+    and a sexagesimal number takes time in the square of its length. Aliases: nine lines stand for 10^9 values, which
+    cost nothing until something writes them out, such as a key or the message about a wrong value.
     """
     import yaml  # noqa: PLC0415 - see above
 
-    depth = 0
+    depth, sizes = 0, _Sizes()
     for event in yaml.parse(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
+        if sizes.add(event) > _MOST_VALUES:
+            raise ConfigurationError(f"{path}:{_line(event)}: aliases stand for more than {_MOST_VALUES:,} values")
         if isinstance(event, yaml.CollectionStartEvent):
             depth += 1
         elif isinstance(event, yaml.CollectionEndEvent):
@@ -109,6 +114,37 @@ def _check_shape(path: Path, text: str) -> None:
             raise ConfigurationError(f"{path}:{_line(event)}: a value of {len(event.value):,} characters")
         if depth > bounded_files.MOST_DEPTH:
             raise bounded_files.too_deep(path, _line(event))
+
+
+class _Sizes:
+    """Counts the values of a document with its aliases written out."""
+
+    def __init__(self) -> None:
+        self._anchored: dict[str | None, float] = {}
+        self._open: list[tuple[str | None, float]] = [(None, 0.0)]
+
+    def add(self, event: yaml.Event) -> float:
+        """Count an event; return the size of the innermost collection so far."""
+        import yaml  # noqa: PLC0415 - it is there by now
+
+        if isinstance(event, yaml.AliasEvent):
+            return self._grow(self._anchored.get(event.anchor, 0.0))
+        if isinstance(event, yaml.ScalarEvent):
+            return self._grow(1.0, event.anchor)
+        if isinstance(event, yaml.CollectionStartEvent):
+            self._anchored[event.anchor] = float("inf")  # an alias to it from inside of it never ends
+            self._open.append((event.anchor, 1.0))
+        elif isinstance(event, yaml.CollectionEndEvent):
+            anchor, size = self._open.pop()
+            return self._grow(size, anchor)
+        return 0.0
+
+    def _grow(self, more: float, anchor: str | None = None) -> float:
+        if anchor is not None:
+            self._anchored[anchor] = more
+        outer, size = self._open[-1]
+        self._open[-1] = outer, size + more
+        return size + more
 
 
 def _line(event: yaml.Event) -> int:

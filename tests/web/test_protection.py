@@ -176,9 +176,19 @@ def test_a_slow_handshake_holds_no_thread_and_ends(certificates: Any, monkeypatc
     ("damage", "said"),
     [
         (lambda folder: (folder / "server.key").unlink(), "server.key: cannot be read: No such file"),
-        (lambda folder: (folder / "server.key").write_text("x"), "a certificate or key is not PEM that OpenSSL reads"),
-        (lambda folder: (folder / "server.crt").write_text("x"), "a certificate or key is not PEM that OpenSSL reads"),
-        (lambda folder: (folder / "ca.crt").write_text("x"), "a certificate or key is not PEM that OpenSSL reads"),
+        (lambda folder: (folder / "server.key").write_text("x"), "server.key holds no private key in PEM"),
+        (lambda folder: (folder / "server.crt").write_text("x"), "server.crt holds no certificate in PEM"),
+        (lambda folder: (folder / "ca.crt").write_text("x"), "client_ca_file: "),
+        (
+            lambda folder: (folder / "server.key").write_bytes((folder / "server.crt").read_bytes()),
+            "server.key holds no private key in PEM",
+        ),
+        (
+            lambda folder: (folder / "server.crt").write_text(
+                "-----BEGIN CERTIFICATE-----\nx\n-----END CERTIFICATE-----\n"
+            ),
+            "a certificate or key is not PEM that OpenSSL reads",
+        ),
         (
             lambda folder: (folder / "server.key").write_bytes((folder / "client.key").read_bytes()),
             "does not belong to",

@@ -99,9 +99,30 @@ def test_what_is_left_out_is_off(read: Callable[..., web_config.WebConfig]) -> N
             'http_server_config: {headers: {X-XSS-Protection: "a\\r\\nb"}}\n',
             "X-XSS-Protection: a\\r\\nb is not allowed",
         ),
-        ("bearer_token_files: token\n", "bearer_token_files: expected a list of strings"),
-        ("rate_limit: {interval: soon}\n", "interval: expected a duration such as 1s or 500ms"),
-        ("rate_limit: {burst: -1}\n", "burst: expected a whole number of 0 or more"),
+        ("bearer_token_files: token\n", "bearer_token_files: a list of texts is expected"),
+        ("rate_limit: {interval: soon}\n", "interval: a duration such as 1s or 500ms is expected"),
+        ("rate_limit: {burst: -1}\n", "burst: expected a whole number"),
+        (
+            f"rate_limit: {{interval: 1s, burst: {'9' * 400}}}\n",
+            "burst: expected a whole number from 0 to 1,000,000",
+        ),
+        ("rate_limit: {interval: 1s, burst: 0}\n", "web.yml:1: burst: 0 refuses every request; give at least 1"),
+        ("rate_limit: {interval: 1s}\n", "web.yml:1: burst: 0 refuses every request; give at least 1"),
+        (f"rate_limit: {{interval: {'9' * 400}h, burst: 1}}\n", "web.yml:1: interval: expected a day at most"),
+        ("rate_limit: {interval: \u0661s, burst: 1}\n", "interval: a duration such as 1s or 500ms is expected"),
+        (
+            TLS + "  min_version: TLS13\n  max_version: TLS12\n",
+            "max_version: TLS12 is below min_version TLS13: no client",
+        ),
+        (f"basic_auth_users: {{'a:b': {HASH}}}\n", "a:b: a name with a colon cannot log in"),
+        (f"basic_auth_users: {{a: {HASH.replace('$10', '$03')}}}\n", "web.yml:1: a: a bcrypt hash is expected"),
+        (f"basic_auth_users: {{a: {HASH.replace('$10', '$32')}}}\n", "web.yml:1: a: a bcrypt hash is expected"),
+        (f"basic_auth_users: {{a: {HASH.replace('$10', '$' + chr(0x661) + '0')}}}\n", "a: a bcrypt hash is expected"),
+        (f"basic_auth_users: {{a: {HASH[:28] + 'f' + HASH[29:]}}}\n", "web.yml:1: a: a bcrypt hash is expected"),
+        (
+            f"http_server_config: {{headers: {{Content-Security-Policy: '{'a' * 5000}'}}}}\n",
+            "Content-Security-Policy: aaa",
+        ),
     ],
 )
 def test_a_mistake_is_one_line(read: Callable[..., web_config.WebConfig], text: str, said: str) -> None:

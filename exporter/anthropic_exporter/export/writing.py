@@ -7,11 +7,14 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+from anthropic_exporter import bounded_files
 from anthropic_exporter.errors import ConfigurationError
 from anthropic_exporter.export.plan import THRESHOLDS
 
 #: `rules/*.yml` does not match it, so Prometheus does not load it.
 _BESIDE = ".new"
+#: The largest dashboard has 130 kB.
+_MOST_BYTES = 16_777_216
 
 
 class Outcome(NamedTuple):
@@ -45,7 +48,7 @@ def write(files: Mapping[str, str], folder: Path, advance: Callable[[], None] = 
 def _written(path: Path, text: str) -> Outcome:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        existing = path.read_text(encoding="utf-8") if path.exists() else None
+        existing = bounded_files.read_text(path, _MOST_BYTES) if path.exists() else None
         if existing == text:
             return Outcome(path, "unchanged")
         if existing is not None and path.name == THRESHOLDS:
@@ -53,8 +56,8 @@ def _written(path: Path, text: str) -> Outcome:
             _replace(beside, text)
             return Outcome(path, "kept", beside)
         _replace(path, text)
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigurationError(f"{path}: cannot be written: {getattr(error, 'strerror', None) or error}") from error
+    except OSError as error:
+        raise ConfigurationError(f"{path}: cannot be written: {error.strerror or error}") from error
     return Outcome(path, "written")
 
 

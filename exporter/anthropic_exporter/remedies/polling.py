@@ -13,7 +13,7 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import NamedTuple
 
-from anthropic_exporter import threads
+from anthropic_exporter import bounded_files, threads
 from anthropic_exporter.bounded_http import checked, fetch
 from anthropic_exporter.errors import ConfigurationError
 from anthropic_exporter.wire import alertmanager
@@ -24,7 +24,6 @@ _TIMEOUT_SECONDS = 4.0
 _MOST_BYTES = 1_048_576
 #: How long `close` waits for a request that is under way.
 _LAST_LOOK_SECONDS = 1.0
-_MOST_SECRET_CHARS = 4_096
 #: A restarted Alertmanager knows no alert until Prometheus sends it again: by default after a minute
 #: (--rules.alert.resend-delay, prometheus.io/docs/prometheus/latest/command-line/prometheus, read 2026-11-25).
 _SETTLES_AFTER_SECONDS = 120.0
@@ -65,10 +64,11 @@ class Credentials:
         if self._path is None:
             return {}
         try:
-            with self._path.open(encoding="utf-8") as file:
-                secret = file.read(_MOST_SECRET_CHARS).strip()
-        except (OSError, UnicodeDecodeError) as error:
-            raise ConfigurationError(f"{self._path}: cannot be read; put the secret for Alertmanager there") from error
+            secret = bounded_files.read_text(self._path, bounded_files.MOST_SECRET_BYTES).strip()
+        except ConfigurationError as error:
+            raise ConfigurationError(f"{error}; put the secret for Alertmanager there") from error
+        if not secret.isprintable():
+            raise ConfigurationError(f"{self._path}: the secret for Alertmanager has to be one line")
         if not self._username:
             return {"Authorization": f"Bearer {secret}"}
         return {"Authorization": f"Basic {base64.b64encode(f'{self._username}:{secret}'.encode()).decode()}"}

@@ -17,6 +17,7 @@ import nats
 from nats.js import api
 from nats.js import errors as js_errors
 
+from anthropic_exporter import bounded_files
 from anthropic_exporter.errors import ConfigurationError
 from anthropic_exporter.transport.address import Address
 from anthropic_exporter.transport.interface import NEWEST, Received, TransportError
@@ -170,11 +171,14 @@ def _checked(address: Address) -> dict[str, Any]:
     user, at, hosts = rest.rpartition("@")
     options: dict[str, Any] = {"servers": [f"{address.scheme}://{user}{at}{host}" for host in hosts.split(",")]}
     try:
+        for name in sorted(address.options.keys() & {"ssl_ca_certs", "credentials"}):
+            bounded_files.read_bytes(Path(address.options[name]), bounded_files.MOST_PEM_BYTES)
         if "ssl_ca_certs" in address.options:
             options["tls"] = ssl.create_default_context(cafile=address.options["ssl_ca_certs"])
         if "credentials" in address.options:
-            Path(address.options["credentials"]).open("rb").close()
             options["user_credentials"] = address.options["credentials"]
+    except ConfigurationError as error:
+        raise ConfigurationError(f"queue {address.shown}: a file of its options: {error}") from error
     except OSError as error:
         raise ConfigurationError(f"queue {address.shown}: a file of its options: {error.strerror}") from error
     return options

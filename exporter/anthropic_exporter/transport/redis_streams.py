@@ -15,6 +15,7 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from anthropic_exporter import bounded_files
 from anthropic_exporter.errors import ConfigurationError
 from anthropic_exporter.transport.address import Address
 from anthropic_exporter.transport.interface import NEWEST, Received, TransportError
@@ -126,9 +127,9 @@ def _client(address: Address) -> redis.Redis:
 
 def _readable(path: str, name: str, address: Address) -> None:
     try:
-        Path(path).open("rb").close()
-    except OSError as error:
-        raise ConfigurationError(f"queue {address.shown}: {name}: {path}: {error.strerror}") from error
+        bounded_files.read_bytes(Path(path), bounded_files.MOST_PEM_BYTES)
+    except ConfigurationError as error:
+        raise ConfigurationError(f"queue {address.shown}: {name}: {error}") from error
 
 
 def _received(answer: Any) -> list[Received]:

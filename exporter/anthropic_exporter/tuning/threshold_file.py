@@ -108,12 +108,19 @@ _WORDS = ("true", "false", "yes", "no", "on", "off", "null", "y", "n")
 def _rules(path: Path) -> list[Any]:
     return [
         rule
-        for group in yaml_with_lines.load(path).get("groups") or ()
-        for rule in group.get("rules") or ()
+        for group in _list(yaml_with_lines.load(path), "groups")
+        for rule in _list(group, "rules")
         if isinstance(rule, yaml_with_lines.Mapping) and rule.get("record") == series.THRESHOLD
     ]
 
 
+def _list(mapping: Any, key: str) -> list[Any]:
+    """A list of a mapping; empty for what is none, which `anthropic-exporter check` reports."""
+    found = mapping.get(key) if isinstance(mapping, yaml_with_lines.Mapping) else None
+    return found if isinstance(found, list) else []
+
+
 def _key(rule: Any) -> tuple[str, str, str]:
-    labels = rule.get("labels") or {}
+    labels = rule.get("labels")
+    labels = labels if isinstance(labels, yaml_with_lines.Mapping) else {}
     return str(labels.get("threshold", "")), str(labels.get("feature", "")), str(labels.get("model", ""))

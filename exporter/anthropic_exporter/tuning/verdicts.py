@@ -20,6 +20,8 @@ _HEADER = """\
 # So that two people's lines merge: echo '{name} merge=union' >> .gitattributes
 verdicts:
 """
+#: More is a mistake; a whole number of 400 digits is no float either.
+_MOST_USD = 1e12
 _KEYS = ("id", "at", "alert", "feature", "model", "verdict", "usd", "note")
 
 
@@ -95,17 +97,19 @@ def _verdict(path: Path, entry: Any) -> Verdict:
 
 
 def _time(where: str, value: Any) -> str:
-    if isinstance(value, dt.datetime):
-        return iso((value if value.tzinfo else value.replace(tzinfo=dt.timezone.utc)).timestamp())
     try:
+        if isinstance(value, dt.datetime):
+            return iso((value if value.tzinfo else value.replace(tzinfo=dt.timezone.utc)).timestamp())
         return iso(dt.datetime.fromisoformat(str(value).replace("Z", "+00:00")).timestamp())
-    except ValueError as error:
+    except (ValueError, OverflowError) as error:  # the year 1 in another zone
         raise ConfigurationError(f"{where}: at: expected a time such as 2026-11-30T14:00:00Z") from error
 
 
 def _usd(where: str, value: Any) -> float | None:
-    if value is None or (isinstance(value, int | float) and not isinstance(value, bool)):
-        return None if value is None else float(value)
+    if value is None:
+        return None
+    if isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= _MOST_USD:
+        return float(value)
     raise ConfigurationError(f"{where}: usd: expected a number")
 
 

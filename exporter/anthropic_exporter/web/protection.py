@@ -171,10 +171,7 @@ def _read(path: Path) -> _State:
 
 
 def _token(path: Path) -> bytes:
-    token = bounded_files.read_text(path, bounded_files.MOST_SECRET_BYTES).strip()
-    if not token:
-        raise ConfigurationError(f"{path}: the token is empty; write a long random word into it")
-    return token.encode()
+    return bounded_files.read_token(path).encode()
 
 
 def _has_token(authorization: str, tokens: tuple[bytes, ...]) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import socket
 import ssl
 import tempfile
@@ -15,9 +16,13 @@ from anthropic_exporter import bounded_files
 from anthropic_exporter.errors import ConfigurationError
 from anthropic_exporter.web.web_config import IF_GIVEN, NEVER, REQUIRED, Pem, TlsConfig
 
-_MOST_PEM_BYTES = 1_048_576
 _VERSIONS = {"TLS12": ssl.TLSVersion.TLSv1_2, "TLS13": ssl.TLSVersion.TLSv1_3}
 _VERIFY = {NEVER: ssl.CERT_NONE, IF_GIVEN: ssl.CERT_OPTIONAL, REQUIRED: ssl.CERT_REQUIRED}
+_NOUNS = {"cert": "certificate", "key": "private key", "client_ca": "certificate"}
+_CERTIFICATE, _KEY = (
+    re.compile(rb"-----BEGIN [A-Z ]*" + kind + rb"-----") for kind in (b"CERTIFICATE", b"PRIVATE KEY")
+)
+_BEGINS = {"cert": _CERTIFICATE, "key": _KEY, "client_ca": _CERTIFICATE}
 
 
 class Tls:
@@ -57,10 +62,10 @@ def _context(config: TlsConfig) -> ssl.SSLContext:
         context.options |= ssl.OP_CIPHER_SERVER_PREFERENCE
     if config.ciphers:
         context.set_ciphers(":".join(config.ciphers))
-    with _file(config.cert) as cert, _file(config.key) as key:
+    with _file("cert", config.cert) as cert, _file("key", config.key) as key:
         context.load_cert_chain(cert, key, password=_no_password)
     if config.client_ca is not None:
-        with _file(config.client_ca) as authority:
+        with _file("client_ca", config.client_ca) as authority:
             context.load_verify_locations(authority)
     context.verify_mode = _VERIFY[config.client_auth]
     return context
@@ -71,12 +76,15 @@ def _no_password() -> str:
 
 
 @contextlib.contextmanager
-def _file(pem: Pem) -> Iterator[Path]:
-    """A file that `ssl` may read: it does not accept text, and would wait forever for a FIFO."""
+def _file(key: str, pem: Pem) -> Iterator[Path]:
+    """A file that `ssl` may read: it takes no text, waits forever for a FIFO, and names no file that it refuses."""
     if pem.path is not None:
-        bounded_files.read_bytes(pem.path, _MOST_PEM_BYTES)
+        if not _BEGINS[key].search(bounded_files.read_bytes(pem.path, bounded_files.MOST_PEM_BYTES)):
+            raise ValueError(f"{key}_file: {pem.path} holds no {_NOUNS[key]} in PEM")
         yield pem.path
         return
+    if not _BEGINS[key].search(pem.text.encode(errors="replace")):
+        raise ValueError(f"{key}: holds no {_NOUNS[key]} in PEM")
     descriptor, name = tempfile.mkstemp()  # readable by this user alone
     try:
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:

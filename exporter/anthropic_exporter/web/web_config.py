@@ -18,11 +18,16 @@ from anthropic_exporter.yaml_with_lines import Mapping
 REQUIRED, IF_GIVEN, NEVER = "RequireAndVerifyClientCert", "VerifyClientCertIfGiven", "NoClientCert"
 _UNVERIFIED = ("RequestClientCert", "RequireAnyClientCert", "RequireClientCert")
 _VERSIONS = ("TLS12", "TLS13")
-_BCRYPT = re.compile(r"\$2[aby]\$(\d\d)\$[./A-Za-z0-9]{53}")
+# A salt has 128 bits: two of its last character, which is one of four.
+_BCRYPT = re.compile(r"\$2[aby]\$(0[4-9]|[12][0-9]|3[01])\$[./A-Za-z0-9]{21}[.Oeu][./A-Za-z0-9]{31}")
 #: A cost of 14 takes about a second of a core for each new password.
 _HIGHEST_COST = 14
-_DURATION = re.compile(r"(?:(\d+(?:\.\d+)?)(ms|s|m|h))+")
-_DURATION_PART = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h)")
+_DURATION_PART = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h)")
+_DURATION = re.compile(rf"(?:{_DURATION_PART.pattern})+")
+#: A day between two requests; Go's durations end at 292 years.
+_LONGEST_SECONDS = 86_400.0
+_MOST_AT_ONCE = 1_000_000
+_MOST_HEADER_CHARS = 4_096
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 _HEADER_VALUES: dict[str, tuple[str, ...]] = {
     "Strict-Transport-Security": (),
@@ -170,12 +175,18 @@ def _tls(section: _Section | None) -> TlsConfig | None:
     cert, key = section.pem("cert"), section.pem("key")
     if cert is None or key is None:
         raise section.fail("cert_file" if cert is None else "key_file", "is missing")
+    lowest, highest = (
+        section.choice("min_version", _VERSIONS, "TLS12"),
+        section.choice("max_version", _VERSIONS, "TLS13"),
+    )
+    if lowest > highest:
+        raise section.fail("max_version", f"{highest} is below min_version {lowest}: no client could connect")
     return TlsConfig(
         cert,
         key,
         section.pem("client_ca"),
         *_client_auth(section),
-        (section.choice("min_version", _VERSIONS, "TLS12"), section.choice("max_version", _VERSIONS, "TLS13")),
+        (lowest, highest),
         _ciphers(section),
         section.flag("prefer_server_cipher_suites", default=True),
     )
@@ -207,6 +218,8 @@ def _users(section: _Section | None) -> dict[str, str]:
     if section is None:
         return {}
     for name in section.mapping:
+        if ":" in name:
+            raise section.fail(name, "a name with a colon cannot log in: basic authentication ends the name there")
         found = _BCRYPT.fullmatch(section.text(name))
         if found is None:
             raise section.fail(name, "expected a bcrypt hash, such as `htpasswd -nBC 10 NAME` prints")
@@ -227,7 +240,8 @@ def _headers(section: _Section | None) -> tuple[tuple[str, str], ...]:
 def _header(section: _Section, name: str) -> tuple[str, str]:
     section.only(*_HEADER_VALUES)
     value, allowed = section.text(name), _HEADER_VALUES[name]
-    if (allowed and value not in allowed) or not value.isascii() or not value.isprintable():
+    is_text = value.isascii() and value.isprintable() and len(value) <= _MOST_HEADER_CHARS
+    if (allowed and value not in allowed) or not is_text:
         raise section.fail(
             name, f"{_shown(value)} is not allowed" + (f"; use {' or '.join(allowed)}" if allowed else "")
         )
@@ -239,14 +253,18 @@ def _rate(section: _Section | None) -> Rate | None:
         return None
     section.only("interval", "burst")
     burst: Any = section.mapping.get("burst", 0)
-    if isinstance(burst, bool) or not isinstance(burst, int) or burst < 0:
-        raise section.fail("burst", "expected a whole number of 0 or more")
+    if isinstance(burst, bool) or not isinstance(burst, int) or not 0 <= burst <= _MOST_AT_ONCE:
+        raise section.fail("burst", f"expected a whole number from 0 to {_MOST_AT_ONCE:,}")
     interval = str(section.mapping.get("interval", "0"))
     if interval == "0":
         return None
     if not _DURATION.fullmatch(interval):
         raise section.fail("interval", "expected a duration such as 1s or 500ms")
     seconds = sum(float(number) * _SECONDS[unit] for number, unit in _DURATION_PART.findall(interval))
+    if seconds > _LONGEST_SECONDS:
+        raise section.fail("interval", "expected a day at most")
+    if seconds and not burst:
+        raise section.fail("burst", "0 refuses every request; give at least 1")
     return Rate(seconds, burst) if seconds else None
 
 

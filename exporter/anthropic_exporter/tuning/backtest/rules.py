@@ -55,7 +55,7 @@ def _of_file(path: Path) -> Iterator[Rule]:
         for group in yaml_with_lines.load(path).get("groups") or ():
             for rule in group.get("rules") or ():
                 yield _rule(rule, str(group["name"]), seconds(group.get("interval") or _USUAL_INTERVAL))
-    except (KeyError, TypeError, AttributeError) as error:
+    except (KeyError, TypeError, AttributeError, ValueError) as error:  # ValueError: a duration of thousands of digits
         raise ConfigurationError(f"{path}: is not a rule file; run anthropic-exporter check") from error
 
 
