@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import datetime as dt
 
-from anthropic_exporter.escaping import for_log
-
 _LONGEST = 2_000
 
 
@@ -25,6 +23,8 @@ class ConfigurationError(AnthropicExporterError):
     """
 
     def __init__(self, message: str = "") -> None:
+        from anthropic_exporter.escaping import for_log  # noqa: PLC0415 - only mistakes need it
+
         super().__init__(for_log(message, _LONGEST))
 
 

@@ -13,14 +13,16 @@ from typing import TYPE_CHECKING, Any
 from prometheus_client.registry import REGISTRY, CollectorRegistry
 
 from anthropic_exporter.attribution import current
+from anthropic_exporter.errors import ConfigurationError
 from anthropic_exporter.forking import around
 from anthropic_exporter.host.identity import is_copy
 from anthropic_exporter.host.joining import join_family
 from anthropic_exporter.kept_text import kept, text_of
+from anthropic_exporter.locking import SafeLock, this_frame
 from anthropic_exporter.metrics import families as f
 from anthropic_exporter.metrics.cells import Reading, Snapshot
 from anthropic_exporter.metrics.ledger import Ledger, new_life
-from anthropic_exporter.metrics.registry import ReadingsCollector, owner_on, register
+from anthropic_exporter.metrics.registry import ReadingsCollector, owner_on, register, reserved, restore
 from anthropic_exporter.metrics.series_budget import DEFAULT_SERIES
 from anthropic_exporter.metrics.text import Renderer
 from anthropic_exporter.pricing.book import PriceBook
@@ -38,6 +40,9 @@ _ordinals = itertools.count()
 #: Ten years: no call takes as long.
 _MOST_SECONDS = 315_360_000
 
+#: How long a thread waits for another one that makes the recorder of the same registry.
+_MAKING_SECONDS = 10.0
+
 _log = logging.getLogger("anthropic_exporter")
 
 
@@ -48,8 +53,9 @@ class Recorder(Intake):
     `anthropic_exporter_record_errors_total` and logged once a minute. One recorder serves all threads and loops.
 
     A registry has one recorder. `Recorder()` for a registry that already has one, as in a notebook cell that is run
-    again, returns that recorder: it keeps counting, uses the given `prices`, and admits `features` and `models` as
-    well.
+    again, returns that recorder: it keeps counting, uses the given `prices`, and admits `features`, `users` and
+    `models` as well; its other settings stay, which the log says where others are given. It is shown again if somebody
+    has cleared the registry.
 
     Args:
         registry: the prometheus_client registry to join; None for none at all.
@@ -69,10 +75,16 @@ class Recorder(Intake):
             metrics with these names.
     """
 
+    _making: SafeLock
+
     def __new__(cls, *, registry: CollectorRegistry | None = REGISTRY, **_: Any) -> Self:
-        """The recorder that the registry already has, else a new one."""
+        """The recorder that the registry already has, or that another thread is making for it; else a new one."""
         shown = owner_on(registry)
-        return shown if type(shown) is cls else super().__new__(cls)
+        if isinstance(shown, cls):
+            return shown
+        made = super().__new__(cls)
+        made._making = SafeLock()
+        return made if registry is None else reserved(registry, made)
 
     def __init__(  # noqa: PLR0913 - one keyword for each setting
         self,
@@ -87,32 +99,68 @@ class Recorder(Intake):
         strict: bool = False,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        if hasattr(self, "_collector"):
-            _log.warning("this registry already has a Recorder: it continues to count, with the settings given now")
-            self._continue(prices, _names(features), _names(models) or (), _names(users))
-            if advise and self.advice is None:
-                self.watch_for_advice()
-            return
+        names = (_names(features), _names(models) or (), _names(users))
+        self._making.wait(this_frame(), _MAKING_SECONDS)
+        try:
+            if hasattr(self, "_collector"):
+                self._go_on(registry, prices, *names, advise=advise, stay=self._stay(max_series, strict, clock))
+            else:
+                settings: dict[str, Any] = {"max_series": max_series, "strict": strict, "clock": clock}
+                self._make(registry, prices, *names, advise=advise, **settings)
+        finally:
+            self._making.release(this_frame())
+
+    def _make(
+        self,
+        registry: CollectorRegistry | None,
+        prices: str | Path | PriceBook | None,
+        features: tuple[str, ...] | None,
+        models: tuple[str, ...],
+        users: tuple[str, ...] | None,
+        **settings: Any,
+    ) -> None:
         #: The service whose processes count together; None for a process alone.
         self.membership: Membership | None = None
         self._ordinal = next(_ordinals)
         self._must_share = False
-        super().__init__(
-            prices,
-            _names(features),
-            _names(models) or (),
-            users=_names(users),
-            max_series=max_series,
-            advise=advise,
-            strict=strict,
-            clock=clock,
-        )
-        self._collector = ReadingsCollector(self.read, self)
+        super().__init__(prices, features, models, users=users, **settings)
+        collector = ReadingsCollector(self.read, self)
         if registry is not None:
-            register(self._collector, registry)
+            register(collector, registry)
+        self._collector = collector
         around(self._about_to_fork, self._has_forked)
         if "PROMETHEUS_MULTIPROC_DIR" in os.environ or is_copy():
             self._join()
+
+    def _go_on(
+        self,
+        registry: CollectorRegistry | None,
+        prices: str | Path | PriceBook | None,
+        features: tuple[str, ...] | None,
+        models: tuple[str, ...],
+        users: tuple[str, ...] | None,
+        *,
+        advise: bool,
+        stay: str,
+    ) -> None:
+        _log.warning(
+            "this registry already has a Recorder: it continues to count, with the settings given now%s", stay
+        )
+        if registry is not None:
+            restore(self._collector, registry)
+        self._continue(prices, features, models, users)
+        if advise and self.advice is None:
+            self.watch_for_advice()
+
+    def _stay(self, max_series: int, strict: bool, clock: Callable[[], float]) -> str:
+        """The end of a sentence: the settings that differ from what a recorder that exists was made with."""
+        given = {
+            "max_series": max_series not in (DEFAULT_SERIES, self.max_series),
+            "strict": strict and not self.is_strict,
+            "clock": clock not in (time.time, self._clock),
+        }
+        names = [name for name, differs in given.items() if differs]
+        return f", but for {', '.join(names)}, which stays as it was" if names else ""
 
     def _join(self) -> None:
         """Count together with the processes that this one was forked from."""
@@ -217,7 +265,10 @@ def _names(names: Iterable[str] | None) -> tuple[str, ...] | None:
     """Names of an allow-list as text; a single text is one name, not its letters."""
     if names is None:
         return None
-    return tuple(map(text_of, (names,) if isinstance(names, str) else names))
+    try:
+        return tuple(map(text_of, (names,) if isinstance(names, str) else names))
+    except TypeError as error:
+        raise ConfigurationError(f"Recorder: a list of names is expected, not {type(names).__name__}") from error
 
 
 def _seconds(duration: Any) -> float | None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import functools
 import gc
+import importlib
+import sys
 
 import anthropic
 import pytest
@@ -178,6 +180,24 @@ def test_clients_that_exist_already_are_named_in_the_log(options, recorder, capl
     assert "with_options(middleware=[*client.middleware, recorder.middleware()])" in line
     for one in (clients[0], carrying):
         one.close()
+
+
+def test_another_copy_of_the_library_counts_for_its_own_recorder(options, recorder, registry):
+    """A reloader imports the library again, and leaves the wrapper of the copy before where it is."""
+    undo_first = instrument(recorder)
+    copies = {name: sys.modules.pop(name) for name in list(sys.modules) if name.startswith("anthropic_exporter")}
+    try:
+        again = importlib.import_module("anthropic_exporter")
+        undo = again.instrument(again.Recorder(registry=registry))
+        ask(options)
+        undo()
+        ask(options)
+    finally:
+        for name in [name for name in sys.modules if name.startswith("anthropic_exporter")]:
+            del sys.modules[name]
+        sys.modules.update(copies)
+    undo_first()
+    assert requests(Samples(registry)) == 1
 
 
 def test_a_client_that_exists_already_is_recorded_as_the_log_says(fake_api, options, recorder, samples):

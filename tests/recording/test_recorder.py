@@ -56,17 +56,79 @@ def test_a_second_recorder_takes_the_prices_that_it_is_given(registry, call, sam
 def test_a_recorder_of_another_copy_of_the_library_gives_way(registry, recorder, call, samples):
     recorder.record(call(output=171))
     registry._anthropic_exporter_collector.owner = "of a module that was reloaded"
+    registry._anthropic_exporter_recorder = "of that module too"
     second = Recorder(registry=registry)
     second.record(call(output=9))
     assert second is not recorder
     assert samples("anthropic_tokens_total", type="output") == 9
 
 
+def test_recorders_that_threads_make_at_once_are_one(registry, samples):
+    together, made = threading.Barrier(16), []
+
+    def work():
+        together.wait()
+        made.append(Recorder(registry=registry))
+        made[-1].record_usage(model="claude-opus-5-5", usage={"input_tokens": 1, "output_tokens": 9})
+
+    workers = [threading.Thread(target=work) for _ in range(16)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    assert len({id(one) for one in made}) == 1
+    assert Samples(registry)("anthropic_tokens_total", type="output") == 144
+
+
+def test_a_recorder_whose_making_failed_takes_no_place(registry, tmp_path):
+    with pytest.raises(ConfigurationError, match="cannot be read"):
+        Recorder(registry=registry, prices=tmp_path / "missing.yml")
+    Recorder(registry=registry).record_usage(model="claude-opus-5-5", usage={"input_tokens": 1, "output_tokens": 9})
+    assert Samples(registry)("anthropic_tokens_total", type="output") == 9
+
+
+def test_a_second_recorder_says_which_settings_stay(registry, caplog):
+    Recorder(registry=registry, max_series=5000)
+    Recorder(registry=registry)
+    Recorder(registry=registry, max_series=6000, strict=True)
+    assert [line.partition("given now")[2] for line in caplog.messages] == [
+        "",
+        ", but for max_series, strict, which stays as it was",
+    ]
+
+
+def test_a_second_recorder_is_shown_where_somebody_has_cleared_the_registry(registry, recorder, call, samples):
+    recorder.record(call(output=171))
+    for one in list(registry._collector_to_names):
+        registry.unregister(one)
+    assert samples("anthropic_tokens_total", type="output") is None
+    assert Recorder(registry=registry) is recorder
+    assert samples("anthropic_tokens_total", type="output") == 171
+
+
+def test_a_recorder_of_a_class_of_the_users_is_the_one_of_its_registry(registry, caplog):
+    class Mine(Recorder):
+        pass
+
+    plain = Recorder(registry=registry)
+    mine = Mine(registry=registry)
+    assert mine is not plain
+    assert "this registry showed a Recorder of another class" in caplog.text
+    assert Recorder(registry=registry) is mine
+
+
+@pytest.mark.parametrize("names", [5, True])
+def test_what_is_no_list_of_names_is_one_clear_line(registry, names):
+    with pytest.raises(ConfigurationError, match=r"Recorder: a list of names is expected, not (int|bool)"):
+        Recorder(registry=registry, users=names)
+
+
 def test_a_registry_that_already_holds_our_names_is_one_clear_error():
     registry = CollectorRegistry()
     Counter("anthropic_requests", "somebody else's", registry=registry)
-    with pytest.raises(ConfigurationError, match="already holds anthropic_"):
-        Recorder(registry=registry)
+    for _ in range(2):
+        with pytest.raises(ConfigurationError, match="already holds anthropic_"):
+            Recorder(registry=registry)
 
 
 def test_a_recorder_needs_no_registry(call):

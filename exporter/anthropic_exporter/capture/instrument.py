@@ -92,8 +92,12 @@ def _unwrap_init(cls: type[Any]) -> None:
 
 
 def _ours(init: Any) -> bool:
-    """Whether this function is ours; a wrapper around it has a copy of its mark."""
-    return getattr(init, "_anthropic_exporter_init", None) is init
+    """Whether this function is ours; a wrapper around it has a copy of its mark.
+
+    That of another copy of this module, as a reloader leaves behind, records for the recorders of that copy alone.
+    """
+    mark: Any = getattr(init, "_anthropic_exporter_init", None)
+    return mark is not None and mark is init and mark.__globals__ is globals()
 
 
 def _with_captures(middleware: Iterable[Any]) -> tuple[Any, ...]:

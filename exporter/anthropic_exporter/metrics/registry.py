@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 from collections.abc import Callable, Iterator
+from typing import TypeVar
 
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector, CollectorRegistry
@@ -13,6 +15,9 @@ from anthropic_exporter.metrics.cells import Reading
 from anthropic_exporter.metrics.families import COUNTER, FAMILIES, HISTOGRAM, Family
 from anthropic_exporter.metrics.text import format_value
 
+_log = logging.getLogger("anthropic_exporter")
+_T = TypeVar("_T")
+_RESERVED_UNDER = "_anthropic_exporter_recorder"
 _HELD_UNDER = "_anthropic_exporter_collector"
 
 
@@ -58,6 +63,10 @@ def register(collector: ReadingsCollector, registry: CollectorRegistry) -> None:
     if left is not None:
         with contextlib.suppress(KeyError):
             registry.unregister(left)
+            _log.warning(
+                "this registry showed a Recorder of another class, or of another copy of this library: what it counted "
+                "is no longer shown, nor what clients made with it count; make those again, or restart the process"
+            )
     try:
         registry.register(collector)
     except ValueError as error:
@@ -66,6 +75,21 @@ def register(collector: ReadingsCollector, registry: CollectorRegistry) -> None:
             "give this one its own Recorder(registry=CollectorRegistry())"
         ) from error
     setattr(registry, _HELD_UNDER, collector)
+
+
+def reserved(registry: CollectorRegistry, made: _T) -> _T:
+    """`made`, or what another thread is making for the same registry at this moment, if that is of the same class."""
+    first = vars(registry).setdefault(_RESERVED_UNDER, made)
+    if isinstance(first, type(made)):
+        return first
+    setattr(registry, _RESERVED_UNDER, made)
+    return made
+
+
+def restore(collector: ReadingsCollector, registry: CollectorRegistry) -> None:
+    """Register a collector again if somebody has unregistered it, as notebooks do that clear a registry."""
+    with contextlib.suppress(ValueError):  # it is registered
+        registry.register(collector)
 
 
 def _metric(family: Family) -> Metric:
