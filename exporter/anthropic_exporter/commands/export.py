@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +33,12 @@ _NEXT = {
     ),
     "mimir": (
         "mimirtool rules load {out}/rules/*.yml",
+        "add {out}/alertmanager/route.yml to your routing; import {out}/dashboards/claude-cost.json into Grafana",
+    ),
+    "vmalert": (
+        "vmalert -dryRun -rule='{out}/rules/*.yml'",
+        "add {out}/victoriametrics/scrape_config.yml to the file of -promscrape.config",
+        "start vmalert with -rule='{out}/rules/*.yml' and the flags of docs/existing-prometheus.md",
         "add {out}/alertmanager/route.yml to your routing; import {out}/dashboards/claude-cost.json into Grafana",
     ),
 }
@@ -87,7 +94,8 @@ def export(out: Path, form: str, **options: Any) -> int:
         files = exporting.files(fit)
         with click.progressbar(length=len(files), label=f"writing {out}") as bar:
             outcomes = exporting.write(files, out, lambda: bar.update(1))
-    _summarise(outcomes, fit, out)
+        missing = exporting.left_out(fit)
+    _summarise(outcomes, fit, out, missing)
     return 0
 
 
@@ -105,12 +113,15 @@ def _fit(form: str, options: dict[str, Any]) -> Fit:
     )
 
 
-def _summarise(outcomes: Sequence[Outcome], fit: Fit, out: Path) -> None:
+def _summarise(outcomes: Sequence[Outcome], fit: Fit, out: Path, missing: Sequence[str]) -> None:
     for outcome in outcomes:
         if outcome.what == "kept":
             click.echo(f"kept      {outcome.path}: it was edited; the new one is {outcome.beside}")
         else:
             click.echo(f"{outcome.what:9} {outcome.path}")
+    if missing:
+        listed = textwrap.fill(", ".join(missing), 110, initial_indent="left out  ", subsequent_indent=" " * 10)
+        click.echo(f"{listed}\n{' ' * 10}docs/existing-prometheus.md says why")
     click.echo("next:")
     for number, line in enumerate(_NEXT[fit.format], start=1):
         click.echo(f"  {number}. {line.format(out=out)}")

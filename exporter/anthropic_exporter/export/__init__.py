@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from anthropic_exporter.export.plan import files
+from anthropic_exporter.export.plan import files, left_out
 from anthropic_exporter.export.writing import Outcome, write
 
-__all__ = ["Outcome", "files", "write"]
+__all__ = ["Outcome", "files", "left_out", "write"]

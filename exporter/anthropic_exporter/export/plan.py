@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from anthropic_exporter import bundle
-from anthropic_exporter.export import dashboards, mimir, operator, snippets
+from anthropic_exporter.export import dashboards, mimir, operator, snippets, vmalert
 from anthropic_exporter.rules import Fit, generate
 
 #: The file that users edit; an export never overwrites it.
@@ -18,11 +18,17 @@ def files(fit: Fit) -> dict[str, str]:
     Raises:
         ConfigurationError: this installation does not have the bundle.
     """
+    dashboard = dashboards.fitted(_shipped_dashboard(), fit)
     return {
-        **_rules({THRESHOLDS: thresholds(fit), **generate(fit)}, fit),
+        **_rules({THRESHOLDS: thresholds(fit)}, fit),
         **_routing(fit),
-        "dashboards/claude-cost.json": dashboards.fitted(_shipped("grafana", "dashboards", "claude-cost.json"), fit),
+        "dashboards/claude-cost.json": vmalert.dashboard(dashboard) if fit.format == "vmalert" else dashboard,
     }
+
+
+def left_out(fit: Fit) -> list[str]:
+    """What the format cannot express, by name."""
+    return vmalert.left_out(fit, _shipped_dashboard()) if fit.format == "vmalert" else []
 
 
 def thresholds(fit: Fit) -> str:
@@ -31,7 +37,8 @@ def thresholds(fit: Fit) -> str:
     return text.replace("    interval: 5s\n", f"    interval: {fit.placeholders()['step']}\n")
 
 
-def _rules(texts: Mapping[str, str], fit: Fit) -> dict[str, str]:
+def _rules(own: Mapping[str, str], fit: Fit) -> dict[str, str]:
+    texts = {**own, **(vmalert.rule_files(fit) if fit.format == "vmalert" else generate(fit))}
     if fit.format == "prometheus-rule":
         return {f"rules/{name}": operator.prometheus_rule(name, text) for name, text in texts.items()}
     if fit.format == "mimir":
@@ -48,11 +55,16 @@ def _routing(fit: Fit) -> dict[str, str]:
             "servicemonitor.yml": operator.service_monitor(fit),
             "alertmanagerconfig.yml": operator.alertmanager_config(shipped),
         }
-    return {
-        "prometheus/scrape_config.yml": snippets.scrape_config(fit),
-        "alertmanager/route.yml": snippets.route(shipped),
-        **templates,
-    }
+    scraping = (
+        {"victoriametrics/scrape_config.yml": vmalert.scrape_config(fit)}
+        if fit.format == "vmalert"
+        else {"prometheus/scrape_config.yml": snippets.scrape_config(fit)}
+    )
+    return {**scraping, "alertmanager/route.yml": snippets.route(shipped), **templates}
+
+
+def _shipped_dashboard() -> str:
+    return _shipped("grafana", "dashboards", "claude-cost.json")
 
 
 def _shipped(folder: str, *names: str) -> str:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from textwrap import indent
+from typing import Protocol
 
 from anthropic_exporter import bundle
 from anthropic_exporter.rules import questions, templates
@@ -17,6 +18,13 @@ _BLOCK = re.compile(
     r"^(?P<begin>(?P<indent> *)# begin generated: (?P<name>[\w-]+)\n)(?P<end> *# end generated\n)", re.MULTILINE
 )
 _PLACEHOLDER = re.compile(r"\$\{(\w+)\}")
+
+
+class Shape(Protocol):
+    """One or more recording rules that a template has in a block."""
+
+    def rule(self) -> str:
+        """The rules as YAML."""
 
 
 def generate(fit: Fit) -> dict[str, str]:
@@ -38,12 +46,17 @@ def panel_ids() -> dict[str, int]:
 
 def rule_file(question: str, fit: Fit, ids: Mapping[str, int]) -> str:
     """The rule file of one question."""
-    text = _with_panels(_BLOCK.sub(_block, templates.text(question)), ids)
+    return render(templates.text(question), questions.BLOCKS, fit, ids)
+
+
+def render(template: str, blocks: Mapping[str, Sequence[Shape]], fit: Fit, ids: Mapping[str, int]) -> str:
+    """A template with its blocks, links, labels that are kept, and numbers."""
+    text = _with_panels(_BLOCK.sub(lambda match: _block(match, blocks), template), ids)
     return _filled(keep(text, fit.keep_labels), fit.placeholders())
 
 
-def _block(match: re.Match[str]) -> str:
-    rules = "".join(rule.rule() for rule in questions.BLOCKS[match["name"]])
+def _block(match: re.Match[str], blocks: Mapping[str, Sequence[Shape]]) -> str:
+    rules = "".join(shape.rule() for shape in blocks[match["name"]])
     return match["begin"] + indent(rules, match["indent"]) + match["end"]
 
 

@@ -11,7 +11,7 @@ import re
 from collections.abc import Sequence
 
 _RULES = re.compile(r"(?m)^(?=      - (?:record|alert): )")
-_OF_OTHERS = re.compile(r"\b(?:prometheus|alertmanager)_\w|anthropic_\w+:ours")
+_OF_OTHERS = re.compile(r"\b(?:prometheus|alertmanager|vmalert)_\w|anthropic_\w+:ours")
 _BARE = re.compile(r"\b(?P<operation>sum|max|min|group|count)\((?!anthropic_threshold|\s*anthropic_threshold)")
 _BY = re.compile(r"\bby \((?P<labels>[^)]+)\)(?! \(anthropic_threshold)")
 _ON = re.compile(r"\bon \((?P<labels>[^)]*)\)(?P<next>\s+(?:group_left|[\w:]+|\(|-|\$\{|\d)?(?:[\w:]*))")

@@ -20,7 +20,7 @@ _LABEL = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
 _OWN_LABELS = ("life", "of", "feature", "model", "tier", "when", "part", "le", "threshold", "alertname", "severity")
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _DURATION = re.compile(r"(\d+)([smhd])")
-FORMATS = ("rules", "prometheus-rule", "mimir")
+FORMATS = ("rules", "prometheus-rule", "mimir", "vmalert")
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Fit:
         keep_labels: labels of a target, such as `namespace`, that stay through every aggregation.
         utc_offset_minutes: what the budget's day is ahead of UTC.
         without: questions whose rules are left out, such as `meter`.
-        format: `rules` (files for `rule_files`), `prometheus-rule` (objects of the operator) or `mimir`.
+        format: `rules` (files for `rule_files`), `prometheus-rule` (objects of the operator), `mimir` or `vmalert`.
 
     Raises:
         ConfigurationError: a value is out of its range.
@@ -101,6 +101,8 @@ def windows(scrape: int, step: int | None = None) -> dict[str, str]:
         "latency_step": duration(max(15, step)),
         "alive": duration(4 * scrape),
         "leave": duration(4 * scrape + 340),
+        "seen": duration(2 * scrape),
+        "lives": duration(MINUTE + max(MINUTE, 2 * scrape)),
         "memory": "70m",
         "young": f"{max(60, 2 * scrape + 30)}",
         "pause_ticks": f"{ticks}",

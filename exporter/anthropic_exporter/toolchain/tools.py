@@ -46,6 +46,7 @@ TOOLS = {
     "redis-server": Tool(("redis-server",), ("redis-server",), "redis"),
     "nats-server": Tool(("nats-server",), ("nats-server",), "nats-server", program="usr/sbin/nats-server"),
     "victoria-metrics": Tool(("victoria-metrics",), ("victoria-metrics",), "victoriametrics"),
+    "vmalert": Tool(("vmalert",), ("victoria-metrics",), "victoriametrics"),
     # The driver depends on its browser, whose launcher only works in /usr.
     "chromedriver": Tool(("chromedriver",), ("chromium-driver",), "chromedriver"),
     "chromium": Tool(

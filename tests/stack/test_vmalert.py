@@ -1,0 +1,114 @@
+"""The export for vmalert on a real vmalert and VictoriaMetrics: what fires, what resolves, what stays silent, and sums.
+
+`python -m bench.detection.vmalert` measures how many seconds it takes, and waits for what resolves after minutes.
+"""
+
+from __future__ import annotations
+
+import threading
+import urllib.error
+import urllib.request
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+import yaml
+from bench.detection.vmalert import CHEAP, COST, ERRORS, EXPENSIVE, Alerts, Running, Traffic, a_call
+
+from anthropic_exporter import export, toolchain
+from anthropic_exporter.errors import ConfigurationError
+from anthropic_exporter.rules import Fit
+from collectors import wait_until
+
+pytestmark = pytest.mark.stack
+BUDGET, METER = "AnthropicDailyTokenBudgetExceeded", "AnthropicMeterStopped"
+#: Evaluations and scrapes may take longer than their interval where much else runs.
+OF_A_BUSY_MACHINE = {"AnthropicRuleEvaluationSlow", "AnthropicExporterDown"}
+#: Output tokens at 20 dollars a million.
+CHEAP_USD = 0.0004
+
+
+class Page:
+    """A process that answers with a text; at first it has none of our metrics."""
+
+    def __init__(self):
+        outer = self
+        self.text = "other_metric 1\n"
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self):
+                self.send_response(200)
+                self.end_headers()
+                self.wfile.write(outer.text.encode())
+
+            def log_message(self, *_):
+                """Quiet."""
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.port = self.server.server_port
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+    def show(self, family, port):
+        """From now on, the lines of a family on the page of another process."""
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as response:
+            lines = response.read().decode().splitlines(keepends=True)
+        self.text = "".join(line for line in lines if line.startswith(family))
+
+    def close(self):
+        self.server.shutdown()
+        self.server.server_close()
+
+
+@pytest.fixture
+def parts():
+    """Alerts, two processes and a page, closed at the end."""
+    try:
+        toolchain.provide(["vmalert", "victoria-metrics"])
+    except ConfigurationError as error:
+        pytest.skip(str(error))
+    alerts, page = Alerts(), Page()
+    processes = Traffic(a_call("chat", CHEAP)), Traffic(a_call("web", CHEAP))
+    yield alerts, page, *processes
+    for one in (*processes, alerts, page):
+        one.close()
+
+
+def errors_of(store, fit):
+    """Each expression of the export that the store cannot evaluate."""
+    texts = [text for name, text in export.files(fit).items() if name.startswith("rules/")]
+    rules = [rule for text in texts for group in yaml.safe_load(text)["groups"] for rule in group["rules"]]
+    assert len(rules) > 150
+    for rule in rules:
+        try:
+            store.query(rule["expr"])
+        except urllib.error.HTTPError as error:
+            yield rule.get("alert") or rule["record"], error.read()
+
+
+def test_incidents_fire_and_nothing_else_does(tmp_path, parts):
+    alerts, page, api, web = parts
+    with Running(tmp_path, Fit(format="vmalert"), [api.port, web.port, page.port], alerts) as store:
+        # A process restarts, and what both of its lives counted is in the day.
+        wait_until(lambda: store.query('anthropic_ledger:increase_fast{of="requests"}').get("web", 0) > 0)
+        web.calls = []
+        scraped = 'sum by (feature) (anthropic_ledger_total{of="requests"})'
+        wait_until(lambda: store.query(scraped).get("web") == web.counted["web"])
+        web.restart()
+        before = web.counted["web"]
+        web.calls = [a_call("web", CHEAP)]
+        wait_until(lambda: web.counted["web"] == before + 20)
+        web.calls = [a_call("page", CHEAP)]
+
+        api.calls += [a_call("agent", EXPENSIVE)] * 5
+        api.calls += [a_call("broken", CHEAP), a_call("broken", CHEAP, "api_error")]
+        for alert, subject in ((COST, "agent"), (ERRORS, "broken"), (BUDGET, ""), (METER, f"127.0.0.1:{page.port}")):
+            alerts.wait_for(alert, subject)
+
+        page.show("anthropic_exporter_build_info", web.port)
+        alerts.wait_for(METER, f"127.0.0.1:{page.port}", end=True)
+
+        today = "feature:anthropic_cost_usd:today"
+        wait_until(lambda: store.query(today).get("web") == pytest.approx((before + 20) * CHEAP_USD))
+        assert list(errors_of(store, Fit(format="vmalert"))) == []
+        assert store.failing() == []
+    assert {feature for _, feature in alerts.began} & {"chat", "web", "page"} == set()
+    assert {name for name, _ in alerts.began} - OF_A_BUSY_MACHINE == {COST, ERRORS, BUDGET, METER, "AnthropicWatchdog"}
