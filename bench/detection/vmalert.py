@@ -56,6 +56,7 @@ class Alerts:
     def __init__(self) -> None:
         self.began: dict[tuple[str, str], float] = {}
         self.ended: dict[tuple[str, str], float] = {}
+        self.texts: dict[str, str] = {}
         self.changed = threading.Condition()
         outer = self
 
@@ -85,6 +86,7 @@ class Alerts:
                 labels = alert["labels"]
                 key = (labels["alertname"], labels.get("feature") or labels.get("instance", ""))
                 self.began.setdefault(key, now)
+                self.texts.setdefault(key[0], " ".join(alert["annotations"].values()))
                 self.ended.pop(key, None)
                 if _seconds(alert["endsAt"]) <= now:
                     self.ended[key] = now

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 import urllib.error
 import urllib.request
@@ -110,5 +111,10 @@ def test_incidents_fire_and_nothing_else_does(tmp_path, parts):
         wait_until(lambda: store.query(today).get("web") == pytest.approx((before + 20) * CHEAP_USD))
         assert list(errors_of(store, Fit(format="vmalert"))) == []
         assert store.failing() == []
+    for text in alerts.texts.values():
+        assert not re.search(r"<no value>|%!|NaN|threshold is +USD|budget is +tokens", text)
+    cost = alerts.texts[COST]
+    assert "agent on claude-opus-5-5 spend " in cost
+    assert "the threshold is 2.00 USD a minute" in cost
     assert {feature for _, feature in alerts.began} & {"chat", "web", "page"} == set()
     assert {name for name, _ in alerts.began} - OF_A_BUSY_MACHINE == {COST, ERRORS, BUDGET, METER, "AnthropicWatchdog"}
