@@ -14,6 +14,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 import yaml
 from bench.detection.vmalert import CHEAP, COST, ERRORS, EXPENSIVE, Alerts, Running, Traffic, a_call
+from panel_queries import queries
 
 from anthropic_exporter import export, toolchain
 from anthropic_exporter.errors import ConfigurationError
@@ -22,8 +23,18 @@ from collectors import wait_until
 
 pytestmark = pytest.mark.stack
 BUDGET, METER = "AnthropicDailyTokenBudgetExceeded", "AnthropicMeterStopped"
-#: Evaluations and scrapes may take longer than their interval where much else runs.
-OF_A_BUSY_MACHINE = {"AnthropicRuleEvaluationSlow", "AnthropicExporterDown"}
+#: Panels that show what happens here.
+WITH_DATA = {
+    "Cost per minute by feature",
+    "Failed share by feature",
+    "Of the day's budget",
+    "Requests per minute by outcome",
+    "Spent this month",
+    "Spent today",
+    "Tokens per minute by type",
+}
+#: Where much else runs, evaluations and scrapes take longer than their interval, and the agent spends more meanwhile.
+OF_A_BUSY_MACHINE = {"AnthropicRuleEvaluationSlow", "AnthropicExporterDown", "AnthropicDailyCostBudgetExceeded"}
 #: Output tokens at 20 dollars a million.
 CHEAP_USD = 0.0004
 
@@ -99,7 +110,7 @@ def test_incidents_fire_and_nothing_else_does(tmp_path, parts):
         wait_until(lambda: web.counted["web"] == before + 20)
         web.calls = [a_call("page", CHEAP)]
 
-        api.calls += [a_call("agent", EXPENSIVE)] * 5
+        api.calls += [a_call("agent", EXPENSIVE)] * 3
         api.calls += [a_call("broken", CHEAP), a_call("broken", CHEAP, "api_error")]
         for alert, subject in ((COST, "agent"), (ERRORS, "broken"), (BUDGET, ""), (METER, f"127.0.0.1:{page.port}")):
             alerts.wait_for(alert, subject)
@@ -111,6 +122,9 @@ def test_incidents_fire_and_nothing_else_does(tmp_path, parts):
         wait_until(lambda: store.query(today).get("web") == pytest.approx((before + 20) * CHEAP_USD))
         assert list(errors_of(store, Fit(format="vmalert"))) == []
         assert store.failing() == []
+        panels = queries(dashboard=tmp_path / "claude/dashboards/claude-cost.json")
+        shown = {title: [store.query(one) for one in asked] for title, asked in panels.items()}
+        assert {title for title in WITH_DATA if not any(shown[title])} == set()
     for text in alerts.texts.values():
         assert not re.search(r"<no value>|%!|NaN|threshold is +USD|budget is +tokens", text)
     cost = alerts.texts[COST]
