@@ -64,6 +64,14 @@ class Everything(dict[str, Any]):
         return True
 
 
+class AtOnce(Recorder):
+    """A recorder in which nothing waits."""
+
+    def _decide_who_waits(self) -> None:
+        super()._decide_who_waits()
+        self.answers.most = 0
+
+
 class World:
     """The time that both recorders see, and the answers that a client gets."""
 
@@ -168,7 +176,7 @@ class TwoWays:
         self.world, self.prices = World(seed), prices
         self.edit()
         self.short = Recorder(registry=None, clock=lambda: self.world.now, prices=prices)
-        self.general = Recorder(registry=None, clock=lambda: self.world.now, prices=prices)
+        self.general = AtOnce(registry=None, clock=lambda: self.world.now, prices=prices)
         self.general.inflight.sending = Everything()
         self.general.life = self.short.life
         http = http_library.Client(transport=http_library.MockTransport(self.world.respond))

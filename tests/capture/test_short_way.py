@@ -19,7 +19,7 @@ from bench.fuzz.fuzz_bodies import http as library
 from anthropic_exporter import Recorder, SpendLimitExceeded, attribution, serve
 from anthropic_exporter.guard import Guard, Limits, Timing
 from anthropic_exporter.recording.answers import MOST_BODY_BYTES, MOST_WAITING
-from bodies import ASK, USAGE, answer, message, refused
+from bodies import ASK, USAGE, answer, events, message, refused, streamed
 from support import MODEL, Samples
 
 pytest_plugins = ("fixtures_fake_api",)
@@ -69,6 +69,20 @@ def test_answers_wait_until_a_scrape(fake_api, client, recorder, samples):
     assert waiting(recorder) == 0
     assert samples("anthropic_requests_total", outcome="success") == 4
     assert samples("anthropic_cost_usd_total") == pytest.approx(4 * 0.0018, rel=1e-12)
+
+
+def test_a_stream_that_ended_well_waits_too_and_one_that_was_cut_off_does_not(fake_api, client, recorder, samples, clock):
+    fake_api.push(streamed(events(USAGE)), streamed(events(USAGE)[:-2]))
+    assert len(list(client.messages.create(**ASK, stream=True))) > 3
+    assert len(recorder.pending) == 1
+    ended = clock()
+    clock.now += 10
+    list(client.messages.create(**ASK, stream=True))
+    assert len(recorder.pending) == 0
+    assert samples("anthropic_requests_total", outcome="success") == 1
+    assert samples("anthropic_requests_total", outcome="truncated") == 1
+    assert samples("anthropic_tokens_total", type="output") == 50
+    assert samples("anthropic_exporter_last_record_timestamp_seconds") == ended + 10
 
 
 def test_a_failure_is_labelled_by_the_answers_that_wait(fake_api, client, recorder, samples):

@@ -24,6 +24,7 @@ from anthropic_exporter.call import (
     Call,
 )
 from anthropic_exporter.kept_text import kept
+from anthropic_exporter.recording.answers import MOST_BODY_BYTES
 from anthropic_exporter.recording.calls import call_of
 from anthropic_exporter.recording.inflight import Heard, Inflight, Started
 from anthropic_exporter.recording.intake import Intake
@@ -233,19 +234,60 @@ class Attempt:
         self._done = True
         ended = time.perf_counter()
         try:
-            if not later:
-                self._recorder.drain()  # what answers taught of this id
             self._inflight.end(id(self))
-            if self._inflight is self._recorder.inflight:  # else this process was forked since: the parent counts it
-                self._recorder.expect(self.label, *self._where[:2])
-                self._read_rest(whole=unless_complete == TRUNCATED)
-                outcome = self._outcome(unless_complete)
-                call = self._call(outcome, ended, last=not self._failed(outcome, ended))
-                (self._recorder.record_later if later else self._recorder.record)(call)
+            if self._inflight is not self._recorder.inflight:  # this process was forked since: the parent counts it
+                return
+            self._read_rest(whole=unless_complete == TRUNCATED)
+            outcome = self._outcome(unless_complete)
+            if not later and self._may_wait(outcome):
+                self._wait(ended)
+            else:
+                self._record(outcome, ended, later=later)
         except Exception as error:  # noqa: BLE001 - the error boundary
             self._recorder.failed("attempt", error)
+
+    def _record(self, outcome: str, ended: float, *, later: bool) -> None:
+        recorder = self._recorder
+        try:
+            if not later:
+                recorder.drain()  # what answers taught of this id
+            recorder.expect(self.label, *self._where[:2])
+            call = self._call(outcome, ended, last=not self._failed(outcome, ended))
+            (recorder.record_later if later else recorder.record)(call)
         finally:
             self._request = {}
+
+    def _may_wait(self, outcome: str) -> bool:
+        """Whether this is an answer like most others, whose call nobody needs before the next scrape."""
+        recorder, fold = self._recorder, self._fold
+        return (
+            outcome == SUCCESS
+            and self._status == _OK
+            and fold.final_usage
+            and fold.folded_bytes <= MOST_BODY_BYTES
+            and recorder.answers.most > 0
+            and recorder.advice is None
+            and not self._prewarming
+        )
+
+    def _wait(self, ended: float) -> None:
+        """Leave the call for later, and all that the request is needed for behind."""
+        self._request = _ASKS if self._asks_for_caching() else {}
+        recorder = self._recorder
+        recorder.pending.append((self._write, ended, recorder.clock()))
+        if len(recorder.pending) >= recorder.answers.most:
+            recorder.drain()
+
+    def _write(self, ended: float, now: float) -> None:
+        """Write the call that waited since `now`, with the recorder's lock held."""
+        recorder = self._recorder
+        try:
+            recorder.expect_now(self.model, self._where)
+            call = self._call(SUCCESS, ended, last=True)
+        except Exception as error:  # noqa: BLE001 - the error boundary
+            recorder.failed("attempt", error)
+        else:
+            recorder.write_now(call, now)
 
     def _read_rest(self, *, whole: bool) -> None:
         """Read what was only kept. A partial JSON body, or an error page of a proxy, is not our failure."""

@@ -62,6 +62,7 @@ class BodyFold:
         malformed: events that could not be read; they are passed over.
         foreign: events that were read and are none of the API's.
         received: bytes that were read.
+        folded_bytes: bytes of what was parsed, of which `message` was made.
         tail: chunks that nobody has read yet.
     """
 
@@ -75,6 +76,7 @@ class BodyFold:
         self.malformed = 0
         self.foreign = 0
         self.received = 0
+        self.folded_bytes = 0
         self.tail: list[bytes] = []
         self._inflate = inflate
         self._expects_stream = expects_stream
@@ -140,6 +142,7 @@ class BodyFold:
         """Part of a document is not JSON: it leaves `stopped` unset."""
         try:
             self.message = json_object(document)
+            self.folded_bytes = len(document)
         except ValueError:
             self.error = _listed_error(document)
             self.malformed += not self.error
@@ -173,6 +176,7 @@ class BodyFold:
 
     def _counts_output(self, event: bytes) -> bool:
         """Read one of the other events. True where the server counted the output up to here."""
+        self.folded_bytes += len(event)
         name, data = name_and_data(event)
         kind = _kind(name, data)
         if kind == b"message_start":
