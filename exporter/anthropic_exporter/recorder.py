@@ -143,9 +143,7 @@ class Recorder(Intake):
         advise: bool,
         stay: str,
     ) -> None:
-        _log.warning(
-            "this registry already has a Recorder: it continues to count, with the settings given now%s", stay
-        )
+        _log.warning("this registry already has a Recorder: it continues to count, with the settings given now%s", stay)
         if registry is not None:
             restore(self._collector, registry)
         self._continue(prices, features, models, users)

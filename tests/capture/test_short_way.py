@@ -71,7 +71,9 @@ def test_answers_wait_until_a_scrape(fake_api, client, recorder, samples):
     assert samples("anthropic_cost_usd_total") == pytest.approx(4 * 0.0018, rel=1e-12)
 
 
-def test_a_stream_that_ended_well_waits_too_and_one_that_was_cut_off_does_not(fake_api, client, recorder, samples, clock):
+def test_a_stream_that_ended_well_waits_too_and_one_that_was_cut_off_does_not(
+    fake_api, client, recorder, samples, clock
+):
     fake_api.push(streamed(events(USAGE)), streamed(events(USAGE)[:-2]))
     assert len(list(client.messages.create(**ASK, stream=True))) > 3
     assert len(recorder.pending) == 1
