@@ -97,9 +97,14 @@ class Redis(Engine):
 class Nats(Engine):
     """nats-server with JetStream."""
 
+    def __init__(self, folder: Path, *arguments: str) -> None:
+        super().__init__(folder)
+        self.arguments = arguments
+
     def command(self) -> list[str]:
         program = toolchain.provide(["nats-server"])["nats-server"]
-        return [str(program), "-js", "-a", "127.0.0.1", "-p", str(self.port), "-sd", str(self.folder)]
+        place = ("-a", "127.0.0.1", "-p", str(self.port), "-sd", str(self.folder))
+        return [str(program), "-js", *place, *self.arguments]
 
     @property
     def url(self) -> str:

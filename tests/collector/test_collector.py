@@ -66,11 +66,11 @@ def clock() -> Clock:
 def opened(log: Log, tmp_path: Path, clock: Clock) -> Iterator[Callable[..., Collector]]:
     folders = []
 
-    def make() -> Collector:
+    def make(source: str = "") -> Collector:
         folder = StateFolder(tmp_path)
         assert folder.take()
         folders.append(folder)
-        return Collector(folder, log.open_at, clock=clock, wall=clock)  # type: ignore[arg-type]
+        return Collector(folder, log.open_at, source=source, clock=clock, wall=clock)  # type: ignore[arg-type]
 
     yield make
     for folder in folders:
@@ -96,6 +96,67 @@ def test_what_was_merged_and_saved_is_there_after_a_crash(opened: Callable[..., 
     log.messages.append(encode(message(sequence=2, cells={0: 200.0})))
     second.catch_up(1.0)
     assert shown(second, REQUESTS) == 200.0
+
+
+def test_the_state_of_another_stream_is_an_error(opened: Callable[..., Collector], log: Log, tmp_path: Path) -> None:
+    log.messages.append(encode(message(requests(), cells={0: 171.0})))
+    first = opened("redis/anthropic-cells-0")
+    first.catch_up(1.0)
+    crash(first)
+    before = (tmp_path / state_file.NAME).read_bytes()
+    with pytest.raises(ConfigurationError) as caught:
+        opened("redis/anthropic-cells-1")
+    assert str(caught.value) == (
+        f"{tmp_path}: holds the totals of stream 'anthropic-cells-0', not of 'anthropic-cells-1': give another --state"
+    )
+    assert (tmp_path / state_file.NAME).read_bytes() == before
+
+
+def test_another_kind_of_queue_is_read_from_its_beginning(
+    opened: Callable[..., Collector], log: Log, caplog: pytest.LogCaptureFixture
+) -> None:
+    log.messages.append(encode(message(requests(), cells={0: 171.0})))
+    first = opened("redis/anthropic-cells")
+    first.catch_up(1.0)
+    crash(first)
+    second = opened("nats/anthropic-cells")
+    assert second._transport.position == ""
+    assert "the state was read from another kind of queue (redis): reading this one from its beginning" in caplog.text
+    second.catch_up(1.0)
+    assert shown(second, REQUESTS) == 171.0
+    crash(second)
+    third = opened("nats/anthropic-cells")
+    assert third._transport.position == "1"
+    crash(third)
+    # a version before this one did not say: its position is believed
+    assert opened()._transport.position == "1"
+
+
+@pytest.mark.parametrize(
+    ("behind", "said"),
+    [
+        (3_600.0, "a message of host 'web-1' of service 'api' took 3600 s, or its clock is behind this one"),
+        (-3_600.0, "the clock of host 'web-1' of service 'api' is 3600 s ahead of this one"),
+        (14.0, ""),
+    ],
+)
+def test_a_host_whose_clock_is_wrong_is_named_once_a_minute(
+    opened: Callable[..., Collector],
+    log: Log,
+    clock: Clock,
+    caplog: pytest.LogCaptureFixture,
+    behind: float,
+    said: str,
+) -> None:
+    collector = opened()
+    collector.catch_up(1.0)
+    for number in range(1, 4):
+        sent = message(requests(), sequence=number, host="web-1", cells={0: 100.0 + number}, sent_at=clock() - behind)
+        log.messages.append(encode(sent))
+        collector.step(0.0)
+    assert [one.message for one in caplog.records] == ([said] if said else [])
+    collector.save()
+    assert shown(collector, REQUESTS) == 103.0
 
 
 def test_what_was_replaced_stays_replaced_after_a_crash(opened: Callable[..., Collector], log: Log) -> None:

@@ -49,6 +49,9 @@ def test_two_services_become_one_page(url: Any, tmp_path: Path, call: Callable[.
         assert collector.value("anthropic_tokens_total", type="output", service="api") == 171.0
         assert collector.value("anthropic_tokens_total", type="output", service="batch", feature="report") == 1.0
         assert collector.value("anthropic_collector_hosts", state="live") == 2.0
+        # the server asks it all that it asks a recorder
+        for stage in ("serve", "queue", "state", "breakers"):
+            assert collector.value("anthropic_collector_errors_total", stage=stage) == 0.0
 
 
 def test_what_the_collector_shows_is_what_the_process_shows(

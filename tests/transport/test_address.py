@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -35,6 +36,13 @@ pytest.importorskip("redis")
         ("rediss://queue?ssl_ca_certs=/nowhere/ca.pem", "No such file"),
         ("redis://queue/main", "the path must be the number of a database"),
         (None, "give a URL"),
+        # a bare #, ? or / in a password ends the host too early: no part of it is shown, and no other host is asked
+        ("redis://user:12#34secret@queue:6379", "write # as %23"),
+        ("redis://:12/secret@queue", "write # as %23"),
+        ("redis://user:12?secret@queue:6379", "write # as %23"),
+        ("redis://user:secret#@queue", "cannot be read"),
+        ("nats://user:12/secret@queue", "write # as %23"),
+        ("kafka://queue:9092?sasl.password=secret#1", "write # as %23"),
     ],
 )
 def test_a_wrong_url(url: str | None, said: str) -> None:
@@ -55,6 +63,17 @@ def test_the_password_is_not_shown() -> None:
     assert found.shown == "redis://queue:6379/1"
     assert (found.stream, found.shards, found.most_messages) == ("team-a", 4, 500)
     assert [found.stream_of(2), found.breakers] == ["team-a-2", "team-a-breakers"]
+
+
+def test_a_plus_in_an_option_is_a_plus() -> None:
+    found = parse("kafka://queue:9092?sasl.username=a@b&sasl.password=a%2Bb+c%20%26")
+    assert found.options == {"sasl.username": "a@b", "sasl.password": "a+b+c &"}
+
+
+def test_a_file_without_certificates(tmp_path: Path) -> None:
+    (tmp_path / "ca.pem").write_text("not a certificate\n")
+    with pytest.raises(ConfigurationError, match=r"ssl_ca_certs: .*ca.pem: holds no certificate \(PEM\)"):
+        open_transport(parse(f"rediss://queue?ssl_ca_certs={tmp_path / 'ca.pem'}"), "one")
 
 
 def test_a_host_has_the_same_shard_everywhere() -> None:

@@ -6,6 +6,7 @@ import datetime as dt
 import shutil
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 
@@ -14,7 +15,7 @@ from anthropic_exporter.transport.interface import TransportError
 from anthropic_exporter.transport.opening import open_transport
 from anthropic_exporter.transport.redis_streams import RedisStream
 from ports import free_port
-from queue_engines import Redis
+from queue_engines import Nats, Redis
 
 pytest.importorskip("redis")
 
@@ -44,6 +45,24 @@ def test_no_error_names_the_password(tmp_path: Path) -> None:
     with Redis(tmp_path, "--requirepass", "s3cret") as server, pytest.raises(TransportError) as caught:
         opened(f"redis://:wr0ng@127.0.0.1:{server.port}").send([b"message"])
     assert "wr0ng" not in f"{caught.value}"
+
+
+ODD = "p@ss w/rd#?%&+:ä\\\\"
+
+
+def test_a_password_of_odd_characters(tmp_path: Path) -> None:
+    with Redis(tmp_path, "--requirepass", ODD) as server:
+        opened(f"redis://:{quote(ODD, safe='')}@127.0.0.1:{server.port}").send([b"message"])
+
+
+def test_a_password_of_odd_characters_on_nats(tmp_path: Path) -> None:
+    pytest.importorskip("nats")
+    with Nats(tmp_path, "--user", "te am", "--pass", ODD) as server:
+        right = opened(f"nats://te%20am:{quote(ODD, safe='')}@127.0.0.1:{server.port}")
+        right.send([b"message"])
+        assert [one.data for one in right.receive(1, 5)] == [b"message"]
+        right.close()
+        assert reason(f"nats://te%20am:wrong@127.0.0.1:{server.port}") == "refused"
 
 
 @pytest.fixture
@@ -80,7 +99,10 @@ def test_tls(tmp_path: Path, certificate: Path) -> None:
         trusted = f"rediss://localhost:{server.port}?ssl_ca_certs={certificate / 'cert.pem'}"
         opened(trusted).send([b"message"])
         assert [one.data for one in opened(trusted).receive(10, 5)] == [b"message"]
-        assert reason(f"rediss://localhost:{server.port}") == "unreachable"  # signed by nobody we trust
+        with pytest.raises(TransportError, match="unreachable: the server's certificate is not trusted: check ssl_ca_"):
+            opened(f"rediss://localhost:{server.port}").send([b"message"])
+        with pytest.raises(TransportError, match="the server's certificate is not trusted"):
+            opened(trusted.replace("localhost", "127.0.0.1")).send([b"message"])
         assert reason(f"redis://localhost:{server.port}") == "unreachable"
 
 

@@ -14,10 +14,12 @@ from anthropic_exporter.collector.merge import Fleet, Patience
 from anthropic_exporter.collector.own_metrics import Progress
 from anthropic_exporter.collector.series import COMPUTED, SHOWN
 from anthropic_exporter.collector.state_file import Saved, StateFolder
+from anthropic_exporter.errors import ConfigurationError
+from anthropic_exporter.escaping import for_log
 from anthropic_exporter.metrics.cells import Snapshot
 from anthropic_exporter.metrics.ledger import Ledger, new_life
 from anthropic_exporter.metrics.text import Renderer
-from anthropic_exporter.transport.cells_message import decode
+from anthropic_exporter.transport.cells_message import CellsMessage, decode
 from anthropic_exporter.transport.container import UnreadableError
 from anthropic_exporter.transport.interface import Received, Transport, TransportError
 
@@ -32,6 +34,8 @@ _LOG_EVERY_SECONDS = 60.0
 _PAUSE_AFTER_ERROR_SECONDS = 0.5
 #: After a longer absence, a reader's messages count as having waited.
 _AWAY_SECONDS = 15.0
+#: As in the alert AnthropicCollectorLag.
+_LONG_LAG_SECONDS = 15.0
 
 
 class Collector:
@@ -40,11 +44,12 @@ class Collector:
     Args:
         folder: held by this collector, which continues its state.
         open_at: opens the stream at a position.
+        source: the kind of queue and the stream, as in `redis/anthropic-cells`; empty if it is not to be checked.
         clock: seconds of a clock that never goes back.
         wall: Unix seconds.
 
     Raises:
-        ConfigurationError: the state is damaged.
+        ConfigurationError: the state is damaged, or of another stream.
     """
 
     def __init__(
@@ -52,6 +57,7 @@ class Collector:
         folder: StateFolder,
         open_at: Callable[[str], Transport],
         *,
+        source: str = "",
         clock: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
     ) -> None:
@@ -63,8 +69,9 @@ class Collector:
         for member in self.fleet.members.values():
             member.heard_at = clock()  # silence counts from now, because nobody listened before
         self.lock = threading.Lock()
-        self._position = saved.position
-        self._transport = open_at(saved.position)
+        self._source = source
+        self._position = _position(saved, source, folder)
+        self._transport = open_at(self._position)
         self._tokens: list[str] = []
         self.guard_state: Callable[[], dict[str, Any]] = dict
         self._logged: dict[str, float] = {}
@@ -118,6 +125,25 @@ class Collector:
             taken = self.fleet.take(message, now, catching_up=self._catching_up)
         self.progress.results["merged" if taken else "refused"] += 1
         self.progress.sent_at(message.sent_at)
+        self._check_clock(message, now)
+
+    def _check_clock(self, message: CellsMessage, now: float) -> None:
+        """Name the host whose messages take long by its clock, once a minute: the gauge of the lag cannot say which."""
+        behind = self._wall() - message.sent_at
+        if abs(behind) <= _LONG_LAG_SECONDS or self._catching_up or not self._is_due("lag", now):
+            return
+        host = f"host {for_log(message.host)!r} of service {for_log(message.service)!r}"
+        if behind < 0:
+            _log.warning("the clock of %s is %.0f s ahead of this one", host, -behind)
+        else:
+            _log.warning("a message of %s took %.0f s, or its clock is behind this one", host, behind)
+
+    def _is_due(self, what: str, now: float) -> bool:
+        """Whether a minute has passed since this was logged."""
+        if now - self._logged.get(what, float("-inf")) < _LOG_EVERY_SECONDS:
+            return False
+        self._logged[what] = now
+        return True
 
     # -- saving
 
@@ -131,7 +157,7 @@ class Collector:
             self.fleet.forget(began, _PATIENCE)
         position = self._tokens[-1] if self._tokens else self._position
         try:
-            self._folder.write(Saved(self.fleet, position, self.guard_state(), self._wall()))
+            self._folder.write(Saved(self.fleet, position, self.guard_state(), self._wall(), self._source))
         except OSError as error:
             self.failed("state", error)
         else:
@@ -167,6 +193,13 @@ class Collector:
 
     # -- the error boundary
 
+    def tick(self) -> bool:
+        """What the server asks a recorder: whether answers waited to be written. Here none do."""
+        return False
+
+    def stop_ticking(self) -> None:
+        """As `tick`."""
+
     def count(self, _family: object, *_labels: str) -> None:
         """Count a limit of the server that was reached."""
         self.progress.errors["serve"] += 1
@@ -174,9 +207,7 @@ class Collector:
     def failed(self, stage: str, error: BaseException) -> None:
         """Count a failure, and log it once a minute."""
         self.progress.errors[stage] += 1
-        now = self._clock()
-        if now - self._logged.get(stage, float("-inf")) >= _LOG_EVERY_SECONDS:
-            self._logged[stage] = now
+        if self._is_due(stage, self._clock()):
             _log.warning("failed at stage %s: %s; retrying", stage, _words(error))
 
     def run(self, stopped: threading.Event, tick: Callable[[], None] = lambda: None) -> None:
@@ -190,6 +221,23 @@ class Collector:
         """Hang up, and let a standby have the folder."""
         self._transport.close()
         self._folder.close()
+
+
+def _position(saved: Saved, source: str, folder: StateFolder) -> str:
+    """Where to read on. On another kind of queue from its beginning: what was merged before adds nothing.
+
+    Raises:
+        ConfigurationError: the state is that of another stream; its totals would be mixed with this one's.
+    """
+    if not (source and saved.source) or saved.source == source:
+        return saved.position
+    (kind, stream), (_, asked) = (text.split("/", 1) for text in (saved.source, source))
+    if stream != asked:
+        raise ConfigurationError(
+            f"{folder.path}: holds the totals of stream {stream!r}, not of {asked!r}: give another --state"
+        )
+    _log.warning("the state was read from another kind of queue (%s): reading this one from its beginning", kind)
+    return ""
 
 
 def _words(error: BaseException) -> str:

@@ -71,7 +71,8 @@ def run(settings: Settings, stopped: threading.Event) -> None:
     limits = None if settings.guard is None else Limits.from_file(settings.guard)
     with contextlib.closing(StateFolder(settings.state)) as folder:
         if _became_active(folder, stopped):
-            collector = Collector(folder, _opener(address, settings.shard))
+            source = f"{address.engine}/{address.stream_of(settings.shard)}"
+            collector = Collector(folder, _opener(address, settings.shard), source=source)
             with contextlib.closing(collector), contextlib.ExitStack() as owned:
                 watch = None if limits is None else _watch_of(collector, limits)
                 guard = _do_nothing if watch is None else _guarded(collector, watch, address, owned)

@@ -30,12 +30,16 @@ _MOST_BYTES = 4 * 1024**3
 
 
 class Saved(NamedTuple):
-    """What the file holds: the fleet, where to read on, what the Guard knows of the day; `saved_at` in Unix seconds."""
+    """What the file holds: the fleet, where to read on, what the Guard knows of the day; `saved_at` in Unix seconds.
+
+    `source` names the queue's kind and stream, which the position belongs to; empty if an older version wrote it.
+    """
 
     fleet: Fleet
     position: str
     guard: dict[str, Any]
     saved_at: float = 0.0
+    source: str = ""
 
 
 class StateFolder:
@@ -73,6 +77,11 @@ class StateFolder:
             ConfigurationError: the file is damaged, or of a newer version.
         """
         return read(self._folder / NAME)
+
+    @property
+    def path(self) -> Path:
+        """The folder."""
+        return self._folder
 
     def write(self, saved: Saved) -> None:
         """Replace the file: after a crash at any moment the old one or the new one is there, whole.
@@ -137,6 +146,7 @@ def encode(saved: Saved) -> bytes:
         "position": saved.position,
         "guard": saved.guard,
         "saved_at": saved.saved_at,
+        "source": saved.source,
         "life": fleet.life.name,
         "started": fleet.life.started,
         "counts": fleet.counts._asdict(),
@@ -173,7 +183,7 @@ def decode(data: bytes) -> Saved:
         member = _member(one, reader)
         fleet.members[member.identity] = member
     saved_at = float(header.get("saved_at", 0.0))  # a version before this one did not say
-    return Saved(fleet, str(header["position"]), dict(header["guard"]), saved_at)
+    return Saved(fleet, str(header["position"]), dict(header["guard"]), saved_at, str(header.get("source", "")))
 
 
 def _member_header(member: Member) -> dict[str, Any]:

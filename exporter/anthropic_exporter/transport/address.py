@@ -23,6 +23,10 @@ _DEFAULT_STREAM = "anthropic-cells"
 _MOST_SHARDS = 256
 #: With messages of 8 kB a full queue takes 80 MB.
 _DEFAULT_MOST_MESSAGES = 10_000
+_ESCAPES = (
+    "the URL cannot be read: in a user, a password or an option, write # as %23, ? as %3F, / as %2F, @ as %40, "
+    "& as %26 and % as %25"
+)
 _OPTIONS = frozenset({"stream", "shards", "maxlen"})
 
 
@@ -52,6 +56,11 @@ class Address(NamedTuple):
         return self.stream if self.shards == 1 else f"{self.stream}-{shard}"
 
     @property
+    def engine(self) -> str:
+        """The kind of queue, which its positions belong to."""
+        return _ENGINES[self.scheme][1]
+
+    @property
     def breakers(self) -> str:
         """The stream on which collectors publish the fleet's conditions."""
         return f"{self.stream}-breakers"
@@ -68,11 +77,12 @@ def parse(url: str) -> Address:
         ConfigurationError: the URL is wrong, or the library for it is not installed.
     """
     parts = _split(url)
+    _check_ends(parts)
     shown = _shown(parts.scheme, parts.netloc, parts.path)
     _engine(parts.scheme, shown)
     if not parts.netloc.rpartition("@")[2].split(":")[0]:
         raise ConfigurationError(f"queue {shown}: name a host, as in {parts.scheme or 'redis'}://queue:6379")
-    given = dict(parse_qsl(parts.query, keep_blank_values=True))
+    given = _options(parts.query)
     own = {key: given.pop(key) for key in _OPTIONS & given.keys()}
     stream = own.get("stream", _DEFAULT_STREAM)
     if not _STREAM.fullmatch(stream):
@@ -93,6 +103,7 @@ class _Parts(NamedTuple):
     netloc: str
     path: str
     query: str
+    fragment: str
 
 
 def _split(url: str) -> _Parts:
@@ -104,7 +115,18 @@ def _split(url: str) -> _Parts:
             _ = parts.port
     except ValueError as error:
         raise ConfigurationError("queue: the URL cannot be read; write it as in redis://queue:6379") from error
-    return _Parts(parts.scheme.lower(), parts.netloc, parts.path, parts.query)
+    return _Parts(parts.scheme.lower(), parts.netloc, parts.path, parts.query, parts.fragment)
+
+
+def _check_ends(parts: _Parts) -> None:
+    """A password with a bare #, ? or / ends the host's part of the URL too early. Nothing of it is shown."""
+    if parts.fragment or "@" in parts.path or any("@" in key for key in _options(parts.query)):
+        raise ConfigurationError(f"queue: {_ESCAPES}")
+
+
+def _options(query: str) -> dict[str, str]:
+    """The options of a URL. A plus is a plus: keys and passwords in base64 have them."""
+    return dict(parse_qsl(query.replace("+", "%2B"), keep_blank_values=True))
 
 
 def _shown(scheme: str, netloc: str, path: str) -> str:

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import ssl
 import threading
 from collections.abc import Coroutine, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
+from urllib.parse import unquote
 
 import nats
 from nats.js import api
@@ -19,6 +19,7 @@ from nats.js import errors as js_errors
 
 from anthropic_exporter import bounded_files
 from anthropic_exporter.errors import ConfigurationError
+from anthropic_exporter.transport import tls
 from anthropic_exporter.transport.address import Address
 from anthropic_exporter.transport.interface import NEWEST, Received, TransportError
 
@@ -169,12 +170,15 @@ def _checked(address: Address) -> dict[str, Any]:
         raise ConfigurationError(f"queue {address.shown}: unknown option {', '.join(sorted(unknown))[:80]}")
     rest = address.url.partition("://")[2]
     user, at, hosts = rest.rpartition("@")
-    options: dict[str, Any] = {"servers": [f"{address.scheme}://{user}{at}{host}" for host in hosts.split(",")]}
+    options: dict[str, Any] = {"servers": [f"{address.scheme}://{host}" for host in hosts.split(",")]}
+    if at:  # the client would send what is percent-encoded in a URL as it is
+        name, _, password = user.partition(":")
+        options |= {"user": unquote(name), "password": unquote(password)} if password else {"token": unquote(name)}
     try:
         for name in sorted(address.options.keys() & {"ssl_ca_certs", "credentials"}):
             bounded_files.read_bytes(Path(address.options[name]), bounded_files.MOST_PEM_BYTES)
         if "ssl_ca_certs" in address.options:
-            options["tls"] = ssl.create_default_context(cafile=address.options["ssl_ca_certs"])
+            options["tls"] = tls.trusting(address.options["ssl_ca_certs"], address)
         if "credentials" in address.options:
             options["user_credentials"] = address.options["credentials"]
     except ConfigurationError as error:
@@ -194,7 +198,7 @@ def _translated() -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        raise TransportError(_reason(error), type(error).__name__) from error
+        raise TransportError(_reason(error), tls.detail(error)) from error
 
 
 def _reason(error: Exception) -> str:

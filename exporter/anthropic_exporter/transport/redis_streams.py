@@ -17,6 +17,7 @@ from redis.retry import Retry
 
 from anthropic_exporter import bounded_files
 from anthropic_exporter.errors import ConfigurationError
+from anthropic_exporter.transport import tls
 from anthropic_exporter.transport.address import Address
 from anthropic_exporter.transport.interface import NEWEST, Received, TransportError
 
@@ -110,7 +111,9 @@ def _client(address: Address) -> redis.Redis:
     options: dict[str, Any] = dict(address.options)
     if "ssl_check_hostname" in options:
         options["ssl_check_hostname"] = options["ssl_check_hostname"].lower() not in ("0", "no", "false")
-    for name in sorted(options.keys() & {"ssl_ca_certs", "ssl_certfile", "ssl_keyfile"}):
+    if "ssl_ca_certs" in options:
+        tls.trusting(options["ssl_ca_certs"], address)
+    for name in sorted(options.keys() & {"ssl_certfile", "ssl_keyfile"}):
         _readable(options[name], name, address)
     try:
         return redis.Redis.from_url(
@@ -159,7 +162,7 @@ def _translated() -> Iterator[None]:
     try:
         yield
     except (redis.RedisError, OSError) as error:
-        raise TransportError(_reason(error), type(error).__name__) from error
+        raise TransportError(_reason(error), tls.detail(error)) from error
 
 
 def _reason(error: Exception) -> str:
