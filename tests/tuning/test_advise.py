@@ -16,7 +16,7 @@ import histories
 from anthropic_exporter import Recorder
 from anthropic_exporter.commands.main import run
 from anthropic_exporter.pricing.book import PriceBook
-from anthropic_exporter.tuning.advice import items, models, show
+from anthropic_exporter.tuning.advice import items, jobs, models, show
 from anthropic_exporter.tuning.advice.usage import Usage
 from support import Clock
 from tuning import wasteful
@@ -69,7 +69,8 @@ def days(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
             fleet = histories.Fleet(START + number * DAY)
             fleet.start("app", advise=True, features=[*PLANTED], models=["claude-opus-5-5"])
             application = wasteful.Application(fleet["app"], fleet.clock)
-            waiting = [one for name, (_, make) in PLANTED.items() for one in sent(make, name, tidy=tidy)]
+            made = {name: make for name, (_, make) in PLANTED.items()} | {"classify": wasteful.interactive}
+            waiting = [one for name, make in made.items() for one in sent(make, name, tidy=tidy)]
             play(url, fleet, application, START + number * DAY, sorted(waiting, key=lambda one: -one.at))
         yield url
 
@@ -135,11 +136,46 @@ def test_a_span_without_anything_is_one_line(advise: Any) -> None:
     assert shown.err == "anthropic-exporter: nothing was recorded in this period: give --last or --until\n"
 
 
+# --- jobs
+
+
+def steps(*amounts: float, start: int = 0) -> dict[float, float]:
+    return {START + 300 * (start + number): amount for number, amount in enumerate(amounts) if amount}
+
+
+@pytest.mark.parametrize(
+    ("amounts", "requests", "expected"),
+    [
+        # an hour at a steady pace; the first and the last step are parts
+        ([0.1, *[1.0, 1.2, 0.9] * 4, 0.3], 30, 12.8),
+        # two jobs with hours between them, one of them of minutes
+        ([1.0] * 10 + [0] * 50 + [2.0, 1.0], 30, 13.0),
+        # a pause of one step does not end a job
+        ([1.0] * 6 + [0] + [1.0] * 6, 30, 12.0),
+        # people in the morning: each half hour has more than the one before
+        ([0.1, 0.1, 0.2, 0.2, 0.4, 0.5, 0.8, 1.0, 1.0, 1.0, 1.0, 1.0], 30, 0.0),
+        # a few requests now and then
+        ([0.1, 0, 0, 0.2, 0, 0, 0, 0.1], 2, 0.0),
+        ([1.0] * 20, 3, 0.0),
+        ([], 0, 0.0),
+    ],
+)
+def test_a_job_begins_at_once_and_keeps_its_pace(amounts: list[float], requests: int, expected: float) -> None:
+    usd = steps(*amounts)
+    assert jobs.job_usd(usd, dict.fromkeys(usd, float(requests)), 300.0) == pytest.approx(expected)
+
+
+def test_amounts_of_a_place_are_added_up() -> None:
+    found = jobs.by_place([(("m", "b"), 300.0, 1.0), (("m", "a"), 300.0, 2.0), (("m", "b"), 300.0, 3.0)])
+    assert found == {("m", "a"): {300.0: 2.0}, ("m", "b"): {300.0: 4.0}}
+
+
 # --- formulas
 
 
 def usage(**counts: dict[tuple[str, ...], float]) -> Usage:
-    empty: dict[str, Any] = {key: {} for key in ("tokens", "usd", "prompts", "waste", "savings", "premiums")}
+    names = ("tokens", "usd", "prompts", "waste", "savings", "premiums", "jobs")
+    empty: dict[str, Any] = {key: {} for key in names}
     return Usage(**{"days": 30.4375, **empty, **counts})
 
 

@@ -7,6 +7,7 @@ priced by the price book. Each text has a density of tokens of its own, so that 
 from __future__ import annotations
 
 import json
+import math
 import random
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
@@ -223,6 +224,15 @@ def nightly(chance: random.Random, tidy: bool) -> Iterator[Sent]:
     """Thousands of labels that are needed in the morning; batches are not requests."""
     for at in () if tidy else moments(chance, 10, 1 * HOUR, 4 * HOUR):
         yield Sent(at, "labels", ask(text(chance, 900), "claude-sonnet-5-5"), Answer(output=60))
+
+
+def interactive(chance: random.Random, _tidy: bool) -> Iterator[Sent]:
+    """People whose requests are answered whole, 6 a minute at their peak: a ramp, a dip at noon, few at night."""
+    for at in moments(chance, 10, 0, 24 * HOUR):
+        hour = at / HOUR
+        working = 1 / (1 + math.exp(-(hour - 8.5) / 0.6)) / (1 + math.exp((hour - 18) / 0.8))
+        if chance.random() < 0.03 + 0.97 * working * (1 - 0.3 * math.exp(-(((hour - 12.5) / 0.6) ** 2))):
+            yield Sent(at, "classify", ask(text(chance, 900), "claude-sonnet-5-5"), Answer(output=60))
 
 
 def long_prompts(chance: random.Random, tidy: bool) -> Iterator[Sent]:

@@ -16,11 +16,14 @@ from typing import Any
 from anthropic_exporter.call import Sight
 from anthropic_exporter.recording.advice.recent import Recent
 
-#: Sampled from the beginning, the middle and the end of a text.
+#: Sampled from the beginning and the end of a text, where dates, names and questions stand.
 _SAMPLE = 48
-#: The whole prefix is read on its first repetitions, and on every 64th.
-_FIRST_SIGHTINGS, _EVERY = 8, 64
+#: The whole prefix is read on its first repetitions and on every 64th; of one that was read often, on every 512th.
+_FIRST_SIGHTINGS, _MASK = 8, 63
+_OFTEN, _OFTEN_MASK = 4_096, 511
 _MOST_MEASURED_MESSAGES, _MOST_BLOCKS = 4, 64
+#: Half of what the constructor of a named tuple costs.
+_as_sight = tuple.__new__
 
 
 class Prefix:
@@ -84,20 +87,24 @@ class Sampler:
         count = len(messages) if type(messages) is list else 0
         key = 0
         if type(system) is str and not tools:
-            middle = len(system) >> 1
-            samples = system[:_SAMPLE], system[middle : middle + _SAMPLE], system[-_SAMPLE:]
-            key = hash((secret, get("model"), len(system), samples))
+            key = hash((secret, get("model"), len(system), system[:_SAMPLE], system[-_SAMPLE:]))
         elif system or tools:
             key = self._prefix(get("model"), system, tools)
-        opening = _opening(messages[0]) if count else ""  # type: ignore[index]  # a list
+        opening: Any = ""
+        if count:
+            message = messages[0]  # type: ignore[index]  # a list
+            opening = message.get("content") if type(message) is dict else ""
+            if type(opening) is not str:
+                opening = _opening(message)
         conversation = hash((secret, key, len(opening), opening[:_SAMPLE]))
         if key:
             known = self._known.get(key) or self._known.older(key) or self._new(key)
             known.sightings = sightings = known.sightings + 1
-            if 1 < sightings <= _FIRST_SIGHTINGS or not sightings % _EVERY:
-                return self._measured(Sight(key, conversation, count, _is_batchable(request)), known, request)
-        is_batchable = count == 1 and not tools and not get("stream")
-        return tuple.__new__(Sight, (key, conversation, count, is_batchable, None, None))
+            if sightings <= _FIRST_SIGHTINGS or not sightings & _MASK:
+                seen = Sight(key, conversation, count, _is_batchable(request))
+                is_due = sightings > 1 and (sightings < _OFTEN or not sightings & _OFTEN_MASK)
+                return self._measured(seen, known, request) if is_due else seen
+        return _as_sight(Sight, (key, conversation, count, count == 1 and not tools and not get("stream"), None, None))
 
     def _new(self, key: int) -> Prefix:
         self._known.limit()

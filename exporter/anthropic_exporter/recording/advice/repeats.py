@@ -7,8 +7,6 @@ careful side.
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 from anthropic_exporter.call import Call, Sight, Tokens
 from anthropic_exporter.recording.advice import sums as s
 from anthropic_exporter.recording.advice.prefixes import Prefix
@@ -18,14 +16,9 @@ from anthropic_exporter.recording.advice.sums import Sums, gap_of
 _MOST_PREFIXES, _MOST_CONVERSATIONS = 1_024, 4_096
 
 
-class Turn(NamedTuple):
-    """The newest request of a conversation. `cached` is what the cache held after it."""
-
-    at: float
-    messages: int
-    prompt: int
-    cached: int
-    is_first: bool
+#: The newest request of a conversation: when, number of messages, tokens of the prompt, tokens that the cache held
+#: after it, and whether it was the first. A plain tuple: a named one, at each call, costs four times as much.
+Turn = tuple[float, int, int, int, bool]
 
 
 class Repeats:
@@ -37,25 +30,29 @@ class Repeats:
 
     def write(self, call: Call, seen: Sight, minimum: int, sums: Sums) -> None:
         """Count one request. `minimum` is how many tokens the model caches at least."""
-        key, talk, messages = seen[:3]
-        now, tokens = call.started_at, call.inferences[0].tokens
-        cached = tokens[1] + tokens[2] + tokens[3]
-        prompt = tokens[0] + cached
+        key, talk, messages, _, share, _ = seen
+        turns, now, tokens = self.turns, call.started_at, call.inferences[0][1]
+        fresh, read, short, long, _ = tokens
+        cached = read + short + long
+        prompt = fresh + cached
         prefix = self.prefixes.get(key) or self.prefixes.older(key) or Prefix()
-        turn = self.turns.get(talk) or self.turns.older(talk)
-        if turn is not None and not (turn[1] < messages and turn[2] < prompt):
+        turn = turns.get(talk) or turns.older(talk)
+        if turn is None:
+            turns.limit()
+        elif messages <= turn[1] or prompt <= turn[2]:
             turn = None
         if call.cache_asked:
             _count_cached(tokens, prefix, turn, now, sums)
         elif turn is not None:
             _count_turn(seen, prompt, prefix, turn, (now, minimum), sums)
         elif prefix.at:
-            sums[s.UNCACHED + gap_of(now - prefix.at)] += _measured(seen, prompt, prefix, minimum, sums)
+            is_known = share is None and minimum <= prefix.tokens <= prompt
+            known = prefix.tokens if is_known else _measured(seen, prompt, prefix, minimum, sums)
+            sums[gap_of(now - prefix.at)] += known  # UNCACHED is the first row
         prefix.at = now
         if turn is None:
             prefix.cached = cached
-            self.turns.limit()
-        self.turns[talk] = tuple.__new__(Turn, (now, messages, prompt, cached, turn is None))
+        turns[talk] = (now, messages, prompt, cached, turn is None)
 
 
 def _measured(seen: Sight, prompt: int, prefix: Prefix, minimum: int, sums: Sums) -> float:
@@ -74,29 +71,30 @@ def _measured(seen: Sight, prompt: int, prefix: Prefix, minimum: int, sums: Sums
 def _count_turn(seen: Sight, prompt: int, prefix: Prefix, turn: Turn, bounds: tuple[float, int], sums: Sums) -> None:
     """A later turn of an uncached conversation: all of the turn before is sent again."""
     now, minimum = bounds
+    at, _, before, _, is_first = turn
     system = _measured(seen, prompt, prefix, minimum, sums)
-    if turn.prompt < minimum:
+    if before < minimum:
         sums[s.UNCACHED + gap_of(now - prefix.at)] += system
         return
-    shared = min(system, turn.prompt)
+    shared = min(system, before)
     sums[s.UNCACHED + gap_of(now - prefix.at)] += shared
-    sums[s.UNCACHED + gap_of(now - turn.at)] += turn.prompt - shared
+    sums[s.UNCACHED + gap_of(now - at)] += before - shared
     # The cache would take what a turn adds; and the first turn, which is only known for one when the second comes.
-    sums[s.UNCACHED + s.NEVER] += prompt - turn.prompt + (turn.prompt - shared if turn.is_first else 0.0)
+    sums[s.UNCACHED + s.NEVER] += prompt - before + (before - shared if is_first else 0.0)
 
 
 def _count_cached(tokens: Tokens, prefix: Prefix, turn: Turn | None, now: float, sums: Sums) -> None:
     """Reads by gap; writes as new, but those that replace what the cache had before by the gap that lost it."""
     _, read, short, long, _ = tokens
-    before = turn or (prefix if prefix.at else None)
-    gap = s.NEVER if before is None else gap_of(now - before.at)
+    at, held = (prefix.at, prefix.cached) if turn is None else (turn[0], turn[3])
+    gap = gap_of(now - at) if at else s.NEVER
     sums[s.READ + gap] += read
     written = short + long
     if not written:
         return
     # A prefix that was read is alive: what was written beside it is new.
     is_alive = turn is None and read > 0
-    again = 0 if before is None or is_alive else max(0, min(written, before.cached - read))
+    again = 0 if is_alive or not at else max(0, min(written, held - read))
     for kind, part in ((s.WRITTEN_5M, short), (s.WRITTEN_1H, long)):
         sums[kind + gap] += again * part / written
         sums[kind + s.NEVER] += part - again * part / written

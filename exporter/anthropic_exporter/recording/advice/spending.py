@@ -7,37 +7,32 @@ import math
 from anthropic_exporter.call import Bill, Call, Inference
 from anthropic_exporter.pricing.book import Card, PriceBook, bare_name
 from anthropic_exporter.recording.advice import sums as s
-from anthropic_exporter.recording.advice.sums import Sums, Where
+from anthropic_exporter.recording.advice.sums import Sums
 
 _SOMEWHERE = frozenset({"us", "us-gov"})
 #: An answer is overlong beyond 8 times the usual (geometric mean) length, from 20 answers and 2,000 tokens on.
 _TIMES, _FEWEST_ANSWERS, _SHORTEST = 8.0, 20, 2_000
 _log = math.log
+#: Read at each call: a name of this module is found faster than one of another.
+_UNSTREAMED, _ANSWERS, _LOGS = s.UNSTREAMED, s.ANSWERS, s.LOGS
 
 
-class Spending:
-    """Remembers the usual length of answers by feature and model: their number, and the sum of their logarithms."""
-
-    def __init__(self) -> None:
-        self._answers: dict[Where, list[float]] = {}
-
-    def write(self, call: Call, bill: Bill, book: PriceBook, where: Where, sums: Sums) -> None:
-        """Count one priced call."""
-        cost = bill.costs[0]
-        if cost is None:
-            return
-        if call.prompt[3] and call.tier == "standard":  # type: ignore[index]  # the watch has one
-            sums[s.UNSTREAMED] += cost[0] + cost[1] + cost[2] + cost[3] + cost[4]
-        if call.regional or call.inference_geo in _SOMEWHERE:
-            sums[s.REGION] += sum(cost) * _premium(call, book)
-        if call.stop_reason == "max_tokens":
-            sums[s.CUT_OFF] += cost[4]
-        elif output := call.inferences[0][1][4]:
-            answers = self._answers.get(where) or self._answers.setdefault(where, [0.0, 0.0])
-            if output > _SHORTEST:
-                sums[s.OVERLONG] += cost[4] * _overlong(output, *answers)
-            answers[0] += 1.0
-            answers[1] += _log(output)
+def write(call: Call, bill: Bill, book: PriceBook, sums: Sums, *, is_single: bool) -> None:
+    """Count one priced call. `is_single`: one message without tools, answered without a stream."""
+    cost = bill.costs[0]
+    if cost is None:
+        return
+    if is_single and call.tier == "standard":
+        sums[_UNSTREAMED] += cost[0] + cost[1] + cost[2] + cost[3] + cost[4]
+    if call.regional or call.inference_geo in _SOMEWHERE:
+        sums[s.REGION] += sum(cost) * _premium(call, book)
+    if call.stop_reason == "max_tokens":
+        sums[s.CUT_OFF] += cost[4]
+    elif output := call.inferences[0][1][4]:
+        if output > _SHORTEST:
+            sums[s.OVERLONG] += cost[4] * _overlong(output, sums[_ANSWERS], sums[_LOGS])
+        sums[_ANSWERS] += 1.0
+        sums[_LOGS] += _log(output)
 
 
 def _overlong(output: int, count: float, logs: float) -> float:

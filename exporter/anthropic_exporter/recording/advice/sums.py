@@ -17,11 +17,14 @@ KINDS = ("uncached", "cache_read", "cache_write_5m", "cache_write_1h")
 UNCACHED, READ, WRITTEN_5M, WRITTEN_1H = (len(GAPS) * number for number in range(4))
 WASTES = ("unstreamed", "long_prompt", "region", "cut_off", "overlong")
 UNSTREAMED, LONG_PROMPT, REGION, CUT_OFF, OVERLONG = (len(GAPS) * len(KINDS) + number for number in range(5))
+#: Behind what is shown: the number of answers, and the sum of the logarithms of their lengths.
+ANSWERS, LOGS = (len(GAPS) * len(KINDS) + len(WASTES) + number for number in range(2))
+_PLACES = LOGS + 1
 _SERIES = [
     *((f.ADVICE_PROMPT_TOKENS, (kind, gap)) for kind in KINDS for gap in GAPS),
     *((f.ADVICE_COST, (waste,)) for waste in WASTES),
 ]
-_SHORT_SECONDS, _LONG_SECONDS = 300.0, 3_600.0
+SHORT_SECONDS, _LONG_SECONDS = 300.0, 3_600.0
 
 Where = tuple[str, str]
 Sums = list[float]
@@ -30,7 +33,7 @@ Add = Callable[[f.Family, tuple[str, ...], float], None]
 
 def gap_of(seconds: float) -> int:
     """The gap of a time between two requests."""
-    if seconds <= _SHORT_SECONDS:
+    if seconds <= SHORT_SECONDS:
         return WITHIN_5M
     return WITHIN_1H if seconds <= _LONG_SECONDS else LONGER
 
@@ -39,22 +42,22 @@ class SumsByPlace:
     """Sums by labels (model, feature), which the recorder has bounded."""
 
     def __init__(self) -> None:
-        self._sums: dict[Where, Sums] = {}
+        self.by_place: dict[Where, Sums] = {}
         self._written: dict[Where, Sums] = {}
 
     def of(self, where: Where) -> Sums:
         """The sums to add to."""
-        sums = self._sums.get(where)
+        sums = self.by_place.get(where)
         if sums is None:
-            sums = self._sums[where] = [0.0] * len(_SERIES)
+            sums = self.by_place[where] = [0.0] * _PLACES
         return sums
 
     def write_counts(self, add: Add) -> None:
         """Add what came since the last time to the counters. If `add` raises, all of it is written the next time."""
-        fresh = {where: list(sums) for where, sums in self._sums.items()}
+        fresh = {where: list(sums) for where, sums in self.by_place.items()}
         for where, sums in fresh.items():
-            before = self._written.get(where) or [0.0] * len(_SERIES)
-            for (family, words), now, then in zip(_SERIES, sums, before, strict=True):
+            before = self._written.get(where) or [0.0] * _PLACES
+            for (family, words), now, then in zip(_SERIES, sums, before, strict=False):  # the last are not shown
                 if now > then:
                     add(family, (*where, *words), now - then)
         self._written = fresh

@@ -8,10 +8,10 @@ from typing import Any, NamedTuple
 from anthropic_exporter.call import SUCCESS, Bill, Call, Sight
 from anthropic_exporter.pricing.book import PriceBook
 from anthropic_exporter.pricing.price_file import USUAL_MINIMUM_TOKENS
+from anthropic_exporter.recording.advice import spending
 from anthropic_exporter.recording.advice import sums as s
 from anthropic_exporter.recording.advice.prefixes import Sampler
 from anthropic_exporter.recording.advice.repeats import Repeats
-from anthropic_exporter.recording.advice.spending import Spending, above_the_cliff
 from anthropic_exporter.recording.advice.sums import Add, SumsByPlace, Where
 
 _MOST_MODELS = 500
@@ -36,7 +36,6 @@ class AdviceWatch:
     def __init__(self, failed: Callable[[str, BaseException], None]) -> None:
         self._failed = failed
         self._repeats = Repeats()
-        self._spending = Spending()
         self._sums = SumsByPlace()
         self._sampler = Sampler(self._repeats.prefixes)
         self._models: dict[str, _Model] = {}
@@ -70,11 +69,12 @@ class AdviceWatch:
         seen = call.prompt
         if seen is None or call.outcome != SUCCESS or not call.inferences:
             return
-        sums, model = self._sums.of(where), self._models.get(call.model) or self._learn(call.model, book)
-        self._repeats.write(call, seen, model.minimum, sums)
-        self._spending.write(call, bill, book, where, sums)
-        if model.has_cliff:
-            sums[s.LONG_PROMPT] += above_the_cliff(call, bill, book)
+        sums = self._sums.by_place.get(where) or self._sums.of(where)
+        minimum, has_cliff = self._models.get(call.model) or self._learn(call.model, book)
+        self._repeats.write(call, seen, minimum, sums)
+        spending.write(call, bill, book, sums, is_single=seen[3])
+        if has_cliff:
+            sums[s.LONG_PROMPT] += spending.above_the_cliff(call, bill, book)
 
     def write_counts(self, add: Add) -> None:
         """Bring the counters up to date, with the lock held."""

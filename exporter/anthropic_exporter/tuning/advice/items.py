@@ -13,7 +13,7 @@ from anthropic_exporter.call import TOKEN_TYPES
 from anthropic_exporter.pricing.book import PriceBook
 from anthropic_exporter.pricing.price_file import Model, Rates, Row
 from anthropic_exporter.tuning.advice import models
-from anthropic_exporter.tuning.advice.usage import Usage
+from anthropic_exporter.tuning.advice.usage import UNSTREAMED, Usage
 
 MONTH_DAYS = 365.25 / 12
 #: A change that saves a smaller share of its feature's and model's dollars is not worth making.
@@ -184,14 +184,15 @@ def _unread_writes(place: Place) -> Iterator[Item]:
 
 
 def _batches(place: Place) -> Iterator[Item]:
-    factor, usd = place.row.factors.get("batch"), place.waste("unstreamed")
+    factor = place.row.factors.get("batch")
+    usd = min(place.usage.jobs.get((place.model, place.feature), 0.0), place.waste(UNSTREAMED))
     if factor is not None and usd:
         item = place.item(
             "batch",
             usd * (1 - factor),
             "Send them as message batches: the price is half, results come within 24 h, most within one.",
-            "dollars of single requests without stream and tools x (1 - batch factor)",
-            {"unstreamed USD": usd, "batch factor": factor},
+            "dollars of single requests without stream and tools, sent in runs of a steady pace x (1 - batch factor)",
+            {"job USD": usd, "all unstreamed USD": place.waste(UNSTREAMED), "batch factor": factor},
             _BATCHES,
         )
         yield item._replace(needs="whether somebody waits for these answers: if so, give --waited-for")

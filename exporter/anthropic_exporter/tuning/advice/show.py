@@ -10,7 +10,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from anthropic_exporter.tuning.advice.items import Item
+from anthropic_exporter.tuning.advice.items import MONTH_DAYS, Item
 from anthropic_exporter.tuning.advice.usage import Usage
 
 TITLES = {
@@ -40,7 +40,9 @@ def table(items: Sequence[Item], usage: Usage) -> RenderableType:
 
 def _parts(items: Sequence[Item], usage: Usage) -> Iterator[RenderableType]:
     spent = sum(usage.usd.values())
-    yield Text(f"Advice from {usage.days:.1f} days that cost {spent:,.2f} USD", style="bold")
+    monthly = spent * MONTH_DAYS / usage.days if usage.days else 0.0
+    cost = f"{spent:,.2f} USD, {monthly:,.2f} USD a month at this pace"
+    yield Text(f"Advice from {usage.days:.1f} days that cost {cost}", style="bold")
     if items:
         yield _ranked(items)
         yield from (Padding(_details(number, item), (1, 0, 0, 0)) for number, item in enumerate(items, start=1))
@@ -85,6 +87,7 @@ def as_json(items: Sequence[Item], usage: Usage) -> dict[str, Any]:
     return {
         "days": usage.days,
         "usd": sum(usage.usd.values()),
+        "usd_per_month": sum(usage.usd.values()) * MONTH_DAYS / usage.days if usage.days else 0.0,
         "is_watched": usage.is_watched,
         "items": [{**item._asdict(), "title": TITLES[item.kind]} for item in items],
     }

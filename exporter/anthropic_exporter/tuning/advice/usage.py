@@ -9,9 +9,12 @@ from anthropic_exporter.history import series
 from anthropic_exporter.history.increases import increases
 from anthropic_exporter.history.prometheus_api import Prometheus
 from anthropic_exporter.metrics.families import Family
+from anthropic_exporter.tuning.advice import jobs
 
 _STEP_SECONDS = 300.0
 _DAY_SECONDS = 86_400.0
+#: The value of the label `waste` for single requests without stream and tools.
+UNSTREAMED = "unstreamed"
 Counts = Mapping[tuple[str, ...], float]
 
 
@@ -20,7 +23,8 @@ class Usage(NamedTuple):
 
     `tokens` by model, feature, tier and type; `usd` by model, feature and tier, batches apart; `prompts` by model,
     feature, kind and gap, and `waste` by model, feature and waste, empty without `Recorder(advise=True)`; `savings`
-    and `premiums` of the cache by model and feature.
+    and `premiums` of the cache by model and feature; `jobs` dollars of unstreamed
+    requests that a job sent, by the same.
     """
 
     days: float
@@ -30,6 +34,7 @@ class Usage(NamedTuple):
     waste: Counts
     savings: Counts
     premiums: Counts
+    jobs: Counts
 
     @property
     def is_watched(self) -> bool:
@@ -55,8 +60,21 @@ def read(prometheus: Prometheus, start: float, end: float, advance: Callable[[fl
     found = []
     for family, by in families:
         found.append(_sums(prometheus, family, by, (start, end)))
-        advance(1 / len(families))
+        advance(1 / (len(families) + 1))
+    found.append(_jobs(prometheus, (start, end)) if any(waste == UNSTREAMED for *_, waste in found[3]) else {})
+    advance(1 / (len(families) + 1))
     return Usage(_days(prometheus, start, end), *found)
+
+
+def _jobs(prometheus: Prometheus, span: tuple[float, float]) -> Counts:
+    """Dollars of unstreamed requests in runs of a job, by model and feature."""
+    spent = increases(prometheus, series.ADVICE_COST, ("model", "feature", "waste"), (*span, _STEP_SECONDS))
+    usd = jobs.by_place(
+        ((one.labels[0], one.labels[1]), one.until, one.amount) for one in spent if one.labels[2] == UNSTREAMED
+    )
+    sent = increases(prometheus, series.REQUESTS, ("model", "feature"), (*span, _STEP_SECONDS))
+    requests = jobs.by_place(((one.labels[0], one.labels[1]), one.until, one.amount) for one in sent)
+    return {place: jobs.job_usd(steps, requests.get(place, {}), _STEP_SECONDS) for place, steps in usd.items()}
 
 
 def _sums(prometheus: Prometheus, family: Family, by: Sequence[str], span: tuple[float, float]) -> Counts:
