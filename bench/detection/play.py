@@ -84,7 +84,11 @@ class Play(NamedTuple):
 
 
 class Result(NamedTuple):
-    """Seconds since it began; None where nobody was told. `early` are alerts before it began."""
+    """Seconds since it began; None where nobody was told. `early` are alerts before it began.
+
+    `recorded` is when its first answer was: after the request's own length, and later on a machine that is busy. It is
+    None in a process that is killed.
+    """
 
     play: Play
     alert: str
@@ -92,6 +96,7 @@ class Result(NamedTuple):
     delivered: float | None
     lost_usd: float | None
     early: tuple[str, ...]
+    recorded: float | None = None
 
 
 def plays(rounds: int, only: list[str], warm: float, seed: int, scrape: int = 5) -> list[Play]:
@@ -111,7 +116,10 @@ class Traffic:
     """Begins and ends the requests of plays when their second has come."""
 
     def __init__(self, recorder: Recorder, played: Iterable[Play]) -> None:
+        played = list(played)
         self.recorder = recorder
+        self.begins = {play.feature: play.at for play in played}
+        self.recorded: dict[str, float] = {}
         self.events = heapq.merge(*map(self._events, played), key=lambda event: event[0])
         self.numbers = iter(range(10**9))
         self.late = 0.0
@@ -148,7 +156,11 @@ class Traffic:
                 self.recorder.begin(number, call.model, Attribution(call.feature, call.user))
             else:
                 self.recorder.inflight.end(-number)
-                self.recorder.record(call._replace(started_at=self.epoch + at - (call.duration_seconds or 0.0)))
+                sent = at - (call.duration_seconds or 0.0)
+                self.recorder.record(call._replace(started_at=self.epoch + sent))
+                begins = self.begins[call.feature]
+                if sent >= begins:
+                    self.recorded.setdefault(call.feature, time.time() - self.epoch - begins)
 
 
 class Killed:
@@ -326,7 +338,8 @@ def run(
             for one in killed:
                 one.close()
     print(f"The latest request was {traffic.late * 1000:.0f} ms late.", file=sys.stderr)
-    return [result(play, addresses.get(play.feature, ""), notifications, epoch, recorder) for play in played]
+    found = [result(play, addresses.get(play.feature, ""), notifications, epoch, recorder) for play in played]
+    return [one._replace(recorded=traffic.recorded.get(one.play.feature)) for one in found]
 
 
 def watch(played: list[Play], killed: list[Killed], addresses: dict[str, str], running: Stack, epoch: float) -> None:

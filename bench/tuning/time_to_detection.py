@@ -4,13 +4,16 @@
     .venv/bin/python -m bench.tuning.time_to_detection --only "cache lost" --rounds 2
 
 Compared are incidents that begin in a step; one that creeps has no change point. A counter moves when the first answer
-has ended and is scraped, so review reads some seconds less. The last column is what the rules say in the annotation
-`began` of the alert. Exit code 1 when the means differ by more than 6 s.
+has ended, so what is known counts from the moment at which that was recorded, which a busy machine delays. Between two
+scrapes nobody knows when a counter moved: a difference up to the longest time between two of them is none. The column
+`rules` is what the alert's annotation `began` says. Exit code 1 when what is left of the differences is more than 6 s
+on average.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import statistics
 import sys
 import time
@@ -21,6 +24,7 @@ from anthropic_exporter.tuning import firings, onset
 from bench.detection import play
 
 MOST_SECONDS = 6.0
+LOOK_BACK_SECONDS = 120.0
 
 
 def main() -> int:
@@ -31,6 +35,7 @@ def main() -> int:
     options = parser.parse_args()
     played = play.plays(options.rounds, options.only, options.warm, seed=1)
     found: dict[tuple[str, str], float | None] = {}
+    gaps: dict[tuple[str, str], float] = {}
     by_rules: dict[tuple[str, str], float] = {}
     watch = play.watch
 
@@ -41,18 +46,23 @@ def main() -> int:
         for firing in firings.read(source, float(epoch) - 60, time.time()):  # type: ignore[arg-type]
             key = (firing.feature, firing.alert)
             found.setdefault(key, onset.detection(source, firing).to_firing)
+            gaps.setdefault(key, longest_gap(source, firing.start))
         by_rules.update(said_by_rules(running.receiver.notifications))  # type: ignore[attr-defined]
 
     play.watch = watch_and_review  # type: ignore[assignment]
-    pairs, of_rules = [], []
+    pairs, of_rules, rest = [], [], []
     for result in play.run(played):
         ours = found.get((result.play.feature, result.alert))
         line = f"{result.play.feature:28} {result.alert:34}"
         rules = by_rules.get((result.play.feature, result.alert))
-        print(f"{line} bench {shown(result.fired)}  review {shown(ours)}  rules {shown(rules)}")
-        if result.play.incident.step and result.fired is not None:
-            of_rules += [(result.fired, rules)] if rules is not None else []
-            pairs += [(result.fired, ours)] if ours is not None else []
+        known = None if result.fired is None else result.fired - (result.recorded or 0.0)
+        gap = gaps.get((result.play.feature, result.alert), 0.0)
+        print(f"{line} bench {shown(known)}  review {shown(ours)}  rules {shown(rules)}  scrapes {shown(gap)}")
+        if result.play.incident.step and known is not None:
+            of_rules += [(known, rules)] if rules is not None else []
+            if ours is not None:
+                pairs.append((known, ours))
+                rest.append(max(0.0, abs(known - ours) - gap))
     means = [statistics.fmean(column) for column in zip(*pairs, strict=True)]
     differences = [abs(a - b) for a, b in pairs]
     print(f"{len(pairs)} alerts: mean {means[0]:.1f} s known, {means[1]:.1f} s by review")
@@ -60,7 +70,15 @@ def main() -> int:
         known, said = (statistics.fmean(column) for column in zip(*of_rules, strict=True))
         print(f"{len(of_rules)} alerts with an onset in the rules: mean {known:.1f} s known, {said:.1f} s by the rules")
     print(f"One differs by {statistics.median(differences):.1f} s in the median, {max(differences):.1f} s at most.")
-    return 1 if abs(means[0] - means[1]) > MOST_SECONDS else 0
+    print(f"Beyond the longest time between two scrapes around its onset: {statistics.fmean(rest):.1f} s on average.")
+    return 1 if statistics.fmean(rest) > MOST_SECONDS else 0
+
+
+def longest_gap(source: Prometheus, at: float) -> float:
+    """Seconds of the longest time between two scrapes of a process in the two minutes before a moment."""
+    found = source.samples('up{job="anthropic"}', LOOK_BACK_SECONDS, at)
+    times = [[when for when, _ in one.points] for one in found]
+    return max((b - a for one in times for a, b in itertools.pairwise(one)), default=0.0)
 
 
 def said_by_rules(notifications: list[Notification]) -> dict[tuple[str, str], float]:
