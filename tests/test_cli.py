@@ -11,6 +11,7 @@ import threading
 import urllib.request
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -93,6 +94,94 @@ def test_a_prometheus_that_wants_a_token_is_one_line_that_names_the_option(
     assert (code, said) == (2, [])
     assert errors == [f"anthropic-exporter: {url}: answers 401 ({hint})"]
     assert any(hint.removeprefix("give ") in line for line in run(command[0], "--help")[1])
+
+
+class Answering(ThreadingHTTPServer):
+    """Something that is no Prometheus."""
+
+    def __init__(self, body: bytes) -> None:
+        super().__init__(("127.0.0.1", 0), Wrong)
+        self.body = body
+
+
+class Wrong(BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        assert isinstance(self.server, Answering)
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(self.server.body)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.mark.parametrize("command", ["advise", "backtest", "calibrate", "review"])
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        (b"<html>Log in</html>", "the answer is not that of a Prometheus: check --prometheus"),
+        (b'{"status": "success"}', "the answer is not that of a Prometheus: check --prometheus"),
+        (
+            b'{"status": "success", "data": {"resultType": "matrix", "result": [{"metric": null, "values": [3]}]}}',
+            "the answer is not that of a Prometheus: check --prometheus",
+        ),
+        (b'{"status": "success", "data": {"resultType": "matrix", "result": []}}', "give --last or --until"),
+    ],
+)
+def test_what_is_no_prometheus_or_an_empty_one_is_one_line(
+    run: Callable[..., tuple[int, list[str], list[str]]], command: str, body: bytes, said: str
+) -> None:
+    with Answering(body) as server:
+        threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+        code, out, errors = run(command, "--prometheus", f"http://127.0.0.1:{server.server_port}")
+        server.shutdown()
+    assert (code, out, len(errors)) == (2, [], 1)
+    assert errors[0].endswith(said)
+
+
+@pytest.mark.parametrize("address", ["http://[::1", "http://localhost:99999", "gopher://localhost", "http://", ""])
+def test_an_address_that_is_none_is_one_line(
+    run: Callable[..., tuple[int, list[str], list[str]]], address: str
+) -> None:
+    code, _, errors = run("review", "--prometheus", address)
+    expected = "the address of Prometheus must look like http://localhost:9090; check --prometheus"
+    assert (code, errors) == (2, [f"anthropic-exporter: {expected}"])
+
+
+class Redirecting(ThreadingHTTPServer):
+    """Notes the credentials that it is sent, and redirects to another server if it has one."""
+
+    def __init__(self, to: str) -> None:
+        super().__init__(("127.0.0.1", 0), Elsewhere)
+        self.to = to
+        self.seen: list[str | None] = []
+
+
+class Elsewhere(BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        assert isinstance(self.server, Redirecting)
+        self.server.seen.append(self.headers.get("Authorization"))
+        self.send_response(302 if self.server.to else 401)
+        self.send_header("Location", f"{self.server.to}{self.path}")
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+def test_a_token_is_not_sent_to_another_server(
+    run: Callable[..., tuple[int, list[str], list[str]]], tmp_path: Path
+) -> None:
+    (tmp_path / "token").write_text("t0ken\n")
+    with Redirecting("") as login, Redirecting(f"http://127.0.0.1:{login.server_port}") as server:
+        for one in (login, server):
+            threading.Thread(target=one.serve_forever, args=(0.05,), daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_port}"
+        code, *_ = run("review", "--prometheus", url, "--prometheus-token-file", str(tmp_path / "token"))
+        for one in (login, server):
+            one.shutdown()
+    assert code == 2
+    assert (server.seen, login.seen) == (["Bearer t0ken"], [None])
 
 
 def test_the_version(run: Callable[..., tuple[int, list[str], list[str]]]) -> None:

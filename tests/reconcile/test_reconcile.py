@@ -194,7 +194,8 @@ def test_tables_for_people(reconcile: Any) -> None:
     code, _, out, _ = reconcile(extra, "--by-hour")
     assert code == 1
     assert "They are exactly those of apikey_2 messages_api." in " ".join(out.split())
-    assert re.search(r"claude-opus-5-5 +│ standard +│ +24,192,000 │ +24,440,000 │ +99.0% │", out)
+    assert re.search(r"claude-opus-5-5 +24,192,000 +24,440,000 +-248,000 +99.0% calls not|other callers", out)
+    assert re.search(r"together +\S+ +\S+ +-248,000 +99\.\d%", out)
     assert "Sat 21 Nov 14:00" in out
 
 

@@ -13,11 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 import histories
 from anthropic_exporter.commands.main import run
+from anthropic_exporter.errors import ConfigurationError
 from anthropic_exporter.history import series
-from anthropic_exporter.tuning import tail, threshold_file
+from anthropic_exporter.tuning import pictures, show_calibration, tail, threshold_file, whole_file
 from anthropic_exporter.tuning.calibrate import rounded_up, tail_threshold
 
 START = 1_795_392_000  # Monday, 2026-11-23T00:00:00Z
@@ -143,7 +145,7 @@ def test_below_a_day_it_says_what_it_cannot_know(calibrate: Any, tmp_path: Path)
     code, shown = calibrate("--write", str(target), last="12h", until="2026-11-24T18:00")
     assert code == 1
     assert "Only 12 h of history: below 24 h it has no whole day, so that pages a week are not known." in shown.out
-    assert shown.err == "Nothing is written: there is less than a day of history.\n"
+    assert shown.err == "Nothing is written: there is less than a working day of history.\n"
     assert target.read_text() == THRESHOLDS.read_text()
 
 
@@ -171,12 +173,87 @@ def test_an_override_that_is_there_is_changed(tmp_path: Path) -> None:
         "  - record: anthropic_threshold\n    expr: 2 * 60  # of the chat\n    labels: {threshold: x, feature: 'no'}\n"
     )
     new = [threshold_file.Override("x", "no", "", 7.5), threshold_file.Override("x", "on", "m", 3.0)]
-    with pytest.raises(Exception, match="y"):
+    with pytest.raises(ConfigurationError, match="there is no default for y"):
         threshold_file.edited(path, [threshold_file.Override("y", "", "", 1.0)])
     text = threshold_file.edited(path, new)
     assert '    expr: "7.5"  # of the chat\n' in text
     assert '  labels: {threshold: x, feature: "on", model: m}\n' in text
     assert "  # why\n" in text
+
+
+WRITTEN = {
+    "braces": "groups:\n- name: a\n  rules:\n"
+    "  - {record: anthropic_threshold, expr: 2, labels: {threshold: x}}  # why\n"
+    "  - {record: anthropic_threshold, expr: '3', labels: {threshold: x, feature: f}}\n",
+    "json": '{"groups": [{"name": "a", "rules": [{"record": "anthropic_threshold", "expr": "2", '
+    '"labels": {"threshold": "x"}}]}]}',
+    "blocks": "groups:\n- name: a\n  rules:\n  - record: anthropic_threshold\n    labels:\n      threshold: x\n"
+    "      # why\n    expr: |\n      2\n  - labels:\n      threshold: x\n      feature: f\n    expr: >-\n      3\n"
+    "    record: anthropic_threshold\n",
+    "expression first": "groups:\n- name: a\n  rules:\n  - expr: 2  # why\n    record: anthropic_threshold\n"
+    "    labels:\n      threshold: x\n",
+    "labels on two lines": "groups:\n- name: a\n  rules:\n  - record: anthropic_threshold\n    expr: 2\n"
+    "    labels: {threshold: x,\n      note: y}\n    # why\n  - record: other\n    expr: 1\n",
+    "no line end": "# why\ngroups:\n- name: a\n  rules:\n  - record: anthropic_threshold\n    expr: 2\n"
+    "    labels: {threshold: x}",
+    "lines of Windows": "# why\r\ngroups:\r\n- name: a\r\n  rules:\r\n  - record: anthropic_threshold\r\n"
+    "    expr: 2\r\n    labels: {threshold: x}\r\n",
+    "mark of the byte order": "\ufeff# why\ngroups:\n- name: a\n  rules:\n  - record: anthropic_threshold\n"
+    "    expr: 2\n    labels: {threshold: x}\n",
+    "odd blanks": "groups:\n  -   name: a  # why\n      rules:\n        -   record:   anthropic_threshold\n"
+    "            expr:   2\n            labels:   {threshold:   x}\n\n\n",
+    "an expression with a hash": "groups:\n- name: a\n  rules:\n  - record: anthropic_threshold\n"
+    "    expr: 2\n    labels: {threshold: x}\n  - record: anthropic_threshold\n    expr: 'vector(2) # odd'   # why\n"
+    "    labels: {threshold: x, feature: f}\n",
+}
+
+
+@pytest.mark.parametrize("written", WRITTEN.values(), ids=WRITTEN)
+def test_a_file_is_edited_in_the_way_it_is_written(tmp_path: Path, written: str) -> None:
+    path = tmp_path / "thresholds.yml"
+    path.write_bytes(written.encode())
+    new = [threshold_file.Override("x", "f", "", 7.5), threshold_file.Override("x", "on", "m", 3.0)]
+    whole_file.write(path, threshold_file.edited(path, new))
+    after = path.read_bytes().decode()
+    rules = [rule for group in yaml.safe_load(after)["groups"] for rule in group["rules"]]
+    found = {
+        (one["labels"].get("feature", ""), one["labels"].get("model", "")): str(one["expr"]).strip()
+        for one in rules
+        if one["record"] == "anthropic_threshold"
+    }
+    assert found == {("", ""): "2", ("f", ""): "7.5", ("on", "m"): "3"}
+    assert ("# why" in after) == ("# why" in written)
+    assert after.count("\r\n") == (0 if "\r\n" not in written else after.count("\n"))
+    assert after.startswith(written[:30])
+
+
+def test_a_file_that_cannot_be_edited_is_one_line_and_stays(tmp_path: Path) -> None:
+    path = tmp_path / "thresholds.yml"
+    shared = (
+        "groups:\n- name: a\n  rules:\n  - record: anthropic_threshold\n    expr: &two 2\n    labels: {threshold: x}\n"
+    )
+    other = "  - record: anthropic_threshold\n    expr: *two\n    labels: {threshold: x, feature: f}\n"
+    path.write_text(shared + other)
+    with pytest.raises(ConfigurationError, match="cannot be edited as it is written: give each threshold a rule"):
+        threshold_file.edited(path, [threshold_file.Override("x", "f", "", 7.5)])
+    assert path.read_text() == shared + other
+
+
+def test_a_read_only_file_stays_and_a_link_stays_a_link(tmp_path: Path) -> None:
+    path, link = tmp_path / "thresholds.yml", tmp_path / "link.yml"
+    path.write_text("a: 1\n")
+    link.symlink_to(path)
+    path.chmod(0o640)
+    whole_file.write(link, "a: 2\n")
+    assert link.is_symlink()
+    assert (path.read_text(), path.stat().st_mode & 0o777) == ("a: 2\n", 0o640)
+    path.chmod(0o444)
+    with pytest.raises(ConfigurationError, match=r"thresholds.yml: cannot be written: it is read-only"):
+        whole_file.write(path, "a: 3\n")
+    assert path.read_text() == "a: 2\n"
+    assert sorted(one.name for one in tmp_path.iterdir()) == ["link.yml", "thresholds.yml"]
+    with pytest.raises(ConfigurationError, match=r"new.yml: cannot be written: No such file or directory"):
+        whole_file.write(tmp_path / "none" / "new.yml", "a: 3\n")
 
 
 def test_numbers_are_rounded_up_to_two_digits() -> None:
@@ -271,8 +348,68 @@ def test_a_picture_has_every_signal(calibrate: Any, tmp_path: Path) -> None:
     picture = tmp_path / "history.svg"
     assert calibrate("--picture", str(picture))[0] == 0
     text = picture.read_text()
-    assert "cost_usd_per_minute (USD a minute): chat, claude-opus-5-5" in text
+    assert "cost_usd_per_minute, USD a minute: chat, claude-opus-5-5" in text
     assert "agent, claude-sonnet-5-5" in text
+    assert "Grey: left out as incidents (1)." in text
+    assert "Wed 25 Nov" in text
+
+
+def test_names_on_a_picture_do_not_overlap() -> None:
+    assert pictures.apart([1.0, 5.0], 1.0, 10.0) == [1.0, 5.0]
+    assert pictures.apart([5.0, 5.2, 5.3], 1.0, 10.0) == [5.0, 6.0, 7.0]
+    assert pictures.apart([9.0, 9.5, 9.6], 1.0, 10.0) == [8.0, 9.0, 10.0]
+    assert pictures.apart([], 1.0, 10.0) == []
+
+
+@pytest.mark.stack
+@pytest.mark.parametrize("columns", [80, 120])
+def test_a_table_fits_its_terminal(calibrate: Any, monkeypatch: pytest.MonkeyPatch, columns: int) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    _, shown = calibrate()
+    assert max(map(len, shown.out.splitlines())) <= columns
+    for whole in ("cost_usd_per_minute, USD a minute", "claude-sonnet-5-5", "greatest", "by day"):
+        assert whole in shown.out
+    assert "together:" in shown.out.splitlines()[-2] + shown.out.splitlines()[-3]
+
+
+@pytest.mark.stack
+def test_alerts_without_a_verdict_are_named(calibrate: Any, tmp_path: Path) -> None:
+    code, shown = calibrate("--verdicts", str(tmp_path / "none.yml"))
+    assert code == 0
+    words = " ".join(shown.out.split())
+    assert "1 alert of this time has no verdict and counts as ordinary traffic" in words
+    assert "no verdict" not in calibrate()[1].out
+
+
+@pytest.mark.stack
+def test_a_weekend_is_no_working_day(calibrate: Any, tmp_path: Path) -> None:
+    target = tmp_path / "thresholds.yml"
+    shutil.copy(THRESHOLDS, target)
+    code, shown = calibrate("--write", str(target), last="2d")
+    assert code == 1
+    assert "Only 0 h from Monday to Friday: without a working day pages a week are not known." in shown.out
+    assert "seen" in shown.out
+    assert target.read_text() == THRESHOLDS.read_text()
+
+
+@pytest.mark.stack
+def test_a_job_of_an_hour_a_night_has_a_week_of_history(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pace_of = {"__name__": PACE, "feature": "labels", "model": "claude-opus-5-5"}
+    threshold = {"__name__": series.THRESHOLD, "threshold": "cost_usd_per_minute"}
+    chance = random.Random(7)
+    with histories.prometheus(tmp_path) as url:
+        for hour in range(7 * 24):
+            times = [START + 3_600 * hour + 60 * one for one in range(60)]
+            job = [(at, 1.2 * chance.lognormvariate(0, 0.1)) for at in times if hour % 24 == 2]
+            histories.write_series(url, [(pace_of, job), (threshold, [(at, 2.0) for at in times])])
+        where = ["--prometheus", url, "--last", "7d", "--until", "2026-11-30", "--verdicts", str(tmp_path / "none.yml")]
+        assert run(["calibrate", *where, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["is_long_enough"]
+    assert found["days"] == pytest.approx(7.0, abs=0.01)
+    assert found["expected_pages_a_week"] <= 0.5
+    (labels,) = found["thresholds"]
+    assert 1.5 < labels["choices"]["tail"]["value"] < 4.0
 
 
 def test_a_threshold_is_no_lower_than_what_was_seen_where_one_page_is_too_many() -> None:
@@ -280,8 +417,29 @@ def test_a_threshold_is_no_lower_than_what_was_seen_where_one_page_is_too_many()
     hours = [(hour * 3_600.0, 90.0 if hour == 5 else 60.0 - hour / 100) for hour in range(40)]
     fitted, week = tail.fit(hours, 7 * DAY), 7.0 * DAY
     assert fitted.threshold(0.25) < 90.0
-    assert tail_threshold(fitted, hours, week, 0.25) == 90.0
-    assert tail_threshold(fitted, hours, week, 2.0) == fitted.threshold(2.0)
+    # two parts of the 40 hours above the greatest value
+    assert tail_threshold(fitted, hours, week, 0.25) == 94.5
+    # half of what is accepted is aimed at
+    assert tail_threshold(fitted, hours, week, 2.0) == fitted.threshold(1.0)
+
+
+def test_an_hour_with_one_peak_has_a_threshold() -> None:
+    points = [(0.0, 1e-9), (3_600.0, 5.0)]
+    fitted = tail.fit(points, 3_600)
+    assert tail_threshold(fitted, points, 3_600, 0.05) == 25.0
+
+
+def test_large_numbers_have_no_exponent() -> None:
+    assert [show_calibration.number(value) for value in (0.05, 2.0, 3.577e8)] == ["0.05", "2", "357,700,000"]
+    assert threshold_file.Override("tokens_per_day", "", "", 2e8).written == "200000000"
+
+
+def test_what_was_never_seen_is_extrapolated_only_so_far() -> None:
+    hours = [(hour * 3_600.0, 4.0 ** (hour / 4)) for hour in range(12)]
+    fitted = tail.fit(hours, DAY)
+    greatest = hours[-1][1]
+    assert fitted.threshold(0.05) > 5 * greatest
+    assert tail_threshold(fitted, hours, DAY, 0.1) == 5 * greatest
 
 
 def test_a_percentile_is_known_no_finer_than_its_bucket() -> None:

@@ -1,13 +1,15 @@
 """The promise of thresholds for latency and spikes, on another week of the same traffic: the short form of
-`python -m bench.tuning.false_pages`, which takes many weeks and every feature."""
+`python -m bench.tuning.false_pages`, which takes many weeks and every feature; and for other shapes of traffic, that of
+`python -m bench.tuning.pages_by_shape`."""
 
 from __future__ import annotations
 
+import statistics
 from typing import Any
 
 import pytest
 from bench.false_alarms import traffic
-from bench.tuning import false_pages
+from bench.tuning import false_pages, pages_by_shape
 
 from anthropic_exporter.tuning import tail
 
@@ -27,6 +29,16 @@ def test_the_promise_holds_on_another_week(weeks: Any, kind: Any) -> None:
     assert tail.episodes(second.pages, threshold) <= 1
     # and it is not simply out of reach
     assert threshold < 3 * max(value for _, value in second.pages)
+
+
+@pytest.mark.parametrize("days", [7, 1])
+@pytest.mark.parametrize("shape", ["nightly", "bursts"])
+def test_the_promise_holds_for_other_shapes_of_traffic(shape: str, days: int) -> None:
+    weeks = [pages_by_shape.signals((shape, week)) for week in range(3)]
+    found = [pages_by_shape.counted(weeks, number, days, is_growing=False) for number in range(3)]
+    assert statistics.fmean(pages for pages, _ in found) <= 1
+    # no threshold is out of reach: at most 5 times the greatest value that was seen, and two digits
+    assert max(above for _, ratios in found for above in ratios) <= 5.5
 
 
 def test_quantiles_are_those_of_the_buckets() -> None:

@@ -59,7 +59,7 @@ def week(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     shutil.copytree(ROOT / "alertmanager", tmp_path / "alertmanager")
     (tmp_path / "admin-key").write_text(KEY)
     with histories.prometheus(tmp_path) as url, contextlib.ExitStack() as stack:
-        for hour in range(50, 2, -1):
+        for hour in range(74, 2, -1):
             points = [(now - hour * HOUR + 60 * one, 0.2 + 0.01 * (one % 7)) for one in range(60)]
             histories.write_series(url, [(PACE, points)])
         fired = [(now - 2 * HOUR + 60 + 5 * one, 1.0) for one in range(24)]

@@ -107,6 +107,18 @@ def test_nothing_of_others_is_markup_and_nothing_is_loaded() -> None:
     assert len(ids) == len(set(ids))
 
 
+def test_what_is_left_out_of_the_page_is_counted() -> None:
+    items = [Item("model", "f", "m", 100.0 - number, "", "", {}, "") for number in range(12)]
+    shown = page.page(sample(advice=items))
+    assert shown.count("<li>") == 10
+    # of 12 items the last two, 90 and 89
+    assert "2 more, of 179.00 USD a month: see anthropic-exporter advise." in shown
+    quiet = [one._replace(firing=one.firing._replace(severity="info"), verdict="") for one in reviewed().reviewed]
+    shown = page.page(sample(review=reviewed()._replace(reviewed=tuple(quiet))))
+    assert "Not listed, severity info: " in shown
+    assert 'class="verdict' not in shown
+
+
 def test_an_empty_week_is_a_page_too() -> None:
     blank = Review(MONDAY, MONDAY + 7 * DAY_SECONDS, (), (), None, Saved(0.0, 0, 0.0), ())
     shown = page.page(sample(review=blank, spend=Spend(0.0, {}, {}, {}), advice=[], is_watched=False, bill=None))

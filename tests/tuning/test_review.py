@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import shutil
 import subprocess
@@ -10,13 +11,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 
 import histories
 from anthropic_exporter.commands.main import run
 from anthropic_exporter.errors import ConfigurationError
-from anthropic_exporter.tuning import verdicts
+from anthropic_exporter.history.prometheus_api import Prometheus
+from anthropic_exporter.tuning import firings, onset, show_review, verdicts
 from anthropic_exporter.tuning.firings import Firing, of_times
-from anthropic_exporter.tuning.saved import estimate
+from anthropic_exporter.tuning.onset import Detection
+from anthropic_exporter.tuning.review import Review, Reviewed
+from anthropic_exporter.tuning.saved import Saved, estimate, estimated
 
 pytestmark = pytest.mark.stack
 
@@ -158,7 +163,77 @@ def test_what_goes_with_a_report_needs_one(review: Any) -> None:
 def test_a_wrong_mark_is_one_line(review: Any) -> None:
     code, shown = review("--mark", "zz", "true")
     assert code == 2
-    assert shown.err == "anthropic-exporter: --mark zz: 0 alerts in this period have an id that begins so\n"
+    assert shown.err == "anthropic-exporter: --mark zz: no alert of this time has such an id or name\n"
+    code, shown = review("--mark", "CostRateHigh", "maybe")
+    assert code == 2
+    assert shown.err == "anthropic-exporter: --mark CostRateHigh maybe: use true or false\n"
+
+
+def test_the_name_of_an_alert_marks_those_without_a_verdict(review: Any) -> None:
+    _, shown = review("--json")
+    first, *_ = (one["id"] for one in as_json(shown)["alerts"])
+    review("--mark", first, "true")
+    code, shown = review("--mark", "costratehigh", "false", "--json")
+    assert code == 0
+    assert [one["verdict"] for one in as_json(shown)["alerts"]] == ["true", "false", "false"]
+    assert as_json(shown)["without_verdict"] == 0
+
+
+@pytest.mark.parametrize("columns", [80, 120])
+def test_a_table_fits_its_terminal(review: Any, monkeypatch: pytest.MonkeyPatch, columns: int) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    code, shown = review()
+    assert code == 1
+    assert max(map(len, shown.out.splitlines())) <= columns
+    for whole in ("CostRateHigh", "claude-opus-5-5", "21 Nov 02:00", "8.28", "noticed", "Time to detection"):
+        assert whole in shown.out
+    assert "3 without a verdict." in shown.out.splitlines()[-2]
+
+
+def firing(
+    alert: str = "A",
+    severity: str = "critical",
+    feature: str = "",
+    start: float = 0.0,
+    seconds: float = 600.0,
+    usd: float = 6.0,
+) -> Firing:
+    return Firing(alert, severity, {"feature": feature}, START + start, START + start + seconds, cost_usd=usd)
+
+
+def test_what_pages_nobody_needs_no_verdict() -> None:
+    both = tuple(Reviewed(one, Detection(None, None), "") for one in (firing(), firing("AnthropicB", "info")))
+    found = Review(START, START + HOUR, both, (), None, Saved(0.0, 0, 0.0), ())
+    assert [one.firing.alert for one in found.unjudged] == ["A"]
+    assert found.quiet == [("AnthropicB", 1)]
+    shown = io.StringIO()
+    Console(file=shown, width=80).print(show_review.table(found))
+    assert "Not listed, severity info: B 1 (--all lists them)" in shown.getvalue()
+    quiet = found._replace(reviewed=both[1:])
+    assert quiet.pages == []
+    Console(file=shown, width=80).print(show_review.table(quiet))
+    assert "Nobody was paged." in shown.getvalue()
+
+
+def test_alerts_that_fire_together_are_one_incident() -> None:
+    alone = estimate(firing())
+    assert estimated([]) == 0.0
+    assert estimated([firing(feature="chat"), firing("B", feature="chat", start=60.0, usd=1.0)]) == alone
+    # the total holds what two features cost
+    both = [firing(feature="chat"), firing("B", feature="agent")]
+    assert estimated([*both, firing("C", usd=1.0)]) == 2 * alone
+    assert estimated([*both, firing("C", usd=18.0)]) == pytest.approx(3 * alone)
+    assert estimated([firing(feature="chat"), firing("B", feature="agent")]) == 2 * alone
+    assert estimated([firing(), firing(start=HOUR)]) == alone + estimate(firing(start=HOUR))
+
+
+def test_an_alert_that_fires_again_soon_has_no_onset_of_its_own(week: str) -> None:
+    found = firings.read(Prometheus(week), START, START + 24 * HOUR)[0]
+    source = Prometheus(week)
+    assert onset.detection(source, found).to_firing is not None
+    assert onset.detection(source, found, found.start - 1_000).to_firing is not None
+    again = onset.detection(source, found, found.start - 600)
+    assert (again.to_firing, again.total) == (None, None)
 
 
 def test_an_estimate_needs_dollars() -> None:
@@ -195,14 +270,37 @@ def test_the_file_keeps_what_was_written(tmp_path: Path) -> None:
     assert verdicts.read(path) == {}
 
 
+def test_what_the_team_wrote_into_the_file_stays(tmp_path: Path) -> None:
+    path = tmp_path / "verdicts.yml"
+    head = "# our own words\n\nverdicts:\n"
+    friday = '  # the loop of Friday\n  - {id: "a1", at: "2026-11-21T02:00:22Z", verdict: true}  # see the postmortem\n'
+    sunday = "  - id: b2\n    at: 2026-11-22T00:00:00Z\n    verdict: false\n"
+    path.write_text(f"{head}{friday}{sunday}# the end\n")
+    known = verdicts.read(path)
+    saturday = line(id="c3", at="2026-11-21T12:00:00Z")
+    verdicts.write(path, known | {"c3": saturday})
+    added = '  - {id: "c3", at: "2026-11-21T12:00:00Z", verdict: true}\n'
+    assert path.read_text() == f"{head}{friday}{added}{sunday}# the end\n"
+    verdicts.write(path, verdicts.read(path) | {"a1": known["a1"]._replace(verdict="false")})
+    changed = '  # the loop of Friday\n  - {id: "a1", at: "2026-11-21T02:00:22Z", verdict: false}\n'
+    assert path.read_text() == f"{head}{changed}{added}{sunday}# the end\n"
+    # as two branches leave it, and with the line ends of Windows
+    path.write_bytes(f"{head}{friday}{changed}".replace("\n", "\r\n").encode().rstrip())
+    merged = verdicts.read(path)
+    verdicts.write(path, merged | {"c3": saturday})
+    assert verdicts.read(path) == merged | {"c3": saturday}
+    assert b"# our own words\r\n" in path.read_bytes()
+    assert path.read_bytes().count(b"\n") == path.read_bytes().count(b"\r\n")
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
         ("verdicts: 3", ":1: verdicts: expected a list"),
         ("verdicts:\n  - {id: a, at: 2026-11-21, verdict: maybe}", ":2: verdict: use true, false or missed"),
-        ("verdicts:\n  - {id: a, at: soon, verdict: true}", ":2: at: a time such as"),
+        ("verdicts:\n  - {id: a, at: soon, verdict: true}", ":2: at: expected a time such as"),
         ("verdicts:\n  - {id: a, at: 2026-11-21, verdict: true, by: me}", ":2: by: unknown key"),
-        ("verdicts:\n  - a", ": verdicts: each has to be a mapping"),
+        ("verdicts:\n  - a", ": verdicts: each must be a mapping"),
     ],
 )
 def test_a_mistake_in_the_file_is_named(tmp_path: Path, text: Any, message: Any) -> None:

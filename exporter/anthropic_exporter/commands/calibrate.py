@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -82,25 +83,29 @@ def _calibrated(options: dict[str, Any]) -> Calibration:
     source = history.connect(options["prometheus_url"], options["prometheus_token_file"])
     start, end = history.span(options["last"], options["until"], 60)
     incidents = [(history.moment(since), history.moment(until)) for since, until in options["exclude"]]
-    incidents += _judged_true(source, (start, end), options["verdicts"])
+    kinds = options["kinds"] or calibration.DEFAULT_KINDS
+    judged, unjudged = _alerts(source, (start, end), options["verdicts"], kinds)
     with history.progress("Reading the history", end - start) as advance:
-        kinds = options["kinds"] or calibration.DEFAULT_KINDS
-        found = calibration.calibrate(source, (start, end), options["pages"], incidents, kinds, advance)
+        found = calibration.calibrate(source, (start, end), options["pages"], incidents + judged, kinds, advance)
     if not found.found:
         raise ConfigurationError("the rules recorded nothing in this period: load the rules, or give --last or --until")
-    return found
+    return found._replace(unjudged=unjudged)
 
 
-def _judged_true(source: Prometheus, span: tuple[float, float], path: Path) -> list[tuple[float, float]]:
-    """Start and end of the incidents that the team judged true."""
-    from anthropic_exporter.tuning import firings, verdicts  # noqa: PLC0415 - imported when the command runs
+def _alerts(
+    source: Prometheus, span: tuple[float, float], path: Path, kinds: Sequence[str]
+) -> tuple[list[tuple[float, float]], int]:
+    """Start and end of the incidents by the team's verdicts, and how many alerts of these thresholds have none."""
+    from anthropic_exporter.history import series  # noqa: PLC0415 - imported when the command runs
+    from anthropic_exporter.tuning import firings, verdicts  # noqa: PLC0415 - as above
 
     known = verdicts.read(path)
-    if not known:
-        return []
-    true = [one for one in firings.read(source, *span) if known.get(one.id, verdicts.NONE).verdict == verdicts.TRUE]
+    fired = firings.read(source, *span, with_cost=False)
+    true = [one for one in fired if known.get(one.id, verdicts.NONE).verdict == verdicts.TRUE]
     missed = [one.seconds for one in known.values() if one.verdict == verdicts.MISSED]
-    return [(one.start, one.end) for one in true] + [(at, at) for at in missed]
+    names = {judged.alert for judged in series.JUDGED if judged.kind in kinds}
+    unjudged = sum(one.alert in names and one.id not in known for one in fired)
+    return [(one.start, one.end) for one in true] + [(at, at) for at in missed], unjudged
 
 
 def _print(found: Calibration, options: dict[str, Any]) -> None:
@@ -117,10 +122,10 @@ def _print(found: Calibration, options: dict[str, Any]) -> None:
 
 
 def _write(found: Calibration, options: dict[str, Any]) -> int:
-    from anthropic_exporter.tuning import threshold_file  # noqa: PLC0415 - imported when the command runs
+    from anthropic_exporter.tuning import threshold_file, whole_file  # noqa: PLC0415 - imported when the command runs
 
     if not found.is_long_enough:
-        click.echo("Nothing is written: there is less than a day of history.", err=True)
+        click.echo("Nothing is written: there is less than a working day of history.", err=True)
         return 1
     chosen = [
         threshold_file.Override(one.judged.threshold, one.feature, one.model, one.choices[options["method"]].value)
@@ -130,5 +135,5 @@ def _write(found: Calibration, options: dict[str, Any]) -> int:
     difference = threshold_file.difference(options["target"], text)
     click.echo(difference or f"{options['target']}: nothing to change", err=options["as_json"])
     if not options["dry_run"]:
-        threshold_file.write(options["target"], text)
+        whole_file.write(options["target"], text)
     return 0

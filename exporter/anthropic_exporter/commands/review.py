@@ -28,11 +28,17 @@ if TYPE_CHECKING:
     help="The team's file of verdicts; merges in git.",
 )
 @click.option(
-    "--mark", "marks", nargs=2, multiple=True, metavar="ID true|false", help="Give a verdict on an alert; repeatable."
+    "--mark",
+    "marks",
+    nargs=2,
+    multiple=True,
+    metavar="ID true|false",
+    help="Give a verdict on an alert; repeatable. The name of an alert marks all of its firings without a verdict.",
 )
 @click.option(
     "--missed", nargs=2, multiple=True, metavar="TIME FEATURE", help="Add an incident without an alert; repeatable."
 )
+@click.option("--all", "with_quiet", is_flag=True, help="List alerts of severity info, too, which page nobody.")
 @click.option("--usd", type=float, help="With --missed: its cost in dollars.")
 @click.option("--note", default="", help="With --mark or --missed: a few words.")
 @click.option(
@@ -50,7 +56,7 @@ def review(**options: Any) -> int:
     """List every alert that fired, with dollars, duration, time to detection, and your verdicts.
 
     From the verdicts: precision, missed incidents, the noisiest alerts, thresholds that would have been quieter.
-    Exit codes: 0 every alert has a verdict, 1 some have none, 2 the history could not be read.
+    Exit codes: 0 every alert that paged has a verdict, 1 some have none, 2 the history could not be read.
     """
     if options["report"] is None and (options["bill"] or options["prices"]):
         raise ConfigurationError("review: --reconcile and --prices need --report")
@@ -67,8 +73,8 @@ def review(**options: Any) -> int:
 
         from anthropic_exporter.tuning import show_review  # noqa: PLC0415 - as above
 
-        Console().print(show_review.table(found))
-    return 0 if found.count("") == 0 else 1
+        Console().print(show_review.table(found, with_quiet=options["with_quiet"]))
+    return 1 if found.unjudged else 0
 
 
 def _reviewed(options: dict[str, Any]) -> Review:
@@ -84,7 +90,12 @@ def _reviewed(options: dict[str, Any]) -> Review:
     if changed != known:
         verdicts.write(options["verdicts"], changed)
     with history.progress("Measuring how they were noticed", len(found) or 1) as advance:
-        return judge(source, found, changed, (start, end), advance)
+        judged = judge(source, found, changed, (start, end), advance)
+    if not (judged.reviewed or judged.evaluated_seconds):
+        raise ConfigurationError(
+            "no rules were evaluated in this time, so no alert can have fired: load them, or give --last or --until"
+        )
+    return judged
 
 
 def _changed(found: dict[str, Verdict], options: dict[str, Any]) -> dict[str, Verdict]:

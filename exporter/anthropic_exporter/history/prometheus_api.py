@@ -6,15 +6,16 @@ Source: prometheus.io/docs/prometheus/latest/querying/api, read 2026-11-30.
 from __future__ import annotations
 
 import base64
+import contextlib
 import http.client
 import json
 import math
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from anthropic_exporter import bounded_files
 from anthropic_exporter.errors import ConfigurationError
@@ -25,6 +26,7 @@ _MOST_POINTS = 5_000
 _LONGEST_ADDRESS = 4_000
 _MOST_BYTES = 1 << 30
 _SHOWN_CHARACTERS = 200
+_Read = TypeVar("_Read")
 
 
 class Series(NamedTuple):
@@ -52,11 +54,7 @@ class Prometheus:
         timeout: float = 300.0,
         options: tuple[str, str] = ("--prometheus", "--prometheus-token-file"),
     ) -> None:
-        parts = urllib.parse.urlsplit(url if "://" in url else f"http://{url}")
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise ConfigurationError(
-                f"the address of Prometheus must look like http://localhost:9090; give {options[0]}"
-            )
+        parts = _parts(url if "://" in url else f"http://{url}", options[0])
         place = parts.netloc.rpartition("@")[2]
         self.url = urllib.parse.urlunsplit((parts.scheme, place, parts.path.rstrip("/"), "", ""))
         self._headers = _authorization(parts, token_file)
@@ -65,54 +63,73 @@ class Prometheus:
 
     def vector(self, expression: str, at: float) -> list[Series]:
         """Values of an expression at one moment; a scalar is one series without labels."""
-        found = self._get("query", {"query": expression, "time": f"{at:.3f}"})
-        if found["resultType"] == "scalar":
-            return [Series({}, (_point(found["result"]),))]
-        return [Series(one["metric"], (_point(one["value"]),)) for one in found["result"]]
+        return self._get("query", {"query": expression, "time": f"{at:.3f}"}, _vector)
 
     def samples(self, selector: str, seconds: float, at: float) -> list[Series]:
         """Stored samples of the `seconds` before `at`, with the times at which they were stored."""
         query = f"{selector}[{math.ceil(seconds * 1000)}ms]"
-        found = self._get("query", {"query": query, "time": f"{at:.3f}"})
-        return [_series(one) for one in found["result"]]
+        return self._get("query", {"query": query, "time": f"{at:.3f}"}, _matrix)
 
     def range(self, expression: str, start: float, end: float, step: float) -> list[Series]:
         """Values of an expression from `start` to `end`, both included, every `step` seconds."""
         joined: dict[frozenset[tuple[str, str]], list[tuple[float, float]]] = {}
         for first, last in _pieces(start, end, step):
             asked = {"query": expression, "start": f"{first:.3f}", "end": f"{last:.3f}", "step": f"{step:g}"}
-            for one in self._get("query_range", asked)["result"]:
-                joined.setdefault(frozenset(one["metric"].items()), []).extend(map(_point, one["values"]))
+            for one in self._get("query_range", asked, _matrix):
+                joined.setdefault(frozenset(one.labels.items()), []).extend(one.points)
         return [Series(dict(labels), tuple(points)) for labels, points in joined.items()]
 
     def rule_groups(self) -> list[dict[str, Any]]:
         """The groups of rules that the server has loaded."""
-        return list(self._get("rules", {})["groups"])
+        return self._get("rules", {}, lambda found: list(found["groups"]))
 
     def active_targets(self) -> list[dict[str, Any]]:
         """The targets that the server scrapes."""
-        return list(self._get("targets", {"state": "active"})["activeTargets"])
+        return self._get("targets", {"state": "active"}, lambda found: list(found["activeTargets"]))
 
     def alertmanagers(self) -> int:
         """How many Alertmanagers the server sends alerts to."""
-        return len(self._get("alertmanagers", {})["activeAlertmanagers"])
+        return self._get("alertmanagers", {}, lambda found: len(found["activeAlertmanagers"]))
 
-    def _get(self, path: str, asked: Mapping[str, str]) -> Any:
+    def _get(self, path: str, asked: Mapping[str, str], read: Callable[[Any], _Read]) -> _Read:
+        """Ask, and `read` the answer; one that has another form is an error like any other."""
         request = self._request(path, urllib.parse.urlencode(asked))
         try:
-            with urllib.request.urlopen(request, timeout=self._timeout) as response:  # noqa: S310 - http(s), checked
-                return _data(response.read(_MOST_BYTES))
+            with _OPENER.open(request, timeout=self._timeout) as response:
+                return read(_data(response.read(_MOST_BYTES)))
         except urllib.error.HTTPError as error:
             with error:
                 raise ConfigurationError(f"{self.url}: {_complaint(error, self._token_option)}") from error
-        except (OSError, ValueError, KeyError, TypeError, http.client.HTTPException) as error:
-            raise ConfigurationError(f"{self.url}: {_why(error)}: give {self._option}") from error
+        except (OSError, ValueError, LookupError, TypeError, AttributeError, http.client.HTTPException) as error:
+            raise ConfigurationError(f"{self.url}: {_why(error)}: check {self._option}") from error
 
     def _request(self, path: str, query: str) -> urllib.request.Request:
         address = f"{self.url}/api/v1/{path}"
         if len(query) > _LONGEST_ADDRESS:
             return urllib.request.Request(address, query.encode(), self._headers)  # noqa: S310 - http(s), checked
         return urllib.request.Request(f"{address}?{query}", headers=self._headers)  # noqa: S310 - http(s), checked
+
+
+class _KeepSecrets(urllib.request.HTTPRedirectHandler):
+    """Sends no credentials to another server that a redirect leads to, such as a page to log in."""
+
+    def redirect_request(self, req: urllib.request.Request, *answer: Any) -> urllib.request.Request | None:
+        """The request that follows a redirect."""
+        followed = super().redirect_request(req, *answer)
+        if followed is not None and (followed.type, followed.host) != (req.type, req.host):
+            followed.remove_header("Authorization")
+        return followed
+
+
+_OPENER = urllib.request.build_opener(_KeepSecrets)
+
+
+def _parts(url: str, option: str) -> urllib.parse.SplitResult:
+    with contextlib.suppress(ValueError):
+        parts = urllib.parse.urlsplit(url)
+        if parts.scheme in ("http", "https") and parts.hostname and parts.port != 0:
+            return parts
+    raise ConfigurationError(f"the address of Prometheus must look like http://localhost:9090; check {option}")
 
 
 def _authorization(parts: urllib.parse.SplitResult, token_file: Path | None) -> dict[str, str]:
@@ -154,8 +171,14 @@ def _point(pair: Any) -> tuple[float, float]:
     return float(pair[0]), float(pair[1])
 
 
-def _series(one: Mapping[str, Any]) -> Series:
-    return Series(one["metric"], tuple(map(_point, one["values"])))
+def _vector(found: Any) -> list[Series]:
+    if found["resultType"] == "scalar":
+        return [Series({}, (_point(found["result"]),))]
+    return [Series(dict(one["metric"]), (_point(one["value"]),)) for one in found["result"]]
+
+
+def _matrix(found: Any) -> list[Series]:
+    return [Series(dict(one["metric"]), tuple(map(_point, one["values"]))) for one in found["result"]]
 
 
 def _complaint(error: urllib.error.HTTPError, token_option: str) -> str:

@@ -11,6 +11,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from anthropic_exporter import tables
 from anthropic_exporter.reconcile.compare import AGREES, Comparison, Verdict
 from anthropic_exporter.reconcile.explain import explain
 from anthropic_exporter.reconcile.lines import HOUR, Amount, Place, by_hour
@@ -27,21 +28,39 @@ def table(comparison: Comparison) -> RenderableType:
 def _parts(comparison: Comparison) -> Iterator[RenderableType]:
     yield Text(f"Recorded and billed, {_span(comparison)}", style="bold")
     yield _models(comparison)
+    yield Text("Dollars are at list price.", "dim")
     yield from (Padding(_finding(one), (0, 0, 0, _LEFT)) for one in comparison.verdicts if one.cause != AGREES)
     yield Text(f"\n{summary(comparison)}", style="bold red" if comparison.has_drift else "bold green")
     yield from (Text(line) for line in _notes(comparison))
 
 
 def _models(comparison: Comparison) -> Table:
-    found = Table(show_lines=False)
-    found.add_column("model")
-    found.add_column("tier")
-    for heading in ("tokens recorded", "billed", "of billed", "USD recorded", "list price", "difference"):
-        found.add_column(heading, justify="right", no_wrap=True)
-    found.add_column("verdict")
-    for group in _groups(comparison):
-        found.add_row(*_row(group, has_list_price=comparison.bill.has_list_price))
+    """Two lines for each model and tier, tokens and dollars, and two for everything together."""
+    numbers = ("recorded", "billed", "difference", "of billed")
+    found = tables.compact("model, tier", *numbers, "verdict", right=numbers, folded=("model, tier", "verdict"))
+    groups = _groups(comparison)
+    for group in groups:
+        one = group[0]
+        place = Text(f"{one.model or '(no model)'}\n{one.tier}")
+        found.add_row(place, *_cells(one.recorded, one.billed, comparison), Text("\n").join(map(_verdict, group)))
+    if len(groups) > 1:
+        found.add_row(Text("together", "bold"), *_cells(*totals(comparison), comparison), Text(""))
     return found
+
+
+def _cells(recorded: Amount, billed: Amount, comparison: Comparison) -> list[Text]:
+    """Tokens above dollars: recorded, billed, the difference, and the share."""
+    tokens = [f"{recorded.tokens:,.0f}", f"{billed.tokens:,.0f}", _signed(recorded.tokens - billed.tokens, 0)]
+    usd = [f"{recorded.usd:,.2f} USD", "?", "?"]
+    shares = [_share(recorded.tokens, billed.tokens), "?"]
+    if comparison.bill.has_list_price:
+        usd[1:] = f"{billed.usd:,.2f} USD", f"{_signed(recorded.usd - billed.usd, 2)} USD"
+        shares[1] = _share(recorded.usd, billed.usd)
+    return [Text(f"{above}\n{below}") for above, below in zip([*tokens, shares[0]], [*usd, shares[1]], strict=True)]
+
+
+def _share(recorded: float, billed: float) -> str:
+    return f"{recorded / billed:.1%}" if billed else "-"
 
 
 def _groups(comparison: Comparison) -> list[list[Verdict]]:
@@ -50,15 +69,6 @@ def _groups(comparison: Comparison) -> list[list[Verdict]]:
     for verdict in comparison.verdicts:
         found.setdefault((verdict.model, verdict.tier), []).append(verdict)
     return list(found.values())
-
-
-def _row(verdicts: list[Verdict], *, has_list_price: bool) -> list[Text]:
-    one = verdicts[0]
-    listed = [f"{one.billed.usd:,.2f}", _signed(one.recorded.usd - one.billed.usd)] if has_list_price else ["?", "?"]
-    share = f"{one.recorded.tokens / one.billed.tokens:.1%}" if one.billed.tokens else "-"
-    tokens = [f"{one.recorded.tokens:,.0f}", f"{one.billed.tokens:,.0f}", share]
-    cells = [one.model or "(no model)", one.tier, *tokens, f"{one.recorded.usd:,.2f}", *listed]
-    return [*map(Text, cells), Text("\n").join(map(_verdict, verdicts))]
 
 
 def _verdict(verdict: Verdict) -> Text:
@@ -108,14 +118,10 @@ def _notes(comparison: Comparison) -> Iterator[str]:
 
 def hours(comparison: Comparison) -> Table:
     """Tokens and dollars of each hour, everything together."""
-    found = Table(title="By hour (UTC)", title_justify="left")
-    found.add_column("hour")
-    for heading in ("tokens recorded", "billed", "difference", "USD recorded", "list price", "difference"):
-        found.add_column(heading, justify="right")
+    numbers = ("recorded", "billed", "difference", "of billed")
+    found = tables.compact("hour (UTC)", *numbers, right=numbers, title="\nBy hour")
     for at, recorded, billed in _by_hour(comparison):
-        tokens = [f"{recorded.tokens:,.0f}", f"{billed.tokens:,.0f}", f"{recorded.tokens - billed.tokens:+,.0f}"]
-        usd = [f"{recorded.usd:,.2f}", f"{billed.usd:,.2f}", _signed(recorded.usd - billed.usd)]
-        found.add_row(_time(at), *tokens, *usd)
+        found.add_row(Text(_time(at)), *_cells(recorded, billed, comparison))
     return found
 
 
@@ -132,9 +138,9 @@ def _of_hour(side: Any, at: int) -> Amount:
     return found
 
 
-def _signed(usd: float) -> str:
-    """Dollars with their sign; what rounds to zero has none."""
-    return f"{usd:+,.2f}" if round(usd, 2) else "0.00"
+def _signed(amount: float, digits: int) -> str:
+    """An amount with its sign; what rounds to zero has none."""
+    return f"{amount:+,.{digits}f}" if round(amount, digits) else f"{0:.{digits}f}"
 
 
 def _span(comparison: Comparison) -> str:

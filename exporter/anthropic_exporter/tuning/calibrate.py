@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import math
 import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -21,9 +22,15 @@ SAYS = {
     GREATEST: "1.2 x the greatest value seen",
 }
 DAY_SECONDS = 86_400.0
+_HOUR_SECONDS = 3_600
 _STEP_SECONDS = 60.0
 _SUBQUERY_SECONDS = 15.0
 _RATIO, _HEADROOM = 3.0, 1.2
+#: Measured over many shapes of traffic by bench/tuning/pages_by_shape.py, 2026-11-30.
+_AIM, _MOST_TIMES, _HEADROOM_PEAKS = 0.5, 5.0, 2.0
+#: Of the history that expected pages need, how much has to be from Monday to Friday.
+_WORKING_SECONDS = 20 * 3_600.0
+_SATURDAY = 5
 #: The thresholds that page for money; the others are chosen on request.
 DEFAULT_KINDS = (series.COST_KIND, series.REQUEST_KIND)
 #: Seconds that are left out before and after an incident.
@@ -53,6 +60,11 @@ class Calibrated(NamedTuple):
     points: Points
 
     @property
+    def hours(self) -> int:
+        """How many hours of the history have a value above 0."""
+        return len(tail.peaks_of(self.points, _HOUR_SECONDS))
+
+    @property
     def daily(self) -> list[float]:
         """The greatest value of each day."""
         found: dict[int, float] = {}
@@ -62,7 +74,12 @@ class Calibrated(NamedTuple):
 
 
 class Calibration(NamedTuple):
-    """All signals of a span. `seconds` is how much of it has history, without what was left out."""
+    """All signals of a span.
+
+    `seconds` is how much of it has history, without what was left out; `working_seconds` is the part of that from
+    Monday to Friday, UTC.
+    `unjudged` is how many alerts of the span fired for one of these thresholds and have no verdict.
+    """
 
     start: float
     end: float
@@ -70,11 +87,13 @@ class Calibration(NamedTuple):
     pages: float
     found: tuple[Calibrated, ...]
     left_out: tuple[Span, ...]
+    working_seconds: float = 0.0
+    unjudged: int = 0
 
     @property
     def is_long_enough(self) -> bool:
-        """Whether there is a day of history, which expected pages a week need."""
-        return self.seconds >= DAY_SECONDS
+        """Whether there is a whole working day of history, which expected pages a week need."""
+        return self.seconds >= DAY_SECONDS and self.working_seconds >= _WORKING_SECONDS
 
 
 def calibrate(
@@ -103,11 +122,12 @@ def calibrate(
         found = prometheus.range(_greatest(judged), start, end, _STEP_SECONDS)
         signals += [(judged, place, points) for place, points in _by_place(found, left_out).items() if points]
         advance((end - start) / len(asked))
-    seconds = _known_seconds([points for _, _, points in signals])
+    moments = _known_moments(prometheus, span, left_out, [points for _, _, points in signals])
+    seconds, working = (_STEP_SECONDS * len(some) for some in (moments, list(filter(_is_working, moments))))
+    empty = Calibration(start, end, seconds, pages, (), left_out, working)
     current = thresholds(prometheus, end)
-    share = pages / max(len(signals), 1)
-    calibrated = [_of(signal, seconds, share, current) for signal in signals]
-    return Calibration(start, end, seconds, pages, tuple(calibrated), left_out)
+    given = _Given(seconds, pages / max(len(signals), 1), empty.is_long_enough)
+    return empty._replace(found=tuple(_of(signal, given, current) for signal in signals))
 
 
 def _greatest(judged: Judged) -> str:
@@ -123,20 +143,41 @@ def _by_place(found: Iterable[Any], left_out: Sequence[Span]) -> dict[Place, Poi
     for one in found:
         values = places.setdefault((one.labels.get("feature", ""), one.labels.get("model", "")), {})
         for at, value in one.points:
-            if math.isfinite(value) and not any(since <= at <= until for since, until in left_out):
+            if math.isfinite(value) and not _is_in(at, left_out):
                 values[at] = max(values.get(at, 0.0), value)
     return {place: sorted(values.items()) for place, values in places.items() if max(values.values(), default=0.0) > 0}
 
 
-def _known_seconds(signals: Sequence[Points]) -> float:
-    moments = {at for points in signals for at, _ in points}
-    return len(moments) * _STEP_SECONDS
+def _known_moments(
+    prometheus: Prometheus, span: Span, left_out: Sequence[Span], signals: Sequence[Points]
+) -> set[float]:
+    """The steps in which the rules were evaluated. A job that runs an hour a night has no signals in the others."""
+    found = prometheus.range(f"count({series.THRESHOLD})", *span, _STEP_SECONDS)
+    evaluated = {at for one in found for at, _ in one.points} | {at for points in signals for at, _ in points}
+    return {at for at in evaluated if not _is_in(at, left_out)}
+
+
+def _is_in(at: float, spans: Iterable[Span]) -> bool:
+    return any(since <= at <= until for since, until in spans)
+
+
+def _is_working(at: float) -> bool:
+    return dt.datetime.fromtimestamp(at, dt.timezone.utc).weekday() < _SATURDAY
+
+
+class _Given(NamedTuple):
+    """What holds for all signals: the seconds of history, each one's share of pages a week, whether that is enough."""
+
+    seconds: float
+    share: float
+    is_enough: bool
 
 
 def _of(
-    signal: tuple[Judged, Place, Points], seconds: float, share: float, current: Mapping[tuple[str, str, str], float]
+    signal: tuple[Judged, Place, Points], given: _Given, current: Mapping[tuple[str, str, str], float]
 ) -> Calibrated:
     judged, (feature, model), points = signal
+    seconds, share, known = given
     fitted = tail.fit(points, seconds, is_daily=judged.is_daily)
     ordinary = tail.peaks_of(points, tail.DAY_SECONDS) if judged.is_daily else [one for _, one in points if one > 0]
     values = {
@@ -144,7 +185,6 @@ def _of(
         RATIO: _RATIO * statistics.fmean(ordinary),
         GREATEST: _HEADROOM * max(value for _, value in points),
     }
-    known = seconds >= DAY_SECONDS
 
     def choice(method: str, value: float) -> Choice:
         expected = _expected(fitted, points, value, seconds) if known else None
@@ -160,12 +200,18 @@ def tail_threshold(
 ) -> float:
     """The least threshold with at most `share` pages a week by the tail, and by what was seen.
 
-    Where one page in all of the history is more than that, it is no lower than the greatest value. A percentile is
-    known no finer than the bucket that it lies in, so it is the upper bound of that one.
+    Where one page in all of the history is more than the share, the threshold is no lower than the greatest value. A
+    percentile is known no finer than the bucket that it lies in, so its threshold is the upper bound of that one. Of
+    other signals half of the share is aimed at, because weeks differ more than one of them shows; the fewer hours have
+    traffic, the higher the threshold is above the greatest value, up to 5 times that.
     """
     greatest = max((value for _, value in points), default=0.0)
-    value = max(fitted.threshold(share), greatest if share * seconds < tail.WEEK_SECONDS else 0.0)
-    return next((bound for bound in bounds if bound >= value), value)
+    least = greatest if share * seconds < tail.WEEK_SECONDS else 0.0
+    if bounds:
+        value = max(fitted.threshold(share), least)
+        return next((bound for bound in bounds if bound >= value), value)
+    headroom = 1 + _HEADROOM_PEAKS / fitted.known if fitted.known else 1.0
+    return max(min(fitted.threshold(_AIM * share), _MOST_TIMES * greatest), headroom * least)
 
 
 def _expected(fitted: tail.Tail, points: Points, value: float, seconds: float) -> float:
@@ -199,6 +245,13 @@ def resolve(current: Mapping[tuple[str, str, str], float], name: str, feature: s
     return None
 
 
+def _total(calibration: Calibration, method: str) -> float | None:
+    """Expected pages of all thresholds of a method; None if unknown."""
+    expected = [one.choices[method].expected for one in calibration.found]
+    known = [one for one in expected if one is not None]
+    return sum(known) if len(known) == len(expected) else None
+
+
 def as_json(calibration: Calibration, method: str) -> dict[str, Any]:
     """Everything but the points, for programs."""
     return {
@@ -207,6 +260,8 @@ def as_json(calibration: Calibration, method: str) -> dict[str, Any]:
         "days": calibration.seconds / DAY_SECONDS,
         "pages_a_week": calibration.pages,
         "is_long_enough": calibration.is_long_enough,
+        "alerts_without_verdict": calibration.unjudged,
+        "expected_pages_a_week": _total(calibration, method),
         "left_out": [list(span) for span in calibration.left_out],
         "method": method,
         "methods": SAYS,
@@ -216,6 +271,7 @@ def as_json(calibration: Calibration, method: str) -> dict[str, Any]:
                 "feature": one.feature,
                 "model": one.model,
                 "unit": one.judged.unit,
+                "hours_with_traffic": one.hours,
                 "current": one.current and one.current._asdict(),
                 "choices": {name: choice._asdict() for name, choice in one.choices.items()},
                 "greatest_by_day": one.daily,

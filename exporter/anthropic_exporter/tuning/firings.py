@@ -57,9 +57,14 @@ class Firing(NamedTuple):
 
 
 def read(
-    prometheus: Prometheus, start: float, end: float, advance: Callable[[float], None] = lambda _: None
+    prometheus: Prometheus,
+    start: float,
+    end: float,
+    advance: Callable[[float], None] = lambda _: None,
+    *,
+    with_cost: bool = True,
 ) -> list[Firing]:
-    """All firings that began between two Unix seconds, oldest first, with their dollars."""
+    """All firings that began between two Unix seconds, oldest first, with their dollars if they are asked for."""
     joined: dict[frozenset[tuple[str, str]], list[float]] = {}
     since = start
     while since < end:
@@ -70,7 +75,8 @@ def read(
         since = until
     found = [firing for labels, times in joined.items() for firing in of_times(dict(labels), times, end)]
     began = [one for one in found if one.start > start + _USUAL_INTERVAL_SECONDS]
-    return sorted((_with_cost(prometheus, one) for one in began), key=lambda one: (one.start, one.alert))
+    found = [_with_cost(prometheus, one) for one in began] if with_cost else began
+    return sorted(found, key=lambda one: (one.start, one.alert))
 
 
 def of_times(labels: Mapping[str, str], times: Iterable[float], end: float) -> Iterator[Firing]:

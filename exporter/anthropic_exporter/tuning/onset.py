@@ -45,9 +45,14 @@ class Summary(NamedTuple):
     p95: float
 
 
-def detection(prometheus: Prometheus, firing: Firing) -> Detection:
-    """Return how long it took to notice the incident behind a firing."""
-    began = onset(prometheus, firing)
+def detection(prometheus: Prometheus, firing: Firing, before: float | None = None) -> Detection:
+    """Return how long it took to notice the incident behind a firing.
+
+    `before` is when the same alert last ended. An alert that fires again soon after is about an incident that was
+    noticed: no usual pace lies between, so it has no onset.
+    """
+    is_again = before is not None and before > firing.start - _LOOK_BACK_SECONDS
+    began = None if is_again else onset(prometheus, firing)
     to_firing = None if began is None else max(0.0, firing.start - began)
     return Detection(to_firing, _delivery(prometheus, firing))
 

@@ -15,6 +15,9 @@ from anthropic_exporter.tuning.saved import ESTIMATED_FORMULA, MEASURED_FORMULA,
 from anthropic_exporter.tuning.verdicts import FALSE, MISSED, TRUE, Verdict
 
 _HEADROOM = 1.1
+_STEP_SECONDS = 300.0
+#: Severities of alerts that page nobody and so need no verdict.
+_QUIET = ("info", "none")
 
 
 class Reviewed(NamedTuple):
@@ -24,6 +27,11 @@ class Reviewed(NamedTuple):
     detection: Detection
     verdict: str
     note: str = ""
+
+    @property
+    def is_quiet(self) -> bool:
+        """Whether the alert only informs: nobody was paged."""
+        return self.firing.severity in _QUIET
 
 
 class Suggestion(NamedTuple):
@@ -42,7 +50,7 @@ class Suggestion(NamedTuple):
 
 
 class Review(NamedTuple):
-    """Everything about the alerts of a span."""
+    """Everything about the alerts of a span. `evaluated_seconds` is how long rules were evaluated, None if unknown."""
 
     start: float
     end: float
@@ -51,10 +59,27 @@ class Review(NamedTuple):
     detection: Summary | None
     saved: Saved
     suggestions: tuple[Suggestion, ...]
+    evaluated_seconds: float | None = None
 
     def count(self, verdict: str) -> int:
         """How many firings have this verdict."""
         return sum(1 for one in self.reviewed if one.verdict == verdict)
+
+    @property
+    def pages(self) -> list[Reviewed]:
+        """The firings that paged somebody, and those that have a verdict."""
+        return [one for one in self.reviewed if one.verdict or not one.is_quiet]
+
+    @property
+    def unjudged(self) -> list[Reviewed]:
+        """The firings that paged somebody and have no verdict."""
+        return [one for one in self.pages if not one.verdict]
+
+    @property
+    def quiet(self) -> list[tuple[str, int]]:
+        """The alerts that only informed, with how often they fired, the most frequent first."""
+        fired = collections.Counter(one.firing.alert for one in self.reviewed if one.is_quiet and not one.verdict)
+        return fired.most_common()
 
     @property
     def precision(self) -> float | None:
@@ -64,9 +89,9 @@ class Review(NamedTuple):
 
     @property
     def noisiest(self) -> list[tuple[str, int, int]]:
-        """Alerts with how often they fired and how often that was false, the noisiest first."""
-        fired = collections.Counter(one.firing.alert for one in self.reviewed)
-        false = collections.Counter(one.firing.alert for one in self.reviewed if one.verdict == FALSE)
+        """Alerts that paged, with how often they fired and how often that was false, the noisiest first."""
+        fired = collections.Counter(one.firing.alert for one in self.pages)
+        false = collections.Counter(one.firing.alert for one in self.pages if one.verdict == FALSE)
         rows = [(alert, count, false[alert]) for alert, count in fired.items()]
         return sorted(rows, key=lambda row: (-row[2], -row[1], row[0]))
 
@@ -79,10 +104,12 @@ def review(
     advance: Callable[[float], None] = lambda _: None,
 ) -> Review:
     """Judge the firings of a span by the verdicts, and measure how they were noticed."""
-    reviewed = []
+    reviewed, ended = [], dict[str, float]()
     for firing in found:
         verdict = verdicts.get(firing.id)
-        detection = onset.detection(prometheus, firing)
+        before = ended.get(key := f"{firing.alert} {sorted(firing.labels.items())}")
+        detection = onset.detection(prometheus, firing, before)
+        ended[key] = firing.end
         reviewed.append(
             Reviewed(firing, detection, verdict.verdict if verdict else "", verdict.note if verdict else "")
         )
@@ -99,7 +126,14 @@ def review(
         summary,
         saved(prometheus, start, end, true),
         tuple(_suggestions(prometheus, reviewed)),
+        evaluated_seconds(prometheus, start, end),
     )
+
+
+def evaluated_seconds(prometheus: Prometheus, start: float, end: float) -> float:
+    """How much of a span has the thresholds that the rules record: in the rest no alert can have fired."""
+    found = prometheus.range(f"count({series.THRESHOLD})", start + _STEP_SECONDS, end, _STEP_SECONDS)
+    return _STEP_SECONDS * sum(len(one.points) for one in found)
 
 
 def _suggestions(prometheus: Prometheus, reviewed: list[Reviewed]) -> list[Suggestion]:
@@ -163,6 +197,7 @@ def as_json(review: Review) -> dict[str, Any]:
             for one in review.reviewed
         ],
         "missed": [one._asdict() for one in review.missed],
+        "evaluated_seconds": review.evaluated_seconds,
         "precision": review.precision,
         "detection": None if review.detection is None else review.detection._asdict(),
         "saved": {
@@ -172,6 +207,8 @@ def as_json(review: Review) -> dict[str, Any]:
             "estimated_usd": review.saved.estimated_usd,
             "estimated_is": ESTIMATED_FORMULA,
         },
+        "without_verdict": len(review.unjudged),
+        "info": [{"alert": alert, "fired": fired} for alert, fired in review.quiet],
         "noisiest": [{"alert": alert, "fired": fired, "false": false} for alert, fired, false in review.noisiest],
         "suggestions": [one._asdict() for one in review.suggestions],
     }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import itertools
 from collections.abc import Iterable
 from typing import NamedTuple
 
@@ -15,8 +16,9 @@ _STEP_SECONDS = 300.0
 _REPORT_HOUR = 9
 MEASURED_FORMULA = "requests that an open breaker blocked x mean dollars of a successful request of that feature"
 ESTIMATED_FORMULA = (
-    "for each alert judged true: dollars a second above usual while it fired x seconds until 09:00 UTC of the next "
-    "day, when a daily report would have been read, minus what it did cost"
+    "for each alert judged true, the largest of those that fired together on a feature: dollars a second above usual "
+    "while it fired x seconds until 09:00 UTC of the next day, when a daily report would have been read, minus "
+    "what it did cost"
 )
 
 
@@ -38,7 +40,7 @@ def saved(prometheus: Prometheus, start: float, end: float, judged_true: Iterabl
             blocked[feature] = blocked.get(feature, 0.0) + one.amount
     usual = _usual_usd(prometheus, span) if blocked else {}
     measured = sum(count * usual.get(feature, 0.0) for feature, count in blocked.items())
-    return Saved(measured, round(sum(blocked.values())), sum(map(estimate, judged_true)))
+    return Saved(measured, round(sum(blocked.values())), estimated(judged_true))
 
 
 def _usual_usd(prometheus: Prometheus, span: tuple[float, float, float]) -> dict[str, float]:
@@ -52,6 +54,30 @@ def _usual_usd(prometheus: Prometheus, span: tuple[float, float, float]) -> dict
         if one.labels[1] == "success":
             requests[one.labels[0]] = requests.get(one.labels[0], 0.0) + one.amount
     return {feature: dollars.get(feature, 0.0) / count for feature, count in requests.items() if count}
+
+
+def estimated(judged_true: Iterable[Firing]) -> float:
+    """The additional dollars of all incidents. Alerts that fired together are about the same dollars."""
+    incidents: list[list[Firing]] = []
+    for firing in sorted(judged_true, key=lambda one: one.start):
+        together = [one for one in incidents if any(_is_same(firing, other) for other in one)]
+        incidents = [one for one in incidents if one not in together]
+        incidents.append([firing, *itertools.chain.from_iterable(together)])
+    return sum(map(_of_incident, incidents))
+
+
+def _of_incident(together: Iterable[Firing]) -> float:
+    """The largest estimate of each feature, or that of an alert about all features, if it is larger than their sum."""
+    features: dict[str, float] = {}
+    for firing in together:
+        features[firing.feature] = max(features.get(firing.feature, 0.0), estimate(firing))
+    everything = features.pop("", 0.0)
+    return max(everything, sum(features.values()))
+
+
+def _is_same(a: Firing, b: Firing) -> bool:
+    """Whether two firings overlap and are about the same feature, or one of them is about all features."""
+    return a.start <= b.end and b.start <= a.end and (a.feature == b.feature or not (a.feature and b.feature))
 
 
 def estimate(firing: Firing) -> float:

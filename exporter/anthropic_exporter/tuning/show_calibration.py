@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import itertools
 import math
 from collections.abc import Iterator, Sequence
 
@@ -10,11 +11,15 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from anthropic_exporter import tables
 from anthropic_exporter.tuning.calibrate import DAY_SECONDS, METHODS, SAYS, Calibrated, Calibration, Choice
 
 _BARS = "▁▂▃▄▅▆▇█"
 #: A week without an incident of some hours still has every weekday.
 _WEEK_DAYS = 6.5
+#: The peaks of hours that the tail is fitted to (tuning/tail.py).
+_FEW_HOURS = 8
+_MOST_BARS, _CELL, _PLACE, _MANY = 14, 12, 18, 10
 
 
 def table(calibration: Calibration, method: str) -> RenderableType:
@@ -28,39 +33,60 @@ def _parts(calibration: Calibration, method: str) -> Iterator[RenderableType]:
         f"Thresholds from {_time(calibration.start)} to {_time(calibration.end)} UTC: {days:.1f} days of history",
         style="bold",
     )
-    found = Table()
-    for heading in ("threshold", "feature", "model"):
-        found.add_column(heading, overflow="fold")
-    found.add_column("greatest by day", no_wrap=True)
-    for heading in ("now", *METHODS):
-        style = "bold green" if heading == method else ""
-        found.add_column(heading, justify="right", style=style)
-    for one in calibration.found:
-        found.add_row(*_row(one))
-    yield found
-    yield Text("In each cell: the threshold, and the false pages a week that it is expected to give. 'seen' are those")
-    yield Text("that it would have given in this history.")
-    yield from (Text(f"  {name}: {says}") for name, says in SAYS.items())
+    for (threshold, unit), found in itertools.groupby(
+        calibration.found, lambda one: (one.judged.threshold, one.judged.unit)
+    ):
+        yield Text(f"\n{threshold}, {unit}", style="bold")
+        yield _signals(list(found), method)
+    yield Text(f"\nEach cell: the threshold, and the false pages a week that {_expected(calibration)}")
+    yield from (Text(f"  {name}: {says}", "bold green" if name == method else "") for name, says in SAYS.items())
     yield Text(f"\n{promise(calibration, method)}", style="bold")
     yield from (Text(line, style="yellow") for line in unknown(calibration))
 
 
+def _expected(calibration: Calibration) -> str:
+    return "it is expected to give." if calibration.is_long_enough else "it would have given in this history (seen)."
+
+
+def _signals(found: Sequence[Calibrated], method: str) -> Table:
+    """The signals of one threshold. All tables have the same widths, so that they stand below each other."""
+    numbers = ("now", *METHODS)
+    days = min(max(len(one.daily) for one in found), _MOST_BARS)
+    shown = tables.compact("feature, model", "by day", *numbers, right=numbers, folded=("feature, model",))
+    shown.columns[0].min_width = _PLACE
+    shown.columns[1].min_width = max(days, len("by day"))
+    for column, name in zip(shown.columns[2:], numbers, strict=True):
+        column.min_width = _CELL
+        column.style = column.header_style = "bold green" if name == method else ""
+    for one in found:
+        shown.add_row(*_row(one))
+    return shown
+
+
 def _row(one: Calibrated) -> list[Text]:
-    place = [one.judged.threshold, one.feature or "-", one.model or "-"]
+    place = "\n".join(filter(None, (one.feature, one.model))) or "everything\ntogether"
     cells = [_cell(one.current), *(_cell(one.choices[method]) for method in METHODS)]
-    return [*map(Text, place), Text(sparkline(one.daily)), *cells]
+    return [Text(place), Text(sparkline(one.daily[-_MOST_BARS:])), *cells]
 
 
 def _cell(choice: Choice | None) -> Text:
     if choice is None:
         return Text("-")
-    return Text(f"{choice.value:,g}\n{pages(choice.expected)} a week, {choice.seen} seen")
+    given = f"{choice.seen} seen" if choice.expected is None else f"{pages(choice.expected)} a week"
+    return Text(number(choice.value)) + Text(f"\n{given}", "dim")
+
+
+def number(value: float) -> str:
+    """A threshold for people."""
+    return f"{value:,.0f}" if value >= 1_000 else f"{value:,g}"  # noqa: PLR2004 - from here on digits are grouped
 
 
 def pages(expected: float | None) -> str:
     """Expected pages for people."""
     if expected is None or math.isinf(expected):
         return "?"
+    if expected >= _MANY:
+        return f"{expected:,.0f}"
     return "<0.01" if 0 < expected < 0.01 else f"{expected:.2g}"  # noqa: PLR2004 - two digits are shown
 
 
@@ -76,18 +102,35 @@ def promise(calibration: Calibration, method: str) -> str:
     if not calibration.is_long_enough or None in chosen:
         return "How often these thresholds will page cannot be said yet."
     total = sum(expected for expected in chosen if expected is not None)
-    return f"All {len(chosen)} thresholds of '{method}' together: {pages(total)} false pages a week expected."
+    which = (
+        f"The {len(chosen)} thresholds of '{method}' together" if len(chosen) > 1 else f"The threshold of '{method}'"
+    )
+    return f"{which}: {pages(total)} false pages a week expected; {calibration.pages:g} accepted."
 
 
 def unknown(calibration: Calibration) -> Iterator[str]:
     """What this history cannot tell."""
     days = calibration.seconds / DAY_SECONDS
-    if not calibration.is_long_enough:
+    if days < 1:
         yield f"Only {days * 24:.0f} h of history: below 24 h it has no whole day, so that pages a week are not known."
+    elif not calibration.is_long_enough:
+        working = calibration.working_seconds / 3_600
+        yield f"Only {working:.0f} h from Monday to Friday: without a working day pages a week are not known."
     elif days < _WEEK_DAYS:
         yield f"Only {days:.1f} days of history: weekdays or weekends that it does not have may be busier."
+    rare = sum(one.hours < _FEW_HOURS for one in calibration.found)
+    if rare and calibration.is_long_enough:
+        which = "1 threshold rests" if rare == 1 else f"{rare} thresholds rest"
+        yield f"{which} on fewer than {_FEW_HOURS} hours with traffic: calibrate again when there are more."
     if calibration.left_out:
         yield f"Left out as incidents: {len(calibration.left_out)}."
+    if calibration.unjudged:
+        one = calibration.unjudged == 1
+        yield (
+            f"{calibration.unjudged} {'alert' if one else 'alerts'} of this time {'has' if one else 'have'} no verdict "
+            f"and {'counts' if one else 'count'} as ordinary traffic: an incident raises the thresholds. Judge with "
+            "review --mark."
+        )
 
 
 def _time(at: float) -> str:

@@ -3,50 +3,79 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from anthropic_exporter import tables
 from anthropic_exporter.tuning.review import Review, Reviewed, Suggestion
 from anthropic_exporter.tuning.verdicts import FALSE, TRUE
 
 _STYLES = {TRUE: "green", FALSE: "red", "": "yellow"}
 _MINUTE, _HOUR = 60, 3_600
 _WIDEST_BAR = 20
+_LONG_GAP_SECONDS = 900.0
 
 
-def table(review: Review) -> RenderableType:
-    """The whole review."""
-    return Group(*_parts(review))
+def table(review: Review, *, with_quiet: bool = False) -> RenderableType:
+    """The whole review; `with_quiet` lists the alerts that only inform, too."""
+    return Group(*_parts(review, with_quiet=with_quiet))
 
 
-def _parts(review: Review) -> Iterator[RenderableType]:
+def _parts(review: Review, *, with_quiet: bool) -> Iterator[RenderableType]:
     yield Text(f"Alerts, {time(review.start)} to {time(review.end)} UTC", style="bold")
-    yield _alerts(review) if review.reviewed else Text("No alert fired.")
+    listed = review.reviewed if with_quiet else review.pages
+    yield _alerts(listed) if listed else Text("No alert fired." if not review.reviewed else "Nobody was paged.")
+    if review.quiet and not with_quiet:
+        yield Text(f"{quiet(review)} (--all lists them)", style="dim")
     if review.missed:
         yield _missed(review)
+    yield Text("")
     yield _counts(review)
-    if review.reviewed:
+    if review.noisiest:
+        yield Text("")
         yield _noisiest(review)
     if review.suggestions:
         yield Text("\nThresholds that would have left out the false alerts:", style="bold")
         yield from (Text(f"  {suggestion(one)}") for one in review.suggestions)
-    unjudged = [one for one in review.reviewed if not one.verdict]
-    if unjudged:
-        example = unjudged[0].firing.id
-        yield Text(f"\n{len(unjudged)} without a verdict. Give one: review --mark {example} true (or false)")
+    if review.unjudged:
+        yield Text(f"\n{_asked(review)}")
+    if (gap := not_evaluated(review)) > 0:
+        yield Text(f"\nFor {length(gap)} of this time no rules were evaluated, so no alert can have fired.", "yellow")
 
 
-def _alerts(review: Review) -> Table:
-    found = Table()
-    for heading in ("id", "fired (UTC)", "alert", "feature", "model"):
-        found.add_column(heading, overflow="fold", no_wrap=heading in ("id", "fired (UTC)"))
-    for heading in ("lasted", "cost USD", "noticed after"):
-        found.add_column(heading, justify="right", no_wrap=True)
-    found.add_column("verdict")
-    for one in review.reviewed:
+def _asked(review: Review) -> str:
+    one = review.unjudged[0].firing
+    return (
+        f"{len(review.unjudged)} without a verdict. Give one: review --mark {one.id} true (or false); or one to all "
+        f"firings of an alert: review --mark {name(one.alert)} true"
+    )
+
+
+def not_evaluated(review: Review) -> float:
+    """Seconds in which no rules were evaluated, if that is more than a restart takes."""
+    if not review.evaluated_seconds:
+        return 0.0
+    gap = review.end - review.start - review.evaluated_seconds
+    return gap if gap > _LONG_GAP_SECONDS else 0.0
+
+
+def quiet(review: Review) -> str:
+    """The alerts that only inform, in words."""
+    return f"Not listed, severity info: {', '.join(f'{name(alert)} {fired}' for alert, fired in review.quiet)}"
+
+
+def name(alert: str) -> str:
+    """The name of an alert, shortened."""
+    return alert.removeprefix("Anthropic")
+
+
+def _alerts(listed: Iterable[Reviewed]) -> Table:
+    numbers = ("lasted", "USD", "noticed")
+    found = tables.compact("id", "fired (UTC)", "alert", *numbers, "verdict", right=numbers, folded=("alert",))
+    for one in listed:
         found.add_row(*_row(one))
     return found
 
@@ -56,26 +85,29 @@ def _row(one: Reviewed) -> list[Text]:
     lasted = f"{length(firing.seconds)}{'+' if firing.is_cut else ''}"
     cost = "-" if firing.cost_usd is None else f"{firing.cost_usd:,.2f}"
     noticed = "-" if one.detection.total is None else f"{one.detection.total:.0f} s"
-    name = firing.alert.removeprefix("Anthropic")
-    cells = [firing.id, time(firing.start), name, firing.feature or "-", firing.model or "-", lasted, cost, noticed]
-    return [*map(Text, cells), Text(one.verdict or "?", style=_STYLES[one.verdict])]
+    place = tables.placed(name(firing.alert), firing.feature, firing.model)
+    note = Text(f"\n{one.note}", "italic") if one.note else Text("")
+    cells = [Text(firing.id), Text(moment(firing.start)), place + note, *map(Text, (lasted, cost, noticed))]
+    return [*cells, Text(one.verdict or "?", style=_STYLES[one.verdict])]
 
 
 def _missed(review: Review) -> Table:
-    found = Table(title="Incidents without an alert", title_justify="left")
-    for heading in ("began (UTC)", "feature", "cost USD", "note"):
-        found.add_column(heading)
+    title = "\nIncidents without an alert"
+    found = tables.compact(
+        "began (UTC)", "feature", "USD", "note", right=("USD",), folded=("feature", "note"), title=title
+    )
     for one in review.missed:
-        found.add_row(time(one.seconds), one.feature or "-", "-" if one.usd is None else f"{one.usd:,.2f}", one.note)
+        usd = "-" if one.usd is None else f"{one.usd:,.2f}"
+        found.add_row(*map(Text, (moment(one.seconds), one.feature or "-", usd, one.note)))
     return found
 
 
 def _counts(review: Review) -> Table:
-    found = Table(show_header=False, box=None)
-    found.add_column(style="bold")
-    found.add_column(overflow="fold")
-    for name, value in counts(review):
-        found.add_row(name, value)
+    found = Table(show_header=False, box=None, pad_edge=False)
+    found.add_column(style="bold", no_wrap=True)
+    found.add_column()
+    for title, value in counts(review):
+        found.add_row(title, value)
     return found
 
 
@@ -90,7 +122,7 @@ def counts(review: Review) -> list[tuple[str, str]]:
         else f"{seen.mean:.0f} s on average, 95 % within {seen.p95:.0f} s ({seen.alerts} alerts, {_to(review)})"
     )
     return [
-        ("Alerts", f"{len(review.reviewed)} fired, {review.count(TRUE)} true, {review.count(FALSE)} false"),
+        ("Alerts", f"{len(review.pages)} fired, {review.count(TRUE)} true, {review.count(FALSE)} false"),
         ("Precision", precision),
         ("Missed incidents", str(len(review.missed))),
         ("Time to detection", noticed),
@@ -101,13 +133,17 @@ def counts(review: Review) -> list[tuple[str, str]]:
 
 def _measured(review: Review) -> str:
     saved = review.saved
+    if not saved.blocked:
+        return "nothing: no breaker blocked a request"
     return (
-        f"at least {saved.measured_usd:,.2f} USD: {saved.blocked} requests that a breaker blocked, at the mean "
+        f"at least {saved.measured_usd:,.2f} USD: {saved.blocked:,} requests that a breaker blocked, at the mean "
         "dollars of their feature"
     )
 
 
 def _estimated(review: Review) -> str:
+    if not review.saved.estimated_usd:
+        return "nothing: it needs alerts with a cost that are judged true"
     return (
         f"up to {review.saved.estimated_usd:,.2f} USD: what the true alerts would have cost more, had they gone on "
         "until a report at 09:00 UTC of the next day"
@@ -120,15 +156,13 @@ def _to(review: Review) -> str:
 
 
 def _noisiest(review: Review) -> Table:
-    found = Table(title="Noisiest alerts", title_justify="left")
-    found.add_column("alert")
-    found.add_column("fired", justify="right")
-    found.add_column("false", justify="right")
-    found.add_column("")
+    numbers = ("fired", "false")
+    found = tables.compact("alert", *numbers, "", right=numbers, title="Noisiest alerts")
     most = max(fired for _, fired, _ in review.noisiest)
     for alert, fired, false in review.noisiest:
         red, grey = round(_WIDEST_BAR * false / most), round(_WIDEST_BAR * (fired - false) / most)
-        found.add_row(alert, str(fired), str(false), Text("█" * red, "red") + Text("█" * grey, "bright_black"))
+        bar = Text("█" * red, "red") + Text("█" * grey, "bright_black")
+        found.add_row(name(alert), str(fired), str(false), bar)
     return found
 
 
@@ -146,6 +180,11 @@ def suggestion(one: Suggestion) -> str:
 def time(at: float) -> str:
     """A moment in UTC."""
     return dt.datetime.fromtimestamp(at, dt.timezone.utc).strftime("%a %d %b %H:%M")
+
+
+def moment(at: float) -> str:
+    """A moment in UTC, shorter."""
+    return dt.datetime.fromtimestamp(at, dt.timezone.utc).strftime("%d %b %H:%M")
 
 
 def length(seconds: float) -> str:

@@ -18,20 +18,27 @@ _HOUR_SECONDS = 3_600
 #: `keep_firing_for` of the alerts, and two evaluations.
 _PAUSE_SECONDS = 180.0
 _PEAK_SHARE, _FEWEST_PEAKS, _MOST_PEAKS = 0.1, 8, 60
-#: Of single days, the highest third: the others are weekends and holidays.
-_DAY_SHARE = 1 / 3
+#: Of single days the highest third: the others are weekends and holidays. Never more than that of hours: a job of an
+#: hour a night has as many hours in which it only begins or ends.
+_MOST_SHARE = 1 / 3
 DAY_SECONDS = 86_400
+#: Of a single peak the tail is so heavy that a threshold exceeds every number.
+_LARGEST_EXPONENT = 600.0
 
 Points = Sequence[tuple[float, float]]
 
 
 class Tail(NamedTuple):
-    """The peaks of a signal above `level`: how many, the sum of their log excesses, and the weeks that hold them."""
+    """The peaks of a signal above `level`: how many, the sum of their log excesses, and the weeks that hold them.
+
+    `known` is how many peaks there are in all.
+    """
 
     level: float
     peaks: int
     excess: float
     weeks: float
+    known: int = 0
 
     def expected(self, threshold: float) -> float:
         """Pages a week above a threshold; infinite below the level, where nothing was fitted."""
@@ -47,19 +54,20 @@ class Tail(NamedTuple):
         if not self.peaks or self.peaks / self.weeks <= pages:
             return self.level
         ratio = (self.peaks / (self.weeks * pages)) ** (1 / self.peaks) - 1
-        return self.level * math.exp(self.excess * ratio)
+        return self.level * math.exp(min(self.excess * ratio, _LARGEST_EXPONENT))
 
 
 def fit(points: Points, seconds: float, *, is_daily: bool = False) -> Tail:
     """The tail of a signal whose history is `seconds` long. `is_daily`: it grows from 0 each day."""
     weeks = seconds / WEEK_SECONDS
     peaks = sorted(peaks_of(points, DAY_SECONDS if is_daily else _HOUR_SECONDS), reverse=True)
-    wanted = round(_DAY_SHARE * len(peaks)) if is_daily else max(round(_PEAK_SHARE * len(peaks)), _FEWEST_PEAKS)
+    most = max(round(_MOST_SHARE * len(peaks)), 0 if is_daily else 1)
+    wanted = most if is_daily else min(most, max(round(_PEAK_SHARE * len(peaks)), _FEWEST_PEAKS))
     count = min(wanted, _MOST_PEAKS, max(len(peaks) - 1, 0))
     if not count:
-        return Tail(peaks[0] if peaks else 0.0, len(peaks), 0.0, weeks)
+        return Tail(peaks[0] if peaks else 0.0, len(peaks), 0.0, weeks, len(peaks))
     level = peaks[count]
-    return Tail(level, count, sum(math.log(peak / level) for peak in peaks[:count]), weeks)
+    return Tail(level, count, sum(math.log(peak / level) for peak in peaks[:count]), weeks, len(peaks))
 
 
 def peaks_of(points: Iterable[tuple[float, float]], every: int) -> list[float]:

@@ -1,22 +1,24 @@
-"""Edits overrides in `thresholds.yml`: changes and adds lines, and keeps everything else, including comments."""
+"""Edits overrides in `thresholds.yml`: changes and adds rules, and keeps everything else as it is written.
+
+Comments, quotes, line ends and the style of the file (a line for each key, or braces) stay. What was written is read
+back before it replaces the file, so that no file is left that Prometheus would refuse.
+"""
 
 from __future__ import annotations
 
 import difflib
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from anthropic_exporter import bounded_files, yaml_with_lines
 from anthropic_exporter.errors import ConfigurationError
 from anthropic_exporter.history import series
+from anthropic_exporter.tuning import yaml_nodes
 
-_EXPRESSION = re.compile(r"""^(?P<before>.*?\bexpr:\s*)(?:"[^"]*"|'[^']*'|[^#\n]*?)(?P<after>\s*(?:#.*)?)$""")
-
-
-_MOST_BYTES = 4_194_304
+Key = tuple[str, str, str]
 
 
 class Override(NamedTuple):
@@ -28,40 +30,128 @@ class Override(NamedTuple):
     value: float
 
     @property
-    def key(self) -> tuple[str, str, str]:
+    def key(self) -> Key:
         """The key that identifies an override."""
         return self.threshold, self.feature, self.model
+
+    @property
+    def written(self) -> str:
+        """Its value as in the file, without an exponent."""
+        return f"{self.value:.12g}"
+
+    @property
+    def labels(self) -> str:
+        """Its labels as YAML."""
+        labels = {"threshold": self.threshold, "feature": self.feature, "model": self.model}
+        return ", ".join(f"{name}: {_scalar(value)}" for name, value in labels.items() if value)
+
+
+class _Rule(NamedTuple):
+    """Where a rule stands in the text: its expression, its end, and the list that it is an item of."""
+
+    expression: Any  # a node of PyYAML, whose types leave out what nodes have
+    end: int
+    indent: str
+    is_in_braces: bool
+
+
+class _Change(NamedTuple):
+    """A part of the text, from `start` to `end`, and what replaces it."""
+
+    start: int
+    end: int
+    text: str
 
 
 def edited(path: Path, overrides: Iterable[Override]) -> str:
     """The text of a file of thresholds with the overrides in it.
 
     Raises:
-        ConfigurationError: the file cannot be read, or has no default for one of the thresholds.
+        ConfigurationError: the file cannot be read, has no default for one of the thresholds, or is written in a way
+            that cannot be edited.
     """
-    lines = _text(path).splitlines()
-    rules = {_key(rule): rule for rule in _rules(path)}
-    added: dict[int, list[str]] = {}
-    for override in overrides:
-        if override.key in rules:
-            number = rules[override.key].lines["expr"]
-            lines[number - 1] = _replaced(path, number, lines[number - 1], override.value)
-            continue
-        default = rules.get((override.threshold, "", ""))
-        if default is None:
+    wanted = list(overrides)
+    before = _values(yaml_with_lines.load(path))
+    text = _text(path)
+    rules = _rules(text)
+    for override in wanted:
+        if (override.threshold, "", "") not in rules and override.key not in rules:
             raise ConfigurationError(f"{path}: there is no default for {override.threshold}")
-        first = lines[default.line - 1]
-        indent = first[: len(first) - len(first.lstrip())]
-        added.setdefault(max(default.lines.values()), []).extend(_rule(indent, override))
-    whole = [part for number, line in enumerate(lines, start=1) for part in (line, *added.get(number, ()))]
-    return "\n".join(whole) + "\n"
+    changes = [change for override in wanted for change in _changes(text, rules, override)]
+    for change in sorted(changes, key=lambda one: one.start, reverse=True):
+        text = text[: change.start] + change.text + text[change.end :]
+    expected = before | {one.key: one.written for one in wanted}
+    if _values(_parsed(text)) != expected:
+        raise ConfigurationError(f"{path}: cannot be edited as it is written: give each threshold a rule of its own")
+    return text
 
 
-def _replaced(path: Path, number: int, line: str, value: float) -> str:
-    found = _EXPRESSION.match(line)
-    if found is None:
-        raise ConfigurationError(f"{path}:{number}: the value must be on the same line as `expr:`")
-    return f'{found["before"]}"{value:g}"{found["after"]}'
+def _changes(text: str, rules: Mapping[Key, Sequence[_Rule]], override: Override) -> Iterator[_Change]:
+    if override.key in rules:
+        for rule in rules[override.key]:
+            start, end = rule.expression.start_mark.index, yaml_nodes.end(text, rule.expression)
+            yield _Change(start, end, f'"{override.written}"')
+        return
+    default = rules[override.threshold, "", ""][-1]
+    if default.is_in_braces:
+        added = f'{{record: {series.THRESHOLD}, expr: "{override.written}", labels: {{{override.labels}}}}}'
+        yield _Change(default.end, default.end, f", {added}")
+        return
+    at = yaml_nodes.line_end(text, default.end)
+    newline = "\r\n" if "\r\n" in text else "\n"
+    lines = [
+        f"{default.indent}- record: {series.THRESHOLD}",
+        f'{default.indent}  expr: "{override.written}"',
+        f"{default.indent}  labels: {{{override.labels}}}",
+    ]
+    whole = newline.join(lines) + newline
+    yield _Change(at, at, whole if text[:at].endswith("\n") else newline + whole)
+
+
+def _rules(text: str) -> dict[Key, list[_Rule]]:
+    """The rules of thresholds by key, in the order of the text."""
+    found: dict[Key, list[_Rule]] = {}
+    root = yaml_nodes.root(text)
+    for rules in (yaml_nodes.value(group, "rules") for group in yaml_nodes.items(yaml_nodes.value(root, "groups"))):
+        for node in yaml_nodes.items(rules):
+            expression, record = yaml_nodes.value(node, "expr"), yaml_nodes.value(node, "record")
+            if rules is not None and expression is not None and record and record.value == series.THRESHOLD:
+                indent = " " * rules.start_mark.column
+                rule = _Rule(expression, yaml_nodes.end(text, node), indent, bool(rules.flow_style))
+                found.setdefault(_key_of(yaml_nodes.value(node, "labels")), []).append(rule)
+    return found
+
+
+def _key_of(labels: Any) -> Key:
+    words = (yaml_nodes.value(labels, name) for name in ("threshold", "feature", "model"))
+    threshold, feature, model = ("" if one is None else str(one.value) for one in words)
+    return threshold, feature, model
+
+
+def _values(root: Any) -> dict[Key, str]:
+    """What each rule of a threshold is set to. What is no rule is for `anthropic-exporter check` to report."""
+    found = {}
+    for rule in (rule for group in _list(root, "groups") for rule in _list(group, "rules")):
+        if isinstance(rule, dict) and rule.get("record") == series.THRESHOLD:
+            labels = rule.get("labels")
+            labels = labels if isinstance(labels, dict) else {}
+            key = (str(labels.get("threshold", "")), str(labels.get("feature", "")), str(labels.get("model", "")))
+            found[key] = str(rule.get("expr")).strip()
+    return found
+
+
+def _list(mapping: Any, key: str) -> list[Any]:
+    found = mapping.get(key) if isinstance(mapping, dict) else None
+    return found if isinstance(found, list) else []
+
+
+def _parsed(text: str) -> Any:
+    import yaml  # noqa: PLC0415 - as in yaml_with_lines
+
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError:
+        return {}
 
 
 def difference(path: Path, text: str) -> str:
@@ -72,29 +162,8 @@ def difference(path: Path, text: str) -> str:
     )
 
 
-def write(path: Path, text: str) -> None:
-    """Write the file completely, or not at all."""
-    fresh = path.with_name(f".{path.name}.new")
-    try:
-        fresh.write_text(text, encoding="utf-8")
-        fresh.chmod(path.stat().st_mode & 0o777)
-        fresh.replace(path)
-    except OSError as error:
-        raise ConfigurationError(f"{path}: cannot be written: {error.strerror}") from error
-
-
 def _text(path: Path) -> str:
-    return bounded_files.read_text(path, _MOST_BYTES)
-
-
-def _rule(indent: str, override: Override) -> list[str]:
-    labels = {"threshold": override.threshold, "feature": override.feature, "model": override.model}
-    written = ", ".join(f"{name}: {_scalar(value)}" for name, value in labels.items() if value)
-    return [
-        f"{indent}- record: {series.THRESHOLD}",
-        f'{indent}  expr: "{override.value:g}"',
-        f"{indent}  labels: {{{written}}}",
-    ]
+    return bounded_files.read_text(path, yaml_with_lines.MOST_YAML_BYTES)
 
 
 def _scalar(value: str) -> str:
@@ -103,24 +172,3 @@ def _scalar(value: str) -> str:
 
 #: Texts that YAML would not read as strings.
 _WORDS = ("true", "false", "yes", "no", "on", "off", "null", "y", "n")
-
-
-def _rules(path: Path) -> list[Any]:
-    return [
-        rule
-        for group in _list(yaml_with_lines.load(path), "groups")
-        for rule in _list(group, "rules")
-        if isinstance(rule, yaml_with_lines.Mapping) and rule.get("record") == series.THRESHOLD
-    ]
-
-
-def _list(mapping: Any, key: str) -> list[Any]:
-    """A list of a mapping; empty for what is none, which `anthropic-exporter check` reports."""
-    found = mapping.get(key) if isinstance(mapping, yaml_with_lines.Mapping) else None
-    return found if isinstance(found, list) else []
-
-
-def _key(rule: Any) -> tuple[str, str, str]:
-    labels = rule.get("labels")
-    labels = labels if isinstance(labels, yaml_with_lines.Mapping) else {}
-    return str(labels.get("threshold", "")), str(labels.get("feature", "")), str(labels.get("model", ""))

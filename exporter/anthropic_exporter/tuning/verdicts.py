@@ -8,18 +8,21 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from anthropic_exporter import yaml_with_lines
+from anthropic_exporter import bounded_files, yaml_with_lines
 from anthropic_exporter.errors import ConfigurationError
+from anthropic_exporter.tuning import verdict_lines, whole_file
 from anthropic_exporter.tuning.firings import Firing
 
 TRUE, FALSE, MISSED = "true", "false", "missed"
 WORDS = (TRUE, FALSE)
+_PREFIX = "anthropic"
 _HEADER = """\
 # Verdicts on alerts, by `anthropic-exporter review`. One line each, in order of time; edit as you like.
 # verdict: true (somebody had to act), false (nobody had to), missed (an incident without an alert).
 # So that two people's lines merge: echo '{name} merge=union' >> .gitattributes
 verdicts:
 """
+_MOST_BYTES = yaml_with_lines.MOST_YAML_BYTES
 #: More is a mistake; a whole number of 400 digits is no float either.
 _MOST_USD = 1e12
 _KEYS = ("id", "at", "alert", "feature", "model", "verdict", "usd", "note")
@@ -114,40 +117,58 @@ def _usd(where: str, value: Any) -> float | None:
 
 
 def write(path: Path, verdicts: Mapping[str, Verdict]) -> None:
-    """Write the whole file, or nothing."""
+    """Write the whole file, or nothing. What the team wrote into it, such as comments, stays."""
+    before = read(path)
+    entries = {
+        one.id: verdict_lines.Entry((one.at, one.id), f"- {_words(one)}", before.get(one.id) != one)
+        for one in verdicts.values()
+    }
+    kept = verdict_lines.rewritten(bounded_files.read_text(path, _MOST_BYTES), entries) if before else None
+    whole_file.write(path, kept or _whole(path, verdicts))
+
+
+def _whole(path: Path, verdicts: Mapping[str, Verdict]) -> str:
     ordered = sorted(verdicts.values(), key=lambda one: (one.at, one.id))
-    text = _HEADER.format(name=path.name) + "".join(f"{_line(one)}\n" for one in ordered)
-    fresh = path.with_name(f".{path.name}.new")
-    try:
-        fresh.write_text(text if ordered else text.replace("verdicts:", "verdicts: []"), encoding="utf-8")
-        fresh.replace(path)
-    except OSError as error:
-        raise ConfigurationError(f"{path}: cannot be written: {error.strerror}") from error
+    text = _HEADER.format(name=path.name) + "".join(f"  - {_words(one)}\n" for one in ordered)
+    return text if ordered else text.replace("verdicts:", "verdicts: []")
 
 
-def _line(verdict: Verdict) -> str:
+def _words(verdict: Verdict) -> str:
     kept = {name: getattr(verdict, name) for name in _KEYS if getattr(verdict, name) not in ("", None)}
     parts = [f"{name}: {value if name == 'verdict' else json.dumps(value)}" for name, value in kept.items()]
-    return f"  - {{{', '.join(parts)}}}"
+    return f"{{{', '.join(parts)}}}"
 
 
 def apply(
     verdicts: Mapping[str, Verdict], firings: Iterable[Firing], marks: Sequence[tuple[str, str]], note: str = ""
 ) -> dict[str, Verdict]:
-    """The verdicts with `marks`, pairs of an id or its beginning and a word.
+    """The verdicts with `marks`: pairs of an id, its beginning or the name of an alert, and a word.
+
+    The name of an alert stands for all of its firings that have no verdict.
 
     Raises:
-        ConfigurationError: an id that no firing of the span has, or a word that is not a verdict.
+        ConfigurationError: an id or name that no firing of the span has, or a word that is not a verdict.
     """
     known = {one.id: one for one in firings}
     found = dict(verdicts)
-    for beginning, word in marks:
-        matching = [one for name, one in known.items() if name.startswith(beginning.lower())]
-        if len(matching) != 1:
-            raise ConfigurationError(
-                f"--mark {beginning}: {len(matching)} alerts in this period have an id that begins so"
-            )
+    for which, word in marks:
         if word.lower() not in WORDS:
-            raise ConfigurationError(f"--mark {beginning} {word}: use true or false")
-        found[matching[0].id] = of_firing(matching[0], word.lower(), note)
+            raise ConfigurationError(f"--mark {which} {word}: use true or false")
+        for one in _marked(which, known, verdicts):
+            found[one.id] = of_firing(one, word.lower(), note)
     return found
+
+
+def _marked(which: str, known: Mapping[str, Firing], verdicts: Mapping[str, Verdict]) -> list[Firing]:
+    """The firings that a mark is about."""
+    name = which.lower().removeprefix(_PREFIX)
+    named = [one for one in known.values() if one.alert.lower().removeprefix(_PREFIX) == name]
+    if named:
+        return [one for one in named if one.id not in verdicts]
+    matching = [one for id_, one in known.items() if id_.startswith(which.lower())]
+    if len(matching) != 1:
+        number = f"{len(matching)} alerts" if matching else "no alert"
+        raise ConfigurationError(
+            f"--mark {which}: {number} of this time {'have' if matching else 'has'} such an id or name"
+        )
+    return matching

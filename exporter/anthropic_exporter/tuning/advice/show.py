@@ -42,7 +42,8 @@ def _parts(items: Sequence[Item], usage: Usage) -> Iterator[RenderableType]:
     spent = sum(usage.usd.values())
     monthly = spent * MONTH_DAYS / usage.days if usage.days else 0.0
     cost = f"{spent:,.2f} USD, {monthly:,.2f} USD a month at this pace"
-    yield Text(f"Advice from {usage.days:.1f} days that cost {cost}", style="bold")
+    span = f"{usage.days:.1f} days" if usage.days >= 1 else f"{24 * usage.days:.0f} h"
+    yield Text(f"Advice from {span} that cost {cost}", style="bold")
     if items:
         yield _ranked(items)
         yield from (Padding(_details(number, item), (1, 0, 0, 0)) for number, item in enumerate(items, start=1))

@@ -20,6 +20,7 @@ from anthropic_exporter.tuning.firings import Firing
 
 _STARTED = "anthropic_exporter_start_timestamp_seconds"
 _LOOK_BACK_SECONDS = 60.0
+_LOOK_SECONDS = 300.0
 #: The phases of groups that were never evaluated: spread over the seconds between two scrapes.
 _FIRST_PHASE_SECONDS, _PHASES_SECONDS = 0.5, 4.0
 
@@ -48,7 +49,7 @@ class Plan(NamedTuple):
 def backtest(source: Prometheus, plan: Plan, advance: Callable[[float], None] = lambda _: None) -> list[Fired]:
     """Every alert that would have fired, oldest first. `advance` is called with the seconds that were evaluated."""
     with tempfile.TemporaryDirectory(prefix="anthropic-backtest-") as folder, ScratchPrometheus(Path(folder)) as own:
-        scrape = scrapes.interval(source, _STARTED, plan.end)
+        scrape = scrape_seconds(source, plan.end)
         replay = Replay(Prometheus(own.url), plan.rules, scrape, _phases(source, plan))
         since = plan.begin
         while since < plan.end:
@@ -58,6 +59,16 @@ def backtest(source: Prometheus, plan: Plan, advance: Callable[[float], None] = 
             since = until
     fired = [_with_dollars(source, one) for one in _firings(replay, plan)]
     return sorted(fired, key=lambda one: (one.firing.start, one.firing.alert))
+
+
+def scrape_seconds(source: Prometheus, at: float) -> float:
+    """Seconds between the scrapes of the processes, by their newest samples before `at`; 5 if there are none."""
+    return scrapes.interval(source, _STARTED, at)
+
+
+def has_history(source: Prometheus, start: float, end: float) -> bool:
+    """Whether any process was scraped between two Unix seconds."""
+    return bool(source.range(f"count({_STARTED})", start, end, _LOOK_SECONDS))
 
 
 def _phases(source: Prometheus, plan: Plan) -> dict[str, float]:

@@ -11,11 +11,14 @@ from typing import Any, NamedTuple
 from anthropic_exporter import yaml_with_lines
 from anthropic_exporter.errors import ConfigurationError
 from anthropic_exporter.history.remote_write import Labels
+from anthropic_exporter.metrics import families as f
 
 _NAME = re.compile(r"[a-zA-Z_:][a-zA-Z0-9_:]*")
 _UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
 _DURATION = re.compile(r"(\d+)(ms|[smhdw])")
 _USUAL_INTERVAL = "1m"
+#: A process is alive if one of four scrapes succeeded (rules/settings.py).
+_ALIVE, _SCRAPES_ALIVE = re.compile(rf"{f.AGE.name}\[(\w+)\]"), 4
 _FIRST_GROUPS = ("anthropic-ledger", "anthropic-thresholds")
 #: The ledger's rules that are computed instead of queried, and those that other rules read.
 COMPUTED = tuple(f"anthropic_ledger:{name}" for name in ("tick", "born", "known", "now", "age", "increment", "total"))
@@ -65,6 +68,12 @@ def _rule(rule: Mapping[str, Any], group: str, interval: float) -> Rule:
     wait, keep = seconds(rule.get("for")), seconds(rule.get("keep_firing_for"))
     summary = str((rule.get("annotations") or {}).get("summary", ""))
     return Rule(name, str(rule["expr"]), labels, group, interval, is_alert, wait, keep, summary)
+
+
+def scrape_seconds(rules: Iterable[Rule]) -> int | None:
+    """Seconds between scrapes that a set of rules is for; None if it does not say."""
+    found = (_ALIVE.search(rule.expression) for rule in rules)
+    return next((round(seconds(one[1])) // _SCRAPES_ALIVE for one in found if one is not None), None)
 
 
 def is_read_first(group: str) -> bool:

@@ -9,56 +9,74 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from anthropic_exporter import tables
 from anthropic_exporter.tuning import show_review
 from anthropic_exporter.tuning.backtest.backtest import Fired
 
+_SEVERITIES = ("critical", "warning", "info")
+#: Severities of alerts that page somebody.
+LOUD = ("warning", "critical")
+_EXPLAINED = (
+    "USD until: what the feature and model cost from the onset of the incident until the alert fired. USD while: what "
+    "they cost while it fired."
+)
 Sets = Mapping[str, Sequence[Fired]]
 
 
-def table(sets: Sets, start: float, end: float) -> RenderableType:
-    """All alerts of all sets."""
-    return Group(*_parts(sets, start, end))
+def table(sets: Sets, start: float, end: float, *, with_quiet: bool = False) -> RenderableType:
+    """The alerts of all sets that page somebody; `with_quiet` lists those that only inform, too."""
+    return Group(*_parts(sets, start, end, with_quiet=with_quiet))
 
 
-def _parts(sets: Sets, start: float, end: float) -> Iterator[RenderableType]:
+def _parts(sets: Sets, start: float, end: float, *, with_quiet: bool) -> Iterator[RenderableType]:
     yield Text(f"Alerts that would have fired, {show_review.time(start)} to {show_review.time(end)} UTC", style="bold")
     if not any(sets.values()):
         yield Text("None." if len(sets) == 1 else "None, with either set of thresholds.")
         return
     for name, fired in sets.items():
-        yield _alerts(name, fired)
-    if len(sets) > 1:
-        yield _counts(sets)
-    yield Text("USD until: of the feature and model from the onset of the incident until the alert. USD while: until")
-    yield Text("it resolved.")
+        listed = [one for one in fired if with_quiet or one.firing.severity in LOUD]
+        info = len(fired) - len(listed)
+        rest = f", and {info} of severity info (--all lists them)" if info else ""
+        yield Text(f"\n{name}: {_number(len(listed))}{rest}", style="bold")
+        if listed:
+            yield _alerts(listed)
+    yield Text("")
+    yield _counts(sets)
+    yield Text(_EXPLAINED, "dim")
 
 
-def _alerts(name: str, fired: Sequence[Fired]) -> Table:
-    found = Table(title=f"{name}: {len(fired)} alerts", title_justify="left")
-    for heading in ("fired (UTC)", "severity", "alert", "feature", "model"):
-        found.add_column(heading, overflow="fold", no_wrap=heading == "fired (UTC)")
-    for heading in ("lasted", "USD until", "USD while"):
-        found.add_column(heading, justify="right", no_wrap=True)
+def _number(alerts: int) -> str:
+    return "1 alert" if alerts == 1 else f"{alerts} alerts"
+
+
+def _alerts(fired: Sequence[Fired]) -> Table:
+    numbers = ("lasted", "USD until", "USD while")
+    found = tables.compact("fired (UTC)", "severity", "alert", *numbers, right=numbers, folded=("alert",))
     for one in fired:
         firing = one.firing
         lasted = f"{show_review.length(firing.seconds)}{'+' if firing.is_cut else ''}"
         until = "-" if one.until_usd is None else f"{one.until_usd:,.2f}"
-        place = (firing.feature or "-", firing.model or "-")
-        cells = (show_review.time(firing.start), firing.severity, firing.alert.removeprefix("Anthropic"), *place)
-        found.add_row(*map(Text, (*cells, lasted, until, f"{one.while_usd:,.2f}")))
+        place = tables.placed(show_review.name(firing.alert), firing.feature, firing.model)
+        cells = (show_review.moment(firing.start), firing.severity)
+        found.add_row(*map(Text, cells), place, *map(Text, (lasted, until, f"{one.while_usd:,.2f}")))
     return found
 
 
 def _counts(sets: Sets) -> Table:
     """How often each alert fires with each set."""
-    found = Table(title="Side by side", title_justify="left")
-    found.add_column("alert")
-    for name in sets:
-        found.add_column(name, justify="right")
-    for alert in sorted({one.firing.alert for fired in sets.values() for one in fired}):
+    title = "Side by side" if len(sets) > 1 else "How often"
+    found = tables.compact("alert", *sets, right=sets, folded=sets, title=title)
+    every = {(_rank(one.firing.severity), one.firing.alert) for fired in sets.values() for one in fired}
+    for _, alert in sorted(every):
         counts = [sum(one.firing.alert == alert for one in fired) for fired in sets.values()]
-        found.add_row(alert.removeprefix("Anthropic"), *map(str, counts))
+        found.add_row(show_review.name(alert), *map(str, counts))
+    paged = [sum(one.firing.severity in LOUD for one in fired) for fired in sets.values()]
+    found.add_row(*(Text(cell, "bold") for cell in ("of severity warning or critical", *map(str, paged))))
     return found
+
+
+def _rank(severity: str) -> int:
+    return _SEVERITIES.index(severity) if severity in _SEVERITIES else len(_SEVERITIES)
 
 
 def as_json(sets: Sets, start: float, end: float) -> dict[str, Any]:

@@ -16,6 +16,8 @@ from anthropic_exporter.tuning.review import Reviewed
 #: Okabe and Ito's colours, which people with any colour vision tell apart on light and on dark ground.
 _COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00")
 _OTHERS = "others"
+#: A single day is as wide as one of a week.
+_FEWEST_DAYS = 7
 _MOST_BARS, _MOST_CHARACTERS = 8, 26
 _WIDTH_INCHES, _BAR_INCHES = 5.2, 0.32
 #: The detection of a step anomaly that this project promises, in seconds.
@@ -40,10 +42,13 @@ def dollars_by_day(spend: Spend, number: int) -> str:
         axis.set_xticks(range(len(every)), [_day(day) for day in every])
         axis.set_ylabel("USD")
         axis.grid(visible=False, axis="x")
-        axis.legend(fontsize=8, frameon=False, loc="upper left", bbox_to_anchor=(0, 1.0), ncols=2)
-        axis.set_ylim(top=1.35 * max(below, default=1.0) or 1.0)
+        for day, total in enumerate(below):
+            axis.annotate(f"{total:,.0f}", (day, total), (0, 3), textcoords="offset points", ha="center", fontsize=8)
+        axis.legend(fontsize=8, frameon=False, loc="lower left", bbox_to_anchor=(-0.02, 1.0), ncols=3)
+        axis.set_ylim(top=1.1 * max(below, default=1.0) or 1.0)
+        axis.set_xlim(-0.6, max(len(every), _FEWEST_DAYS) - 0.4)
 
-    return _picture(draw, 3.0, number, "Dollars of each day by feature")
+    return _picture(draw, 3.3, number, "Dollars of each day by feature")
 
 
 def dollars_by(amounts: Mapping[str, float], number: int, title: str) -> str:

@@ -54,17 +54,19 @@ def text(value: object) -> str:
 
 
 def _figures(report: Report) -> str:
-    review, detection = report.review, report.review.detection
+    review, detection, saved = report.review, report.review.detection, report.review.saved
     precision = "no verdicts" if review.precision is None else f"{review.precision:.0%} true"
     noticed = "not known" if detection is None else f"{detection.mean:.0f} s"
     within = "" if detection is None else f"95 % within {detection.p95:.0f} s"
     best = max((item.usd_per_month for item in report.advice), default=0.0)
     cards = (
         ("Spent", usd(report.spend.total), f"{len(report.spend.by_feature)} features"),
-        ("Alerts", str(len(review.reviewed)), precision),
+        ("Alerts", str(len(review.pages)), precision),
         ("Time to detection", noticed, within),
-        ("Saved, measured", f"≥ {usd(review.saved.measured_usd)}", f"{review.saved.blocked} requests blocked"),
-        ("Largest advice", usd(best), "a month" if best else "nothing to change"),
+        ("Saved, measured", f"≥ {usd(saved.measured_usd)}", f"{saved.blocked:,} requests blocked")
+        if saved.blocked
+        else ("Saved, measured", "nothing", "no breaker blocked a request"),
+        ("Largest advice", usd(best), "a month") if best else ("Largest advice", "none", "nothing to change"),
     )
     shown = "".join(
         f'<div class="card"><dt>{text(name)}</dt><dd>{text(value)}<small>{text(note)}</small></dd></div>'
@@ -87,15 +89,22 @@ def _spending(spend: Spend) -> str:
 
 def _alerts(review: Review) -> str:
     if not review.reviewed:
-        return _section("Alerts", "<p>No alert fired.</p>")
+        return _section("Alerts", f"<p>No alert fired.</p>{_gap(review)}")
     headings = ("fired (UTC)", "alert", "feature", "model", "lasted", "cost above usual", "noticed after", "verdict")
-    rows = [_row(one) for one in review.reviewed[:_MOST_ALERTS]]
-    more = len(review.reviewed) - len(rows)
+    rows = [_row(one) for one in review.pages[:_MOST_ALERTS]]
+    more = len(review.pages) - len(rows)
     rest = f"<p>{more} more alerts are not shown.</p>" if more else ""
+    rest += f"<p>{text(show_review.quiet(review))}.</p>" if review.quiet else ""
+    rest += _gap(review)
     counts = _table(("", ""), [[text(name), text(value)] for name, value in show_review.counts(review)[:4]], "counts")
     drawn = charts.detection(review.reviewed, 4)
     picture = _figure("Time to detection", drawn) if drawn else ""
-    parts = [f'<div class="pictures">{counts}{picture}</div>', _table(headings, rows, "wide"), rest, _missed(review)]
+    parts = [
+        f'<div class="pictures">{counts}{picture}</div>',
+        _table(headings, rows, "wide") if rows else "",
+        rest,
+        _missed(review),
+    ]
     return _section("Alerts", "".join(parts))
 
 
@@ -113,6 +122,14 @@ def _row(one: Reviewed) -> list[str]:
     note = f"<small>{text(one.note)}</small>" if one.note else ""
     verdict = f'<span class="verdict {one.verdict or "open"}">{text(one.verdict or "no verdict")}</span>{note}'
     return [*map(text, cells), verdict]
+
+
+def _gap(review: Review) -> str:
+    gap = show_review.not_evaluated(review)
+    if not gap:
+        return ""
+    length = show_review.length(gap)
+    return f"<p>For {length} of this time no rules were evaluated, so no alert can have fired.</p>"
 
 
 def _missed(review: Review) -> str:
@@ -159,6 +176,10 @@ def _advice(report: Report) -> str:
         return _section("What would cost less", f"<p>Nothing to change.</p>{note}")
     items = "".join(f"<li>{_item(item)}</li>" for item in report.advice[:_MOST_ITEMS])
     note = APART if report.is_watched else f"{APART} {NOT_WATCHED}"
+    more = len(report.advice) - _MOST_ITEMS
+    if more > 0:
+        rest = sum(item.usd_per_month for item in report.advice[_MOST_ITEMS:])
+        note = f"{more} more, of {usd(rest)} a month: see anthropic-exporter advise. {note}"
     return _section("What would cost less", f"<ol>{items}</ol><p>{text(note)}</p>")
 
 
