@@ -37,18 +37,18 @@ class Feature(str, enum.Enum):
     CHAT = "chat"
 
 
-def test_a_name_from_an_enum_of_texts_is_its_text():
+def test_a_name_from_an_enum_of_texts_is_its_text() -> None:
     with attribution(feature=Feature.CHAT, user=Feature.CHAT):
         assert here() == ("chat", "chat")
 
 
 @pytest.mark.parametrize("limit", [0, -1, float("nan"), "5", []])
-def test_a_limit_that_is_no_positive_number_is_refused(limit):
+def test_a_limit_that_is_no_positive_number_is_refused(limit: Any) -> None:
     with pytest.raises(ConfigurationError, match="give a number above 0"):
         attribution(max_calls=limit)
 
 
-def test_a_block_ends_with_an_exception():
+def test_a_block_ends_with_an_exception() -> None:
     with pytest.raises(ZeroDivisionError), attribution(feature="chat"):
         1 / 0  # noqa: B018 - what an application may do
     assert here() == ("", "")
@@ -175,9 +175,9 @@ class TestDecorator:
         running.close()
         assert (seen, here()) == ([("chat", "")], ("", ""))
 
-    def test_a_generator_may_end_or_go_on_where_it_is_closed(self):
+    def test_a_generator_may_end_or_go_on_where_it_is_closed(self) -> None:
         @attribution(feature="chat")
-        def answers():
+        def answers() -> Generator[Any, Any, Any]:
             try:
                 yield 1
             except GeneratorExit:
@@ -191,9 +191,9 @@ class TestDecorator:
         with pytest.raises(RuntimeError, match="ignored GeneratorExit"):
             another.close()
 
-    async def test_an_async_generator_may_go_on_where_it_is_closed(self):
+    async def test_an_async_generator_may_go_on_where_it_is_closed(self) -> None:
         @attribution(feature="chat")
-        async def answers():
+        async def answers() -> AsyncGenerator[Any, Any]:
             try:
                 yield 1
             except GeneratorExit:
@@ -204,67 +204,67 @@ class TestDecorator:
         assert await running.athrow(GeneratorExit()) == ("chat", "")
         await running.aclose()
 
-    def test_class_methods_and_static_methods_in_either_order(self):
+    def test_class_methods_and_static_methods_in_either_order(self) -> None:
         class Bot:
             @attribution(feature="chat")
             @classmethod
-            def outside(cls):
+            def outside(cls) -> Any:
                 return cls.__name__, here()
 
             @classmethod
             @attribution(feature="chat")
-            def inside(cls):
+            def inside(cls) -> Any:
                 return cls.__name__, here()
 
             @attribution(feature="chat")
             @staticmethod
-            def static():
+            def static() -> Any:
                 return here()
 
         assert Bot.outside() == Bot().inside() == ("Bot", ("chat", ""))
         assert Bot.static() == Bot().static() == ("chat", "")
 
-    @pytest.mark.parametrize("decorated", [int, property(here), None, "chat"], ids=lambda one: type(one).__name__)
-    def test_what_is_no_function_is_refused_at_once(self, decorated):
+    @pytest.mark.parametrize("decorated", [int, property(here), None, "chat"], ids=lambda one: type(one).__name__)  # type: ignore[arg-type]
+    def test_what_is_no_function_is_refused_at_once(self, decorated: Any) -> None:
         with pytest.raises(ConfigurationError, match="attribution: "):
             attribution(feature="chat")(decorated)
 
-    async def test_objects_and_partials_keep_the_kind_that_frameworks_ask_for(self):
+    async def test_objects_and_partials_keep_the_kind_that_frameworks_ask_for(self) -> None:
         class Ask:
-            async def __call__(self):
+            async def __call__(self) -> Any:
                 return here(), current().task.number
 
         class Stream:
-            def __call__(self):
+            def __call__(self) -> Generator[Any, Any, Any]:
                 yield here()
 
         class AsyncStream:
-            async def __call__(self):
+            async def __call__(self) -> AsyncGenerator[Any, Any]:
                 yield here()
 
         block = attribution(feature="chat", task="agent", max_calls=3)
         asks = [block(Ask()), block(functools.partial(Ask()))]
         assert [inspect.iscoroutinefunction(one) for one in asks] == [True, True]
-        assert [(await one())[0] for one in asks] == [("chat", "")] * 2
+        assert [(await one())[0] for one in asks] == [("chat", "")] * 2  # type: ignore[operator]
         assert inspect.isgeneratorfunction(block(Stream()))
         assert list(block(Stream())()) == [("chat", "")]
         assert inspect.isasyncgenfunction(block(AsyncStream()))
         assert [one async for one in block(AsyncStream())()] == [("chat", "")]
 
-    async def test_a_kind_that_another_decorator_hides_is_attributed_all_the_same(self):
-        def hiding(function):
+    async def test_a_kind_that_another_decorator_hides_is_attributed_all_the_same(self) -> None:
+        def hiding(function: Any) -> Any:
             @functools.wraps(function)
-            def call():
+            def call() -> Any:
                 return function()
 
             return call
 
-        async def ask():
+        async def ask() -> Any:
             await asyncio.sleep(0)
             return here()
 
         @types.coroutine
-        def ask_as_of_old():
+        def ask_as_of_old() -> Generator[Any, Any, Any]:
             yield from asyncio.sleep(0).__await__()
             return here()
 
@@ -275,12 +275,12 @@ class TestDecorator:
         assert [one async for one in block(hiding(holding_nothing_async))()] == [("chat", "")]
         assert here() == ("", "")
 
-    def test_a_generator_that_runs_already_is_returned_as_it_is(self):
+    def test_a_generator_that_runs_already_is_returned_as_it_is(self) -> None:
         running = holding_nothing()
         next(running)
         assert attribution(feature="chat")(lambda: running)() is running
 
-    def test_an_exception_of_a_generator_reaches_its_consumer(self):
+    def test_an_exception_of_a_generator_reaches_its_consumer(self) -> None:
         @attribution(feature="chat")
         def answers() -> Generator[int, Any, Any]:
             yield 1
@@ -417,13 +417,13 @@ def test_a_generator_that_is_closed_by_another_thread_frees_the_one_that_opened_
 CHAT = attribution(feature="chat")
 
 
-def holding_chat():
+def holding_chat() -> Generator[Any, Any, Any]:
     with CHAT:
         yield here()
         yield here()
 
 
-def test_one_block_that_two_functions_entered_is_left_by_the_one_that_ends():
+def test_one_block_that_two_functions_entered_is_left_by_the_one_that_ends() -> None:
     generator, found = holding_chat(), []
     next(generator)
     with attribution(feature="b"):
@@ -434,11 +434,11 @@ def test_one_block_that_two_functions_entered_is_left_by_the_one_that_ends():
     assert [*found, here()] == [("chat", ""), ("b", ""), ("", "")]
 
 
-def test_one_block_that_a_generator_of_another_thread_entered_too_stays_where_that_one_is_closed():
+def test_one_block_that_a_generator_of_another_thread_entered_too_stays_where_that_one_is_closed() -> None:
     generator, found = holding_chat(), []
     next(generator)
 
-    def work():
+    def work() -> None:
         with CHAT:
             generator.close()
             found.append(here())
@@ -449,7 +449,7 @@ def test_one_block_that_a_generator_of_another_thread_entered_too_stays_where_th
     assert [*found, here()] == [("chat", ""), ("", ""), ("", "")]
 
 
-def test_one_block_is_left_by_an_exit_stack_wherever_that_is_closed():
+def test_one_block_is_left_by_an_exit_stack_wherever_that_is_closed() -> None:
     with contextlib.ExitStack() as stack:
         stack.enter_context(CHAT)
         with CHAT:
@@ -461,7 +461,7 @@ def test_one_block_is_left_by_an_exit_stack_wherever_that_is_closed():
     assert here() == ("", "")
 
 
-async def test_an_async_generator_that_another_task_closes_frees_the_one_that_opened_it():
+async def test_an_async_generator_that_another_task_closes_frees_the_one_that_opened_it() -> None:
     generator = holding_async()
     await generator.__anext__()
     with attribution(feature="b"):

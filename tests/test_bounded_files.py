@@ -94,7 +94,7 @@ KINDS = {
         if reader != "exported" or KINDS[kind][0] in (fifo, fifo_behind, unix_socket)
     ],
 )
-def test_what_is_not_a_small_regular_file_is_one_line(tmp_path, reader, kind):
+def test_what_is_not_a_small_regular_file_is_one_line(tmp_path: Path, reader: Any, kind: Any) -> None:
     make, said = KINDS[kind]
     with pytest.raises(ConfigurationError) as caught:
         READERS[reader](make(tmp_path / "given"))
@@ -111,7 +111,7 @@ def test_deep_nesting_is_one_line(tmp_path: Path, reader: str, opening: str) -> 
         READERS[reader](path)
 
 
-def bomb(leaf):
+def bomb(leaf: Any) -> Any:
     """An inner part of a document that stands for 10^9 values, in 10 lines."""
     parts = [
         f"&a {leaf}",
@@ -134,7 +134,7 @@ BOMBS = {
 
 @pytest.mark.parametrize("reader", YAML)
 @pytest.mark.parametrize("place", BOMBS)
-def test_aliases_that_stand_for_a_billion_values_are_one_line(tmp_path, reader, place):
+def test_aliases_that_stand_for_a_billion_values_are_one_line(tmp_path: Path, reader: Any, place: Any) -> None:
     path = tmp_path / "given.yml"
     path.write_text(BOMBS[place].format(bomb=bomb("[x, x, x, x, x, x, x, x, x, x]")))
     with pytest.raises(ConfigurationError, match=r"given\.yml:1: aliases stand for more than 262,144 values"):
@@ -142,14 +142,14 @@ def test_aliases_that_stand_for_a_billion_values_are_one_line(tmp_path, reader, 
 
 
 @pytest.mark.parametrize("text", ["&a [*a]\n", "a: &a {b: *a}\n", "? &a [*a]\n: 1\n"])
-def test_an_alias_within_what_it_stands_for_is_one_line(tmp_path, text):
+def test_an_alias_within_what_it_stands_for_is_one_line(tmp_path: Path, text: Any) -> None:
     path = tmp_path / "given.yml"
     path.write_text(text)
     with pytest.raises(ConfigurationError, match=r"given\.yml:1: aliases stand for more than"):
         yaml_with_lines.load(path)
 
 
-def test_aliases_stay_allowed(tmp_path):
+def test_aliases_stay_allowed(tmp_path: Path) -> None:
     path = tmp_path / "prices.yml"
     rates = "{input: 1, output: 2, cache_read: 3, cache_write_5m: 4, cache_write_1h: 5}"
     path.write_text(
@@ -163,7 +163,7 @@ def test_aliases_stay_allowed(tmp_path):
     "odd", ["x", "5", "[x]", "[[x]]", "{}", "[{name: x, rules: x}]", "[{name: x, rules: 5}]", "[{rules: [a]}]"]
 )
 @pytest.mark.parametrize("key", ["groups", "verdicts", "models", "basic_auth_users", "tls_server_config", "rate_limit"])
-def test_a_value_of_another_type_is_one_line_or_nothing(tmp_path, reader, key, odd):
+def test_a_value_of_another_type_is_one_line_or_nothing(tmp_path: Path, reader: Any, key: Any, odd: Any) -> None:
     path = tmp_path / "given.yml"
     path.write_text(f"{key}: {odd}\n")
     said = ""
@@ -184,18 +184,18 @@ def test_a_value_of_another_type_is_one_line_or_nothing(tmp_path, reader, key, o
         ("verdicts", "verdicts: [{id: a, verdict: true, at: 2026-01-01T00:00:00Z, usd: .nan}]\n"),
     ],
 )
-def test_odd_numbers_times_and_labels_are_one_line_or_nothing(tmp_path, reader, text):
+def test_odd_numbers_times_and_labels_are_one_line_or_nothing(tmp_path: Path, reader: Any, text: Any) -> None:
     path = tmp_path / "given.yml"
     path.write_text(text)
     if reader == "overrides":
-        assert [threshold_file._key(rule) for rule in YAML[reader](path)] == [("", "", "")]
+        assert [threshold_file._key(rule) for rule in YAML[reader](path)] == [("", "", "")]  # type: ignore[attr-defined]
     else:
         with pytest.raises(ConfigurationError, match=r"given\.yml"):
             YAML[reader](path)
 
 
 @pytest.mark.parametrize("reader", ["prices", "verdicts", "web"])
-def test_text_of_a_file_forges_no_second_line_and_controls_no_terminal(tmp_path, reader):
+def test_text_of_a_file_forges_no_second_line_and_controls_no_terminal(tmp_path: Path, reader: Any) -> None:
     path = tmp_path / "given.yml"
     path.write_text('verdicts: [{"a\\e[2J\\nb\\u202e": 1}]\n' if reader == "verdicts" else '"a\\e[2J\\nb\\u202e": 1\n')
     with pytest.raises(ConfigurationError) as caught:
@@ -204,14 +204,14 @@ def test_text_of_a_file_forges_no_second_line_and_controls_no_terminal(tmp_path,
 
 
 @pytest.mark.parametrize("content", ["a\nb\n", "a\0b", "a\x1bb", "", " \n"])
-def test_a_token_is_one_word_in_one_line(tmp_path, content):
+def test_a_token_is_one_word_in_one_line(tmp_path: Path, content: Any) -> None:
     path = tmp_path / "token"
     path.write_text(content)
     with pytest.raises(ConfigurationError, match=r"token: (one token is expected|the token is empty)"):
         Token(path)
 
 
-def test_deep_indentation_and_long_numbers_are_one_line(tmp_path):
+def test_deep_indentation_and_long_numbers_are_one_line(tmp_path: Path) -> None:
     path = tmp_path / "given.yml"
     path.write_text("".join(f"{' ' * level}a:\n" for level in range(500)))
     with pytest.raises(ConfigurationError, match=r"given\.yml:65: nested deeper than 64 levels"):

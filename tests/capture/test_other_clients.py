@@ -5,11 +5,16 @@ They are no dependencies of the tests: each test runs where its library is insta
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import Any
+
 import anthropic
 import pytest
 
-from anthropic_exporter import instrument
+from anthropic_exporter import Recorder, instrument
+from anthropic_exporter.simulator.fake_api import FakeApi
 from bodies import ASK, MODEL, USAGE, answer, events, message, streamed
+from support import Samples
 
 pytest_plugins = ("fixtures_fake_api", "fixtures_clients")
 pytestmark = pytest.mark.filterwarnings("default")  # theirs, not ours
@@ -20,17 +25,17 @@ TWICE = (200, 4000, 0, 0, 100)
 
 
 @pytest.fixture
-def instrumented(recorder):
+def instrumented(recorder: Recorder) -> Iterator[Recorder]:
     undo = instrument(recorder)
     yield recorder
     undo()
 
 
-def tokens(samples):
+def tokens(samples: Any) -> Any:
     return tuple(samples("anthropic_tokens_total", type=part) for part in PARTS)
 
 
-async def test_the_aiohttp_client_of_the_sdk(fake_api, recorder, samples):
+async def test_the_aiohttp_client_of_the_sdk(fake_api: FakeApi, recorder: Recorder, samples: Samples) -> None:
     pytest.importorskip("aiohttp")
     fake_api.push(answer(), streamed(events()))
     async with anthropic.AsyncAnthropic(
@@ -46,7 +51,7 @@ async def test_the_aiohttp_client_of_the_sdk(fake_api, recorder, samples):
     assert samples("anthropic_requests_total", outcome="success") == 2
 
 
-async def test_langchain(fake_api, instrumented, samples):
+async def test_langchain(fake_api: FakeApi, instrumented: Recorder, samples: Samples) -> None:
     models = pytest.importorskip("langchain_anthropic")
     fake_api.push(answer(), answer(), streamed(events()))
     model = models.ChatAnthropic(model=MODEL, api_key="k", base_url=fake_api.base_url, max_retries=0)
@@ -57,7 +62,7 @@ async def test_langchain(fake_api, instrumented, samples):
     assert samples("anthropic_requests_total", outcome="success") == 3
 
 
-async def test_pydantic_ai(fake_api, instrumented, samples):
+async def test_pydantic_ai(fake_api: FakeApi, instrumented: Recorder, samples: Samples) -> None:
     pytest.importorskip("pydantic_ai")
     models = pytest.importorskip("pydantic_ai.models.anthropic")
     from pydantic_ai import Agent  # noqa: PLC0415 - only there with the library
@@ -72,7 +77,7 @@ async def test_pydantic_ai(fake_api, instrumented, samples):
     assert tokens(samples) == TWICE
 
 
-def test_instructor(fake_api, instrumented, samples):
+def test_instructor(fake_api: FakeApi, instrumented: Recorder, samples: Samples) -> None:
     instructor = pytest.importorskip("instructor")
     from pydantic import BaseModel  # noqa: PLC0415 - only there with the library
 

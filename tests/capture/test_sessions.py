@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import copy
 import json
+from typing import Any
 
 import anthropic
 import pytest
+from prometheus_client import CollectorRegistry
 
 from anthropic_exporter import Recorder, attribution
-from anthropic_exporter.simulator.fake_api import Chunk, Scripted
+from anthropic_exporter.simulator.fake_api import Chunk, FakeApi, Scripted
 from support import Samples
 
 pytest_plugins = ("fixtures_fake_api", "fixtures_clients")
@@ -38,12 +40,12 @@ DOUBLE = {
 PARTS = ("input", "cache_read", "cache_write_5m", "cache_write_1h", "output")
 
 
-def agent(model=MODEL, **more):
-    empty = {"tools": [], "mcp_servers": [], "skills": [], "system": None, "description": None}
+def agent(model: str = MODEL, **more: Any) -> dict[str, Any]:
+    empty: dict[str, Any] = {"tools": [], "mcp_servers": [], "skills": [], "system": None, "description": None}
     return {"id": "agent_1", "type": "agent", "name": "a", "model": {"id": model, **more}, "version": 1, **empty}
 
 
-def session(usage=USAGE, name="sesn_1", **options):
+def session(usage: dict[str, Any] | str | None = USAGE, name: str = "sesn_1", **options: Any) -> dict[str, Any]:
     return {
         "id": name,
         "type": "session",
@@ -63,16 +65,16 @@ def session(usage=USAGE, name="sesn_1", **options):
     }
 
 
-def thread(usage, name, model=MODEL):
+def thread(usage: Any, name: Any, model: Any = MODEL) -> Any:
     base = {"id": name, "type": "session_thread", "session_id": "sesn_1", "agent": agent(model), "status": "idle"}
     return base | {"archived_at": None, "created_at": AT, "updated_at": AT, "usage": usage, "parent_thread_id": None}
 
 
-def answer(body):
+def answer(body: Any) -> Any:
     return Scripted(200, {"content-type": "application/json"}, (Chunk(json.dumps(body).encode()),))
 
 
-def page(*items):
+def page(*items: Any) -> Any:
     return answer({"data": list(items), "next_page": None, "has_more": False})
 
 
@@ -84,7 +86,7 @@ SPAN = {
 }
 
 
-def events(usage=USAGE):
+def events(usage: Any = USAGE) -> Any:
     return [
         {"type": "span.model_request_start", "id": "evt_1", "processed_at": AT},
         {"type": "agent.message", "id": "evt_2", "content": [{"type": "text", "text": "hi"}], "processed_at": AT},
@@ -101,21 +103,23 @@ def events(usage=USAGE):
     ]
 
 
-def stream(usage=USAGE, size=100):
+def stream(usage: Any = USAGE, size: Any = 100) -> Any:
     body = b"".join(f"event: {one['type']}\ndata: {json.dumps(one)}\n\n".encode() for one in events(usage))
     pieces = tuple(Chunk(body[at : at + size]) for at in range(0, len(body), size))
     return Scripted(200, {"content-type": "text/event-stream"}, pieces)
 
 
-def tokens(samples, **labels):
+def tokens(samples: Any, **labels: Any) -> Any:
     return tuple(samples("anthropic_tokens_total", type=part, **labels) or 0 for part in PARTS)
 
 
-def create(client):
+def create(client: Any) -> Any:
     return client.beta.sessions.create(agent="agent_1", environment_id="env_1")
 
 
-def test_a_session_costs_its_tokens_its_searches_and_its_runtime(fake_api, client, samples):
+def test_a_session_costs_its_tokens_its_searches_and_its_runtime(
+    fake_api: FakeApi, client: anthropic.Anthropic, samples: Samples
+) -> None:
     fake_api.push(answer(session()))
     create(client)
     assert tokens(samples, model=MODEL) == (1000, 20000, 3000, 0, 500)
@@ -127,7 +131,9 @@ def test_a_session_costs_its_tokens_its_searches_and_its_runtime(fake_api, clien
     assert not samples("anthropic_exporter_session_cost_mismatches_total")
 
 
-def test_however_a_session_is_read_it_is_counted_once(fake_api, client, samples):
+def test_however_a_session_is_read_it_is_counted_once(
+    fake_api: FakeApi, client: anthropic.Anthropic, samples: Samples
+) -> None:
     fake_api.push(answer(session()), answer(session()), page(session()), stream(), page(*events()), page(*events()))
     create(client)
     client.beta.sessions.retrieve("sesn_1")
@@ -140,7 +146,9 @@ def test_however_a_session_is_read_it_is_counted_once(fake_api, client, samples)
     assert samples("anthropic_cost_usd_total") == pytest.approx(0.133)
 
 
-def test_what_came_since_the_last_reading_is_added(fake_api, client, samples):
+def test_what_came_since_the_last_reading_is_added(
+    fake_api: FakeApi, client: anthropic.Anthropic, samples: Samples
+) -> None:
     fake_api.push(answer(session()), stream(DOUBLE), answer(session()), answer(session(DOUBLE)))
     create(client)
     with client.beta.sessions.events.stream("sesn_1") as passing:
@@ -151,7 +159,9 @@ def test_what_came_since_the_last_reading_is_added(fake_api, client, samples):
     assert samples("anthropic_cost_usd_total") == pytest.approx(0.266)
 
 
-async def test_the_async_client_counts_alike(fake_api, async_client, samples):
+async def test_the_async_client_counts_alike(
+    fake_api: FakeApi, async_client: anthropic.AsyncAnthropic, samples: Samples
+) -> None:
     fake_api.push(answer(session()), stream(DOUBLE), answer(session(DOUBLE)))
     await async_client.beta.sessions.create(agent="agent_1", environment_id="env_1")
     async with await async_client.beta.sessions.events.stream("sesn_1") as passing:
@@ -160,7 +170,9 @@ async def test_the_async_client_counts_alike(fake_api, async_client, samples):
     assert samples("anthropic_cost_usd_total") == pytest.approx(0.266)
 
 
-def test_threads_are_counted_on_their_own_models_and_the_session_adds_what_they_lack(fake_api, client, samples):
+def test_threads_are_counted_on_their_own_models_and_the_session_adds_what_they_lack(
+    fake_api: FakeApi, client: anthropic.Anthropic, samples: Samples
+) -> None:
     part = {"input_tokens": 600, "output_tokens": 300, "active_seconds": 3000.0}
     other = {"input_tokens": 300, "output_tokens": 100, "active_seconds": 3000.0}
     whole = {"input_tokens": 1000, "output_tokens": 400, "active_seconds": 3600.0}
@@ -173,21 +185,35 @@ def test_threads_are_counted_on_their_own_models_and_the_session_adds_what_they_
     assert samples("anthropic_cost_usd_total") == pytest.approx(0.0028 + 0.006 + 0.0003 + 0.0005 + 0.08)
 
 
-def test_threads_that_are_read_after_their_session_add_nothing(fake_api, client, samples):
+def test_threads_that_are_read_after_their_session_add_nothing(
+    fake_api: FakeApi, client: anthropic.Anthropic, samples: Samples
+) -> None:
     fake_api.push(answer(session()), page(thread(USAGE, "sthr_1"), thread(None, "sthr_2")))
     create(client)
     list(client.beta.sessions.threads.list("sesn_1"))
     assert tokens(samples) == (1000, 20000, 3000, 0, 500)
 
 
-def dream(usage, name="sesn_2"):
+def dream(usage: Any, name: Any = "sesn_2") -> Any:
     base = {"id": "drm_1", "type": "dream", "model": {"id": MODEL, "speed": "standard"}, "session_id": name}
-    empty = {"archived_at": None, "ended_at": AT, "error": None, "inputs": [], "instructions": None, "outputs": []}
-    more = {"created_at": AT, "output_behavior": {"type": "create_new"}, "status": "completed", "usage": usage}
+    empty: dict[str, Any] = {
+        "archived_at": None,
+        "ended_at": AT,
+        "error": None,
+        "inputs": [],
+        "instructions": None,
+        "outputs": [],
+    }
+    more: dict[str, Any] = {
+        "created_at": AT,
+        "output_behavior": {"type": "create_new"},
+        "status": "completed",
+        "usage": usage,
+    }
     return base | empty | more
 
 
-def test_a_dream_and_its_session_are_one(fake_api, client, samples):
+def test_a_dream_and_its_session_are_one(fake_api: FakeApi, client: anthropic.Anthropic, samples: Samples) -> None:
     if not hasattr(client.beta, "dreams"):
         pytest.skip("an older SDK")
     split = copy.deepcopy(USAGE)
@@ -200,7 +226,9 @@ def test_a_dream_and_its_session_are_one(fake_api, client, samples):
     assert tokens(samples) == (1000, 20000, 3000, 0, 500)
 
 
-def test_an_event_of_a_session_whose_model_nobody_named_is_unpriced_not_lost(fake_api, client, samples):
+def test_an_event_of_a_session_whose_model_nobody_named_is_unpriced_not_lost(
+    fake_api: FakeApi, client: anthropic.Anthropic, samples: Samples
+) -> None:
     fake_api.push(stream())
     with client.beta.sessions.events.stream("sesn_1") as passing:
         list(passing)
@@ -209,13 +237,15 @@ def test_an_event_of_a_session_whose_model_nobody_named_is_unpriced_not_lost(fak
     assert samples("anthropic_cost_usd_total") == pytest.approx(0.10)  # the searches and the runtime
 
 
-def test_fast_mode_of_an_agent_has_its_price(fake_api, client, samples):
+def test_fast_mode_of_an_agent_has_its_price(fake_api: FakeApi, client: anthropic.Anthropic, samples: Samples) -> None:
     fake_api.push(answer(session({"input_tokens": 1000, "output_tokens": 500}, speed="fast")))
     create(client)
     assert samples("anthropic_cost_usd_total", tier="fast") == pytest.approx(0.028)
 
 
-def test_a_session_belongs_to_the_block_that_made_it_unless_another_block_reads_it(fake_api, client, samples):
+def test_a_session_belongs_to_the_block_that_made_it_unless_another_block_reads_it(
+    fake_api: FakeApi, client: anthropic.Anthropic, samples: Samples
+) -> None:
     fake_api.push(answer(session({"input_tokens": 1000})), answer(session({"input_tokens": 3000})))
     with attribution(feature="agent", user="acme"):
         create(client)
@@ -223,7 +253,9 @@ def test_a_session_belongs_to_the_block_that_made_it_unless_another_block_reads_
     assert samples("anthropic_tokens_total", type="input", feature="agent", user="acme") == 3000
 
 
-def test_dollars_that_differ_from_the_list_cost_are_counted_once(fake_api, client, samples):
+def test_dollars_that_differ_from_the_list_cost_are_counted_once(
+    fake_api: FakeApi, client: anthropic.Anthropic, samples: Samples
+) -> None:
     wrong = USAGE | {"list_cost": {"amount": "99", "currency": "USD"}}
     fake_api.push(answer(session(wrong)), answer(session(DOUBLE | {"list_cost": {"amount": "99", "currency": "USD"}})))
     create(client)
@@ -243,7 +275,13 @@ BAD = {
 
 
 @pytest.mark.parametrize("body", BAD.values(), ids=BAD)
-def test_whatever_a_server_sends_the_application_gets_it(fake_api, client_options, sdk_client, registry, body):
+def test_whatever_a_server_sends_the_application_gets_it(
+    fake_api: FakeApi,
+    client_options: dict[str, Any],
+    sdk_client: anthropic.Anthropic,
+    registry: CollectorRegistry,
+    body: Any,
+) -> None:
     sent = Scripted(200, {"content-type": "application/json"}, (Chunk(body),))
     fake_api.push(sent, sent)
     recorder = Recorder(registry=registry)
@@ -253,14 +291,18 @@ def test_whatever_a_server_sends_the_application_gets_it(fake_api, client_option
     assert not Samples(registry)("anthropic_tokens_total")
 
 
-def test_a_session_that_is_not_there_counts_nothing(fake_api, client, samples):
+def test_a_session_that_is_not_there_counts_nothing(
+    fake_api: FakeApi, client: anthropic.Anthropic, samples: Samples
+) -> None:
     fake_api.push(Scripted(404, {"content-type": "application/json"}, (Chunk(json.dumps(session()).encode()),)))
     with pytest.raises(anthropic.NotFoundError):
         client.beta.sessions.retrieve("sesn_1")
     assert not samples("anthropic_tokens_total")
 
 
-def test_a_stream_of_events_is_read_whatever_its_header_says(fake_api, client, samples):
+def test_a_stream_of_events_is_read_whatever_its_header_says(
+    fake_api: FakeApi, client: anthropic.Anthropic, samples: Samples
+) -> None:
     sent = stream()
     fake_api.push(answer(session({"input_tokens": 1})), sent.__class__(200, {"content-type": "text/plain"}, sent.body))
     create(client)
@@ -269,7 +311,9 @@ def test_a_stream_of_events_is_read_whatever_its_header_says(fake_api, client, s
     assert tokens(samples) == (1000, 20000, 3000, 0, 500)
 
 
-def test_an_event_that_cannot_be_read_does_not_lose_the_next(fake_api, client_options, registry):
+def test_an_event_that_cannot_be_read_does_not_lose_the_next(
+    fake_api: FakeApi, client_options: dict[str, Any], registry: CollectorRegistry
+) -> None:
     whole = b"".join(chunk.data for chunk in stream().body)
     body = b'data: {"usage" broken\n\n' + whole
     fake_api.push(answer(session({"input_tokens": 1})), Scripted(200, stream().headers, (Chunk(body),)))
@@ -291,7 +335,9 @@ ODD = {
 
 
 @pytest.mark.parametrize(("usage", "total"), ODD.values(), ids=ODD)
-def test_usage_of_another_shape_is_no_silent_zero(fake_api, client_options, registry, usage, total):
+def test_usage_of_another_shape_is_no_silent_zero(
+    fake_api: FakeApi, client_options: dict[str, Any], registry: CollectorRegistry, usage: Any, total: Any
+) -> None:
     fake_api.push(answer(session(usage)))
     with anthropic.Anthropic(**client_options, middleware=[Recorder(registry=registry).middleware()]) as client:
         create(client)

@@ -9,18 +9,23 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Generator
+from pathlib import Path
+from typing import Any
 
 import anthropic
 import pytest
 from anthropic import AsyncAnthropic, Middleware
 from bench.fuzz import two_ways
 from bench.fuzz.fuzz_bodies import http as library
+from prometheus_client import CollectorRegistry
 
 from anthropic_exporter import Recorder, SpendLimitExceeded, attribution, serve
 from anthropic_exporter.guard import Guard, Limits, Timing
 from anthropic_exporter.recording.answers import MOST_BODY_BYTES, MOST_WAITING
+from anthropic_exporter.simulator.fake_api import FakeApi
 from bodies import ASK, USAGE, answer, events, message, refused, streamed
-from support import MODEL, Samples
+from support import MODEL, Clock, Samples
 
 pytest_plugins = ("fixtures_fake_api",)
 
@@ -32,37 +37,39 @@ models:
 
 
 @pytest.fixture
-def recorder(registry, clock):
+def recorder(registry: CollectorRegistry, clock: Clock) -> Any:
     """Not strict: a strict recorder lets no answer wait."""
     return Recorder(registry=registry, clock=clock)
 
 
 @pytest.fixture
-def client(fake_api, recorder):
-    options = {"api_key": "sk-ant-test", "base_url": fake_api.base_url, "max_retries": 0}
+def client(fake_api: FakeApi, recorder: Recorder) -> Generator[Any, Any, Any]:
+    options: dict[str, Any] = {"api_key": "sk-ant-test", "base_url": fake_api.base_url, "max_retries": 0}
     with anthropic.Anthropic(**options, middleware=[recorder.middleware()]) as client:
         yield client
 
 
-def waiting(recorder):
+def waiting(recorder: Recorder) -> Any:
     """How many answers wait."""
     return sum(entry[0] == recorder.answers.write for entry in recorder.pending)
 
 
-def call(fake_api, client, number=1, *, usage=USAGE, **fields):
+def call(fake_api: FakeApi, client: anthropic.Anthropic, number: Any = 1, *, usage: Any = USAGE, **fields: Any) -> None:
     fake_api.push(*[answer(usage, **fields)] * number)
     for _ in range(number):
         client.messages.create(**ASK)
 
 
 @pytest.mark.parametrize("seed", [1, 2])
-def test_both_ways_show_the_same(seed):
+def test_both_ways_show_the_same(seed: Any) -> None:
     seen = two_ways.run(400, seed)
     assert seen["kept"] > 200
     assert seen["not kept"] > 50
 
 
-def test_answers_wait_until_a_scrape(fake_api, client, recorder, samples):
+def test_answers_wait_until_a_scrape(
+    fake_api: FakeApi, client: anthropic.Anthropic, recorder: Recorder, samples: Samples
+) -> None:
     call(fake_api, client, 4)
     assert waiting(recorder) == 4
     assert samples("anthropic_tokens_total", type="output") == 200
@@ -72,8 +79,8 @@ def test_answers_wait_until_a_scrape(fake_api, client, recorder, samples):
 
 
 def test_a_stream_that_ended_well_waits_too_and_one_that_was_cut_off_does_not(
-    fake_api, client, recorder, samples, clock
-):
+    fake_api: FakeApi, client: anthropic.Anthropic, recorder: Recorder, samples: Samples, clock: Clock
+) -> None:
     fake_api.push(streamed(events(USAGE)), streamed(events(USAGE)[:-2]))
     assert len(list(client.messages.create(**ASK, stream=True))) > 3
     assert len(recorder.pending) == 1
@@ -87,7 +94,9 @@ def test_a_stream_that_ended_well_waits_too_and_one_that_was_cut_off_does_not(
     assert samples("anthropic_exporter_last_record_timestamp_seconds") == ended + 10
 
 
-def test_a_failure_is_labelled_by_the_answers_that_wait(fake_api, client, recorder, samples):
+def test_a_failure_is_labelled_by_the_answers_that_wait(
+    fake_api: FakeApi, client: anthropic.Anthropic, recorder: Recorder, samples: Samples
+) -> None:
     call(fake_api, client, 2, model="claude-sonnet-4-6")
     assert waiting(recorder) == 2
     fake_api.push(refused(529, "overloaded_error"))
@@ -98,7 +107,9 @@ def test_a_failure_is_labelled_by_the_answers_that_wait(fake_api, client, record
     assert not samples("anthropic_requests_total", model=MODEL)
 
 
-def test_few_answers_wait_and_none_with_much_text(fake_api, client, recorder):
+def test_few_answers_wait_and_none_with_much_text(
+    fake_api: FakeApi, client: anthropic.Anthropic, recorder: Recorder
+) -> None:
     call(fake_api, client)
     call(fake_api, client, MOST_WAITING + 5, content=[{"type": "text", "text": "word " * 2_000}])
     assert 0 < waiting(recorder) < MOST_WAITING
@@ -107,7 +118,7 @@ def test_few_answers_wait_and_none_with_much_text(fake_api, client, recorder):
     assert "word" not in str(bodies)
 
 
-def test_a_server_writes_what_waits(fake_api, client, recorder):
+def test_a_server_writes_what_waits(fake_api: FakeApi, client: anthropic.Anthropic, recorder: Recorder) -> None:
     with serve(recorder, port=0):
         call(fake_api, client, 4)
         deadline = time.monotonic() + 30
@@ -116,7 +127,9 @@ def test_a_server_writes_what_waits(fake_api, client, recorder):
         assert waiting(recorder) == 0
 
 
-def test_times_are_those_of_the_end_of_the_call(fake_api, client, recorder, clock, samples):
+def test_times_are_those_of_the_end_of_the_call(
+    fake_api: FakeApi, client: anthropic.Anthropic, recorder: Recorder, clock: Clock, samples: Samples
+) -> None:
     call(fake_api, client, 2)
     ended = clock()
     clock.now += 61
@@ -124,11 +137,13 @@ def test_times_are_those_of_the_end_of_the_call(fake_api, client, recorder, cloc
     assert samples("anthropic_request_output_tokens_max") == 0
 
 
-def test_an_answer_has_the_prices_of_its_time(fake_api, registry, clock, tmp_path):
+def test_an_answer_has_the_prices_of_its_time(
+    fake_api: FakeApi, registry: CollectorRegistry, clock: Clock, tmp_path: Path
+) -> None:
     prices = tmp_path / "prices.yml"
     prices.write_text(PRICES % 4)
     recorder, samples = Recorder(registry=registry, clock=clock, prices=prices), Samples(registry)
-    options = {"api_key": "sk-ant-test", "base_url": fake_api.base_url, "max_retries": 0}
+    options: dict[str, Any] = {"api_key": "sk-ant-test", "base_url": fake_api.base_url, "max_retries": 0}
     with anthropic.Anthropic(**options, middleware=[recorder.middleware()]) as client:
         call(fake_api, client, 2, usage={"input_tokens": 1_000_000, "output_tokens": 1})
         assert waiting(recorder) == 2
@@ -139,16 +154,20 @@ def test_an_answer_has_the_prices_of_its_time(fake_api, registry, clock, tmp_pat
         assert samples("anthropic_cost_usd_total", type="input") == 7008
 
 
-def test_a_gate_is_asked_after_every_call_before_was_counted(fake_api, client, recorder):
+def test_a_gate_is_asked_after_every_call_before_was_counted(
+    fake_api: FakeApi, client: anthropic.Anthropic, recorder: Recorder
+) -> None:
     seen = []
     recorder.admit_by(lambda request, _: seen.append(waiting(recorder)) or request)
     call(fake_api, client, 4)
     assert seen == [0, 0, 0, 0]
 
 
-def test_a_sink_gets_each_call_at_once_and_none_from_before(fake_api, client, recorder):
+def test_a_sink_gets_each_call_at_once_and_none_from_before(
+    fake_api: FakeApi, client: anthropic.Anthropic, recorder: Recorder
+) -> None:
     call(fake_api, client, 3)
-    seen = []
+    seen: list[Any] = []
     leave = recorder.subscribe(seen.append)
     assert seen == []
     call(fake_api, client)
@@ -158,9 +177,11 @@ def test_a_sink_gets_each_call_at_once_and_none_from_before(fake_api, client, re
     assert (len(seen), waiting(recorder)) == (1, 1)
 
 
-def test_answers_wait_for_a_sink_that_lets_them_and_it_misses_none(fake_api, client, recorder):
+def test_answers_wait_for_a_sink_that_lets_them_and_it_misses_none(
+    fake_api: FakeApi, client: anthropic.Anthropic, recorder: Recorder
+) -> None:
     call(fake_api, client, 3)
-    seen, late = [], []
+    seen, late = [], []  # type: ignore[var-annotated]
     leave = recorder.subscribe(seen.append, may_wait=True)
     call(fake_api, client, 3, headers={"anthropic-ratelimit-requests-remaining": "7"})
     assert (len(seen), waiting(recorder)) == (0, 3)
@@ -174,7 +195,9 @@ def test_answers_wait_for_a_sink_that_lets_them_and_it_misses_none(fake_api, cli
 
 
 @pytest.mark.parametrize(("every_seconds", "may_wait"), [(None, 0), (0.5, MOST_WAITING), (60.0, 0)])
-def test_a_breaker_stops_the_same_call_whether_answers_wait_or_not(fake_api, client, recorder, every_seconds, may_wait):
+def test_a_breaker_stops_the_same_call_whether_answers_wait_or_not(
+    fake_api: FakeApi, client: anthropic.Anthropic, recorder: Recorder, every_seconds: Any, may_wait: Any
+) -> None:
     limits = Limits.shipped().replace(cost_usd_per_day=0.0018 * 5.5)
     with Guard(recorder, limits, timing=Timing(evaluate_every_seconds=every_seconds)) as guard:
         guard.breaker(scope="total", when=["daily_cost"], action="block")
@@ -185,7 +208,9 @@ def test_a_breaker_stops_the_same_call_whether_answers_wait_or_not(fake_api, cli
         assert [spent.usd for spent in guard.today()] == [pytest.approx(0.0018 * 6, rel=1e-12)]
 
 
-def test_the_newest_rate_limits_are_shown_though_newer_answers_have_none(fake_api, client, clock, samples):
+def test_the_newest_rate_limits_are_shown_though_newer_answers_have_none(
+    fake_api: FakeApi, client: anthropic.Anthropic, clock: Clock, samples: Samples
+) -> None:
     for number, headers in enumerate([{}, {"anthropic-ratelimit-requests-remaining": "7"}, {}, {}]):
         clock.now += number
         fake_api.push(answer(headers=headers))
@@ -196,11 +221,11 @@ def test_the_newest_rate_limits_are_shown_though_newer_answers_have_none(fake_ap
     assert samples("anthropic_ratelimit_remaining", resource="requests") == 5
 
 
-def test_an_attempt_in_flight_is_shown(registry, clock):
+def test_an_attempt_in_flight_is_shown(registry: CollectorRegistry, clock: Clock) -> None:
     recorder, samples = Recorder(registry=registry, clock=clock), Samples(registry)
     seen = []
 
-    def respond(_):
+    def respond(_: Any) -> Any:
         clock.now += 3
         seen.append(
             [samples(f"anthropic_{name}") for name in ("inflight_requests", "oldest_inflight_request_age_seconds")]
@@ -218,11 +243,13 @@ def test_an_attempt_in_flight_is_shown(registry, clock):
 class InATask(Middleware):
     """Sends each attempt in a task of its own, as a middleware with a deadline does."""
 
-    async def handle_async(self, request, call_next):
+    async def handle_async(self, request: Any, call_next: Any) -> Any:
         return await asyncio.create_task(call_next(request))
 
 
-async def test_an_async_client_that_carries_the_middleware_twice_is_counted_once_across_tasks(registry, clock):
+async def test_an_async_client_that_carries_the_middleware_twice_is_counted_once_across_tasks(
+    registry: CollectorRegistry, clock: Clock
+) -> None:
     recorder = Recorder(registry=registry, clock=clock)
     http = library.AsyncClient(transport=library.MockTransport(lambda _: library.Response(200, json=message())))
     middleware = [recorder.middleware(), InATask(), recorder.middleware()]
@@ -236,7 +263,9 @@ async def test_an_async_client_that_carries_the_middleware_twice_is_counted_once
     assert recorder.inflight.snapshot() == []
 
 
-def test_an_answer_that_is_nested_too_deeply_counts_as_one_that_cannot_be_read(recorder, registry):
+def test_an_answer_that_is_nested_too_deeply_counts_as_one_that_cannot_be_read(
+    recorder: Recorder, registry: CollectorRegistry
+) -> None:
     body = json.dumps(message())[:-1] + ',"zz":' + "[" * 100_000 + "]" * 100_000 + "}"
     headers = {"content-type": "application/json"}
     http = library.Client(
@@ -252,7 +281,9 @@ def test_an_answer_that_is_nested_too_deeply_counts_as_one_that_cannot_be_read(r
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
-def test_what_waits_at_a_fork_is_counted_by_the_parent_alone(fake_api, client, recorder, samples):
+def test_what_waits_at_a_fork_is_counted_by_the_parent_alone(
+    fake_api: FakeApi, client: anthropic.Anthropic, recorder: Recorder, samples: Samples
+) -> None:
     call(fake_api, client, 4)
     assert waiting(recorder) == 4
     recorder._about_to_fork()
@@ -263,7 +294,9 @@ def test_what_waits_at_a_fork_is_counted_by_the_parent_alone(fake_api, client, r
     assert samples("anthropic_requests_total", outcome="success") == 4
 
 
-def test_nothing_waits_in_cells_that_other_processes_read(fake_api, client, recorder, samples):
+def test_nothing_waits_in_cells_that_other_processes_read(
+    fake_api: FakeApi, client: anthropic.Anthropic, recorder: Recorder, samples: Samples
+) -> None:
     call(fake_api, client, 3)
     recorder._about_to_fork()
     assert (waiting(recorder), recorder.sharing is None) == (0, False)
@@ -276,11 +309,11 @@ class Interrupted(Exception):  # noqa: N818 - as an application names its own
     """What a signal handler of an application raises."""
 
 
-def raising_at(number):
+def raising_at(number: Any) -> Any:
     """A trace function that raises at the instruction of ours with this number, and how many it has left."""
     left = [number]
 
-    def trace(frame, event, _):
+    def trace(frame: Any, event: Any, _: Any) -> Any:
         module = frame.f_globals.get("__name__", "")
         if not module.startswith("anthropic_exporter.") or module.endswith(("bounded_labels", "reload")):
             return None
@@ -294,12 +327,12 @@ def raising_at(number):
     return trace, left
 
 
-def interrupted(number, passed):
+def interrupted(number: Any, passed: Any) -> Any:
     """Requests counted of 1 + 3, where the instruction with this number was interrupted; None if there is none."""
     recorder = Recorder(registry=None)
     middleware, (request, response) = recorder.middleware(), passed
 
-    def one():  # in a context of its own, as a request of a web framework
+    def one() -> None:  # in a context of its own, as a request of a web framework
         contextvars.Context().run(middleware.handle, request, lambda _: response)
 
     one()
@@ -335,13 +368,13 @@ def interrupted(number, passed):
 class Kept(Middleware):
     """Keeps what passes last."""
 
-    def handle(self, request, call_next):
+    def handle(self, request: Any, call_next: Any) -> Any:
         self.passed = request, call_next(request)
         return self.passed[1]
 
 
 @pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="signal handlers as on POSIX")
-def test_an_answer_is_counted_once_or_not_at_all_wherever_the_short_way_is_interrupted():
+def test_an_answer_is_counted_once_or_not_at_all_wherever_the_short_way_is_interrupted() -> None:
     kept = Kept()
     http = library.Client(
         transport=library.MockTransport(lambda _: library.Response(200, content=json.dumps(message())))

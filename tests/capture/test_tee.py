@@ -8,15 +8,20 @@ import importlib
 import threading
 import time
 import zlib
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
 
 import anthropic
 import pytest
 
+from anthropic_exporter import Recorder
 from anthropic_exporter.capture import tee as tees
-from anthropic_exporter.simulator.fake_api import Chunk, Scripted
+from anthropic_exporter.simulator.fake_api import Chunk, FakeApi, Scripted
+from anthropic_exporter.simulator.fake_api.script import Received
 from anthropic_exporter.simulator.fake_api.wire import event
 from anthropic_exporter.wire import stream as streams
 from bodies import ASK, MODEL, USAGE, answer, delta, events, streamed
+from support import Clock, Samples
 
 pytest_plugins = ("fixtures_fake_api", "fixtures_clients")
 
@@ -29,45 +34,45 @@ SSE = {"content-type": "text/event-stream; charset=utf-8"}
 LIBRARY = "httpx2" if hasattr(anthropic._base_client, "httpx2") else "httpx"
 
 
-class Stream(importlib.import_module(LIBRARY).SyncByteStream):
-    def __init__(self, chunks):
+class Stream(importlib.import_module(LIBRARY).SyncByteStream):  # type: ignore[misc]
+    def __init__(self, chunks: list[bytes]) -> None:
         self.chunks = chunks
 
-    def __iter__(self):
+    def __iter__(self) -> Iterator[Any]:
         yield from self.chunks
 
 
 class Watching:
     """What the tee tells an attempt, with a real fold that keeps everything from the first chunk on."""
 
-    def __init__(self, fold):
+    def __init__(self, fold: streams.BodyFold) -> None:
         self.fold = fold
 
     @property
-    def tail(self):
+    def tail(self) -> list[bytes]:
         return self.fold.tail
 
-    def feed(self, chunk):
+    def feed(self, chunk: bytes) -> bool:
         self.fold.feed(chunk)
         return True
 
-    def compact(self):
+    def compact(self) -> list[Any]:
         self.fold.compact()
         return self.fold.tail
 
-    def ended(self):
+    def ended(self) -> None:
         self.closed()
 
-    def closed(self):
+    def closed(self) -> None:
         self.fold.tail.clear()
 
 
-def endless():
+def endless() -> Scripted:
     """A stream that begins and then says nothing more for an hour."""
     return Scripted(200, SSE, (Chunk(b"".join(BEGUN)), Chunk(b"", 3600.0)))
 
 
-def first_alone(encoding):
+def first_alone(encoding: str) -> Scripted:
     """A stream whose first event is followed by an hour of silence."""
     first, headers = PARTS[0], SSE
     if encoding:
@@ -79,7 +84,7 @@ def first_alone(encoding):
 BEGINNINGS = pytest.mark.parametrize("encoding", ["", "gzip"])
 
 
-def unfinished(samples, outcome, *, estimated=8):
+def unfinished(samples: Samples, outcome: str, *, estimated: int = 8) -> None:
     """What a stream that began and did not finish leaves behind."""
     assert samples("anthropic_requests_total", outcome=outcome) == 1
     assert samples("anthropic_requests_total") == 1
@@ -92,7 +97,9 @@ def unfinished(samples, outcome, *, estimated=8):
 
 
 class TestSync:
-    def test_a_complete_stream_is_a_success(self, fake_api, client, samples):
+    def test_a_complete_stream_is_a_success(
+        self, fake_api: FakeApi, client: anthropic.Anthropic, samples: Samples
+    ) -> None:
         fake_api.push(streamed(PARTS))
         for _ in client.messages.create(**ASK, stream=True):
             pass
@@ -102,7 +109,9 @@ class TestSync:
         assert samples("anthropic_time_to_first_token_seconds_count") == 1
         assert samples("anthropic_output_tokens_per_second_count") == 1
 
-    def test_one_that_is_left_after_its_last_event_is_a_success(self, fake_api, client, samples):
+    def test_one_that_is_left_after_its_last_event_is_a_success(
+        self, fake_api: FakeApi, client: anthropic.Anthropic, samples: Samples
+    ) -> None:
         fake_api.push(streamed([*PARTS, event("ping"), event("ping")]))
         stream = client.messages.create(**ASK, stream=True)
         for one in stream:
@@ -112,7 +121,9 @@ class TestSync:
         assert samples("anthropic_requests_total", outcome="success") == 1
         assert samples("anthropic_tokens_total", type="output") == 50
 
-    def test_one_that_is_closed_early_is_abandoned(self, fake_api, client, samples):
+    def test_one_that_is_closed_early_is_abandoned(
+        self, fake_api: FakeApi, client: anthropic.Anthropic, samples: Samples
+    ) -> None:
         fake_api.push(endless())
         stream = client.messages.create(**ASK, stream=True)
         for one in stream:
@@ -122,13 +133,17 @@ class TestSync:
         stream.close()
         unfinished(samples, "abandoned")
 
-    def test_one_whose_block_is_left_is_abandoned(self, fake_api, client, samples):
+    def test_one_whose_block_is_left_is_abandoned(
+        self, fake_api: FakeApi, client: anthropic.Anthropic, samples: Samples
+    ) -> None:
         fake_api.push(endless())
         with client.messages.stream(**ASK) as stream:
             next(iter(stream.text_stream))
         unfinished(samples, "abandoned")
 
-    def test_one_that_is_dropped_is_abandoned(self, fake_api, client, samples):
+    def test_one_that_is_dropped_is_abandoned(
+        self, fake_api: FakeApi, client: anthropic.Anthropic, samples: Samples
+    ) -> None:
         fake_api.push(endless())
         stream = client.messages.create(**ASK, stream=True)
         next(iter(stream))
@@ -136,32 +151,42 @@ class TestSync:
         gc.collect()
         unfinished(samples, "abandoned")
 
-    def test_one_that_is_never_iterated_is_abandoned_and_nothing_of_it_is_known(self, fake_api, client, samples):
+    def test_one_that_is_never_iterated_is_abandoned_and_nothing_of_it_is_known(
+        self, fake_api: FakeApi, client: anthropic.Anthropic, samples: Samples
+    ) -> None:
         fake_api.push(streamed(PARTS))
         stream = client.messages.create(**ASK, stream=True)
         stream.close()
         assert samples("anthropic_requests_total", outcome="abandoned") == 1
         assert samples("anthropic_tokens_total") == 0
 
-    def test_one_that_is_dropped_before_it_is_iterated_is_abandoned(self, fake_api, client, samples):
+    def test_one_that_is_dropped_before_it_is_iterated_is_abandoned(
+        self, fake_api: FakeApi, client: anthropic.Anthropic, samples: Samples
+    ) -> None:
         fake_api.push(streamed(PARTS))
         client.messages.create(**ASK, stream=True)
         gc.collect()
         assert samples("anthropic_requests_total", outcome="abandoned") == 1
         assert samples("anthropic_inflight_requests") == 0
 
-    def test_a_body_whose_reading_is_left_is_abandoned(self, fake_api, client, samples):
+    def test_a_body_whose_reading_is_left_is_abandoned(
+        self, fake_api: FakeApi, client: anthropic.Anthropic, samples: Samples
+    ) -> None:
         fake_api.push(endless())
         with client.messages.with_streaming_response.create(**ASK, stream=True) as response:
             next(response.iter_lines())
         unfinished(samples, "abandoned")
 
-    def test_one_that_ends_without_its_last_event_is_truncated(self, fake_api, client, samples):
+    def test_one_that_ends_without_its_last_event_is_truncated(
+        self, fake_api: FakeApi, client: anthropic.Anthropic, samples: Samples
+    ) -> None:
         fake_api.push(streamed(BEGUN))
         list(client.messages.create(**ASK, stream=True))
         unfinished(samples, "truncated")
 
-    def test_one_whose_connection_is_cut_is_a_connection_error(self, fake_api, client, sdk_client, samples):
+    def test_one_whose_connection_is_cut_is_a_connection_error(
+        self, fake_api: FakeApi, client: anthropic.Anthropic, sdk_client: anthropic.Anthropic, samples: Samples
+    ) -> None:
         fake_api.push(*[streamed(BEGUN, drop=True)] * 2)
         with pytest.raises(Exception) as recorded:  # noqa: PT011 - which one is the SDK's business
             list(client.messages.create(**ASK, stream=True))
@@ -171,7 +196,9 @@ class TestSync:
         assert samples("anthropic_requests_total", outcome="connection_error") == 1
         assert samples("anthropic_tokens_total", type="output") == 0
 
-    def test_an_error_event_after_http_200_goes_by_the_apis_type(self, fake_api, client, sdk_client, samples):
+    def test_an_error_event_after_http_200_goes_by_the_apis_type(
+        self, fake_api: FakeApi, client: anthropic.Anthropic, sdk_client: anthropic.Anthropic, samples: Samples
+    ) -> None:
         failing = [*BEGUN, event("error", error={"type": "overloaded_error", "message": "no"})]
         fake_api.push(*[streamed(failing)] * 2)
         for one in (client, sdk_client):
@@ -179,14 +206,18 @@ class TestSync:
                 list(one.messages.create(**ASK, stream=True))
         unfinished(samples, "overloaded_error")
 
-    def test_silence_in_the_middle_is_a_timeout(self, fake_api, client, samples):
+    def test_silence_in_the_middle_is_a_timeout(
+        self, fake_api: FakeApi, client: anthropic.Anthropic, samples: Samples
+    ) -> None:
         fake_api.push(endless())
         with pytest.raises(Exception) as caught:  # noqa: PT011 - httpx's, in some versions the SDK's
             list(client.with_options(timeout=0.3).messages.create(**ASK, stream=True))
         assert "Timeout" in type(caught.value).__name__
         unfinished(samples, "timeout")
 
-    def test_an_exception_of_the_application_between_two_events_is_an_abandoned_stream(self, fake_api, client, samples):
+    def test_an_exception_of_the_application_between_two_events_is_an_abandoned_stream(
+        self, fake_api: FakeApi, client: anthropic.Anthropic, samples: Samples
+    ) -> None:
         fake_api.push(endless())
         with pytest.raises(ZeroDivisionError), client.messages.stream(**ASK) as stream:  # noqa: PT012 - the block matters
             for one in stream:
@@ -194,7 +225,9 @@ class TestSync:
                     1 / 0  # noqa: B018 - what an application may do
         unfinished(samples, "abandoned")
 
-    def test_the_output_counted_until_a_delta_is_exact_and_only_the_rest_is_estimated(self, fake_api, client, samples):
+    def test_the_output_counted_until_a_delta_is_exact_and_only_the_rest_is_estimated(
+        self, fake_api: FakeApi, client: anthropic.Anthropic, samples: Samples
+    ) -> None:
         counted = event("message_delta", delta={"stop_reason": None}, usage={"output_tokens": 30})
         fake_api.push(streamed([*BEGUN, counted, delta("four" * 4), delta("four" * 4)]))
         list(client.messages.create(**ASK, stream=True))
@@ -202,7 +235,14 @@ class TestSync:
         assert samples("anthropic_exporter_estimated_tokens_total") == 8
 
     @pytest.mark.parametrize("whole", [True, False])
-    def test_gzip_is_read_and_passed_on_as_it_came(self, fake_api, client, sdk_client, samples, whole):
+    def test_gzip_is_read_and_passed_on_as_it_came(
+        self,
+        fake_api: FakeApi,
+        client: anthropic.Anthropic,
+        sdk_client: anthropic.Anthropic,
+        samples: Samples,
+        whole: bool,
+    ) -> None:
         packed = streamed(PARTS, packed=True)
         if not whole:  # in pieces of 7 bytes: no piece is an event
             data = packed.body[0].data
@@ -213,25 +253,29 @@ class TestSync:
         assert seen[0] == seen[1]
         assert samples("anthropic_tokens_total") == 2150
 
-    def test_a_long_stream_is_read_in_portions_and_counted_alike(self, fake_api, client, samples):
+    def test_a_long_stream_is_read_in_portions_and_counted_alike(
+        self, fake_api: FakeApi, client: anthropic.Anthropic, samples: Samples
+    ) -> None:
         fake_api.push(streamed(events(deltas=700)))
         assert len(list(client.messages.create(**ASK, stream=True))) == 705  # the SDK keeps the ping to itself
         assert samples("anthropic_tokens_total", type="output") == 50
 
     @pytest.mark.parametrize("length", [1, 511, 512, 513, 514, 1024, 1026, 1027, 5000])
     @pytest.mark.parametrize("fold", [streams.BodyFold(expects_stream=True), streams.BodyFold()])
-    def test_every_chunk_is_handed_on_however_many_there_are(self, length, fold):
+    def test_every_chunk_is_handed_on_however_many_there_are(self, length: int, fold: streams.BodyFold) -> None:
         chunks = [b"%d" % number for number in range(length)]
-        assert list(tees.tee(Stream(chunks), Watching(fold), LIBRARY)) == chunks
+        assert list(tees.tee(Stream(chunks), Watching(fold), LIBRARY)) == chunks  # type: ignore[arg-type]
 
-    def test_every_chunk_is_handed_on_though_somebody_ended_the_attempt_meanwhile(self):
+    def test_every_chunk_is_handed_on_though_somebody_ended_the_attempt_meanwhile(self) -> None:
         chunks, watching = [b"%d" % number for number in range(2000)], Watching(streams.BodyFold())
-        passed = iter(tees.tee(Stream(chunks), watching, LIBRARY))
+        passed = iter(tees.tee(Stream(chunks), watching, LIBRARY))  # type: ignore[arg-type]
         begun = [next(passed) for _ in range(700)]
         watching.tail.clear()
         assert [*begun, *passed] == chunks
 
-    def test_warming_the_cache_is_kept_out_of_all_latencies(self, fake_api, client, samples):
+    def test_warming_the_cache_is_kept_out_of_all_latencies(
+        self, fake_api: FakeApi, client: anthropic.Anthropic, samples: Samples
+    ) -> None:
         fake_api.push(answer(USAGE | {"output_tokens": 0}, content=[], stop_reason="max_tokens"))
         fake_api.push(streamed(events(USAGE | {"output_tokens": 0}, deltas=1)))
         client.messages.create(**ASK | {"max_tokens": 0})
@@ -242,7 +286,9 @@ class TestSync:
         assert samples("anthropic_time_to_first_token_seconds_count") == 0
         assert samples("anthropic_output_tokens_per_second_count") is None
 
-    def test_time_to_first_token_ends_at_the_first_content_delta(self, fake_api, client, samples):
+    def test_time_to_first_token_ends_at_the_first_content_delta(
+        self, fake_api: FakeApi, client: anthropic.Anthropic, samples: Samples
+    ) -> None:
         opened, rest = PARTS[:3], PARTS[3:]
         chunks = (Chunk(b"".join(opened)), Chunk(b"".join(rest), 0.2))
         fake_api.push(Scripted(200, SSE, chunks))
@@ -250,18 +296,24 @@ class TestSync:
         assert 0.2 <= samples("anthropic_time_to_first_token_seconds_sum") < 1.0
 
     @BEGINNINGS
-    def test_the_first_event_is_passed_on_before_the_second_was_sent(self, fake_api, client, encoding):
+    def test_the_first_event_is_passed_on_before_the_second_was_sent(
+        self, fake_api: FakeApi, client: anthropic.Anthropic, encoding: str
+    ) -> None:
         fake_api.push(first_alone(encoding))
         stream = client.with_options(timeout=20).messages.create(**ASK, stream=True)
         assert next(iter(stream)).type == "message_start"
         stream.close()
 
-    def test_the_first_bytes_of_any_body_are_passed_on_before_the_rest_was_sent(self, fake_api, client):
+    def test_the_first_bytes_of_any_body_are_passed_on_before_the_rest_was_sent(
+        self, fake_api: FakeApi, client: anthropic.Anthropic
+    ) -> None:
         fake_api.push(Scripted(200, {"content-type": "application/json"}, (Chunk(b'{"id"'), Chunk(b"", 3600.0))))
         with client.with_options(timeout=20).messages.with_streaming_response.create(**ASK) as response:
             assert next(response.iter_bytes()) == b'{"id"'
 
-    def test_another_thread_may_read_what_one_thread_asked_for(self, fake_api, client, samples):
+    def test_another_thread_may_read_what_one_thread_asked_for(
+        self, fake_api: FakeApi, client: anthropic.Anthropic, samples: Samples
+    ) -> None:
         fake_api.push(streamed(PARTS))
         stream = client.messages.create(**ASK, stream=True)
         reader = threading.Thread(target=lambda: list(stream))
@@ -271,14 +323,18 @@ class TestSync:
 
 
 class TestAsync:
-    async def test_a_complete_stream_is_a_success(self, fake_api, async_client, samples):
+    async def test_a_complete_stream_is_a_success(
+        self, fake_api: FakeApi, async_client: anthropic.AsyncAnthropic, samples: Samples
+    ) -> None:
         fake_api.push(streamed(PARTS))
         async for _ in await async_client.messages.create(**ASK, stream=True):
             pass
         assert samples("anthropic_requests_total", outcome="success") == 1
         assert samples("anthropic_tokens_total", type="output") == 50
 
-    async def test_one_that_is_closed_early_is_abandoned(self, fake_api, async_client, samples):
+    async def test_one_that_is_closed_early_is_abandoned(
+        self, fake_api: FakeApi, async_client: anthropic.AsyncAnthropic, samples: Samples
+    ) -> None:
         fake_api.push(endless())
         stream = await async_client.messages.create(**ASK, stream=True)
         async for one in stream:
@@ -287,19 +343,25 @@ class TestAsync:
         await stream.close()
         unfinished(samples, "abandoned")
 
-    async def test_one_whose_block_is_left_is_abandoned(self, fake_api, async_client, samples):
+    async def test_one_whose_block_is_left_is_abandoned(
+        self, fake_api: FakeApi, async_client: anthropic.AsyncAnthropic, samples: Samples
+    ) -> None:
         fake_api.push(endless())
         async with async_client.messages.stream(**ASK) as stream:
             await stream.text_stream.__anext__()
         unfinished(samples, "abandoned")
 
-    async def test_one_that_is_never_iterated_is_abandoned(self, fake_api, async_client, samples):
+    async def test_one_that_is_never_iterated_is_abandoned(
+        self, fake_api: FakeApi, async_client: anthropic.AsyncAnthropic, samples: Samples
+    ) -> None:
         fake_api.push(streamed(PARTS))
         stream = await async_client.messages.create(**ASK, stream=True)
         await stream.close()
         assert samples("anthropic_requests_total", outcome="abandoned") == 1
 
-    async def test_one_that_is_dropped_is_abandoned(self, fake_api, async_client, recorder, samples):
+    async def test_one_that_is_dropped_is_abandoned(
+        self, fake_api: FakeApi, async_client: anthropic.AsyncAnthropic, recorder: Recorder, samples: Samples
+    ) -> None:
         fake_api.push(endless())
         stream = await async_client.messages.create(**ASK, stream=True)
         async for _ in stream:
@@ -313,20 +375,26 @@ class TestAsync:
         unfinished(samples, "abandoned")
 
     @BEGINNINGS
-    async def test_the_first_event_is_passed_on_before_the_second_was_sent(self, fake_api, async_client, encoding):
+    async def test_the_first_event_is_passed_on_before_the_second_was_sent(
+        self, fake_api: FakeApi, async_client: anthropic.AsyncAnthropic, encoding: str
+    ) -> None:
         fake_api.push(first_alone(encoding))
         stream = await async_client.with_options(timeout=20).messages.create(**ASK, stream=True)
         assert (await stream.__anext__()).type == "message_start"
         await stream.close()
 
-    async def test_one_that_is_dropped_before_it_is_iterated_is_abandoned(self, fake_api, async_client, samples):
+    async def test_one_that_is_dropped_before_it_is_iterated_is_abandoned(
+        self, fake_api: FakeApi, async_client: anthropic.AsyncAnthropic, samples: Samples
+    ) -> None:
         fake_api.push(streamed(PARTS))
         await async_client.messages.create(**ASK, stream=True)
         gc.collect()
         assert samples("anthropic_requests_total", outcome="abandoned") == 1
         assert samples("anthropic_inflight_requests") == 0
 
-    async def test_a_body_whose_reading_is_left_is_abandoned(self, fake_api, async_client, samples):
+    async def test_a_body_whose_reading_is_left_is_abandoned(
+        self, fake_api: FakeApi, async_client: anthropic.AsyncAnthropic, samples: Samples
+    ) -> None:
         fake_api.push(endless())
         async with async_client.messages.with_streaming_response.create(**ASK, stream=True) as response:
             lines = response.iter_lines()
@@ -334,7 +402,9 @@ class TestAsync:
             await lines.aclose()
         unfinished(samples, "abandoned")
 
-    async def test_silence_in_the_middle_is_a_timeout(self, fake_api, async_client, samples):
+    async def test_silence_in_the_middle_is_a_timeout(
+        self, fake_api: FakeApi, async_client: anthropic.AsyncAnthropic, samples: Samples
+    ) -> None:
         fake_api.push(endless())
         with pytest.raises(Exception) as caught:  # noqa: PT011 - httpx's, in some versions the SDK's
             async for _ in await async_client.with_options(timeout=0.3).messages.create(**ASK, stream=True):
@@ -342,11 +412,13 @@ class TestAsync:
         assert "Timeout" in type(caught.value).__name__
         unfinished(samples, "timeout")
 
-    async def test_a_task_that_is_cancelled_in_the_middle_is_cancelled(self, fake_api, async_client, samples):
+    async def test_a_task_that_is_cancelled_in_the_middle_is_cancelled(
+        self, fake_api: FakeApi, async_client: anthropic.AsyncAnthropic, samples: Samples
+    ) -> None:
         fake_api.push(endless())
         begun = asyncio.Event()
 
-        async def read():
+        async def read() -> None:
             async for one in await async_client.messages.create(**ASK, stream=True):
                 if one.type == "content_block_delta":
                     begun.set()
@@ -359,10 +431,12 @@ class TestAsync:
             await task
         unfinished(samples, "cancelled")
 
-    async def test_a_task_that_is_cancelled_in_flight_is_cancelled(self, fake_api, async_client, samples):
+    async def test_a_task_that_is_cancelled_in_flight_is_cancelled(
+        self, fake_api: FakeApi, async_client: anthropic.AsyncAnthropic, samples: Samples
+    ) -> None:
         arrived = threading.Event()
 
-        def silent(_):
+        def silent(_: Received) -> Scripted:
             arrived.set()
             return Scripted(200, SSE, (Chunk(b"", 3600.0),))
 
@@ -375,12 +449,14 @@ class TestAsync:
         assert samples("anthropic_requests_total", outcome="cancelled") == 1
         assert samples("anthropic_inflight_requests") == 0
 
-    async def test_a_deadline_of_the_application_cancels(self, fake_api, async_client, samples):
+    async def test_a_deadline_of_the_application_cancels(
+        self, fake_api: FakeApi, async_client: anthropic.AsyncAnthropic, samples: Samples
+    ) -> None:
         fake_api.push(endless())
         stream = await async_client.messages.create(**ASK, stream=True)
         await anext(stream)  # all that the server says came in one piece
 
-        async def read():
+        async def read() -> None:
             async for _ in stream:
                 pass
 
@@ -388,24 +464,30 @@ class TestAsync:
             await asyncio.wait_for(read(), 0.05)
         unfinished(samples, "cancelled")
 
-    async def test_one_whose_connection_is_cut_is_a_connection_error(self, fake_api, async_client, samples):
+    async def test_one_whose_connection_is_cut_is_a_connection_error(
+        self, fake_api: FakeApi, async_client: anthropic.AsyncAnthropic, samples: Samples
+    ) -> None:
         fake_api.push(streamed(BEGUN, drop=True))
         with pytest.raises(Exception):  # noqa: B017, PT011 - which one is the SDK's business
             async for _ in await async_client.messages.create(**ASK, stream=True):
                 pass
         assert samples("anthropic_requests_total", outcome="connection_error") == 1
 
-    async def test_an_error_event_after_http_200_goes_by_the_apis_type(self, fake_api, async_client, samples):
+    async def test_an_error_event_after_http_200_goes_by_the_apis_type(
+        self, fake_api: FakeApi, async_client: anthropic.AsyncAnthropic, samples: Samples
+    ) -> None:
         fake_api.push(streamed([*BEGUN, event("error", error={"type": "api_error", "message": "no"})]))
         with pytest.raises(anthropic.APIStatusError):
             async for _ in await async_client.messages.create(**ASK, stream=True):
                 pass
         unfinished(samples, "api_error")
 
-    async def test_a_hundred_streams_at_once_are_each_counted_once(self, fake_api, async_client, samples):
+    async def test_a_hundred_streams_at_once_are_each_counted_once(
+        self, fake_api: FakeApi, async_client: anthropic.AsyncAnthropic, samples: Samples
+    ) -> None:
         fake_api.push(*[streamed(events(deltas=5))] * 100)
 
-        async def read():
+        async def read() -> list[str]:
             return [one.type async for one in await async_client.messages.create(**ASK, stream=True)]
 
         seen = await asyncio.gather(*[read() for _ in range(100)])
@@ -414,7 +496,9 @@ class TestAsync:
         assert samples("anthropic_tokens_total") == 215_000
 
 
-def test_the_model_and_age_of_a_stream_in_flight_are_shown(fake_api, client, samples, clock):
+def test_the_model_and_age_of_a_stream_in_flight_are_shown(
+    fake_api: FakeApi, client: anthropic.Anthropic, samples: Samples, clock: Clock
+) -> None:
     fake_api.push(endless())
     stream = client.messages.create(**ASK, stream=True)
     clock.now += 42
@@ -423,27 +507,27 @@ def test_the_model_and_age_of_a_stream_in_flight_are_shown(fake_api, client, sam
     assert samples("anthropic_oldest_inflight_request_age_seconds", model=MODEL) == 0
 
 
-class AsyncStream(importlib.import_module(LIBRARY).AsyncByteStream):
-    def __aiter__(self):
+class AsyncStream(importlib.import_module(LIBRARY).AsyncByteStream):  # type: ignore[misc]
+    def __aiter__(self) -> AsyncIterator[Any]:
         self.read = self._chunks()
         return self.read
 
-    async def _chunks(self):
+    async def _chunks(self) -> AsyncIterator[bytes]:
         for chunk in (b"{", b"}"):
             yield chunk
 
 
-async def test_generators_are_closed_as_the_http_library_closes_them():
+async def test_generators_are_closed_as_the_http_library_closes_them() -> None:
     """httpx leaves them to the event loop: one that another generator closes too would raise there."""
     inner = AsyncStream()
-    chunks = tees.tee(inner, Watching(streams.BodyFold()), LIBRARY).__aiter__()
+    chunks = tees.tee(inner, Watching(streams.BodyFold()), LIBRARY).__aiter__()  # type: ignore[arg-type]
     await chunks.__anext__()
     await chunks.aclose()
-    assert (inner.read.ag_frame is None) is (LIBRARY == "httpx2")
-    await inner.read.aclose()
+    assert (inner.read.ag_frame is None) is (LIBRARY == "httpx2")  # type: ignore[attr-defined]
+    await inner.read.aclose()  # type: ignore[attr-defined]
 
 
-def test_closing_takes_no_longer_than_without_us(fake_api, client):
+def test_closing_takes_no_longer_than_without_us(fake_api: FakeApi, client: anthropic.Anthropic) -> None:
     fake_api.push(endless())
     stream = client.messages.create(**ASK, stream=True)
     next(iter(stream))

@@ -6,6 +6,7 @@ import json
 import re
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -27,30 +28,30 @@ FITS = [
 ]
 
 
-def groups_of(fit):
+def groups_of(fit: Any) -> Any:
     exported = files(fit)
     texts = [text for name, text in exported.items() if name.startswith("rules/")]
     return [group for text in texts for group in yaml.safe_load(text)["groups"]]
 
 
-def rules_of(fit):
+def rules_of(fit: Any) -> Any:
     return [rule for group in groups_of(fit) for rule in group["rules"]]
 
 
-def shipped_rules(fit):
+def shipped_rules(fit: Any) -> Any:
     return [
         rule for text in generate(fit).values() for group in yaml.safe_load(text)["groups"] for rule in group["rules"]
     ]
 
 
-def queries_of(rule):
+def queries_of(rule: Any) -> Any:
     """Queries in the texts of an alert."""
     texts = " ".join(rule.get("annotations", {}).values())
     return re.findall(r'query (?:\(printf )?"((?:[^"\\]|\\.)*)"', texts)
 
 
 @pytest.mark.parametrize("fit", FITS)
-def test_no_rule_reads_the_result_of_another_one_of_the_same_evaluation(fit):
+def test_no_rule_reads_the_result_of_another_one_of_the_same_evaluation(fit: Any) -> None:
     """vmalert writes results after the evaluation, so each is read over a range, at an offset or at a moment."""
     recorded = {rule["record"] for rule in rules_of(fit) if "record" in rule}
     read = [(rule, one) for rule in rules_of(fit) for one in reads(rule["expr"])]
@@ -60,7 +61,7 @@ def test_no_rule_reads_the_result_of_another_one_of_the_same_evaluation(fit):
 
 
 @pytest.mark.parametrize("fit", FITS)
-def test_what_cannot_be_expressed_is_gone_from_expressions_and_texts(fit):
+def test_what_cannot_be_expressed_is_gone_from_expressions_and_texts(fit: Any) -> None:
     text = "".join(text for name, text in files(fit).items() if name.startswith("rules/"))
     for word in (
         "keep_firing_for",
@@ -74,7 +75,7 @@ def test_what_cannot_be_expressed_is_gone_from_expressions_and_texts(fit):
         assert word not in text
 
 
-def test_every_alert_and_every_recorded_series_is_there_or_named():
+def test_every_alert_and_every_recorded_series_is_there_or_named() -> None:
     names = {rule.get("alert") or rule["record"] for rule in rules_of(FIT)}
     shipped = shipped_rules(Fit())
     alerts = {rule["alert"] for rule in shipped if "alert" in rule}
@@ -88,25 +89,25 @@ def test_every_alert_and_every_recorded_series_is_there_or_named():
     assert left_out(Fit()) == []
 
 
-def test_the_page_names_what_is_left_out():
+def test_the_page_names_what_is_left_out() -> None:
     section = PAGE[PAGE.index("## VictoriaMetrics and vmalert") :]
     assert [name for name in left_out(FIT) if name.removeprefix("panel ").strip("'") not in section] == []
 
 
-def test_an_alert_asks_only_for_what_is_recorded():
+def test_an_alert_asks_only_for_what_is_recorded() -> None:
     recorded = {rule["record"] for rule in rules_of(FIT) if "record" in rule}
     asked = {read.name for rule in rules_of(FIT) for query in queries_of(rule) for read in reads(query)}
     assert len(asked) > 20
     assert asked <= recorded
 
 
-def test_a_label_that_is_missing_is_an_empty_text():
+def test_a_label_that_is_missing_is_an_empty_text() -> None:
     """In a template of vmalert it is `<no value>`, and `%!q(<nil>)` in a query."""
     texts = [text for rule in rules_of(FIT) for text in rule.get("annotations", {}).values()]
     assert re.findall(r'(?<!\(or )\$labels\.\w+|\(or \$labels\.\w+ (?!"")', " ".join(texts)) == []
 
 
-def test_panels_read_what_is_recorded_but_for_those_that_are_named():
+def test_panels_read_what_is_recorded_but_for_those_that_are_named() -> None:
     recorded = {rule["record"] for rule in rules_of(FIT) if "record" in rule}
     dashboard = json.loads(files(FIT)["dashboards/claude-cost.json"])
     empty = {
@@ -119,7 +120,7 @@ def test_panels_read_what_is_recorded_but_for_those_that_are_named():
     assert {f"panel {title!r}" for title in empty} <= set(left_out(FIT))
 
 
-def test_growth_over_the_time_that_a_panel_shows_is_read_from_the_processes():
+def test_growth_over_the_time_that_a_panel_shows_is_read_from_the_processes() -> None:
     text = files(FIT)["dashboards/claude-cost.json"]
     shipped = (bundle.path("grafana") / "dashboards" / "claude-cost.json").read_text()
     assert text.count("increase_pure(anthropic_ledger_total{") == shipped.count("offset $__range or 0 * ") == 3
@@ -129,14 +130,14 @@ def test_growth_over_the_time_that_a_panel_shows_is_read_from_the_processes():
             assert target["expr"].count("(") == target["expr"].count(")")
 
 
-def test_every_group_asks_for_results_of_now():
+def test_every_group_asks_for_results_of_now() -> None:
     """VictoriaMetrics answers with what it had 30 s ago unless a query says otherwise."""
     groups = [group for group in groups_of(FIT) if group["name"] != "anthropic-thresholds"]
     assert len(groups) > 10
     assert {json.dumps(group["params"]) for group in groups} == {'{"nocache": ["1"], "latency_offset": ["1ms"]}'}
 
 
-def test_an_alert_that_keeps_firing_records_its_condition():
+def test_an_alert_that_keeps_firing_records_its_condition() -> None:
     rules = rules_of(FIT)
     conditions = {
         rule["labels"]["alertname"]: rule["expr"].strip() for rule in rules if rule.get("labels", {}).get("alertname")
@@ -152,7 +153,7 @@ def test_an_alert_that_keeps_firing_records_its_condition():
     )
 
 
-def test_files_and_summary(tmp_path, capsys):
+def test_files_and_summary(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run_command(["export", "--out", str(tmp_path), "--format", "vmalert", "--scrape-interval", "15s"]) == 0
     printed = capsys.readouterr().out
     assert "left out  AnthropicCountedLate, anthropic_" in printed
@@ -164,7 +165,7 @@ def test_files_and_summary(tmp_path, capsys):
     assert (tmp_path / "alertmanager/route.yml").exists()
 
 
-def test_edited_thresholds_are_kept(tmp_path):
+def test_edited_thresholds_are_kept(tmp_path: Path) -> None:
     write(files(FIT), tmp_path)
     edited = tmp_path / "rules/thresholds.yml"
     edited.write_text(edited.read_text().replace('expr: "2"', 'expr: "7"', 1))
@@ -173,14 +174,14 @@ def test_edited_thresholds_are_kept(tmp_path):
     assert 'expr: "7"' in edited.read_text()
 
 
-def test_the_ledger_cannot_be_left_out():
+def test_the_ledger_cannot_be_left_out() -> None:
     with pytest.raises(ConfigurationError, match="ledger cannot be left out: the other rules read it"):
         Fit(format="vmalert", without=("ledger",))
 
 
 @pytest.mark.stack
 @pytest.mark.parametrize("fit", FITS)
-def test_vmalert_accepts_every_file(tmp_path, fit):
+def test_vmalert_accepts_every_file(tmp_path: Path, fit: Any) -> None:
     write(files(fit), tmp_path)
     vmalert = toolchain.provide(["vmalert"])["vmalert"]
     done = subprocess.run(
@@ -193,16 +194,16 @@ DEFINITIONS = {"a:b:rate": 'sum by (result) (l:x{of="r"})', "a:b:now": 'a:b:rate
 
 
 class TestInlining:
-    def inlined(self, expression):
+    def inlined(self, expression: Any) -> Any:
         return " ".join(inline(expression, DEFINITIONS, {"l:x": "25s"}.get).split())
 
-    def test_what_a_definition_reads_comes_before_it(self):
+    def test_what_a_definition_reads_comes_before_it(self) -> None:
         assert self.inlined("a:b:now") == (
             'WITH ( a_b_rate = ( sum by (result) (last_over_time(l:x{of="r"}[25s])) ), '
             'a_b_now = ( a_b_rate > 2 and label_mismatch(a_b_rate, "result", "x|y") ) ) a_b_now'
         )
 
-    def test_matchers_become_functions(self):
+    def test_matchers_become_functions(self) -> None:
         assert self.inlined('a:b:rate{result="a.b", model=~"c|d"}').endswith(
             'label_match(label_match(a_b_rate, "result", "a\\.b"), "model", "c|d")'
         )
@@ -210,8 +211,8 @@ class TestInlining:
     @pytest.mark.parametrize(
         "past", ["avg_over_time(a:b:now[1h] offset 5m)", "a:b:now offset 5m", 'a:b:now{m="x"}[5m]']
     )
-    def test_the_past_is_read_as_it_is(self, past):
+    def test_the_past_is_read_as_it_is(self, past: Any) -> None:
         assert self.inlined(past) == past
 
-    def test_what_no_rule_records_is_read_as_it_is(self):
+    def test_what_no_rule_records_is_read_as_it_is(self) -> None:
         assert self.inlined('other:x{l="1"} + up') == 'other:x{l="1"} + up'

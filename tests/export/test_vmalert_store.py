@@ -10,6 +10,8 @@ import json
 import time
 import urllib.parse
 import urllib.request
+from collections.abc import Generator
+from typing import Any
 
 import pytest
 import yaml
@@ -35,10 +37,10 @@ NOW = MIDNIGHT + 6 * 3600
 class History:
     """Scrapes that a store imports: of processes with one counter each, a feature of its own."""
 
-    def __init__(self):
-        self.lines = []
+    def __init__(self) -> None:
+        self.lines: list[Any] = []
 
-    def process(self, feature, seen, born, dollars, instance="a"):
+    def process(self, feature: Any, seen: Any, born: Any, dollars: Any, instance: Any = "a") -> None:
         """Scrapes at these moments of a process of an age, which shows some dollars at each moment."""
         life = f"{feature}-{born}"
         for at in seen:
@@ -50,12 +52,12 @@ class History:
             ]
 
 
-def scrapes(start, end):
+def scrapes(start: Any, end: Any) -> Any:
     return range(start, end, SCRAPE)
 
 
 @pytest.fixture(scope="module")
-def past(tmp_path_factory):
+def past(tmp_path_factory: pytest.TempPathFactory) -> Generator[Any, Any, Any]:
     """A store without rules and scrapes; it answers about what is imported."""
     try:
         program = toolchain.provide(["victoria-metrics"])["victoria-metrics"]
@@ -72,26 +74,26 @@ def past(tmp_path_factory):
 
 
 class Past:
-    def __init__(self, url):
+    def __init__(self, url: Any) -> None:
         self.url = url
 
-    def take(self, lines):
+    def take(self, lines: Any) -> None:
         body = "\n".join(lines).encode()
         with urllib.request.urlopen(f"{self.url}/api/v1/import/prometheus", body, timeout=60):
             pass
         with urllib.request.urlopen(f"{self.url}/internal/force_flush", timeout=60):
             pass
 
-    def ask(self, kind, expression, **times):
+    def ask(self, kind: Any, expression: Any, **times: Any) -> Any:
         asked = urllib.parse.urlencode({"query": expression, "nocache": 1, "latency_offset": "1ms", **times})
         with urllib.request.urlopen(f"{self.url}/api/v1/{kind}", asked.encode(), timeout=60) as response:
             return json.load(response)["data"]["result"]
 
-    def by_feature(self, expression, at):
+    def by_feature(self, expression: Any, at: Any) -> Any:
         found = self.ask("query", expression, time=at)
         return {one["metric"]["feature"]: round(float(one["value"][1]), 6) for one in found}
 
-    def record(self, rule, start, end):
+    def record(self, rule: Any, start: Any, end: Any) -> None:
         """What a rule of the export records each minute, imported."""
         lines = []
         for one in self.ask("query_range", rule["expr"], start=start, end=end, step="60s"):
@@ -100,14 +102,14 @@ class Past:
         self.take(lines)
 
 
-def rules_named(*names, **options):
+def rules_named(*names: Any, **options: Any) -> Any:
     texts = export.files(Fit(format="vmalert", scrape_interval=SCRAPE, **options))
     files = (yaml.safe_load(texts[f"rules/{name}.yml"]) for name in ("ledger", "budget"))
     rules = [rule for document in files for group in document["groups"] for rule in group["rules"]]
     return [rule for name in names for rule in rules if rule["record" if "record" in rule else "alert"] == name]
 
 
-def test_a_day_is_what_was_counted_since_midnight(past):
+def test_a_day_is_what_was_counted_since_midnight(past: Any) -> None:
     history = History()
     start = MIDNIGHT - 3 * HOUR
     history.process("steady", scrapes(start, NOW), start, lambda at: (at - start) / MINUTE)
@@ -166,7 +168,7 @@ def test_a_day_is_what_was_counted_since_midnight(past):
     assert past.by_feature(month["expr"], NOW)["ended-yesterday"] == 50
 
 
-def test_a_pace_is_what_was_counted_in_its_window(past):
+def test_a_pace_is_what_was_counted_in_its_window(past: Any) -> None:
     history = History()
     at = MIDNIGHT - 12 * HOUR
     long_ago = at - 10 * HOUR
@@ -190,7 +192,7 @@ def test_a_pace_is_what_was_counted_in_its_window(past):
     }
 
 
-def test_labels_that_are_kept_keep_sums_apart(past):
+def test_labels_that_are_kept_keep_sums_apart(past: Any) -> None:
     at = MIDNIGHT - 20 * HOUR
     labels = 'of="cost_usd", feature="chat", model="m", tier="standard"'
     lines = []
@@ -202,23 +204,23 @@ def test_labels_that_are_kept_keep_sums_apart(past):
                 f"anthropic_ledger_total{{{life}, {labels}}} {number * 2} {seen}000",
             ]
     past.take(lines)
-    options = {"keep_labels": ("namespace",)}
+    options: dict[str, Any] = {"keep_labels": ("namespace",)}
     for rule in rules_named("anthropic_ledger:increase_fast", "feature:anthropic_cost_usd:today", **options):
         found = past.ask("query", rule["expr"], time=at)
         assert {one["metric"]["namespace"]: one["value"][1] for one in found} == {"prod": "2", "staging": "4"}
 
 
-def fast(of, value, **labels):
+def fast(of: Any, value: Any, **labels: Any) -> Any:
     """The growth of a counter in the fast window."""
     return ("anthropic_ledger:increase_fast", {"of": of, **PLACE, **labels}, value)
 
 
-def slow(of, value, **labels):
+def slow(of: Any, value: Any, **labels: Any) -> Any:
     """The growth of a counter in the slow window."""
     return ("anthropic_ledger:increase_slow", {"of": of, **PLACE, **labels}, value)
 
 
-def counted(of, value):
+def counted(of: Any, value: Any) -> Any:
     """A counter of a young process."""
     return ("anthropic_ledger_total", {"life": "young", "of": of, **PLACE}, value)
 
@@ -323,13 +325,13 @@ CASES = {
 MOMENTS = {alert: MIDNIGHT - (number + 2) * DAY // 2 + 2 * HOUR for number, alert in enumerate(CASES)}
 
 
-def lines_at(at, given):
+def lines_at(at: Any, given: Any) -> Generator[Any, Any, Any]:
     for name, labels, value, *before in given:
         written = ", ".join(f'{key}="{text}"' for key, text in labels.items())
         yield f"{name}{{{written}}} {value} {at - (before[0] if before else 5)}000"
 
 
-def thresholds():
+def thresholds() -> Any:
     document = yaml.safe_load(export.files(FIT)["rules/thresholds.yml"])
     rules = [rule for group in document["groups"] for rule in group["rules"]]
     return [("anthropic_threshold", rule["labels"], rule["expr"]) for rule in rules]
@@ -346,12 +348,12 @@ ALERTS = {
 }
 
 
-def test_every_alert_has_a_case():
+def test_every_alert_has_a_case() -> None:
     assert set(CASES) == set(ALERTS)
 
 
 @pytest.mark.parametrize("alert", CASES)
-def test_each_alert_fires_on_what_it_is_for_and_not_without(past, alert):
+def test_each_alert_fires_on_what_it_is_for_and_not_without(past: Any, alert: Any) -> None:
     at = MOMENTS[alert]
     given = [] if alert == "AnthropicThresholdMissing" else thresholds()
     past.take(lines_at(at, given))

@@ -20,25 +20,26 @@ CALL = Call(
 LINE = re.compile(r"^(anthropic_ledger_total|anthropic_exporter_(?:start|age)\w+)\{(.*)\} (\S+)$", re.MULTILINE)
 
 
-def recorder(now):
+def recorder(now: list[float]) -> Recorder:
     return Recorder(registry=CollectorRegistry(), clock=lambda: now[0], strict=True)
 
 
-def shown(text):
+def shown(text: str) -> dict[tuple[str, ...], float]:
     """Value by name and labels, the life left out."""
     found = {}
     for name, labels, value in LINE.findall(text):
         pairs = dict(re.findall(r'(\w+)="([^"]*)"', labels))
         pairs.pop("life")
-        found[(name, *(pairs[label] for label in ("of", "feature", "model", "tier") if label in pairs))] = float(value)
+        key = (name, *(pairs[label] for label in ("of", "feature", "model", "tier") if label in pairs))
+        found[key] = float(value)
     return found
 
 
-def lives(text):
+def lives(text: str) -> set[str]:
     return set(re.findall(r'life="(\w+)"', text))
 
 
-def test_users_types_and_outcomes_are_summed():
+def test_users_types_and_outcomes_are_summed() -> None:
     one = recorder([1000.0])
     one.record(CALL)
     one.record(CALL._replace(user="umbrella"))
@@ -60,7 +61,7 @@ def test_users_types_and_outcomes_are_summed():
     assert found["tokens_output", "search", MODEL, "batch"] == 40
 
 
-def test_what_has_counted_nothing_is_not_shown_but_the_requests_are():
+def test_what_has_counted_nothing_is_not_shown_but_the_requests_are() -> None:
     one = Recorder(registry=CollectorRegistry(), features=["chat"], models=[MODEL], strict=True)
     found = shown(one.render().decode())
     assert {key: value for key, value in found.items() if key[0] == "anthropic_ledger_total"} == {
@@ -68,7 +69,7 @@ def test_what_has_counted_nothing_is_not_shown_but_the_requests_are():
     }
 
 
-def test_a_life_says_when_it_began_and_how_old_it_is_before_the_first_call():
+def test_a_life_says_when_it_began_and_how_old_it_is_before_the_first_call() -> None:
     now = [1000.0]
     one = recorder(now)
     now[0] = 1042.5
@@ -77,7 +78,7 @@ def test_a_life_says_when_it_began_and_how_old_it_is_before_the_first_call():
     assert found["anthropic_exporter_age_seconds",] == 42.5
 
 
-def test_a_life_is_one_for_all_series_and_another_for_another_recorder():
+def test_a_life_is_one_for_all_series_and_another_for_another_recorder() -> None:
     one, other = recorder([1000.0]), recorder([1000.0])
     one.record(CALL)
     (first,) = lives(one.render().decode())
@@ -85,21 +86,21 @@ def test_a_life_is_one_for_all_series_and_another_for_another_recorder():
     assert lives(other.render().decode()) != {first}
 
 
-def test_a_forked_child_whose_counters_begin_at_0_has_a_life_of_its_own():
+def test_a_forked_child_whose_counters_begin_at_0_has_a_life_of_its_own() -> None:
     one = recorder([1000.0])
     before = one.life.name
     one._forked()
     assert one.life.name != before
 
 
-def test_a_registry_shows_the_same():
+def test_a_registry_shows_the_same() -> None:
     registry, now = CollectorRegistry(), [1000.0]
     one = Recorder(registry=registry, clock=lambda: now[0], strict=True)
     one.record(CALL)
     assert shown(generate_latest(registry).decode()) == shown(one.render().decode())
 
 
-def test_series_that_appear_later_are_counted_and_an_older_snapshot_is_read_as_it_was():
+def test_series_that_appear_later_are_counted_and_an_older_snapshot_is_read_as_it_was() -> None:
     one = recorder([1000.0])
     one.record(CALL)
     older = one.snapshot()

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import itertools
 import tracemalloc
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 
-from anthropic_exporter import ConfigurationError, Recorder
+from anthropic_exporter import Call, ConfigurationError, Recorder
 from anthropic_exporter.attribution import attribution, current
 from anthropic_exporter.metrics import families as f
 from anthropic_exporter.metrics.series_budget import SeriesBudget, series_of
@@ -20,17 +22,17 @@ OUTCOMES = ("success", "timeout", "overloaded_error", "rate_limit_error", "block
 LABELS = {family.name: family.labels for family in f.FAMILIES}
 
 
-def recorder(**settings):
+def recorder(**settings: Any) -> Recorder:
     return Recorder(registry=None, clock=Clock(), strict=True, **settings)
 
 
-def series(recorded):
+def series(recorded: Recorder) -> int:
     """As Prometheus would keep them, `_created` not counted."""
     shown = recorded.render().splitlines()
     return sum(not line.startswith(b"#") and b"_created{" not in line for line in shown)
 
 
-def total(recorded, family, **labels):
+def total(recorded: Recorder, family: str, **labels: str) -> float:
     return sum(
         reading.values[0]
         for reading in recorded.read()[family]
@@ -38,11 +40,11 @@ def total(recorded, family, **labels):
     )
 
 
-def values(recorded, label, family="anthropic_requests_total"):
+def values(recorded: Recorder, label: str, family: str = "anthropic_requests_total") -> set[str]:
     return {reading.labels[LABELS[family].index(label)] for reading in recorded.read()[family]}
 
 
-def test_many_models_features_and_users_stay_within_the_budget_and_exact(call):
+def test_many_models_features_and_users_stay_within_the_budget_and_exact(call: Callable[..., Call]) -> None:
     """3 models x 20 features x 1,000 users: 208,000 lines and 253 MB without a budget."""
     bounded = recorder()
     for number, (model, feature) in enumerate(itertools.product(MODELS, range(20))):
@@ -55,7 +57,7 @@ def test_many_models_features_and_users_stay_within_the_budget_and_exact(call):
     assert values(bounded, "feature") == {f"f{number}" for number in range(20)}
 
 
-def test_users_fold_first_then_features(call):
+def test_users_fold_first_then_features(call: Callable[..., Call]) -> None:
     small = recorder(max_series=3000)
     for user in range(200):
         small.record(call(feature="chat", user=f"u{user}", output=1))
@@ -73,7 +75,7 @@ def test_users_fold_first_then_features(call):
     assert total(small, "anthropic_exporter_label_overflow_total", label="feature") >= 100 - len(features)
 
 
-def test_everything_at_once_stays_within_the_budget(call):
+def test_everything_at_once_stays_within_the_budget(call: Callable[..., Call]) -> None:
     """Every model, feature, user, tier, outcome and word that there can be."""
     small = recorder(max_series=3000)
     for number in range(6000):
@@ -94,7 +96,7 @@ def test_everything_at_once_stays_within_the_budget(call):
     assert series(small) <= 3000
 
 
-def test_what_exists_stays_itself(call):
+def test_what_exists_stays_itself(call: Callable[..., Call]) -> None:
     small = recorder(max_series=3000)
     small.record(call(feature="chat", user="acme", output=1))
     for number in range(1000):
@@ -105,7 +107,7 @@ def test_what_exists_stays_itself(call):
     assert small.place_of("claude-opus-5-5", "late") == ("claude-opus-5-5", "other")
 
 
-def test_named_users_keep_their_series(call):
+def test_named_users_keep_their_series(call: Callable[..., Call]) -> None:
     """200 sign-ups of robots do not take the place of the largest customer."""
     named = recorder(users=["acme"])
     for number in range(300):
@@ -116,12 +118,12 @@ def test_named_users_keep_their_series(call):
 
 
 @pytest.mark.parametrize("most", [0, 2999, -1, True, 3000.0, "20000"])
-def test_too_small_a_budget_is_one_clear_error(most):
+def test_too_small_a_budget_is_one_clear_error(most: float | str) -> None:
     with pytest.raises(ConfigurationError, match=r"Recorder\(max_series=.*give a whole number of 3,000 or more"):
         recorder(max_series=most)
 
 
-def test_series_are_counted_as_prometheus_counts_them():
+def test_series_are_counted_as_prometheus_counts_them() -> None:
     assert series_of(f.TOKENS) == 1
     assert series_of(f.DURATION) == 16  # 13 buckets, +Inf, sum, count
     budget = SeriesBudget(3000)
@@ -129,14 +131,14 @@ def test_series_are_counted_as_prometheus_counts_them():
     assert budget.used == 17
 
 
-def test_what_is_counted_is_at_least_what_is_shown(call):
+def test_what_is_counted_is_at_least_what_is_shown(call: Callable[..., Call]) -> None:
     bounded = recorder()
     for number in range(40):
         bounded.record(call(feature=f"f{number % 7}", user=f"u{number}", tier=TIERS[number % 4], output=1))
     assert series(bounded) - 20 <= bounded._metrics._budget.used <= 1.6 * series(bounded)
 
 
-def test_names_of_10_kb_are_kept_short():
+def test_names_of_10_kb_are_kept_short() -> None:
     bounded, retries, long = recorder(), Retries(), "x" * 10_000
     tracemalloc.start()
     for number in range(3000):

@@ -3,7 +3,7 @@ from __future__ import annotations
 from anthropic_exporter.metrics.sliding_max import SlidingMax
 
 
-def test_the_largest_value_is_seen_for_60_seconds():
+def test_the_largest_value_is_seen_for_60_seconds() -> None:
     window = SlidingMax()
     window.add(1000, 0.5)
     window.add(1000, 2.5)
@@ -14,13 +14,13 @@ def test_the_largest_value_is_seen_for_60_seconds():
     assert window.max(1061.0) == 0.0
 
 
-def test_reading_resets_nothing():
+def test_reading_resets_nothing() -> None:
     window = SlidingMax()
     window.add(1000, 3.0)
     assert [window.max(1030.0), window.max(1030.0)] == [3.0, 3.0]
 
 
-def test_a_clock_that_jumps_back_does_not_show_the_future():
+def test_a_clock_that_jumps_back_does_not_show_the_future() -> None:
     window = SlidingMax()
     window.add(2000, 9.0)
     assert window.max(1000.0) == 0.0

@@ -3,23 +3,25 @@ from __future__ import annotations
 import threading
 import tracemalloc
 
+import pytest
+
 from anthropic_exporter.recording import batch_memory
 from anthropic_exporter.recording.batch_memory import SeenResults
 
 
-def test_a_result_is_new_once():
+def test_a_result_is_new_once() -> None:
     seen = SeenResults()
     assert [seen.first_time("b", "1"), seen.first_time("b", "1"), seen.first_time("b", "2")] == [True, False, True]
 
 
-def test_the_last_results_are_remembered_and_the_oldest_forgotten():
+def test_the_last_results_are_remembered_and_the_oldest_forgotten() -> None:
     seen = SeenResults(most=3)
     assert all(seen.first_time("b", str(number)) for number in range(10))
     assert not any(seen.first_time("b", str(number)) for number in range(7, 10))
     assert seen.first_time("b", "0")
 
 
-def test_memory_is_bounded_whatever_the_batches_are_like():
+def test_memory_is_bounded_whatever_the_batches_are_like() -> None:
     seen = SeenResults(most=1000)
     tracemalloc.start()
     for number in range(20_000):
@@ -31,7 +33,7 @@ def test_memory_is_bounded_whatever_the_batches_are_like():
     assert held < 4_000_000
 
 
-def test_when_a_batch_was_made_is_remembered(monkeypatch):
+def test_when_a_batch_was_made_is_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(batch_memory, "_MOST_BATCHES", 2)
     seen = SeenResults()
     for number in range(3):
@@ -39,10 +41,10 @@ def test_when_a_batch_was_made_is_remembered(monkeypatch):
     assert (seen.created_at("b0", 7.0), seen.created_at("b2", 7.0)) == (7.0, 102.0)
 
 
-def test_two_threads_that_read_one_batch_count_it_once():
-    seen, new = SeenResults(), []
+def test_two_threads_that_read_one_batch_count_it_once() -> None:
+    seen, new = SeenResults(), []  # type: ignore[var-annotated]
 
-    def read():
+    def read() -> None:
         new.extend(number for number in range(2000) if seen.first_time("b", str(number)))
 
     threads = [threading.Thread(target=read) for _ in range(4)]

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from types import ModuleType
+from typing import Any
+
 import anthropic
 import pytest
+from prometheus_client import CollectorRegistry
 
 from anthropic_exporter import Recorder
 from anthropic_exporter.capture import attempt, middleware, sent
 from anthropic_exporter.metrics.writer import Metrics
 from anthropic_exporter.pricing.book import PriceBook
 from anthropic_exporter.recording import answers
+from anthropic_exporter.simulator.fake_api import FakeApi
 from anthropic_exporter.wire.stream import BodyFold
 from bodies import ASK, answer, events, refused, streamed
 from support import Samples
@@ -71,7 +76,7 @@ PLACES = [
 ASK_CACHED = ASK | {"cache_control": {"type": "ephemeral"}}
 
 
-def attempted(client):
+def attempted(client: anthropic.Anthropic) -> list[Any]:
     """What an application gets of bodies, streams and an error."""
     seen = [client.messages.create(**ask).to_dict() for ask in (ASK, ASK_CACHED, ASK)]
     seen.append([one.to_dict() for one in client.messages.create(**ASK, stream=True)])
@@ -82,8 +87,15 @@ def attempted(client):
     return [*seen, caught.value.body]
 
 
-@pytest.mark.parametrize(("where", "name"), PLACES, ids=[f"{w.__name__.split('.')[-1]}.{n}" for w, n in PLACES])
-def test_the_application_gets_the_same_when_we_fail(fake_api, sdk_client, registry, monkeypatch, where, name):
+@pytest.mark.parametrize(("where", "name"), PLACES, ids=[f"{w.__name__.split('.')[-1]}.{n}" for w, n in PLACES])  # type: ignore[attr-defined]
+def test_the_application_gets_the_same_when_we_fail(
+    fake_api: FakeApi,
+    sdk_client: anthropic.Anthropic,
+    registry: CollectorRegistry,
+    monkeypatch: pytest.MonkeyPatch,
+    where: ModuleType | type[Any],
+    name: str,
+) -> None:
     recorder = Recorder(registry=registry)
     recorder.subscribe(lambda _: None, may_wait=True)
     recorded = sdk_client.with_options(middleware=[recorder.middleware(), recorder.middleware()])
@@ -92,7 +104,7 @@ def test_the_application_gets_the_same_when_we_fail(fake_api, sdk_client, regist
     fake_api.push(*[whole, whole, whole, stream, stream, refusal] * 2)
     expected = attempted(sdk_client)
 
-    def fail(*_, **__):
+    def fail(*_: Any, **__: bool) -> None:
         raise RuntimeError("injected")
 
     monkeypatch.setattr(where, name, fail)
@@ -104,8 +116,8 @@ def test_the_application_gets_the_same_when_we_fail(fake_api, sdk_client, regist
         assert Samples(registry)("anthropic_exporter_record_errors_total") > 0
 
 
-def test_a_request_that_we_cannot_read_is_sent_and_counted(registry):
+def test_a_request_that_we_cannot_read_is_sent_and_counted(registry: CollectorRegistry) -> None:
     """The SDK, or a middleware before ours, may one day send another kind of object."""
     recorder = Recorder(registry=registry)
-    assert recorder.middleware().handle(object(), lambda _: "the answer") == "the answer"
+    assert recorder.middleware().handle(object(), lambda _: "the answer") == "the answer"  # type: ignore[arg-type, return-value]
     assert Samples(registry)("anthropic_exporter_record_errors_total", stage="begin") == 1

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import textwrap
+from pathlib import Path
 
 import pytest
 
@@ -45,7 +46,7 @@ COMMON = """
 """
 
 
-def run(script, tmp_path):
+def run(script: str, tmp_path: Path) -> list[str]:
     """Run a script in a fresh interpreter; its lines of output."""
     path = tmp_path / "script.py"
     path.write_text(textwrap.dedent(COMMON) + textwrap.dedent(script))
@@ -61,7 +62,7 @@ needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
 
 
 @needs_fork
-def test_prefork_workers_and_their_parent_each_show_what_all_of_them_counted(tmp_path):
+def test_prefork_workers_and_their_parent_each_show_what_all_of_them_counted(tmp_path: Path) -> None:
     lines = run(
         """
         recorder = Recorder()
@@ -99,7 +100,7 @@ def test_prefork_workers_and_their_parent_each_show_what_all_of_them_counted(tmp
 
 
 @needs_fork
-def test_a_worker_records_though_another_thread_held_the_locks_when_it_was_forked(tmp_path):
+def test_a_worker_records_though_another_thread_held_the_locks_when_it_was_forked(tmp_path: Path) -> None:
     lines = run(
         """
         import warnings
@@ -137,7 +138,7 @@ def test_a_worker_records_though_another_thread_held_the_locks_when_it_was_forke
 
 
 @needs_fork
-def test_a_forked_worker_records_by_the_client_and_keeps_the_attribution_of_its_parent(tmp_path):
+def test_a_forked_worker_records_by_the_client_and_keeps_the_attribution_of_its_parent(tmp_path: Path) -> None:
     lines = run(
         """
         import anthropic
@@ -165,7 +166,7 @@ def test_a_forked_worker_records_by_the_client_and_keeps_the_attribution_of_its_
 
 
 @needs_fork
-def test_workers_forked_under_load_are_counted_exactly_and_the_parent_loses_nothing(tmp_path):
+def test_workers_forked_under_load_are_counted_exactly_and_the_parent_loses_nothing(tmp_path: Path) -> None:
     """As gunicorn does it, while threads of the parent record, scrape and look up prices."""
     lines = run(
         """
@@ -212,7 +213,7 @@ def test_workers_forked_under_load_are_counted_exactly_and_the_parent_loses_noth
     assert lines == ["done"] * 20 + ["True 2000.0 14000.0"]
 
 
-def test_a_spawned_worker_imports_cleanly_and_counts_its_own(tmp_path):
+def test_a_spawned_worker_imports_cleanly_and_counts_its_own(tmp_path: Path) -> None:
     lines = run(
         """
         import multiprocessing

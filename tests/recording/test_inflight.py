@@ -1,12 +1,13 @@
 from __future__ import annotations
 
-from anthropic_exporter import attribution
+from anthropic_exporter import Recorder, attribution
 from anthropic_exporter.attribution import Attribution
 from anthropic_exporter.capture.attempt import Attempt
 from anthropic_exporter.recording.inflight import Inflight, Started, by_place
+from support import Clock, Samples
 
 
-def test_number_and_oldest_age_by_place():
+def test_number_and_oldest_age_by_place() -> None:
     inflight = Inflight()
     inflight.begin(1, Started("opus", "chat", "", 100.0))
     inflight.begin(2, Started("opus", "chat", "", 130.0))
@@ -17,7 +18,7 @@ def test_number_and_oldest_age_by_place():
     assert by_place(inflight.snapshot(), 160.0, places) == {("opus", "chat"): (2, 60.0), ("opus", "agent"): (0, 0.0)}
 
 
-def test_a_stall_is_visible_while_it_lasts(recorder, samples, clock):
+def test_a_stall_is_visible_while_it_lasts(recorder: Recorder, samples: Samples, clock: Clock) -> None:
     recorder.begin(7, "claude-opus-5-5", Attribution("chat", "acme"))
     clock.now += 300
     assert samples("anthropic_inflight_requests", feature="chat") == 1
@@ -27,8 +28,10 @@ def test_a_stall_is_visible_while_it_lasts(recorder, samples, clock):
     assert samples("anthropic_oldest_inflight_request_age_seconds", feature="chat") == 0
 
 
-def test_silence_is_counted_from_the_last_byte_not_from_the_start(recorder, samples, clock):
-    def silence():
+def test_silence_is_counted_from_the_last_byte_not_from_the_start(
+    recorder: Recorder, samples: Samples, clock: Clock
+) -> None:
+    def silence() -> float:
         return samples("anthropic_longest_inflight_silence_seconds", feature="chat")
 
     with attribution(feature="chat"):

@@ -9,11 +9,14 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
+from typing_extensions import Self
 
-from anthropic_exporter import Recorder
+from anthropic_exporter import Call, Recorder
 from anthropic_exporter.recording.interruptions import is_interruption
 
 OURS = "anthropic_exporter"
@@ -26,10 +29,10 @@ class Interrupted(Exception):  # noqa: N818 - as an application names its own
 class Raising:
     """Raises in our code, at the instruction with this number."""
 
-    def __init__(self, number):
+    def __init__(self, number: int) -> None:
         self.left = number
 
-    def __call__(self, frame, event, _):
+    def __call__(self, frame: Any, event: str, _: Any) -> Raising | None:
         if not frame.f_globals.get("__name__", "").startswith(OURS):
             return None
         frame.f_trace_opcodes = True
@@ -39,24 +42,24 @@ class Raising:
                 raise Interrupted
         return self
 
-    def __enter__(self):
+    def __enter__(self) -> Self:
         self.before = sys.gettrace()
         sys._getframe().f_trace_opcodes = True  # Python 3.12 traces instructions only if a frame asks before
         sys.settrace(self)
         return self
 
-    def __exit__(self, *_):
+    def __exit__(self, *_: object) -> None:
         sys.settrace(self.before)
 
 
-def requests_of(recorder):
+def requests_of(recorder: Recorder) -> float:
     """How many requests are on the page; every family agrees, and no line is there twice."""
     lines = recorder.render().decode().splitlines()
     values = dict(line.rpartition(" ")[::2] for line in lines if line[0] != "#")
     assert len(values) == sum(line[0] != "#" for line in lines)
     list(text_string_to_metric_families("\n".join(lines) + "\n"))
 
-    def total(name, label=""):
+    def total(name: str, label: str = "") -> float:
         return sum(float(value) for series, value in values.items() if series.startswith(name) and label in series)
 
     requests = total("anthropic_requests_total{")
@@ -69,9 +72,9 @@ def requests_of(recorder):
     return requests
 
 
-def interrupted(number, call):
+def interrupted(number: int, call: Callable[..., Call]) -> tuple[float, int] | None:
     """Requests and sink calls after the instruction with this number was interrupted; None where there is none."""
-    recorder, seen = Recorder(registry=None), []
+    recorder, seen = Recorder(registry=None), []  # type: ignore[var-annotated]
     recorder.subscribe(seen.append)
     one, raising = call(output=171, stop_reason="end_turn"), Raising(number)
     try:
@@ -86,7 +89,7 @@ def interrupted(number, call):
     return requests_of(recorder), len(seen)
 
 
-def test_a_call_is_written_once_wherever_recording_or_a_scrape_is_interrupted(call):
+def test_a_call_is_written_once_wherever_recording_or_a_scrape_is_interrupted(call: Callable[..., Call]) -> None:
     numbers = [*range(1, 120), *range(120, 100_000, 701)]
     found = []
     for number in numbers:
@@ -105,7 +108,7 @@ def test_a_call_is_written_once_wherever_recording_or_a_scrape_is_interrupted(ca
 
 
 @pytest.fixture
-def _no_finalizers():
+def _no_finalizers() -> Iterator[None]:
     """What is raised into the finalizer of somebody's garbage is ignored by Python itself."""
     gc.collect()
     gc.disable()
@@ -115,11 +118,11 @@ def _no_finalizers():
 
 @pytest.mark.usefixtures("_no_finalizers")
 @pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="no interval timers here")
-def test_signal_handlers_that_raise_lose_nothing_and_reach_the_application(call):
+def test_signal_handlers_that_raise_lose_nothing_and_reach_the_application(call: Callable[..., Call]) -> None:
     recorder, one, raised, done = Recorder(registry=None), call(output=171, stop_reason="end_turn"), 0, 0
     recorder.render()  # the first one asks for the SDK's version; importlib.metadata swallows what is raised there
 
-    def handler(*_):
+    def handler(*_: Any) -> None:
         raise Interrupted
 
     before = signal.signal(signal.SIGALRM, handler)
@@ -144,12 +147,12 @@ def test_signal_handlers_that_raise_lose_nothing_and_reach_the_application(call)
 
 
 @pytest.mark.usefixtures("_no_finalizers")
-def test_an_exception_that_another_thread_raises_loses_nothing(call):
+def test_an_exception_that_another_thread_raises_loses_nothing(call: Callable[..., Call]) -> None:
     recorder, one, done, raised = Recorder(registry=None), call(output=171, stop_reason="end_turn"), [0], [0]
     recorder.render()
     stop = threading.Event()
 
-    def work():
+    def work() -> None:
         while not stop.is_set():
             try:
                 while not stop.is_set():
@@ -177,7 +180,7 @@ def test_an_exception_that_another_thread_raises_loses_nothing(call):
     assert done[0] <= requests_of(recorder) <= done[0] + raised[0]
 
 
-def caught(function):
+def caught(function: Callable[..., Any]) -> Any:
     try:
         function()
     except BaseException as error:  # noqa: BLE001 - any
@@ -185,11 +188,11 @@ def caught(function):
     raise AssertionError("nothing was raised")
 
 
-def test_what_comes_from_a_signal_handler_is_told_from_a_failure_of_ours():
-    def handler(*_):
+def test_what_comes_from_a_signal_handler_is_told_from_a_failure_of_ours() -> None:
+    def handler(*_: Any) -> None:
         raise TimeoutError("a limit of the application")
 
-    def interrupted_here():
+    def interrupted_here() -> None:
         before = signal.signal(signal.SIGUSR1, handler)
         try:
             signal.raise_signal(signal.SIGUSR1)
@@ -198,6 +201,6 @@ def test_what_comes_from_a_signal_handler_is_told_from_a_failure_of_ours():
 
     assert is_interruption(caught(interrupted_here))
     assert is_interruption(KeyboardInterrupt())
-    assert not is_interruption(caught(lambda: {}["a"]))
+    assert not is_interruption(caught(lambda: {}["a"]))  # type: ignore[index]
     assert not is_interruption(caught(lambda: 1 / 0))
     assert not is_interruption(ValueError())

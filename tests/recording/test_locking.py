@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import threading
+from collections.abc import Iterator
 
 import pytest
 
@@ -11,7 +12,7 @@ from anthropic_exporter.locking import SafeLock, this_frame
 
 
 @pytest.fixture
-def _switch_often():
+def _switch_often() -> Iterator[None]:
     before = sys.getswitchinterval()
     sys.setswitchinterval(1e-6)
     yield
@@ -19,10 +20,10 @@ def _switch_often():
 
 
 @pytest.mark.usefixtures("_switch_often")
-def test_two_threads_never_hold_it_at_once():
+def test_two_threads_never_hold_it_at_once() -> None:
     lock, inside, together = SafeLock(), [], []
 
-    def once():
+    def once() -> None:
         try:
             if lock.acquire(this_frame()):
                 inside.append(1)
@@ -31,7 +32,7 @@ def test_two_threads_never_hold_it_at_once():
         finally:
             lock.release(this_frame())
 
-    def work():
+    def work() -> None:
         for _ in range(10_000):
             once()
 
@@ -44,16 +45,16 @@ def test_two_threads_never_hold_it_at_once():
     assert set(together) == {1}
 
 
-def leave_locked(lock):
+def leave_locked(lock: SafeLock) -> None:
     assert lock.acquire(this_frame())
 
 
-def test_a_holder_that_ended_without_a_release_is_succeeded_by_one():
+def test_a_holder_that_ended_without_a_release_is_succeeded_by_one() -> None:
     lock = SafeLock()
     leave_locked(lock)
     taken = []
 
-    def take():
+    def take() -> None:
         if lock.acquire(this_frame()):
             taken.append(1)
             barrier.wait(20)
@@ -73,10 +74,10 @@ def test_a_holder_that_ended_without_a_release_is_succeeded_by_one():
         thread.join()
 
 
-def test_a_caller_that_holds_it_is_not_waited_for():
+def test_a_caller_that_holds_it_is_not_waited_for() -> None:
     lock = SafeLock()
 
-    def inner():
+    def inner() -> bool:
         return lock.wait(this_frame(), 60.0)
 
     assert lock.acquire(this_frame())

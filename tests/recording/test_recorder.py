@@ -5,7 +5,10 @@ import gc
 import logging
 import sys
 import threading
+from collections.abc import Callable
+from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 
 import pytest
 from anthropic.types import Usage
@@ -13,10 +16,12 @@ from prometheus_client import CollectorRegistry, Counter
 from prometheus_client.parser import text_string_to_metric_families
 
 from anthropic_exporter import Call, ConfigurationError, Recorder, attribution
-from support import Samples
+from support import Clock, Samples
 
 
-def test_a_second_recorder_on_one_registry_goes_on_where_the_first_stands(registry, call, samples, caplog):
+def test_a_second_recorder_on_one_registry_goes_on_where_the_first_stands(
+    registry: CollectorRegistry, call: Callable[..., Call], samples: Samples, caplog: pytest.LogCaptureFixture
+) -> None:
     first = Recorder(registry=registry, features=["chat"])
     first.record(call(output=171, feature="chat"))
     second = Recorder(registry=registry, features=["chat", "agent"], models=["claude-haiku-4-5"])
@@ -34,7 +39,9 @@ class Feature(str, enum.Enum):
 
 
 @pytest.mark.parametrize("names", ["chat", Feature.CHAT, [Feature.CHAT], iter(["chat"])])
-def test_the_only_name_may_be_given_alone_and_as_a_member_of_an_enum(registry, call, names):
+def test_the_only_name_may_be_given_alone_and_as_a_member_of_an_enum(
+    registry: CollectorRegistry, call: Callable[..., Call], names: Any
+) -> None:
     recorder = Recorder(registry=registry, features=names, strict=True)
     for feature in ("chat", "c", "agent"):
         recorder.record(call(output=171, feature=feature))
@@ -44,7 +51,9 @@ def test_the_only_name_may_be_given_alone_and_as_a_member_of_an_enum(registry, c
     assert samples("anthropic_tokens_total", type="output", feature="other") == 342
 
 
-def test_a_second_recorder_takes_the_prices_that_it_is_given(registry, call, samples, tmp_path):
+def test_a_second_recorder_takes_the_prices_that_it_is_given(
+    registry: CollectorRegistry, call: Callable[..., Call], samples: Samples, tmp_path: Path
+) -> None:
     Recorder(registry=registry)
     file = tmp_path / "prices.yml"
     row = "{input: 1, output: 2, cache_read: 3, cache_write_5m: 4, cache_write_1h: 5}"
@@ -53,20 +62,22 @@ def test_a_second_recorder_takes_the_prices_that_it_is_given(registry, call, sam
     assert samples("anthropic_cost_usd_total", type="output") == 2
 
 
-def test_a_recorder_of_another_copy_of_the_library_gives_way(registry, recorder, call, samples):
+def test_a_recorder_of_another_copy_of_the_library_gives_way(
+    registry: CollectorRegistry, recorder: Recorder, call: Callable[..., Call], samples: Samples
+) -> None:
     recorder.record(call(output=171))
-    registry._anthropic_exporter_collector.owner = "of a module that was reloaded"
-    registry._anthropic_exporter_recorder = "of that module too"
+    registry._anthropic_exporter_collector.owner = "of a module that was reloaded"  # type: ignore[attr-defined]
+    registry._anthropic_exporter_recorder = "of that module too"  # type: ignore[attr-defined]
     second = Recorder(registry=registry)
     second.record(call(output=9))
     assert second is not recorder
     assert samples("anthropic_tokens_total", type="output") == 9
 
 
-def test_recorders_that_threads_make_at_once_are_one(registry, samples):
+def test_recorders_that_threads_make_at_once_are_one(registry: CollectorRegistry, samples: Samples) -> None:
     together, made = threading.Barrier(16), []
 
-    def work():
+    def work() -> None:
         together.wait()
         made.append(Recorder(registry=registry))
         made[-1].record_usage(model="claude-opus-5-5", usage={"input_tokens": 1, "output_tokens": 9})
@@ -80,14 +91,16 @@ def test_recorders_that_threads_make_at_once_are_one(registry, samples):
     assert Samples(registry)("anthropic_tokens_total", type="output") == 144
 
 
-def test_a_recorder_whose_making_failed_takes_no_place(registry, tmp_path):
+def test_a_recorder_whose_making_failed_takes_no_place(registry: CollectorRegistry, tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="cannot be read"):
         Recorder(registry=registry, prices=tmp_path / "missing.yml")
     Recorder(registry=registry).record_usage(model="claude-opus-5-5", usage={"input_tokens": 1, "output_tokens": 9})
     assert Samples(registry)("anthropic_tokens_total", type="output") == 9
 
 
-def test_a_second_recorder_says_which_settings_stay(registry, caplog):
+def test_a_second_recorder_says_which_settings_stay(
+    registry: CollectorRegistry, caplog: pytest.LogCaptureFixture
+) -> None:
     Recorder(registry=registry, max_series=5000)
     Recorder(registry=registry)
     Recorder(registry=registry, max_series=6000, strict=True)
@@ -97,7 +110,9 @@ def test_a_second_recorder_says_which_settings_stay(registry, caplog):
     ]
 
 
-def test_a_second_recorder_is_shown_where_somebody_has_cleared_the_registry(registry, recorder, call, samples):
+def test_a_second_recorder_is_shown_where_somebody_has_cleared_the_registry(
+    registry: CollectorRegistry, recorder: Recorder, call: Callable[..., Call], samples: Samples
+) -> None:
     recorder.record(call(output=171))
     for one in list(registry._collector_to_names):
         registry.unregister(one)
@@ -106,7 +121,9 @@ def test_a_second_recorder_is_shown_where_somebody_has_cleared_the_registry(regi
     assert samples("anthropic_tokens_total", type="output") == 171
 
 
-def test_a_recorder_of_a_class_of_the_users_is_the_one_of_its_registry(registry, caplog):
+def test_a_recorder_of_a_class_of_the_users_is_the_one_of_its_registry(
+    registry: CollectorRegistry, caplog: pytest.LogCaptureFixture
+) -> None:
     class Mine(Recorder):
         pass
 
@@ -118,12 +135,12 @@ def test_a_recorder_of_a_class_of_the_users_is_the_one_of_its_registry(registry,
 
 
 @pytest.mark.parametrize("names", [5, True])
-def test_what_is_no_list_of_names_is_one_clear_line(registry, names):
+def test_what_is_no_list_of_names_is_one_clear_line(registry: CollectorRegistry, names: Any) -> None:
     with pytest.raises(ConfigurationError, match=r"Recorder: a list of names is expected, not (int|bool)"):
         Recorder(registry=registry, users=names)
 
 
-def test_a_registry_that_already_holds_our_names_is_one_clear_error():
+def test_a_registry_that_already_holds_our_names_is_one_clear_error() -> None:
     registry = CollectorRegistry()
     Counter("anthropic_requests", "somebody else's", registry=registry)
     for _ in range(2):
@@ -131,13 +148,15 @@ def test_a_registry_that_already_holds_our_names_is_one_clear_error():
             Recorder(registry=registry)
 
 
-def test_a_recorder_needs_no_registry(call):
+def test_a_recorder_needs_no_registry(call: Callable[..., Call]) -> None:
     recorder = Recorder(registry=None)
     recorder.record(call(output=171))
     assert b'type="output",user=""} 171.0' in recorder.render()
 
 
-def test_values_beyond_the_limits_are_folded_and_totals_stay_exact(recorder, samples, call):
+def test_values_beyond_the_limits_are_folded_and_totals_stay_exact(
+    recorder: Recorder, samples: Samples, call: Callable[..., Call]
+) -> None:
     for number in range(130):
         recorder.record(call(feature=f"feature-{number}", output=10))
     assert samples("anthropic_tokens_total") == 1300
@@ -145,7 +164,9 @@ def test_values_beyond_the_limits_are_folded_and_totals_stay_exact(recorder, sam
     assert samples("anthropic_exporter_label_overflow_total", label="feature") == 30
 
 
-def test_models_beyond_the_limit_are_priced_by_their_name_and_shown_as_other(recorder, samples, call):
+def test_models_beyond_the_limit_are_priced_by_their_name_and_shown_as_other(
+    recorder: Recorder, samples: Samples, call: Callable[..., Call]
+) -> None:
     for number in range(50):
         recorder.record(call(model=f"claude-unheard-of-{number}", output=1))
     assert samples("anthropic_tokens_total", type="output") == 50  # none waits for a price any more
@@ -154,7 +175,9 @@ def test_models_beyond_the_limit_are_priced_by_their_name_and_shown_as_other(rec
 
 
 @pytest.mark.parametrize("value", ["x" * 10_240, 'say "hi"\nthere\\', "naïve ✓"])
-def test_any_label_value_leaves_a_readable_exposition(recorder, samples, call, value):
+def test_any_label_value_leaves_a_readable_exposition(
+    recorder: Recorder, samples: Samples, call: Callable[..., Call], value: Any
+) -> None:
     recorder.record(call(feature=value, output=171))
     families = list(text_string_to_metric_families(recorder.render().decode()))
     tokens = next(family for family in families if family.name == "anthropic_tokens")
@@ -162,9 +185,11 @@ def test_any_label_value_leaves_a_readable_exposition(recorder, samples, call, v
     assert found == {"other" if len(value) > 120 else value: 171.0}
 
 
-def test_a_failing_sink_is_counted_and_logged_once_a_minute(registry, clock, call, caplog):
+def test_a_failing_sink_is_counted_and_logged_once_a_minute(
+    registry: CollectorRegistry, clock: Clock, call: Callable[..., Call], caplog: pytest.LogCaptureFixture
+) -> None:
     recorder, samples = Recorder(registry=registry, clock=clock), Samples(registry)
-    recorder.subscribe(lambda _: {}["the prompt of a customer"])
+    recorder.subscribe(lambda _: {}["the prompt of a customer"])  # type: ignore[index]
     for _ in range(3):
         recorder.record(call(output=1))
     assert samples("anthropic_exporter_record_errors_total", stage="sink") == 3
@@ -176,29 +201,31 @@ def test_a_failing_sink_is_counted_and_logged_once_a_minute(registry, clock, cal
     assert caplog.text.count("recording failed at stage sink") == 2
 
 
-def test_strict_raises_our_failures(recorder, call):
-    recorder.subscribe(lambda _: 1 / 0)
+def test_strict_raises_our_failures(recorder: Recorder, call: Callable[..., Call]) -> None:
+    recorder.subscribe(lambda _: 1 / 0)  # type: ignore[arg-type]
     with pytest.raises(ZeroDivisionError):
         recorder.record(call(output=1))
 
 
-def test_a_subscriber_gets_the_call_as_it_was_under_the_labels_of_its_series(registry, clock):
+def test_a_subscriber_gets_the_call_as_it_was_under_the_labels_of_its_series(
+    registry: CollectorRegistry, clock: Clock
+) -> None:
     recorder = Recorder(registry=registry, features=["chat"], clock=clock)
-    seen = []
+    seen: list[Any] = []
     recorder.subscribe(seen.append)
     told_apart = Call._make([f"value of {name}" for name in Call._fields])
     one = told_apart._replace(
         inferences=(), server_tools=(), started_at=clock.now, duration_seconds=1.0, time_to_first_token_seconds=0.5
     )
-    one = one._replace(requests=1, estimated_output_tokens=0, rate_limit_headers=(), call_duration_seconds=2.0)
+    one = one._replace(requests=1, estimated_output_tokens=0, rate_limit_headers=(), call_duration_seconds=2.0)  # type: ignore[arg-type]
     one = one._replace(thinking_tokens=0, estimates=(), session_seconds=0.0)
     recorder.record(one)
     assert seen == [one._replace(feature="other", bill=seen[0].bill)]
     assert seen[0].bill.total_usd == 0
 
 
-def test_a_subscriber_gets_priced_calls_until_it_leaves(recorder, call):
-    seen = []
+def test_a_subscriber_gets_priced_calls_until_it_leaves(recorder: Recorder, call: Callable[..., Call]) -> None:
+    seen: list[Any] = []
     leave = recorder.subscribe(seen.append)
     recorder.record(call(output=1_000_000))
     leave()
@@ -206,12 +233,14 @@ def test_a_subscriber_gets_priced_calls_until_it_leaves(recorder, call):
     assert [one.bill.total_usd for one in seen] == [20.0]
 
 
-def test_what_a_finalizer_recorded_is_there_at_the_next_scrape(recorder, samples, call):
+def test_what_a_finalizer_recorded_is_there_at_the_next_scrape(
+    recorder: Recorder, samples: Samples, call: Callable[..., Call]
+) -> None:
     recorder.record_later(call(output=171))
     assert samples("anthropic_tokens_total", type="output") == 171
 
 
-def test_record_usage_counts_one_successful_request(recorder, samples):
+def test_record_usage_counts_one_successful_request(recorder: Recorder, samples: Samples) -> None:
     usage = {"input_tokens": 3, "output_tokens": 171, "cache_creation_input_tokens": None, "service_tier": "standard"}
     with attribution(feature="import", user="acme"):
         recorder.record_usage(model="claude-haiku-4-5", usage=usage, duration=2.0)
@@ -220,19 +249,19 @@ def test_record_usage_counts_one_successful_request(recorder, samples):
     assert samples("anthropic_request_duration_seconds_sum") == 2.0
 
 
-def test_record_usage_says_which_dollars_the_bill_may_be_below(recorder, samples):
+def test_record_usage_says_which_dollars_the_bill_may_be_below(recorder: Recorder, samples: Samples) -> None:
     usage = {"output_tokens": 1_000_000, "service_tier": "priority"}
     recorder.record_usage(model="claude-haiku-4-5", usage=usage)
     assert samples("anthropic_exporter_estimated_cost_usd_total", reason="priority_tier") == pytest.approx(5.0)
 
 
-def test_record_usage_takes_any_mapping(recorder, samples):
+def test_record_usage_takes_any_mapping(recorder: Recorder, samples: Samples) -> None:
     recorder.record_usage(model="claude-haiku-4-5", usage=MappingProxyType({"input_tokens": 3, "output_tokens": 171}))
     assert samples("anthropic_tokens_total", type="output") == 171
     assert not samples("anthropic_exporter_record_errors_total")
 
 
-def test_record_usage_takes_the_sdks_own_object(recorder, samples):
+def test_record_usage_takes_the_sdks_own_object(recorder: Recorder, samples: Samples) -> None:
     recorder.record_usage(model="claude-haiku-4-5", usage=Usage(input_tokens=3, output_tokens=171), feature="x")
     assert samples("anthropic_tokens_total", feature="x") == 174
 
@@ -240,28 +269,32 @@ def test_record_usage_takes_the_sdks_own_object(recorder, samples):
 @pytest.mark.parametrize(
     ("usage", "reason"), [(None, "no_usage"), (7, "unknown_shape"), ("tokens", "unknown_shape"), ([], "unknown_shape")]
 )
-def test_usage_that_cannot_be_read_is_counted_as_unmetered_and_never_raised(registry, usage, reason):
+def test_usage_that_cannot_be_read_is_counted_as_unmetered_and_never_raised(
+    registry: CollectorRegistry, usage: Any, reason: Any
+) -> None:
     recorder, samples = Recorder(registry=registry), Samples(registry)
     recorder.record_usage(model="claude-haiku-4-5", usage=usage)
     assert samples("anthropic_exporter_unmetered_responses_total", reason=reason) == 1
     assert not samples("anthropic_exporter_record_errors_total")
 
 
-def test_unusable_values_of_usage_are_counted_as_our_failure_and_never_raised(registry):
+def test_unusable_values_of_usage_are_counted_as_our_failure_and_never_raised(registry: CollectorRegistry) -> None:
     recorder, samples = Recorder(registry=registry), Samples(registry)
     recorder.record_usage(model="claude-haiku-4-5", usage={"input_tokens": -5, "output_tokens": "many"})
     assert samples("anthropic_exporter_record_errors_total", stage="usage") == 1
 
 
-def test_nothing_is_lost_with_32_threads_at_a_switch_interval_of_a_microsecond(registry, call):
+def test_nothing_is_lost_with_32_threads_at_a_switch_interval_of_a_microsecond(
+    registry: CollectorRegistry, call: Callable[..., Call]
+) -> None:
     recorder, samples = Recorder(registry=registry), Samples(registry)
     one, stop = call(output=1, user="u"), threading.Event()
 
-    def work():
+    def work() -> None:
         for _ in range(500):
             recorder.record(one)
 
-    def scrape():
+    def scrape() -> None:
         while not stop.is_set():
             recorder.render()
 
@@ -282,18 +315,20 @@ def test_nothing_is_lost_with_32_threads_at_a_switch_interval_of_a_microsecond(r
     assert samples("anthropic_exporter_record_errors_total") is None
 
 
-def test_a_finalizer_that_records_in_the_middle_of_recording_does_not_deadlock(registry, call):
+def test_a_finalizer_that_records_in_the_middle_of_recording_does_not_deadlock(
+    registry: CollectorRegistry, call: Callable[..., Call]
+) -> None:
     """Every allocation may run the garbage collector, and with it the finalizer of a dropped stream."""
     recorder, samples, count = Recorder(registry=registry), Samples(registry), 80
 
     class Dropped:
-        def __init__(self, number):
+        def __init__(self, number: Any) -> None:
             self.cycle, self.number = self, number
 
-        def __del__(self):
+        def __del__(self) -> None:
             recorder.record_later(call(output=1, feature=f"dropped-{self.number % 50}"))
 
-    def work():
+    def work() -> None:
         for number in range(count):
             Dropped(number)
             recorder.record(call(output=1, feature=f"live-{number % 50}"))
@@ -312,7 +347,7 @@ def test_a_finalizer_that_records_in_the_middle_of_recording_does_not_deadlock(r
     assert samples("anthropic_tokens_total", type="output") == 2 * count
 
 
-def test_logs_hold_no_values(registry, caplog):
+def test_logs_hold_no_values(registry: CollectorRegistry, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG, logger="anthropic_exporter")
     recorder = Recorder(registry=registry)
     recorder.record_usage(model="claude-haiku-4-5", usage={"input_tokens": "sk-ant-secret"})

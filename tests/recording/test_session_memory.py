@@ -8,7 +8,7 @@ from anthropic_exporter.call import Tokens
 from anthropic_exporter.recording.session_memory import SessionMemory, Spent
 
 
-def test_threads_of_all_sessions_are_bounded_together():
+def test_threads_of_all_sessions_are_bounded_together() -> None:
     memory = SessionMemory()
     tracemalloc.start()
     for session in range(22):
@@ -21,7 +21,7 @@ def test_threads_of_all_sessions_are_bounded_together():
     assert memory.add("sesn_0", Spent(Tokens(5)), "thread_7").tokens.input == 5  # forgotten
 
 
-def test_names_of_100_kb_are_kept_short():
+def test_names_of_100_kb_are_kept_short() -> None:
     memory = SessionMemory()
     tracemalloc.start()
     for session in range(100):

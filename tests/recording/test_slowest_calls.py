@@ -5,7 +5,7 @@ from __future__ import annotations
 from bench.speed import slowest_calls
 
 
-def test_every_way_is_measured_beside_the_plain_client():
+def test_every_way_is_measured_beside_the_plain_client() -> None:
     found = slowest_calls.measured(1, rounds=1, calls=40)
     assert list(found) == [
         "plain client",

@@ -9,26 +9,33 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import anthropic
 import pytest
+from prometheus_client import CollectorRegistry
 
-from anthropic_exporter import Recorder
+from anthropic_exporter import Call, Recorder
 from anthropic_exporter.locking import SafeLock, this_frame
 from anthropic_exporter.recording import intake
+from anthropic_exporter.simulator.fake_api import FakeApi
 from bodies import ASK, answer
 from support import Samples
 
 pytest_plugins = ("fixtures_fake_api", "fixtures_clients")
 
 
-def test_a_sink_may_call_the_client(fake_api, client_options, registry):
+def test_a_sink_may_call_the_client(
+    fake_api: FakeApi, client_options: dict[str, Any], registry: CollectorRegistry
+) -> None:
     recorder, calls = Recorder(registry=registry), []
     fake_api.push(*[answer({"input_tokens": 100, "output_tokens": 7})] * 20)
 
     with anthropic.Anthropic(**client_options, middleware=[recorder.middleware()]) as client:
 
-        def sink(call):
+        def sink(call: Call) -> None:
             calls.append(call)
             if len(calls) < 10:
                 client.messages.create(**ASK)
@@ -42,10 +49,10 @@ def test_a_sink_may_call_the_client(fake_api, client_options, registry):
     assert Samples(registry)("anthropic_requests_total", outcome="success") == 10
 
 
-def test_a_sink_may_render_and_record(recorder, samples, call):
+def test_a_sink_may_render_and_record(recorder: Recorder, samples: Samples, call: Callable[..., Call]) -> None:
     pages = []
 
-    def sink(_):
+    def sink(_: Call) -> None:
         pages.append(recorder.render())
         if len(pages) == 1:
             recorder.record(call(output=7))
@@ -57,11 +64,13 @@ def test_a_sink_may_render_and_record(recorder, samples, call):
     assert samples("anthropic_exporter_stale_scrapes_total") == 0
 
 
-def test_a_slow_sink_holds_up_no_scrape_and_no_other_thread(registry, call):
+def test_a_slow_sink_holds_up_no_scrape_and_no_other_thread(
+    registry: CollectorRegistry, call: Callable[..., Call]
+) -> None:
     recorder, samples = Recorder(registry=registry), Samples(registry)
     entered, release = threading.Event(), threading.Event()
 
-    def sink(_):
+    def sink(_: Call) -> None:
         entered.set()
         release.wait(30)
 
@@ -78,11 +87,13 @@ def test_a_slow_sink_holds_up_no_scrape_and_no_other_thread(registry, call):
     assert not slow.is_alive()
 
 
-def test_calls_beyond_what_a_slow_sink_can_take_are_dropped_and_counted(registry, call, monkeypatch):
+def test_calls_beyond_what_a_slow_sink_can_take_are_dropped_and_counted(
+    registry: CollectorRegistry, call: Callable[..., Call], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(intake, "_MOST_FOR_SINKS", 10)
     recorder, samples, seen = Recorder(registry=registry), Samples(registry), []
 
-    def sink(one):
+    def sink(one: Call) -> None:
         seen.append(one)
         if len(seen) == 1:
             for _ in range(25):
@@ -96,7 +107,7 @@ def test_calls_beyond_what_a_slow_sink_can_take_are_dropped_and_counted(registry
     assert samples("anthropic_requests_total", outcome="success") == 26
 
 
-def test_a_call_drains_only_a_portion_of_what_waits(recorder, call):
+def test_a_call_drains_only_a_portion_of_what_waits(recorder: Recorder, call: Callable[..., Call]) -> None:
     one = call(output=171)
     for _ in range(5_000):
         recorder.record_later(one)
@@ -105,11 +116,11 @@ def test_a_call_drains_only_a_portion_of_what_waits(recorder, call):
     assert b'outcome="success",user=""} 5001.0' in recorder.render()
 
 
-def test_a_scrape_writes_only_what_waited_when_it_began(registry, call):
+def test_a_scrape_writes_only_what_waited_when_it_began(registry: CollectorRegistry, call: Callable[..., Call]) -> None:
     recorder, stop = Recorder(registry=registry), threading.Event()
     one = call(output=171)
 
-    def flat_out():
+    def flat_out() -> None:
         while not stop.is_set():
             recorder.record(one)
 
@@ -130,14 +141,14 @@ def test_a_scrape_writes_only_what_waited_when_it_began(registry, call):
 
 
 def test_a_scrape_that_cannot_read_the_cells_in_time_shows_the_page_before_and_is_counted(
-    recorder, samples, call, monkeypatch
-):
+    recorder: Recorder, samples: Samples, call: Callable[..., Call], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(intake, "_PATIENCE_SECONDS", 0.02)
     recorder.record(call(output=171))
     page = recorder.render()
     held, release = threading.Event(), threading.Event()
 
-    def hold():
+    def hold() -> None:
         assert recorder._lock.acquire(this_frame())
         held.set()
         release.wait(30)
@@ -155,10 +166,10 @@ def test_a_scrape_that_cannot_read_the_cells_in_time_shows_the_page_before_and_i
 
 
 @pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="no interval timers here")
-def test_a_signal_handler_may_render(recorder, samples, call):
+def test_a_signal_handler_may_render(recorder: Recorder, samples: Samples, call: Callable[..., Call]) -> None:
     one, pages = call(output=171), []
 
-    def render(*_):
+    def render(*_: Any) -> None:
         pages.append(recorder.render())
         signal.setitimer(signal.ITIMER_REAL, 0.0005)  # not sooner: a page may take longer than that
 
@@ -180,12 +191,12 @@ def test_a_signal_handler_may_render(recorder, samples, call):
 class BetweenLines:
     """Does something before each line of ours that runs, or before one in `each`, as a signal handler may."""
 
-    def __init__(self, do, each=1):
+    def __init__(self, do: Callable[..., None], each: int = 1) -> None:
         self.do = do
         self.each = each
         self.lines = self.times = 0
 
-    def __call__(self, frame, event, _):
+    def __call__(self, frame: Any, event: str, _: Any) -> BetweenLines | None:
         if not frame.f_globals.get("__name__", "").startswith("anthropic_exporter"):
             return None
         if event == "line":
@@ -200,15 +211,20 @@ class BetweenLines:
     "is_shared", [False, pytest.param(True, marks=pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork"))]
 )
 def test_a_signal_handler_may_record_and_render_before_any_line(
-    is_shared, call, samples, registry, tmp_path, monkeypatch
-):
+    is_shared: bool,
+    call: Callable[..., Call],
+    samples: Samples,
+    registry: CollectorRegistry,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setenv("ANTHROPIC_EXPORTER_RUNTIME_DIR", str(tmp_path))
     recorder = Recorder(registry=registry)
     one, pages = call(output=171), []
     if is_shared:
         recorder._about_to_fork()
 
-    def handle():
+    def handle() -> None:
         recorder.record(one)
         pages.append(recorder.render())
 
@@ -234,11 +250,11 @@ def test_a_signal_handler_may_record_and_render_before_any_line(
     assert shown == sorted(shown)
 
 
-def test_a_log_handler_may_record_and_render(registry, call):
+def test_a_log_handler_may_record_and_render(registry: CollectorRegistry, call: Callable[..., Call]) -> None:
     recorder, samples = Recorder(registry=registry), Samples(registry)
 
     class Handler(logging.Handler):
-        def emit(self, _):
+        def emit(self, _: logging.LogRecord) -> None:
             recorder.record(call(output=171))
             recorder.render()
 
@@ -252,13 +268,13 @@ def test_a_log_handler_may_record_and_render(registry, call):
     assert samples("anthropic_requests_total", outcome="success") == 2
 
 
-def test_a_lock_whose_holder_ended_without_releasing_it_is_taken_over_by_one():
+def test_a_lock_whose_holder_ended_without_releasing_it_is_taken_over_by_one() -> None:
     lock, winners = SafeLock(), []
 
-    def abandon():
+    def abandon() -> None:
         assert lock.acquire(this_frame())
 
-    def contend():
+    def contend() -> None:
         if lock.acquire(this_frame()):
             winners.append(threading.get_ident())
             release.wait(30)
@@ -279,11 +295,11 @@ def test_a_lock_whose_holder_ended_without_releasing_it_is_taken_over_by_one():
     lock.release(this_frame())
 
 
-def test_a_lock_is_not_waited_for_by_a_function_that_its_holder_calls():
+def test_a_lock_is_not_waited_for_by_a_function_that_its_holder_calls() -> None:
     lock = SafeLock()
     began = time.monotonic()
 
-    def inner():
+    def inner() -> bool:
         return lock.wait(this_frame(), 30.0)
 
     assert lock.acquire(this_frame())

@@ -9,17 +9,20 @@ import re
 import threading
 import urllib.error
 import urllib.request
+from collections.abc import Generator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 from bench.detection.vmalert import CHEAP, COST, ERRORS, EXPENSIVE, Alerts, Running, Traffic, a_call
-from panel_queries import queries
 
 from anthropic_exporter import export, toolchain
 from anthropic_exporter.errors import ConfigurationError
 from anthropic_exporter.rules import Fit
 from collectors import wait_until
+from stack.panel_queries import queries
 
 pytestmark = pytest.mark.stack
 BUDGET, METER = "AnthropicDailyTokenBudgetExceeded", "AnthropicMeterStopped"
@@ -42,36 +45,36 @@ CHEAP_USD = 0.0004
 class Page:
     """A process that answers with a text; at first it has none of our metrics."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         outer = self
         self.text = "other_metric 1\n"
 
         class Handler(BaseHTTPRequestHandler):
-            def do_GET(self):
+            def do_GET(self) -> None:
                 self.send_response(200)
                 self.end_headers()
                 self.wfile.write(outer.text.encode())
 
-            def log_message(self, *_):
+            def log_message(self, *_: Any) -> None:
                 """Quiet."""
 
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.port = self.server.server_port
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
 
-    def show(self, family, port):
+    def show(self, family: Any, port: Any) -> None:
         """From now on, the lines of a family on the page of another process."""
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as response:
             lines = response.read().decode().splitlines(keepends=True)
         self.text = "".join(line for line in lines if line.startswith(family))
 
-    def close(self):
+    def close(self) -> None:
         self.server.shutdown()
         self.server.server_close()
 
 
 @pytest.fixture
-def parts():
+def parts() -> Generator[Any, Any, Any]:
     """Alerts, two processes and a page, closed at the end."""
     try:
         toolchain.provide(["vmalert", "victoria-metrics"])
@@ -84,7 +87,7 @@ def parts():
         one.close()
 
 
-def errors_of(store, fit):
+def errors_of(store: Any, fit: Any) -> Generator[Any, Any, Any]:
     """Each expression of the export that the store cannot evaluate."""
     texts = [text for name, text in export.files(fit).items() if name.startswith("rules/")]
     rules = [rule for text in texts for group in yaml.safe_load(text)["groups"] for rule in group["rules"]]
@@ -96,7 +99,7 @@ def errors_of(store, fit):
             yield rule.get("alert") or rule["record"], error.read()
 
 
-def test_incidents_fire_and_nothing_else_does(tmp_path, parts):
+def test_incidents_fire_and_nothing_else_does(tmp_path: Path, parts: Any) -> None:
     alerts, page, api, web = parts
     with Running(tmp_path, Fit(format="vmalert"), [api.port, web.port, page.port], alerts) as store:
         # A process restarts, and what both of its lives counted is in the day.

@@ -154,11 +154,11 @@ def test_an_id_says_where_it_runs(name: str, endpoint: str) -> None:
         "PROJECTS/ACME-PROD/LOCATIONS/EU/PUBLISHERS/ANTHROPIC/MODELS/CLAUDE-OPUS-5-5",
     ],
 )
-def test_a_served_name_with_an_account_in_it_is_the_model_alone(name):
+def test_a_served_name_with_an_account_in_it_is_the_model_alone(name: Any) -> None:
     assert served_label(name) == "claude-opus-5-5"
 
 
-def test_what_is_remembered_is_bounded():
+def test_what_is_remembered_is_bounded() -> None:
     served, threads = ServedModels(), CachedThreads()
     for number in range(10_000):
         served.learn(f"id-{number}", "claude-opus-5-5")

@@ -453,12 +453,14 @@ class Named(NamedTuple):
     "details", [Details(), Named(), types.SimpleNamespace(**vars(Details()))], ids=lambda one: type(one).__name__
 )
 @pytest.mark.parametrize("outside", [dict, types.SimpleNamespace], ids=["mapping", "object"])
-def test_details_may_be_objects_inside_of_mappings_and_of_objects(recorded, outside, details):
+def test_details_may_be_objects_inside_of_mappings_and_of_objects(
+    recorded: Callable[..., Samples], outside: Any, details: Any
+) -> None:
     usage = outside(prompt_tokens=5100, completion_tokens=10, total_tokens=5110, prompt_tokens_details=details)
     assert parts(recorded(usage)) == FIVE_MINUTES
 
 
-def test_the_apis_own_details_may_be_objects(recorded):
+def test_the_apis_own_details_may_be_objects(recorded: Callable[..., Samples]) -> None:
     usage = {
         "input_tokens": 100,
         "output_tokens": 10,
@@ -516,7 +518,7 @@ def test_litellm(recorded: Callable[..., Samples]) -> None:
     assert parts(recorded(one)) == SPLIT
 
 
-def test_openai(recorded):
+def test_openai(recorded: Callable[..., Samples]) -> None:
     chat = pytest.importorskip("openai.types")
     one = chat.CompletionUsage.model_validate(SHAPES["openai chat of a gateway"][0])
     assert parts(recorded(one)) == FIVE_MINUTES
