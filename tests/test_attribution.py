@@ -43,7 +43,7 @@ def test_a_name_from_an_enum_of_texts_is_its_text() -> None:
 
 
 @pytest.mark.parametrize("limit", [0, -1, float("nan"), "5", []])
-def test_a_limit_that_is_no_positive_number_is_refused(limit: Any) -> None:
+def test_a_limit_that_is_not_a_positive_number_is_refused(limit: Any) -> None:
     with pytest.raises(ConfigurationError, match="give a number above 0"):
         attribution(max_calls=limit)
 
@@ -175,7 +175,7 @@ class TestDecorator:
         running.close()
         assert (seen, here()) == ([("chat", "")], ("", ""))
 
-    def test_a_generator_may_end_or_go_on_where_it_is_closed(self) -> None:
+    def test_a_generator_may_end_or_continue_where_it_is_closed(self) -> None:
         @attribution(feature="chat")
         def answers() -> Generator[Any, Any, Any]:
             try:
@@ -191,7 +191,7 @@ class TestDecorator:
         with pytest.raises(RuntimeError, match="ignored GeneratorExit"):
             another.close()
 
-    async def test_an_async_generator_may_go_on_where_it_is_closed(self) -> None:
+    async def test_an_async_generator_may_continue_where_it_is_closed(self) -> None:
         @attribution(feature="chat")
         async def answers() -> AsyncGenerator[Any, Any]:
             try:
@@ -225,7 +225,7 @@ class TestDecorator:
         assert Bot.static() == Bot().static() == ("chat", "")
 
     @pytest.mark.parametrize("decorated", [int, property(here), None, "chat"], ids=lambda one: type(one).__name__)  # type: ignore[arg-type]
-    def test_what_is_no_function_is_refused_at_once(self, decorated: Any) -> None:
+    def test_what_is_not_a_function_is_refused_at_once(self, decorated: Any) -> None:
         with pytest.raises(ConfigurationError, match="attribution: "):
             attribution(feature="chat")(decorated)
 

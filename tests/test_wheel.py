@@ -78,7 +78,7 @@ def test_it_holds_the_package_the_bundle_and_nothing_that_is_ours_alone(wheel: A
     assert not [name for name in names if "secrets" in name or "__pycache__" in name]
 
 
-def test_check_looks_at_the_bundle_inside_it(installed: Any) -> None:
+def test_check_reads_the_bundle_inside_it(installed: Any) -> None:
     code, said, errors = installed("check")
     assert (code, errors) == (0, "")
     assert said.startswith("checked SITE/anthropic_exporter/bundle/prometheus, ")

@@ -88,7 +88,7 @@ def test_the_table_has_every_alert_with_the_labels_of_its_rule() -> None:
     assert alerts <= {row["labels"] for row in ROUTES}
 
 
-def test_both_files_route_group_inhibit_and_mute_alike_and_differ_in_receivers_only() -> None:
+def test_both_files_route_group_inhibit_and_mute_the_same_way_and_differ_in_receivers_only() -> None:
     default, full = map(read, CONFIGS)
     for route in (default["route"], full["route"], *default["route"]["routes"], *full["route"]["routes"]):
         del route["receiver"]

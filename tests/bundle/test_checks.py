@@ -59,7 +59,7 @@ def test_a_second_default_is_an_error_with_its_line(folder: Any, capfd: pytest.C
     assert told[-1].endswith(": 1 finding")
 
 
-def test_a_threshold_that_is_no_promql_is_an_error_with_its_line(folder: Any, edit: Any) -> None:
+def test_a_threshold_that_is_not_promql_is_an_error_with_its_line(folder: Any, edit: Any) -> None:
     edit("prometheus/rules/thresholds.yml", 'expr: "0.05"', 'expr: "0.05 *"')
     file = folder / "prometheus/rules/thresholds.yml"
     (found,) = checks.prometheus(folder / "prometheus")
@@ -79,7 +79,7 @@ def test_a_typo_is_named_with_what_was_meant_and_the_default_is_missed(folder: A
     ]
 
 
-def test_an_override_is_no_duplicate_and_an_unknown_label_is_an_error(folder: Any) -> None:
+def test_an_override_is_not_a_duplicate_and_an_unknown_label_is_an_error(folder: Any) -> None:
     file = folder / "prometheus/rules/thresholds.yml"
     with file.open("a") as text:
         for label in ("feature", "model", "featur"):
@@ -91,7 +91,7 @@ def test_an_override_is_no_duplicate_and_an_unknown_label_is_an_error(folder: An
 
 
 @pytest.mark.parametrize("broken", ["groups: [", "groups: 3\n", "groups:\n - {name: x, rules: [{recrd: x}]}\n"])
-def test_a_rule_file_that_is_no_rule_file_is_named_with_its_line(folder: Any, broken: Any) -> None:
+def test_a_rule_file_that_is_not_a_rule_file_is_named_with_its_line(folder: Any, broken: Any) -> None:
     (folder / "prometheus/rules/own.yml").write_text(broken)
     found = [one for one in checks.prometheus(folder / "prometheus") if one.file.name == "own.yml"]
     assert found

@@ -28,7 +28,7 @@ def test_every_incident_is_played_with_each_copy_at_its_own_second(plays: dict[s
     assert plays["429-storm-2"].incident.broken[1].model == "claude-opus-4-8"
 
 
-def test_a_notification_tells_of_the_incident_that_its_labels_name_and_of_no_other(plays: dict[str, play.Play]) -> None:
+def test_a_notification_describes_only_the_incident_that_its_labels_name(plays: dict[str, play.Play]) -> None:
     heard = [notification("AnthropicCacheMissWaste", 330, feature="cache-lost-1", model="claude-opus-5-5")]
     assert play.telling(plays["cache-lost-1"], "", heard, EPOCH) == heard
     assert play.telling(plays["cache-lost-2"], "", heard, EPOCH) == []
@@ -40,7 +40,7 @@ def test_a_notification_tells_of_the_incident_that_its_labels_name_and_of_no_oth
     assert play.telling(plays["exporter-killed-2"], "127.0.0.1:8", down, EPOCH) == []
 
 
-def test_an_alert_of_another_name_or_before_the_incident_tells_nothing_of_it(plays: dict[str, play.Play]) -> None:
+def test_an_alert_of_another_name_or_before_the_incident_reports_nothing_of_it(plays: dict[str, play.Play]) -> None:
     other = notification("AnthropicLatencyHigh", 330, feature="cache-lost-1", model="claude-opus-5-5")
     early = notification("AnthropicCacheMissWaste", 299, feature="cache-lost-1", model="claude-opus-5-5")
     assert play.telling(plays["cache-lost-1"], "", [other, early], EPOCH) == []
@@ -59,7 +59,7 @@ def test_dollars_without_a_price_are_unknown(plays: dict[str, play.Play], caplog
     assert play.lost_usd(plays["unknown-model-1"], 10.0, Recorder(registry=None)) is None
 
 
-def test_an_incident_that_nobody_told_of_is_1(plays: dict[str, play.Play], capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_incident_without_an_alert_is_1(plays: dict[str, play.Play], capsys: pytest.CaptureFixture[str]) -> None:
     told = play.Result(plays["cache-lost-1"], "AnthropicCacheMissWaste", 10.0, 10.5, 0.8, ())
     silent = play.Result(plays["cache-lost-2"], "", None, None, None, ())
     assert play.report([told, told]) == 0

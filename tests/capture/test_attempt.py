@@ -94,7 +94,7 @@ def test_a_body_that_breaks_off_is_tried_again(
     assert samples("anthropic_tokens_total") == 2150
 
 
-def test_the_last_failing_attempt_is_no_retry_and_its_call_is_timed_once_nobody_comes_back(
+def test_the_last_failing_attempt_is_not_a_retry_and_its_call_is_timed_once_nobody_comes_back(
     fake_api: FakeApi,
     retrying: anthropic.Anthropic,
     recorder: Recorder,

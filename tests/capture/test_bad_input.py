@@ -86,7 +86,7 @@ def test_usage_that_lacks_something_counts_what_is_there(
 
 
 @pytest.mark.parametrize("usage", [None, "none", [], 7], ids=repr)
-def test_usage_that_is_no_object_counts_the_request(
+def test_usage_that_is_not_an_object_counts_the_request(
     alike: Callable[..., list[Any]], samples: Samples, usage: int | list[Any] | str | None
 ) -> None:
     alike(answer(usage))
@@ -151,7 +151,7 @@ def test_a_registry_that_is_taken_by_somebody_else_is_one_line() -> None:
     assert "\n" not in str(caught.value)
 
 
-def test_a_port_in_use_is_one_line_and_calls_go_on(
+def test_a_port_in_use_is_one_line_and_calls_continue(
     recorder: Recorder, alike: Callable[..., list[Any]], samples: Samples
 ) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:

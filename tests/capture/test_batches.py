@@ -41,7 +41,7 @@ def read(client: Anthropic, identifier: str = "msgbatch_1") -> list[str]:
     return [one.custom_id for one in client.messages.batches.results(identifier)]
 
 
-def test_results_are_counted_at_batch_prices_and_are_no_requests(
+def test_results_are_counted_at_batch_prices_and_are_not_requests(
     fake_api: FakeApi, client: Anthropic, samples: Samples
 ) -> None:
     fake_api.push(looked_up(fake_api), lines(*LINES))
@@ -55,7 +55,7 @@ def test_results_are_counted_at_batch_prices_and_are_no_requests(
     assert samples("anthropic_cache_requests_total") == 0
 
 
-async def test_async_results_are_counted_alike(
+async def test_async_results_are_counted_the_same_way(
     fake_api: FakeApi, async_client: AsyncAnthropic, samples: Samples
 ) -> None:
     fake_api.push(looked_up(fake_api), lines(*LINES))

@@ -373,7 +373,7 @@ async def test_each_round_of_an_async_streaming_tool_runner_is_a_request(
 # -- what is free
 
 
-def test_what_is_not_billed_is_no_request(fake_api: FakeApi, client: anthropic.Anthropic, samples: Samples) -> None:
+def test_what_is_not_billed_is_not_a_request(fake_api: FakeApi, client: anthropic.Anthropic, samples: Samples) -> None:
     fake_api.push(Scripted.of(b'{"input_tokens": 7}'), Scripted.of(b'{"data": [], "has_more": false}'))
     assert client.messages.count_tokens(model=MODEL, messages=ASK["messages"]).input_tokens == 7
     assert client.models.list().data == []
@@ -420,7 +420,7 @@ def test_an_error_goes_by_the_apis_type_and_is_raised_as_ever(
     assert samples("anthropic_tokens_total") == 0
 
 
-def test_a_spend_limit_is_told_apart_from_a_rate_limit(
+def test_a_spend_limit_is_distinguished_from_a_rate_limit(
     fake_api: FakeApi, client: anthropic.Anthropic, samples: Samples
 ) -> None:
     details = {"error_code": "enforced_spend_limit_reached"}
@@ -564,7 +564,7 @@ def test_two_recorders_see_the_same_call(
     assert samples("anthropic_tokens_total") == other("anthropic_tokens_total") == TOKENS
 
 
-def test_an_answer_from_memory_is_no_attempt(
+def test_an_answer_from_memory_is_not_an_attempt(
     client_options: dict[str, Any], recorder: Recorder, samples: Samples
 ) -> None:
     def remembered(request: anthropic.APIRequest, call_next: Callable[..., Any]) -> str:

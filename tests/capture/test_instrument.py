@@ -72,7 +72,7 @@ async def test_clients_created_later_are_recorded_sync_and_async(
     assert samples("anthropic_tokens_total") == 4300
 
 
-def test_undone_means_clients_created_later_are_plain_and_those_created_meanwhile_go_on(
+def test_undone_means_clients_created_later_are_plain_and_those_created_meanwhile_continue(
     options: Any, recorder: Recorder, samples: Samples
 ) -> None:
     undo = instrument(recorder)

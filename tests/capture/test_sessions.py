@@ -159,7 +159,7 @@ def test_what_came_since_the_last_reading_is_added(
     assert samples("anthropic_cost_usd_total") == pytest.approx(0.266)
 
 
-async def test_the_async_client_counts_alike(
+async def test_the_async_client_counts_the_same_way(
     fake_api: FakeApi, async_client: anthropic.AsyncAnthropic, samples: Samples
 ) -> None:
     fake_api.push(answer(session()), stream(DOUBLE), answer(session(DOUBLE)))
@@ -335,7 +335,7 @@ ODD = {
 
 
 @pytest.mark.parametrize(("usage", "total"), ODD.values(), ids=ODD)
-def test_usage_of_another_shape_is_no_silent_zero(
+def test_usage_of_another_shape_is_not_a_silent_zero(
     fake_api: FakeApi, client_options: dict[str, Any], registry: CollectorRegistry, usage: Any, total: Any
 ) -> None:
     fake_api.push(answer(session(usage)))

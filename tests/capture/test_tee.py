@@ -253,7 +253,7 @@ class TestSync:
         assert seen[0] == seen[1]
         assert samples("anthropic_tokens_total") == 2150
 
-    def test_a_long_stream_is_read_in_portions_and_counted_alike(
+    def test_a_long_stream_is_read_in_portions_and_counted_the_same_way(
         self, fake_api: FakeApi, client: anthropic.Anthropic, samples: Samples
     ) -> None:
         fake_api.push(streamed(events(deltas=700)))

@@ -386,7 +386,7 @@ def test_hosts_are_live_lost_and_gone(opened: Callable[..., Collector], log: Log
     assert hosts() == [0.0, 0.0]
 
 
-def test_a_killed_process_that_was_replaced_is_no_lost_host(
+def test_a_killed_process_that_was_replaced_is_not_a_lost_host(
     opened: Callable[..., Collector], log: Log, clock: Clock
 ) -> None:
     log.messages.append(encode(message(requests(), identity="killed", cells={0: 1.0})))

@@ -65,7 +65,7 @@ def test_services_are_one_life_and_their_requests_one_sum(
     assert not re.search(r"anthropic_ledger_total\{[^}]*service=", page)
 
 
-def test_the_life_goes_on_with_the_state_and_its_age_with_the_clock(
+def test_the_life_continues_with_the_state_and_its_age_with_the_clock(
     opened: Callable[..., tuple[str, StateFolder]], clock: Clock
 ) -> None:
     before, folder = opened("state")

@@ -119,7 +119,7 @@ def test_a_forked_child_is_a_publisher_of_its_own(url: Any, tmp_path: Path, call
         publisher.close()
 
 
-def test_a_collector_that_stops_in_order_and_starts_again_goes_on(
+def test_a_collector_that_stops_cleanly_and_starts_again_continues(
     url: Any, tmp_path: Path, call: Callable[..., Call]
 ) -> None:
     recorder = recorder_of()

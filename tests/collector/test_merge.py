@@ -147,7 +147,7 @@ def test_one_that_was_forgotten_and_comes_back_is_not_counted_again(fleet: Fleet
     assert (total(fleet, NAME), fleet.counts.rebased) == (176.0, 1)
 
 
-def test_a_host_that_stopped_in_order_comes_back_after_a_weekend(fleet: Fleet) -> None:
+def test_a_host_that_stopped_cleanly_comes_back_after_a_weekend(fleet: Fleet) -> None:
     fleet.take(message(requests(), cells={0: 171.0}, final=True, lasting=True), 0.0)
     fleet.forget(500.0, PATIENCE)
     fleet.take(message(requests(), epoch=2, cells={0: 180.0}, lasting=True), 501.0)
@@ -202,7 +202,7 @@ def test_series_are_bounded_and_totals_stay_exact() -> None:
     assert fleet.series.overflow == {"service": 0, "model": 0, "feature": 390, "user": 290}
 
 
-def test_services_are_told_apart(fleet: Fleet) -> None:
+def test_services_are_distinguished(fleet: Fleet) -> None:
     fleet.take(message(requests(), identity="one", service="api", cells={0: 171.0}), 0.0)
     fleet.take(message(requests(), identity="two", service="batch", cells={0: 29.0}), 0.0)
     assert total(fleet, NAME, service="api") == 171.0

@@ -84,7 +84,7 @@ def test_a_token_budget_leaves_cache_reads_out(clock: Clock) -> None:
     assert fleet.holding() == {("daily_tokens", "total", ""): 1001.0}
 
 
-def test_a_budget_starts_anew_at_midnight(clock: Clock) -> None:
+def test_a_budget_starts_over_at_midnight(clock: Clock) -> None:
     fleet = Publishers(clock, cost_usd_per_day=10, cost_usd_per_minute=1e9, total_cost_usd_per_minute=1e9)
     fleet.spend("one", usd=11.0)
     assert ("daily_cost", "total", "") in fleet.holding()
@@ -92,7 +92,7 @@ def test_a_budget_starts_anew_at_midnight(clock: Clock) -> None:
     assert fleet.holding() == {}
 
 
-def test_a_pace_is_that_of_all_hosts_together(clock: Clock) -> None:
+def test_a_rate_is_that_of_all_hosts_together(clock: Clock) -> None:
     fleet = Publishers(clock, cost_usd_per_minute=2, total_cost_usd_per_minute=1e9, cost_min_requests=10)
     for _ in range(30):
         for host in ("one", "two"):
@@ -108,7 +108,7 @@ def test_a_pace_is_that_of_all_hosts_together(clock: Clock) -> None:
     assert fleet.holding() == {("cost_rate", "place", "chat"): pytest.approx(2.88, rel=0.05)}
 
 
-def test_what_is_late_counts_in_budgets_and_in_no_pace(clock: Clock) -> None:
+def test_what_is_late_counts_in_budgets_and_in_no_rate(clock: Clock) -> None:
     fleet = Publishers(clock, cost_usd_per_day=10, cost_usd_per_minute=2, total_cost_usd_per_minute=2)
     fleet.spend("one", usd=0.1, calls=100)
     fleet.holding()
@@ -117,7 +117,7 @@ def test_what_is_late_counts_in_budgets_and_in_no_pace(clock: Clock) -> None:
     assert fleet.holding() == {("daily_cost", "total", ""): pytest.approx(20.1)}
 
 
-def test_batches_count_in_budgets_and_in_no_pace(clock: Clock) -> None:
+def test_batches_count_in_budgets_and_in_no_rate(clock: Clock) -> None:
     fleet = Publishers(clock, cost_usd_per_day=10, cost_usd_per_minute=2, total_cost_usd_per_minute=2)
     fleet.spend("one", usd=20.0, tier="batch")
     assert fleet.holding() == {("daily_cost", "total", ""): 20.0}

@@ -121,11 +121,11 @@ class TestArithmetic:
         assert loss.until_report_usd == pytest.approx(7776.0)
 
     @pytest.mark.parametrize(("at", "expected"), [(0.0, 0.0), (10.0, 2.0), (30.0, 6.0), (35.0, 4.0), (70.0, 0.0)])
-    def test_the_pace_is_that_of_the_window_before(self, at: float, expected: float) -> None:
+    def test_the_rate_is_that_of_the_window_before(self, at: float, expected: float) -> None:
         assert pace(((5.0, 1.0), (30.0, 2.0)), at, 30.0) == pytest.approx(expected)
 
 
-def test_health_uses_less_than_the_shipped_budget_of_tokens_so_that_nothing_is_told_before_the_incident() -> None:
+def test_health_uses_less_than_the_shipped_budget_of_tokens_so_that_nothing_fires_before_the_incident() -> None:
     minutes = runner.Settings().calm / 60
     chat, summarise, agent = busy(WORKLOAD, runner._CHAT_PER_MINUTE).features
     once = {one.name: one.system_tokens + one.question_tokens + one.max_tokens / 4 for one in (chat, summarise, agent)}
@@ -147,7 +147,7 @@ class TestPlay:
         assert deploys.seen == [(CACHE_LOST, 6)]
         assert play.picture().moment(story.INCIDENT).at == 45.0
 
-    def test_the_seconds_of_alert_and_notification_are_told(self, told: Play) -> None:
+    def test_the_seconds_of_alert_and_notification_are_reported(self, told: Play) -> None:
         fired, arrived = told.picture().moment(story.FIRED), told.picture().moment(story.NOTIFIED)
         assert (round(fired.at, 3), round(arrived.at, 3)) == (52.9, 53.0)
         assert "7.9 s after the deploy" in fired.text
@@ -196,7 +196,7 @@ class TestPlay:
         assert told.picture().phase == "forward"
         assert told.picture().moment(story.FORWARD).text == "nobody acts: the rest of 6 requests, 55 times as fast"
 
-    def test_what_is_played_faster_does_not_make_the_usual_pace_faster(
+    def test_what_is_played_faster_does_not_make_the_usual_rate_faster(
         self, told: Play, clock: Clock, miss: Callable[..., Any]
     ) -> None:
         clock.now = 58.0
@@ -251,7 +251,7 @@ class TestPlay:
         assert play.picture().phase == "forward"
         assert not play.step()
 
-    def test_a_repair_is_told(self, told: Play, deploys: Deploys) -> None:
+    def test_a_repair_is_reported(self, told: Play, deploys: Deploys) -> None:
         told.repair()
         assert deploys.seen == [(CACHE_LOST, 6), None]
         assert told.picture().phase == "repaired"
@@ -354,7 +354,7 @@ class TestClosing:
         ending = Ending((Moment(45.0, "incident", "chat: x"),), self.LOSS, self.PLAYED, True, "claude-opus-5-5", 50_000)
         return "\n".join(drawn(lambda console: closing.tell(console, ending._replace(**changes)), 80, terminal=False))
 
-    def test_it_tells_the_arithmetic(self) -> None:
+    def test_it_shows_the_arithmetic(self) -> None:
         text = " ".join(self.tell().split())
         assert "until the notification 0.48 USD 0.14 minutes, 2 requests" in text
         assert "until a daily report, 9 h 7,776.00 USD 0.24 USD x 60/min x 540 minutes" in text
@@ -367,7 +367,7 @@ class TestClosing:
         said = self.tell(played=Played(640, 1000, 153.6, 168.0))
         assert "Played 640 of 1,000 requests: too slow for more." in said
 
-    def test_it_says_that_nobody_was_told(self) -> None:
+    def test_it_says_that_nobody_was_notified(self) -> None:
         assert "The notification did not arrive." in self.tell(notified=False)
 
     def test_it_says_what_was_left_out(self) -> None:

@@ -82,7 +82,7 @@ def test_a_daily_budget_is_that_of_all_workers_and_trips_once(start: Any, option
     assert wait_for(service.notifications) == [f"{DAILY} firing "]
 
 
-def test_another_worker_goes_on_with_the_numbers_of_a_killed_judge(start: Any) -> None:
+def test_another_worker_continues_with_the_numbers_of_a_killed_judge(start: Any) -> None:
     service = start(limits={"cost_usd_per_day": 1.0})
     service.spend_all()
     wait_for(service.notifications)

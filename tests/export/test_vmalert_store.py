@@ -168,7 +168,7 @@ def test_a_day_is_what_was_counted_since_midnight(past: Any) -> None:
     assert past.by_feature(month["expr"], NOW)["ended-yesterday"] == 50
 
 
-def test_a_pace_is_what_was_counted_in_its_window(past: Any) -> None:
+def test_a_rate_is_what_was_counted_in_its_window(past: Any) -> None:
     history = History()
     at = MIDNIGHT - 12 * HOUR
     long_ago = at - 10 * HOUR

@@ -21,7 +21,7 @@ def at(alerts: Alerts, second: int, value: float | None) -> list[str]:
     return [alert.status for alert in alerts.news(second)]
 
 
-def test_an_alert_is_told_once_and_resolves_two_minutes_after_it_was_over(alerts: Alerts) -> None:
+def test_an_alert_is_reported_once_and_resolves_two_minutes_after_it_was_over(alerts: Alerts) -> None:
     assert at(alerts, 0, 2.01) == ["firing"]
     assert at(alerts, 10, 5.0) == []
     assert at(alerts, 11, 0.5) == []
@@ -43,7 +43,7 @@ def test_a_value_just_below_the_threshold_holds_what_fires_and_fires_nothing(ale
     assert at(alerts, 620, 1.79) == ["resolved"]
 
 
-def test_the_same_alert_again_is_told_when_the_cooldown_is_over_at_the_latest(alerts: Alerts) -> None:
+def test_the_same_alert_again_is_reported_when_the_cooldown_is_over_at_the_latest(alerts: Alerts) -> None:
     assert at(alerts, 0, 3.0) == ["firing"]
     assert at(alerts, 120, 0.0) == ["resolved"]
     assert at(alerts, 130, 3.0) == []
@@ -66,7 +66,7 @@ def test_a_hung_request_that_ended_is_over_at_once(alerts: Alerts) -> None:
     assert [alert.status for alert in alerts.news(1)] == ["resolved"]
 
 
-def test_memory_of_what_was_told_ends_with_the_cooldown(alerts: Alerts) -> None:
+def test_memory_of_what_was_sent_ends_with_the_cooldown(alerts: Alerts) -> None:
     for number in range(1000):
         alerts.settle([Measure(COST_RATE, "place", f"f{number}", "opus", 3.0, 2.0)], number * 1000)
         alerts.news(number * 1000)

@@ -74,7 +74,7 @@ def test_a_poisoned_hour_does_not_become_usual(
     assert names(guard) == {"AnthropicCostSpike", "AnthropicTokenSpike"}
 
 
-def test_what_goes_on_for_hours_is_what_is_usual_from_then_on(
+def test_what_continues_for_hours_is_what_is_usual_from_then_on(
     guard: Guard, usual: Callable[..., Any], spiking: Callable[..., Any]
 ) -> None:
     usual(3600)
@@ -157,7 +157,7 @@ def test_the_length_of_the_same_time_yesterday_is_usual() -> None:
     assert taught(*nights[: 288 + 80]).answer_tokens == 628.0
 
 
-def test_answers_that_became_long_are_told_until_they_are_short_again(
+def test_answers_that_became_long_are_reported_until_they_are_short_again(
     guard: Guard, recorder: Recorder, call: Callable[..., Call], live: Callable[..., None], clock: Clock
 ) -> None:
     def answers(tokens: int) -> Callable[..., Any]:
@@ -201,7 +201,7 @@ def test_a_file_without_requests_and_answers_teaches_the_rest() -> None:
 
 
 @pytest.mark.parametrize("dumped", [{"chat": {}}, {"chat": {"cost_usd": 1, "tokens": 2, "shares": {}}}])
-def test_a_file_of_something_else_is_no_baseline(dumped: dict[str, dict[str, Any]]) -> None:
+def test_a_file_of_something_else_is_not_a_baseline(dumped: dict[str, dict[str, Any]]) -> None:
     with pytest.raises(ValueError, match="not baselines"):
         Baselines().load(dumped)
 

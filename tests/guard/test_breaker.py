@@ -111,7 +111,7 @@ def test_the_error_says_what_a_program_needs_and_can_be_pickled(
     assert str(error) == str(stopped.value)
 
 
-def test_other_features_and_exempt_ones_go_on(
+def test_other_features_and_exempt_ones_continue(
     guard: Guard, ask: Callable[..., Message], overrun: Callable[..., None]
 ) -> None:
     guard.breaker(action="block", exempt=["payment"])
@@ -292,7 +292,7 @@ def test_a_probe_that_fails_opens_what_failures_opened(
     assert state(guard) == [("feature", "", "closed")]
 
 
-def test_an_exempt_call_is_no_probe(
+def test_an_exempt_call_is_not_a_probe(
     guard: Guard, ask: Callable[..., Message], overrun: Callable[..., None], live: Callable[..., None]
 ) -> None:
     guard.breaker(scope="total", action="block", exempt=["payment"])
@@ -508,7 +508,7 @@ async def test_calls_at_the_same_time_are_counted_before_they_are_sent(
     assert len(fake_api.requests) == 3
 
 
-def test_a_retry_is_no_further_call_of_a_task(guard: Guard, client: anthropic.Anthropic, fake_api: FakeApi) -> None:
+def test_a_retry_is_not_another_call_of_a_task(guard: Guard, client: anthropic.Anthropic, fake_api: FakeApi) -> None:
     guard.breaker(when=["runaway_loop"], action="block")
     fake_api.push(refused(529, "overloaded_error", headers={"retry-after-ms": "1"}))
     with attribution(max_calls=1):
@@ -516,7 +516,7 @@ def test_a_retry_is_no_further_call_of_a_task(guard: Guard, client: anthropic.An
     assert len(fake_api.requests) == 2
 
 
-def test_a_task_that_goes_on_is_not_forgotten_for_ten_thousand_others(guard: Guard) -> None:
+def test_a_task_that_continues_is_not_forgotten_for_ten_thousand_others(guard: Guard) -> None:
     tasks, one = guard._tasks, Task(1, "plan", max_calls=3)
     for number in range(2, 20_002):
         tasks.asks(Task(number, max_calls=3), "", 0.0, again=False)

@@ -13,7 +13,7 @@ from anthropic_exporter.guard.measuring.budgets import Budgets
 from support import Clock, Samples
 
 
-def test_the_day_is_counted_by_feature_and_starts_anew_at_midnight_utc(
+def test_the_day_is_counted_by_feature_and_starts_over_at_midnight_utc(
     guard: Guard, spend: Callable[..., None], clock: Clock
 ) -> None:
     spend(0.5)
@@ -36,7 +36,7 @@ def test_the_day_begins_at_midnight_of_its_time_zone(offset_minutes: int, left: 
     assert budgets.spent()[0].usd == left
 
 
-def test_the_call_that_uses_the_budget_up_tells_of_it(
+def test_the_call_that_uses_the_budget_up_reports_it(
     start_guard: Callable[..., Guard], spend: Callable[..., None]
 ) -> None:
     guard = start_guard(cost_usd_per_day=1)

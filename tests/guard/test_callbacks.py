@@ -188,7 +188,7 @@ def test_one_that_hangs_delays_no_other(
     assert found.wait(30)
 
 
-def test_telling_never_waits_for_a_callback(start: Callable[..., Callbacks], hang: Callable[..., None]) -> None:
+def test_sending_never_waits_for_a_callback(start: Callable[..., Callbacks], hang: Callable[..., None]) -> None:
     callbacks = start(hang, timeout_seconds=60)
     told = threading.Thread(target=callbacks.send, args=([alert(number) for number in range(100)],))
     told.start()
@@ -196,7 +196,7 @@ def test_telling_never_waits_for_a_callback(start: Callable[..., Callbacks], han
     assert not told.is_alive()
 
 
-def test_where_the_system_has_no_thread_left_what_waits_is_told_later(
+def test_where_the_system_has_no_thread_left_what_waits_is_reported_later(
     start: Callable[..., Callbacks], results: Counter[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     found: list[Any] = []
@@ -214,7 +214,7 @@ def test_where_the_system_has_no_thread_left_what_waits_is_told_later(
     assert results == {("append", "ok"): 1}
 
 
-def test_what_waits_at_the_end_is_told_first_and_what_cannot_be_is_counted(
+def test_what_waits_at_the_end_is_reported_first_and_what_cannot_be_is_counted(
     start: Callable[..., Callbacks], results: Counter[Any], hang: Callable[..., None]
 ) -> None:
     found: list[Any] = []

@@ -38,7 +38,7 @@ def names(guard: Guard) -> list[tuple[str, str, str]]:
     return [(alert.name, alert.feature, alert.model) for alert in guard.alerts()]
 
 
-def test_three_requests_above_the_pace_are_told_at_the_third(guard: Guard, spend: Callable[..., None]) -> None:
+def test_three_requests_above_the_rate_are_reported_at_the_third(guard: Guard, spend: Callable[..., None]) -> None:
     for _ in range(2):
         spend(0.9)
     assert names(guard) == []
@@ -53,13 +53,13 @@ def test_three_requests_above_the_pace_are_told_at_the_third(guard: Guard, spend
     }
 
 
-def test_one_large_request_is_no_pace_but_is_told_by_itself(guard: Guard, spend: Callable[..., None]) -> None:
+def test_one_large_request_is_not_a_rate_but_is_reported_by_itself(guard: Guard, spend: Callable[..., None]) -> None:
     spend(1.1)
     guard.tick()
     assert names(guard) == [("AnthropicRequestUnusuallyExpensive", "chat", "claude-opus-5-5")]
 
 
-def test_a_long_answer_is_told(guard: Guard, recorder: Recorder, call: Callable[..., Call]) -> None:
+def test_a_long_answer_is_reported(guard: Guard, recorder: Recorder, call: Callable[..., Call]) -> None:
     recorder.record(call(output=10_001, feature="chat"))
     assert [(alert.name, alert.value) for alert in guard.alerts()] == [("AnthropicRequestUnusuallyExpensive", 10_001)]
 
@@ -72,7 +72,7 @@ def test_few_requests_are_judged_over_five_minutes(
     assert ("AnthropicCostRateHigh", "chat", "claude-opus-5-5") in names(guard)
 
 
-def test_a_sum_that_no_feature_explains_is_told_without_labels(guard: Guard, spend: Callable[..., None]) -> None:
+def test_a_sum_that_no_feature_explains_is_reported_without_labels(guard: Guard, spend: Callable[..., None]) -> None:
     for feature in ("a", "b", "c"):
         for _ in range(4):
             spend(0.1, feature=feature)
@@ -80,7 +80,7 @@ def test_a_sum_that_no_feature_explains_is_told_without_labels(guard: Guard, spe
     assert names(guard) == [("AnthropicCostRateHigh", "", "")]
 
 
-def test_batches_are_in_the_budget_and_not_in_the_pace(
+def test_batches_are_in_the_budget_and_not_in_the_rate(
     start_guard: Callable[..., Guard], spend: Callable[..., None]
 ) -> None:
     guard = start_guard(cost_usd_per_day=3)
@@ -100,7 +100,7 @@ def hits(recorder: Recorder, call: Callable[..., Call], count: int) -> None:
         recorder.record(call(cache_read=20_000, feature="chat", cache_asked=True))
 
 
-def test_misses_are_told_from_the_twentieth_request_on(
+def test_misses_are_reported_from_the_twentieth_request_on(
     guard: Guard, recorder: Recorder, call: Callable[..., Call]
 ) -> None:
     misses(recorder, call, 10)
@@ -115,7 +115,7 @@ def test_misses_are_told_from_the_twentieth_request_on(
 WASTE = ("AnthropicCacheMissWaste", "chat", "claude-opus-5-5")
 
 
-def test_dollars_lost_to_misses_are_told_with_the_tenth_where_most_requests_miss(
+def test_dollars_lost_to_misses_are_reported_with_the_tenth_where_most_requests_miss(
     guard: Guard, recorder: Recorder, call: Callable[..., Call]
 ) -> None:
     hits(recorder, call, 9)
@@ -125,7 +125,7 @@ def test_dollars_lost_to_misses_are_told_with_the_tenth_where_most_requests_miss
     assert WASTE in names(guard)
 
 
-def test_misses_that_are_half_of_the_requests_are_no_waste_at_a_pace_of_30_s(
+def test_misses_that_are_half_of_the_requests_are_not_waste_at_a_rate_of_30_s(
     guard: Guard, recorder: Recorder, call: Callable[..., Call]
 ) -> None:
     """Ten misses are 1.84 dollars a minute over 30 s, and 0.18 over 5 minutes."""
@@ -135,7 +135,7 @@ def test_misses_that_are_half_of_the_requests_are_no_waste_at_a_pace_of_30_s(
     assert WASTE not in names(guard)
 
 
-def test_requests_that_stop_asking_for_the_cache_are_told_by_the_share(
+def test_requests_that_stop_asking_for_the_cache_are_reported_by_the_share(
     guard: Guard, recorder: Recorder, call: Callable[..., Call], live: Callable[..., None]
 ) -> None:
     def warm(_: int) -> None:
@@ -147,7 +147,7 @@ def test_requests_that_stop_asking_for_the_cache_are_told_by_the_share(
     assert ("AnthropicCacheMissRateHigh", "chat", "claude-opus-5-5") in names(guard)
 
 
-def test_a_cold_cache_of_a_deploy_is_no_lost_one(
+def test_a_cold_cache_of_a_deploy_is_not_a_lost_one(
     guard: Guard, recorder: Recorder, call: Callable[..., Call], live: Callable[..., None]
 ) -> None:
     """The share read falls from 0.95 to 0.58 over 30 s, which is more than half of it, and to 0.91 over 5 minutes."""
@@ -168,7 +168,7 @@ def answered(
         recorder.record(call(output=1, duration_seconds=seconds, time_to_first_token_seconds=first))
 
 
-def test_slow_beginnings_are_told_from_the_twentieth_on(
+def test_slow_beginnings_are_reported_from_the_twentieth_on(
     guard: Guard, recorder: Recorder, call: Callable[..., Call]
 ) -> None:
     answered(recorder, call, 19, 4.5, first=4.0)
@@ -183,7 +183,7 @@ LATENCY = ("AnthropicLatencyHigh", "", "claude-opus-5-5")
 
 
 @pytest.mark.parametrize(("quick", "slow", "told"), [(0, 9, False), (7, 3, False), (6, 4, True)])
-def test_three_requests_in_ten_of_30_s_are_told_from_the_tenth_on(
+def test_three_requests_in_ten_of_30_s_are_reported_from_the_tenth_on(
     guard: Guard, recorder: Recorder, call: Callable[..., Call], quick: int, slow: int, told: bool
 ) -> None:
     answered(recorder, call, quick, 4.0)
@@ -215,7 +215,7 @@ def test_slow_requests_are_over_two_minutes_after_they_left_the_30_seconds(
     assert names(guard) == []
 
 
-def test_one_request_in_twenty_is_told_from_the_twentieth_of_five_minutes_on(
+def test_one_request_in_twenty_is_reported_from_the_twentieth_of_five_minutes_on(
     guard: Guard, recorder: Recorder, call: Callable[..., Call], live: Callable[..., None]
 ) -> None:
     def every_20_seconds(second: int) -> None:
@@ -242,7 +242,7 @@ def test_one_request_in_twenty_is_told_from_the_twentieth_of_five_minutes_on(
         ("blocked", None),
     ],
 )
-def test_failures_limits_and_overload_are_told_apart(
+def test_failures_limits_and_overload_are_distinguished(
     guard: Guard, recorder: Recorder, call: Callable[..., Call], outcome: str, told: tuple[str, str, str] | None
 ) -> None:
     for number in range(20):
@@ -259,7 +259,7 @@ def test_four_failures_are_bad_luck(guard: Guard, recorder: Recorder, call: Call
     assert names(guard) == []
 
 
-def test_a_request_that_hangs_is_told_while_it_hangs(guard: Guard, recorder: Recorder, clock: Clock) -> None:
+def test_a_request_that_hangs_is_reported_while_it_hangs(guard: Guard, recorder: Recorder, clock: Clock) -> None:
     recorder.begin(1, "claude-opus-5-5", Attribution("chat"))
     clock.now += 300
     guard.tick()

@@ -76,13 +76,13 @@ def test_a_budget_of_the_fleet_stops_every_process(recorder: Recorder, guard: Gu
     wait_until(lambda: admitted(recorder) is True)
 
 
-def test_a_pace_stops_its_feature_alone(recorder: Recorder, guard: Guard, say: Callable[..., None]) -> None:
+def test_a_rate_stops_its_feature_alone(recorder: Recorder, guard: Guard, say: Callable[..., None]) -> None:
     say(PACE)
     wait_until(lambda: admitted(recorder, "chat") == "cost_rate")
     assert admitted(recorder, "search") is True
 
 
-def test_a_breaker_of_a_pace_stays_open_for_its_own_time(
+def test_a_breaker_of_a_rate_stays_open_for_its_own_time(
     recorder: Recorder, guard: Guard, say: Callable[..., None]
 ) -> None:
     say(PACE)
@@ -192,7 +192,7 @@ def test_following_twice_is_an_error(guard: Guard, server: Redis) -> None:
         b"[" * 100_000,
     ],
 )
-def test_what_is_no_message_is_ignored(data: bytes) -> None:
+def test_what_is_not_a_message_is_ignored(data: bytes) -> None:
     assert decode(data) is None
 
 

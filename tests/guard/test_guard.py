@@ -55,7 +55,7 @@ def test_its_thread_sees_what_no_call_brings(recorder: Recorder, clock: Clock) -
 
 
 @pytest.mark.parametrize("jump", [-1, -3600, -90_000, 3600])
-def test_a_clock_that_jumps_tells_nothing_by_itself_and_hides_nothing(
+def test_a_clock_that_jumps_reports_nothing_by_itself_and_hides_nothing(
     guard: Guard, live: Callable[..., None], spend: Callable[..., None], clock: Clock, jump: int
 ) -> None:
     live(120, lambda _: spend(0.02))
@@ -183,7 +183,7 @@ def wait_until(condition: Callable[..., Any]) -> None:
         time.sleep(0.01)
 
 
-def test_a_second_read_before_and_used_after_another_thread_is_no_clock_put_back(guard: Guard, clock: Clock) -> None:
+def test_a_second_read_before_and_used_after_another_thread_is_not_a_clock_put_back(guard: Guard, clock: Clock) -> None:
     late = clock.now + 0.999
     guard._clock.turn(clock.now + 1.001)
     guard._clock.turn(late)

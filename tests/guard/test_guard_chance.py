@@ -12,7 +12,7 @@ from anthropic_exporter.guard.measuring import spikes
 HOURS = 12_100  # seconds; at 12,020 twenty requests came in 30 s, where six are usual
 
 
-def test_what_came_by_chance_is_no_spike(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_came_by_chance_is_not_a_spike(monkeypatch: pytest.MonkeyPatch) -> None:
     assert guard_chance.watch(guard_chance.steady(5, HOURS)).wrong == 0
     monkeypatch.setattr(spikes, "CHANCE", 0.0)
     told = guard_chance.watch(guard_chance.steady(5, HOURS))
@@ -21,6 +21,6 @@ def test_what_came_by_chance_is_no_spike(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 @pytest.mark.parametrize("seed", [3, 4])
-def test_a_morning_is_no_spike(seed: Any) -> None:
+def test_a_morning_is_not_a_spike(seed: Any) -> None:
     """Until ten o'clock on a first day: from almost nothing to the day's traffic within two hours."""
     assert guard_chance.watch(guard_chance.days_and_nights(seed, 36_000)).wrong == 0

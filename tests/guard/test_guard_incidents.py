@@ -12,7 +12,7 @@ TELLING = [one for one in incidents.INCIDENTS if not guard_incidents.METER & set
 
 
 @pytest.mark.parametrize("incident", TELLING, ids=lambda incident: incident.name)
-def test_an_incident_is_told_within_a_second_after_its_condition_holds(incident: Any) -> None:
+def test_an_incident_is_reported_within_a_second_after_its_condition_holds(incident: Any) -> None:
     played = guard_incidents.play(incident)
     assert played.told_at is not None
     assert played.held_at is None or played.told_at - played.held_at < 1.0
@@ -28,6 +28,6 @@ def test_a_breaker_keeps_the_loss_below_a_dollar(name: str) -> None:
 
 
 @pytest.mark.parametrize("incident", TELLING, ids=lambda incident: incident.name)
-def test_ordinary_traffic_tells_nothing(incident: Any) -> None:
+def test_ordinary_traffic_reports_nothing(incident: Any) -> None:
     ordinary = incident._replace(broken=incident.ordinary, ramp_seconds=0.0)
     assert guard_incidents.play(ordinary, warm=2400, end=90).told == frozenset()

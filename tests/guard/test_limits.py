@@ -56,7 +56,7 @@ def test_a_missing_threshold_is_named_with_its_file(edited: Callable[..., Path],
         Limits.from_file(path)
 
 
-def test_what_is_no_number_is_named_with_its_line(edited: Callable[..., Path]) -> None:
+def test_what_is_not_a_number_is_named_with_its_line(edited: Callable[..., Path]) -> None:
     path = edited('expr: "2"', 'expr: "rate(x[5m])"')
     with pytest.raises(ConfigurationError, match=r"thresholds\.yml:\d+: `rate\(x\[5m\]\)` is not a plain number"):
         Limits.from_file(path)
@@ -70,7 +70,7 @@ def test_what_has_no_value_is_one_line(edited: Callable[..., Path], expression: 
 
 
 @pytest.mark.parametrize("value", [float("nan"), None, [1], 10**400, "much"])
-def test_a_value_that_is_no_number_is_refused_with_its_name(value: float | list[int] | str | None) -> None:
+def test_a_value_that_is_not_a_number_is_refused_with_its_name(value: float | list[int] | str | None) -> None:
     with pytest.raises(ConfigurationError, match="cost_usd_per_minute"):
         Limits.shipped().replace(cost_usd_per_minute=value)  # type: ignore[arg-type]
 
@@ -81,7 +81,7 @@ def test_a_threshold_given_twice_is_named(edited: Callable[..., Path]) -> None:
         Limits.from_file(path)
 
 
-def test_a_file_without_groups_is_no_rule_file(tmp_path: Path) -> None:
+def test_a_file_without_groups_is_not_a_rule_file(tmp_path: Path) -> None:
     path = tmp_path / "other.yml"
     path.write_text("models: []\n")
     with pytest.raises(ConfigurationError, match="expected a Prometheus rule file"):

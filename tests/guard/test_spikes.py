@@ -52,7 +52,7 @@ def measured(windows: Windows) -> Callable[..., dict[str, Measure]]:
     return measure
 
 
-def test_three_answers_in_ten_above_the_usual_length_are_told(
+def test_three_answers_in_ten_above_the_usual_length_are_reported(
     answer: Callable[..., None], measured: Callable[..., dict[str, Measure]]
 ) -> None:
     answer(7, output=300, prompt=1_000)
@@ -88,7 +88,7 @@ def test_answers_on_several_models_are_those_of_one_feature(
     assert measured()["token_spike"].holds
 
 
-def test_long_answers_below_the_least_pace_tell_nobody(
+def test_long_answers_below_the_least_rate_alert_nobody(
     answer: Callable[..., None], measured: Callable[..., dict[str, Measure]]
 ) -> None:
     answer(7, output=300)
@@ -113,7 +113,7 @@ def test_nothing_is_long_where_nobody_knows_what_is_usual(
     assert not measured(Usual(cost_usd=0.1, tokens=10_000, requests=12))["token_spike"].holds
 
 
-def test_batches_and_what_is_no_request_have_no_answers(
+def test_batches_and_what_is_not_a_request_have_no_answers(
     windows: Windows, measured: Callable[..., dict[str, Measure]]
 ) -> None:
     place = windows["chat", MODEL]
@@ -170,7 +170,7 @@ def test_over_five_minutes_the_usual_number_is_ten_times_that_of_30_s(
     assert found["token_spike"].value == pytest.approx(4_000)
 
 
-def test_a_pace_is_that_of_the_time_that_was_looked_at(
+def test_a_rate_is_that_of_the_time_that_was_observed(
     answer: Callable[..., None], measured: Callable[..., dict[str, Measure]]
 ) -> None:
     """Half a second after a second began, the window of 30 s is half a second longer; that of 5 minutes up to ten."""
@@ -179,7 +179,7 @@ def test_a_pace_is_that_of_the_time_that_was_looked_at(
     assert measured(second=SECOND + 49.5)["token_spike"].value == pytest.approx(20_000 * 60 / 309.5)
 
 
-def test_nineteen_requests_are_no_pace(
+def test_nineteen_requests_are_not_a_rate(
     answer: Callable[..., None], measured: Callable[..., dict[str, Measure]]
 ) -> None:
     answer(19, prompt=100_000, usd=1.0)

@@ -191,7 +191,7 @@ def test_when_the_process_is_gone_the_page_says_so_and_of_when_its_figures_are(d
     assert driver.title.startswith("no answer")
 
 
-def test_another_process_on_the_same_port_starts_the_page_anew(
+def test_another_process_on_the_same_port_starts_the_page_over(
     driver: Any, busy: Any, call: Callable[..., Call]
 ) -> None:
     opened(driver, busy)

@@ -32,7 +32,7 @@ def test_dollars_and_tokens_are_added_by_type(recorder: Recorder, priced: Histor
     ("outcome", "failed", "blocked"),
     [("success", 0, 0), ("overloaded_error", 1, 0), ("abandoned", 0, 0), ("blocked", 0, 1)],
 )
-def test_what_failed_and_what_was_blocked_are_told_apart(
+def test_what_failed_and_what_was_blocked_are_distinguished(
     recorder: Recorder, priced: History, call: Callable[..., Call], outcome: str, failed: int, blocked: int
 ) -> None:
     recorder.record(call(outcome=outcome))
@@ -59,7 +59,7 @@ def test_tokens_of_an_unknown_model_are_counted_and_not_priced(
     assert sum(priced.total.totals[: h.TOKENS]) == 0
 
 
-def test_batch_results_spend_and_are_no_requests(
+def test_batch_results_spend_and_are_not_requests(
     recorder: Recorder, priced: History, call: Callable[..., Call]
 ) -> None:
     recorder.record(call(requests=0, tier="batch", feature="night", output=171))
@@ -83,7 +83,7 @@ def test_the_top_is_who_spent_most_in_15_minutes(recorder: Recorder, call: Calla
     assert top(found.features, 3)[2].quarter_usd == 0
 
 
-def test_a_closed_step_tells_who_spent_in_it(recorder: Recorder, call: Callable[..., Call]) -> None:
+def test_a_closed_step_shows_who_spent_in_it(recorder: Recorder, call: Callable[..., Call]) -> None:
     found = History(0.0)
     recorder.subscribe(lambda one: found.add(one, 3.0))
     recorder.record(call(feature="chat", output=1_000))

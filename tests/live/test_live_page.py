@@ -45,7 +45,7 @@ def test_the_landing_page_names_it(server: ServiceHandle) -> None:
     assert b'<a href="/live">' in get(server, "/")[1]
 
 
-def test_the_policy_lets_in_these_scripts_and_styles_and_nothing_else(server: ServiceHandle) -> None:
+def test_the_policy_allows_these_scripts_and_styles_and_nothing_else(server: ServiceHandle) -> None:
     response, body = get(server, "/live")
     policy = dict(part.strip().split(" ", 1) for part in response.headers["Content-Security-Policy"].split(";"))
     for tag, rule in (("script", "script-src"), ("style", "style-src")):

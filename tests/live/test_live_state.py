@@ -62,7 +62,7 @@ def test_only_steps_that_the_page_does_not_have_are_sent(
     assert [step[0] for step in read(state)["steps"]] == [200, 201, 202]
 
 
-def test_at_most_16_minutes_are_sent_however_long_nobody_looked(state: PageState, steady: Clock) -> None:
+def test_at_most_16_minutes_are_sent_however_long_nobody_asked(state: PageState, steady: Clock) -> None:
     steady.now += 100_000
     assert len(read(state)["steps"]) == 192
 

@@ -11,17 +11,17 @@ import pytest
 from anthropic_exporter.metrics.bounded_labels import Bounded
 
 
-def test_the_first_values_are_let_in_and_the_rest_becomes_other() -> None:
+def test_the_first_values_are_accepted_and_the_rest_becomes_other() -> None:
     bounded = Bounded(2)
     assert [bounded.fold(v) for v in ("chat", "agent", "late", "chat", "")] == ["chat", "agent", "other", "chat", ""]
 
 
-def test_an_allow_list_lets_in_nothing_else() -> None:
+def test_an_allow_list_admits_nothing_else() -> None:
     bounded = Bounded(100, ["chat"])
     assert [bounded.fold(v) for v in ("chat", "agent", "")] == ["chat", "other", ""]
 
 
-def test_a_value_of_10_kb_is_no_name_and_takes_no_room() -> None:
+def test_a_value_of_10_kb_is_not_a_name_and_takes_no_room() -> None:
     bounded = Bounded(1)
     assert bounded.fold("x" * 10_240) == "other"
     assert bounded.fold("chat") == "chat"

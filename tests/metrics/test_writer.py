@@ -118,7 +118,7 @@ def test_server_tools_are_counted_and_only_priced_ones_cost(
     assert samples("anthropic_cost_usd_total", type="web_fetch") is None
 
 
-def test_a_batch_result_counts_tokens_but_is_no_request(
+def test_a_batch_result_counts_tokens_but_is_not_a_request(
     recorder: Recorder, samples: Samples, call: Callable[..., Call]
 ) -> None:
     recorder.record(call(input=1000, output=100, tier="batch", requests=0, duration_seconds=None))

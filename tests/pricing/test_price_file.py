@@ -146,7 +146,7 @@ def test_no_damage_of_a_file_is_anything_but_one_line_that_names_it(write: Calla
     assert [line for line in said if line and not re.match(r".*prices\.yml(:\d+)?: [^\n]+$", line)] == []
 
 
-def test_a_file_that_is_no_text_is_one_line(tmp_path: Path) -> None:
+def test_a_file_that_is_not_text_is_one_line(tmp_path: Path) -> None:
     path = tmp_path / "prices.yml"
     path.write_bytes(b"models: \xff\xfe")
     with pytest.raises(ConfigurationError, match=r"prices\.yml: cannot be read: not UTF-8"):

@@ -111,7 +111,7 @@ def test_a_file_that_is_gone_keeps_the_prices_counts_once_and_is_read_when_it_is
     assert spend(recorder, samples, call) == 2
 
 
-def test_the_file_is_looked_at_every_30_seconds_and_not_more_often(
+def test_the_file_is_checked_every_30_seconds_and_not_more_often(
     recorder: Recorder,
     samples: Samples,
     call: Callable[..., Call],

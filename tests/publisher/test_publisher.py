@@ -198,7 +198,7 @@ def test_everything_is_sent_again_every_minute(
     publisher.close()
 
 
-def test_recording_goes_on_while_a_message_waits(
+def test_recording_continues_while_a_message_waits(
     server: Redis, recorder: Recorder, call: Callable[..., Call], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The lock of the recorder is not held while the queue hangs."""

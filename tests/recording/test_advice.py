@@ -122,7 +122,7 @@ def test_a_prefix_that_the_model_would_not_cache_does_not_count(recorder: Record
     assert samples(PROMPT_TOKENS, **asked("5m")) is None
 
 
-def test_a_prefix_that_changes_between_its_samples_is_no_repetition(recorder: Recorder, samples: Samples) -> None:
+def test_a_prefix_that_changes_between_its_samples_is_not_a_repetition(recorder: Recorder, samples: Samples) -> None:
     for number in range(12):
         send(recorder, ask(system=f"{SYSTEM}{number:04d}{SYSTEM * 3}"), input_tokens=6_000)
     counted = samples(PROMPT_TOKENS, **asked("5m"))

@@ -188,7 +188,7 @@ def caught(function: Callable[..., Any]) -> Any:
     raise AssertionError("nothing was raised")
 
 
-def test_what_comes_from_a_signal_handler_is_told_from_a_failure_of_ours() -> None:
+def test_what_comes_from_a_signal_handler_is_distinguished_from_a_failure_of_ours() -> None:
     def handler(*_: Any) -> None:
         raise TimeoutError("a limit of the application")
 

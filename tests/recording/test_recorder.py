@@ -19,7 +19,7 @@ from anthropic_exporter import Call, ConfigurationError, Recorder, attribution
 from support import Clock, Samples
 
 
-def test_a_second_recorder_on_one_registry_goes_on_where_the_first_stands(
+def test_a_second_recorder_on_one_registry_continues_where_the_first_stands(
     registry: CollectorRegistry, call: Callable[..., Call], samples: Samples, caplog: pytest.LogCaptureFixture
 ) -> None:
     first = Recorder(registry=registry, features=["chat"])
@@ -135,7 +135,7 @@ def test_a_recorder_of_a_class_of_the_users_is_the_one_of_its_registry(
 
 
 @pytest.mark.parametrize("names", [5, True])
-def test_what_is_no_list_of_names_is_one_clear_line(registry: CollectorRegistry, names: Any) -> None:
+def test_what_is_not_a_list_of_names_is_one_clear_line(registry: CollectorRegistry, names: Any) -> None:
     with pytest.raises(ConfigurationError, match=r"Recorder: a list of names is expected, not (int|bool)"):
         Recorder(registry=registry, users=names)
 

@@ -155,7 +155,7 @@ def test_a_replayed_webhook_does_not_begin_what_a_poll_saw_end(remedies: Remedie
 
 
 @pytest.mark.parametrize("text", ["", "yesterday", "2026-11-21T12:00:00", "x" * 100_000, 5, None])
-def test_a_start_that_is_no_time_is_malformed(text: int | str | None) -> None:
+def test_a_start_that_is_not_a_time_is_malformed(text: int | str | None) -> None:
     one = {"status": "firing", "labels": {"alertname": COST}, "fingerprint": "1", "startsAt": text}
     body = json.dumps({"alerts": [one]}).encode()
     if text == "":

@@ -86,7 +86,7 @@ COUNTS_NO_REQUESTS = {
 }
 
 
-def test_a_wrong_expectation_is_told(promtool: Path, tmp_path: Path) -> None:
+def test_a_wrong_expectation_is_reported(promtool: Path, tmp_path: Path) -> None:
     wrong = {
         "name": "nothing spends",
         "alert_rule_test": [{"eval_time": "1m", "alertname": "AnthropicWatchdog", "exp_alerts": []}],
@@ -175,11 +175,11 @@ def claim(shows: str, *items: tuple[str, list[str]], **test: Any) -> kinds.Shown
     ],
     ids=str,
 )
-def test_a_wrong_claim_is_told(one: kinds.Shown) -> None:
+def test_a_wrong_claim_is_reported(one: kinds.Shown) -> None:
     assert not kinds.is_so(one)
 
 
-def test_a_threshold_that_keeps_nothing_silent_is_told(promtool: Path, tmp_path: Path) -> None:
+def test_a_threshold_that_keeps_nothing_silent_is_reported(promtool: Path, tmp_path: Path) -> None:
     below = next(one for one in SHOWN if one.kind == "below" and one.by == "cost_usd_per_minute")
     expected, told = kinds.told_when_easier(promtool, tmp_path, below._replace(by="cache_miss_ratio"))
     assert told <= expected

@@ -91,7 +91,7 @@ class TestPromptCache:
         api_clock.advance(300)
         assert parts(ask(sdk_client, system)) == (10, 0, 2_000)
 
-    def test_a_one_hour_entry_lives_an_hour_and_is_told_apart(
+    def test_a_one_hour_entry_lives_an_hour_and_is_distinguished(
         self, sdk_client: anthropic.Anthropic, api_clock: ManualClock
     ) -> None:
         system = [text(2_000, HOUR), text(1_000, EPHEMERAL, "b")]

@@ -103,7 +103,7 @@ def test_a_timestamp_before_the_prompt_loses_the_cache_of_that_feature_alone(
     assert {call.bill.cache_result for call in ledger.until(5, feature="agent")} == {"hit"}
 
 
-def test_a_deploy_for_so_many_requests_repairs_itself(application: Application, ledger: Ledger) -> None:
+def test_a_deploy_for_that_many_requests_repairs_itself(application: Application, ledger: Ledger) -> None:
     application.deploy(CACHE_LOST, 30)
     ledger.until(50, feature="chat", outcome="success")
     results = [call.bill.cache_result for call in ledger.calls if call.feature == "chat" and call.user]

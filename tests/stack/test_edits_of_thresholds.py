@@ -124,7 +124,7 @@ class TestWithoutBeingAsked:
         (thresholds.parent / "own.yml").write_text("groups: [{name: own, rules: [{record: own, expr: '17'}]}]")
         wait_for(running, "own", "17", LIVE_WITHIN_SECONDS)
 
-    def test_a_broken_edit_changes_nothing_and_alerts_until_it_is_mended(
+    def test_a_broken_edit_changes_nothing_and_alerts_until_it_is_fixed(
         self, running: stack.Stack, thresholds: Path
     ) -> None:
         shipped = thresholds.read_text()

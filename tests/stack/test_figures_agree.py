@@ -105,7 +105,7 @@ def state(port: int) -> dict[str, Any]:
     return found
 
 
-def test_figures_agree_while_calls_go_on_and_afterwards(
+def test_figures_agree_while_calls_continue_and_afterwards(
     tmp_path: Path, every_second: Fit, spending: tuple[Recorder, Guard, ServiceHandle]
 ) -> None:
     recorder, guard, server = spending

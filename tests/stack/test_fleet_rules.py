@@ -18,7 +18,7 @@ pytestmark = pytest.mark.stack
 PATIENCE_SECONDS = 90
 
 
-def test_a_pace_of_the_fleet_fires_the_alert_of_the_rules(tmp_path: Path) -> None:
+def test_a_rate_of_the_fleet_fires_the_alert_of_the_rules(tmp_path: Path) -> None:
     recorders = [Recorder(registry=None) for _ in range(3)]
     stopped = threading.Event()
 

@@ -51,7 +51,7 @@ def with_the_token(exporter: Exporter, token_file: Path) -> dict[str, str]:
     }
 
 
-def test_a_killed_alertmanager_is_told_by_the_exporter_and_its_return_too(
+def test_a_killed_alertmanager_is_reported_by_the_exporter_and_so_is_its_return(
     exporter: Exporter, token_file: Path, tmp_path: Path
 ) -> None:
     replacements = BEAT | with_the_token(exporter, token_file)

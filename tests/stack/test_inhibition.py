@@ -119,7 +119,7 @@ def test_a_critical_alert_mutes_the_warning_of_the_same_category_feature_and_mod
     assert not running.is_told(expensive, feature="chat")
 
 
-def test_a_killed_exporter_is_told_and_mutes_that_it_can_not_be_told_itself(running: Running) -> None:
+def test_a_killed_exporter_is_reported_and_mutes_the_alert_about_its_delivery(running: Running) -> None:
     assert not running.is_firing("AnthropicExporterDown")
     undelivered = "AnthropicAlertsNotDelivered"
     assert not running.is_firing(undelivered, integration="webhook")

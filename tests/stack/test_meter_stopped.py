@@ -106,7 +106,7 @@ def running(
         yield started
 
 
-def test_requests_that_hang_for_15_minutes_while_nothing_is_recorded_are_told(
+def test_requests_that_hang_for_15_minutes_while_nothing_is_recorded_are_reported(
     running: stack.Stack, applications: list[Application]
 ) -> None:
     stopped, well = applications

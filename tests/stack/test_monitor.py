@@ -226,23 +226,23 @@ def _broken(monitored: Monitored, storage: SlowStorage) -> None:
     assert reload(monitored.running.alertmanager_url) == 500
 
 
-def test_a_killed_exporter_is_told(monitored: Monitored) -> None:
+def test_a_killed_exporter_is_reported(monitored: Monitored) -> None:
     monitored.told("AnthropicExporterDown", instance=monitored.killed.address, severity="critical")
     assert [one["instance"] for one in monitored.firing("AnthropicExporterDown")] == [monitored.killed.address]
 
 
 @pytest.mark.parametrize("program", ["Prometheus", "Alertmanager"])
-def test_a_refused_configuration_is_told(monitored: Monitored, program: str) -> None:
+def test_a_refused_configuration_is_reported(monitored: Monitored, program: str) -> None:
     monitored.told("AnthropicConfigReloadFailed", program=program)
 
 
-def test_a_rule_that_can_not_be_evaluated_is_told(monitored: Monitored) -> None:
+def test_a_rule_that_cannot_be_evaluated_is_reported(monitored: Monitored) -> None:
     post = monitored.told("AnthropicRuleEvaluationFailing")
     groups = {one["labels"].get("rule_group", "").rpartition(";")[2] for one in post.body["alerts"]}
     assert "anthropic-meter" in groups
 
 
-def test_rules_that_take_longer_than_their_interval_are_told_and_only_those(monitored: Monitored) -> None:
+def test_rules_that_take_longer_than_their_interval_are_reported_and_only_those(monitored: Monitored) -> None:
     post = monitored.told("AnthropicRuleEvaluationSlow", severity="critical")
     slow = {one["labels"]["rule_group"].rpartition(";")[2] for one in post.body["alerts"]}
     assert slow == {"anthropic-slow"}
@@ -251,7 +251,7 @@ def test_rules_that_take_longer_than_their_interval_are_told_and_only_those(moni
     assert reload(monitored.running.prometheus_url) == 200
 
 
-def test_a_receiver_that_refuses_is_seen_in_prometheus_and_told_when_it_takes_again(monitored: Monitored) -> None:
+def test_a_receiver_that_refuses_is_seen_in_prometheus_and_reported_when_it_accepts_again(monitored: Monitored) -> None:
     assert monitored.firing("AnthropicAlertsNotDelivered") == []
     monitored.web.broken = True
     try:
@@ -262,7 +262,7 @@ def test_a_receiver_that_refuses_is_seen_in_prometheus_and_told_when_it_takes_ag
     monitored.told("AnthropicAlertsNotDelivered", integration="webhook")
 
 
-def test_a_meter_that_stopped_in_an_application_that_runs_is_told(monitored: Monitored) -> None:
+def test_a_meter_that_stopped_in_an_application_that_runs_is_reported(monitored: Monitored) -> None:
     monitored.told("AnthropicMeterStopped", instance=monitored.stopped.address, severity="critical")
     assert monitored.stopped.child.poll() is None
     assert [one["instance"] for one in monitored.firing("AnthropicMeterStopped")] == [monitored.stopped.address]
@@ -288,7 +288,7 @@ def another_alertmanager(monitored: Monitored) -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("another_alertmanager")
-def test_the_next_alertmanager_tells_of_it_and_the_heartbeat_is_back(monitored: Monitored) -> None:
+def test_the_next_alertmanager_reports_it_and_the_heartbeat_is_back(monitored: Monitored) -> None:
     before = len(monitored.beats())
     post = monitored.told(
         "AnthropicAlertsNotDelivered",

@@ -154,7 +154,7 @@ def test_every_process_that_asks_alertmanager_opens_its_breaker_and_closes_it_ag
         is_blocked_and_passes_again(fleet(alertmanager=running.url), running, BLOCKED_WITHIN_SECONDS)
 
 
-def test_every_process_that_is_told_by_webhook_opens_its_breaker_and_closes_it_again(
+def test_every_process_that_gets_the_webhook_opens_its_breaker_and_closes_it_again(
     fleet: Callable[..., list[Application]], tmp_path: Path, token_file: Path
 ) -> None:
     three = fleet(token_file=token_file)

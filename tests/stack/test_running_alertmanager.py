@@ -130,7 +130,7 @@ class TestTheDefault:
         assert not told(web, "AnthropicMeterStopped", instance="10.0.0.17:9464")
         assert not told(web, "AnthropicAlertsNotDelivered", integration="webhook")
 
-    def test_a_second_feature_is_told_while_the_first_one_fires(self, default: Any, web: Web) -> None:
+    def test_a_second_feature_is_reported_while_the_first_one_fires(self, default: Any, web: Web) -> None:
         default.send(alert(labels("AnthropicErrorRateHigh", "warning", "errors", feature="chat", model=OPUS)))
         eventually(lambda: told(web, "AnthropicErrorRateHigh", feature="chat"), 30)
         sent = time.time()
@@ -138,7 +138,7 @@ class TestTheDefault:
         eventually(lambda: told(web, "AnthropicErrorRateHigh", feature="agent"), 28)
         assert 4 < time.time() - sent < 28
 
-    def test_a_second_process_that_dies_is_told_at_once_while_the_first_one_is_dead(
+    def test_a_second_process_that_dies_is_reported_at_once_while_the_first_one_is_dead(
         self, default: Any, web: Web
     ) -> None:
         dead = [
@@ -151,7 +151,7 @@ class TestTheDefault:
             # In one group with the first it would wait for the next interval, 10 s later.
             eventually(lambda: told(web, "AnthropicExporterDown", instance=instance), 9)  # noqa: B023 - awaited here
 
-    def test_a_critical_alert_is_told_at_once(self, default: Any, web: Web) -> None:
+    def test_a_critical_alert_is_reported_at_once(self, default: Any, web: Web) -> None:
         sent = time.time()
         default.send(alert(labels("AnthropicCostRateHigh", "critical", "cost", feature="agent", model=OPUS)))
         eventually(lambda: told(web, "AnthropicCostRateHigh", feature="agent"), 30)
@@ -423,7 +423,7 @@ class TestTheFull:
         in_html = plain.replace("<", "&lt;").replace(">", "&gt;")
         assert html.splitlines()[1] == f"<p>{in_html} spends 6.40 USD a minute.<br>"
 
-    def test_the_end_is_told_too(self, full: Any) -> None:
+    def test_the_end_is_reported_too(self, full: Any) -> None:
         full.send(cost_alert(ends="2026-11-21T12:07:00Z"))
         over = self.slack(full, "OVER Cost Rate High · chat · claude-opus-5-5")
         assert (over["color"], over["text"]) == ("good", COST_OVER_TEXT)

@@ -133,7 +133,7 @@ class TestReceiver:
         self.send(receiver, "/alerts", self.alert("A"), self.alert("B", status="resolved"))
         assert [(found.alertname, found.firing) for found in receiver.notifications] == [("A", True), ("B", False)]
 
-    def test_a_heartbeat_is_no_notification(self, receiver: Any) -> None:
+    def test_a_heartbeat_is_not_a_notification(self, receiver: Any) -> None:
         self.send(receiver, "/heartbeat", self.alert("AnthropicWatchdog"))
         assert (receiver.heartbeats, receiver.notifications) == (1, [])
         assert receiver.wait_for_heartbeat(0)

@@ -23,7 +23,7 @@ def heartbeat(silence: Clock, told: list[Any]) -> Heartbeat:
     return Heartbeat(180.0, told.append, silence)
 
 
-def test_it_tells_once_that_the_heartbeat_stopped_and_once_that_it_is_back(
+def test_it_reports_once_that_the_heartbeat_stopped_and_once_that_it_is_back(
     heartbeat: Heartbeat, silence: Clock, told: list[Any]
 ) -> None:
     heartbeat.beat()

@@ -73,7 +73,7 @@ def test_a_tool_too_old_for_the_rules_is_passed_over(machine: Path) -> None:
     assert toolchain.find("prometheus") is None
 
 
-def test_homebrew_is_looked_into(machine: Path, tmp_path: Path) -> None:
+def test_homebrew_is_searched(machine: Path, tmp_path: Path) -> None:
     (tmp_path / "brewed/bin").mkdir(parents=True)
     program(tmp_path / "brewed/bin", "prometheus", "3.16.0")
     executable(machine / "brew", f"#!/bin/sh\necho {tmp_path}/brewed\n")
@@ -192,7 +192,7 @@ def test_apt_get_writes_only_below_the_tools_folder(debian: Path, tmp_path: Path
         assert f"{option}={tmp_path}/home/" in command
 
 
-def test_what_can_not_be_had_is_one_line_that_says_what_to_install(machine: Path) -> None:
+def test_what_cannot_be_had_is_one_line_that_says_what_to_install(machine: Path) -> None:
     with pytest.raises(ConfigurationError) as error:
         toolchain.provide(["prometheus", "amtool"])
     assert str(error.value) == (

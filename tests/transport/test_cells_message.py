@@ -70,7 +70,7 @@ def test_keys_that_an_older_writer_lacks_have_defaults() -> None:
     assert (found.service, found.host, found.full, list(found.values)) == ("", "", False, [171.0])
 
 
-def test_a_newer_major_version_is_told_apart_from_rubbish() -> None:
+def test_a_newer_major_version_is_distinguished_from_rubbish() -> None:
     data = bytearray(encode(WRITTEN))
     data[4] = 2
     with pytest.raises(UnreadableError) as caught:

@@ -50,7 +50,7 @@ def test_messages_arrive_whole_once_and_in_order(opened: Callable[..., Any]) -> 
     assert [one.data for one in drained(receiver, 500)] == MESSAGES
 
 
-def test_a_successor_goes_on_behind_what_was_acknowledged(opened: Callable[..., Any]) -> None:
+def test_a_successor_continues_behind_what_was_acknowledged(opened: Callable[..., Any]) -> None:
     opened().send(MESSAGES)
     dead = opened()
     taken: list[Any] = []

@@ -148,7 +148,7 @@ def test_a_stream_is_trimmed(tmp_path: Path) -> None:
         assert 100 <= len(left) <= 250  # Redis trims whole nodes, of 100 entries
 
 
-def test_a_full_memory_is_told(tmp_path: Path) -> None:
+def test_a_full_memory_is_reported(tmp_path: Path) -> None:
     with Redis(tmp_path, "--maxmemory", "1mb", "--maxmemory-policy", "noeviction") as server:
         sender = opened(server.url)
         with pytest.raises(TransportError) as caught:

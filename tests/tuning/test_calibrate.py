@@ -412,7 +412,7 @@ def test_a_job_of_an_hour_a_night_has_a_week_of_history(tmp_path: Path, capsys: 
     assert 1.5 < labels["choices"]["tail"]["value"] < 4.0
 
 
-def test_a_threshold_is_no_lower_than_what_was_seen_where_one_page_is_too_many() -> None:
+def test_a_threshold_is_not_lower_than_what_was_seen_where_one_page_is_too_many() -> None:
     # nearly all hours peak at 60, one at 90: the tail alone would choose about 75
     hours = [(hour * 3_600.0, 90.0 if hour == 5 else 60.0 - hour / 100) for hour in range(40)]
     fitted, week = tail.fit(hours, 7 * DAY), 7.0 * DAY

@@ -33,14 +33,14 @@ def test_a_foreign_name_is_misdirected(host: str) -> None:
     assert status(LOCAL, host=host) == 421
 
 
-def test_further_names_are_let_in() -> None:
+def test_further_names_are_accepted() -> None:
     admission = Admission.of("127.0.0.1", ["Claude.internal", "fd00::7", "10.0.0.1"])
     for host in ("claude.internal:9464", "[fd00::7]", "10.0.0.1:80", "localhost"):
         assert status(admission, host=host) is None
     assert status(admission, host="other.internal") == 421
 
 
-def test_on_every_address_every_name_is_let_in_until_some_are_named() -> None:
+def test_on_every_address_every_name_is_accepted_until_some_are_named() -> None:
     assert status(Admission.of("0.0.0.0"), host="claude.example") is None
     assert status(Admission.of("0.0.0.0", ["exporter"]), host="claude.example") == 421
     assert status(Admission.of("0.0.0.0", ["exporter"]), host="exporter:9464") is None
@@ -48,7 +48,7 @@ def test_on_every_address_every_name_is_let_in_until_some_are_named() -> None:
     assert status(Admission.of("192.168.1.7"), host="claude.example") is None
 
 
-def test_a_client_without_a_host_is_no_browser() -> None:
+def test_a_client_without_a_host_is_not_a_browser() -> None:
     assert status(LOCAL) is None
 
 

@@ -54,7 +54,7 @@ def test_a_server_that_invents_names_fills_no_memory(monkeypatch: pytest.MonkeyP
 
 
 @pytest.mark.parametrize("value", ["nan", "inf", "-inf", "1e999", "Infinity", "many", ""])
-def test_a_limit_that_is_no_finite_number_is_no_limit(value: str) -> None:
+def test_a_limit_that_is_not_a_finite_number_is_not_a_limit(value: str) -> None:
     headers = {b"anthropic-ratelimit-tokens-limit": value.encode(), b"anthropic-ratelimit-tokens-remaining": b"7"}
     (limit,) = rate_limits(headers)
     assert (limit.limit, limit.remaining) == (None, 7.0)

@@ -194,7 +194,7 @@ def test_later_turns_of_a_thread_are_asked_for_as_its_first_one_was(
 # -- words
 
 
-def test_free_text_of_a_server_is_no_outcome_and_folds_none_of_ours(recorder: Recorder, samples: Samples) -> None:
+def test_free_text_of_a_server_is_not_an_outcome_and_folds_none_of_ours(recorder: Recorder, samples: Samples) -> None:
     for number in range(60):
         recorder.record(Call("claude-opus-5-5", f"free text {number}"))
     for outcome in OUTCOMES:

@@ -274,7 +274,7 @@ def test_what_is_counted_of_an_odd_answer(case: Case, mode: str, wire_api: FakeA
     assert counted(recorder.render().decode()) == case.counted
 
 
-def test_an_opaque_id_is_no_label_before_anything_was_served(wire_api: FakeApi) -> None:
+def test_an_opaque_id_is_not_a_label_before_anything_was_served(wire_api: FakeApi) -> None:
     recorder = Recorder(registry=None, clock=lambda: NOON)
     client = wire_player.make_client({"options": {"max_retries": 0}}, "sync", wire_api.base_url, recorder.middleware())
     wire_api.clear()

@@ -44,7 +44,7 @@ GOOGLE = "/v1/projects/p/locations/{}/publishers/anthropic/models/claude-opus-5-
         ("/locations", False),
     ],
 )
-def test_the_path_tells_a_regional_endpoint(path: str, regional: bool) -> None:
+def test_the_path_identifies_a_regional_endpoint(path: str, regional: bool) -> None:
     assert is_regional(path.encode()) is regional
 
 
