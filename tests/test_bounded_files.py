@@ -13,7 +13,7 @@ import pytest
 
 from anthropic_exporter import ConfigurationError, Recorder, bounded_files, yaml_with_lines
 from anthropic_exporter.export import writing
-from anthropic_exporter.guard.telling.channels import slack_webhook
+from anthropic_exporter.guard.notifications.notifiers import slack_webhook
 from anthropic_exporter.guard.thresholds import Limits
 from anthropic_exporter.pricing import price_file
 from anthropic_exporter.remedies.polling import Credentials

@@ -355,11 +355,11 @@ def watch(played: list[Play], killed: list[Killed], addresses: dict[str, str], r
         open_plays = [
             play
             for play in open_plays
-            if now < play.ends and not telling(play, addresses.get(play.feature, ""), heard, epoch)
+            if now < play.ends and not notifications_of(play, addresses.get(play.feature, ""), heard, epoch)
         ]
 
 
-def telling(play: Play, address: str, heard: Iterable[Notification], epoch: float) -> list[Notification]:
+def notifications_of(play: Play, address: str, heard: Iterable[Notification], epoch: float) -> list[Notification]:
     """What was delivered of this play since it began, by the alerts that may tell of it."""
     return [
         one
@@ -382,7 +382,7 @@ def about(play: Play, address: str, one: Notification) -> bool:
 
 
 def result(play: Play, address: str, heard: list[Notification], epoch: float, recorder: Recorder) -> Result:
-    found = telling(play, address, heard, epoch)
+    found = notifications_of(play, address, heard, epoch)
     begun = epoch + play.at
     early = {one.alertname for one in heard if one.firing and about(play, address, one) and one.fired_at < begun}
     if not found:

@@ -30,20 +30,20 @@ def test_every_incident_is_played_with_each_copy_at_its_own_second(plays: dict[s
 
 def test_a_notification_describes_only_the_incident_that_its_labels_name(plays: dict[str, play.Play]) -> None:
     heard = [notification("AnthropicCacheMissWaste", 330, feature="cache-lost-1", model="claude-opus-5-5")]
-    assert play.telling(plays["cache-lost-1"], "", heard, EPOCH) == heard
-    assert play.telling(plays["cache-lost-2"], "", heard, EPOCH) == []
+    assert play.notifications_of(plays["cache-lost-1"], "", heard, EPOCH) == heard
+    assert play.notifications_of(plays["cache-lost-2"], "", heard, EPOCH) == []
     storm = [notification("AnthropicRateLimited", 330, model="claude-opus-5")]
-    assert play.telling(plays["429-storm-1"], "", storm, EPOCH) == storm
-    assert play.telling(plays["429-storm-2"], "", storm, EPOCH) == []
+    assert play.notifications_of(plays["429-storm-1"], "", storm, EPOCH) == storm
+    assert play.notifications_of(plays["429-storm-2"], "", storm, EPOCH) == []
     down = [notification("AnthropicExporterDown", 330, instance="127.0.0.1:9")]
-    assert play.telling(plays["exporter-killed-1"], "127.0.0.1:9", down, EPOCH) == down
-    assert play.telling(plays["exporter-killed-2"], "127.0.0.1:8", down, EPOCH) == []
+    assert play.notifications_of(plays["exporter-killed-1"], "127.0.0.1:9", down, EPOCH) == down
+    assert play.notifications_of(plays["exporter-killed-2"], "127.0.0.1:8", down, EPOCH) == []
 
 
 def test_an_alert_of_another_name_or_before_the_incident_reports_nothing_of_it(plays: dict[str, play.Play]) -> None:
     other = notification("AnthropicLatencyHigh", 330, feature="cache-lost-1", model="claude-opus-5-5")
     early = notification("AnthropicCacheMissWaste", 299, feature="cache-lost-1", model="claude-opus-5-5")
-    assert play.telling(plays["cache-lost-1"], "", [other, early], EPOCH) == []
+    assert play.notifications_of(plays["cache-lost-1"], "", [other, early], EPOCH) == []
     found = play.result(plays["cache-lost-1"], "", [early], EPOCH, Recorder(registry=None))
     assert found.delivered is None
     assert found.early == ("AnthropicCacheMissWaste",)

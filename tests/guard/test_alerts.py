@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from anthropic_exporter.guard.anomalies import COST_RATE, STUCK, Measure
-from anthropic_exporter.guard.telling.alerts import Alerts
+from anthropic_exporter.guard.notifications.alerts import Alerts
 
 
 @pytest.fixture

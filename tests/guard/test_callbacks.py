@@ -11,8 +11,8 @@ from urllib.error import HTTPError
 import pytest
 
 from anthropic_exporter.errors import ConfigurationError
-from anthropic_exporter.guard.telling.alerts import Alert
-from anthropic_exporter.guard.telling.callbacks import Callbacks, _attempt, _retry_after
+from anthropic_exporter.guard.notifications.alerts import Alert
+from anthropic_exporter.guard.notifications.callbacks import Callbacks, _attempt, _retry_after
 
 
 def alert(number: int = 1) -> Alert:
@@ -132,7 +132,7 @@ def test_a_full_queue_drops_and_counts(
 def test_what_fails_for_now_is_tried_again_and_counted(
     start: Callable[..., Callbacks], results: Counter[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("anthropic_exporter.guard.telling.callbacks._FIRST_RETRY_SECONDS", 0.01)
+    monkeypatch.setattr("anthropic_exporter.guard.notifications.callbacks._FIRST_RETRY_SECONDS", 0.01)
     tried, delivered = [], threading.Event()
 
     def down(one: Alert) -> None:

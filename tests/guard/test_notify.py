@@ -12,7 +12,7 @@ import pytest
 
 from anthropic_exporter.errors import ConfigurationError
 from anthropic_exporter.guard import log, pagerduty, slack_webhook, webhook
-from anthropic_exporter.guard.telling.alerts import Alert
+from anthropic_exporter.guard.notifications.alerts import Alert
 from anthropic_exporter.stack.receiver import Receiver
 from anthropic_exporter.wire.alertmanager import fingerprint
 

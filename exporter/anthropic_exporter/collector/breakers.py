@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 from anthropic_exporter.collector.own_metrics import Progress
 from anthropic_exporter.collector.watch import FleetWatch
-from anthropic_exporter.guard.telling.alerts import FIRING
+from anthropic_exporter.guard.notifications.alerts import FIRING
 from anthropic_exporter.transport import breakers_message
 from anthropic_exporter.transport.breakers_message import BreakersMessage, Holding
 from anthropic_exporter.transport.interface import Transport, TransportError

@@ -17,7 +17,7 @@ from anthropic_exporter.guard.measuring import windows as w
 from anthropic_exporter.guard.measuring.budgets import Budgets
 from anthropic_exporter.guard.measuring.growth import DAY_TOKENS, DAY_USD, columns_of
 from anthropic_exporter.guard.measuring.levels import Sums
-from anthropic_exporter.guard.telling.alerts import Alert, Alerts
+from anthropic_exporter.guard.notifications.alerts import Alert, Alerts
 from anthropic_exporter.guard.thresholds import Limits
 from anthropic_exporter.metrics.families import HISTOGRAM
 from anthropic_exporter.transport.breakers_message import Holding

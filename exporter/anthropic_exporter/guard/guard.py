@@ -24,11 +24,11 @@ from anthropic_exporter.guard.judge import Judge
 from anthropic_exporter.guard.measuring.budgets import Budgets
 from anthropic_exporter.guard.measuring.tasks import Tasks
 from anthropic_exporter.guard.measuring.windows import Windows
+from anthropic_exporter.guard.notifications.alerts import Alert, Alerts
+from anthropic_exporter.guard.notifications.callbacks import Callback, Callbacks
 from anthropic_exporter.guard.persistence import FolderHeldError, Memory
 from anthropic_exporter.guard.service.commands import CLOSE, OPEN, Command
 from anthropic_exporter.guard.service.part import FOLLOWER, Hooks, Parts, ServicePart
-from anthropic_exporter.guard.telling.alerts import Alert, Alerts
-from anthropic_exporter.guard.telling.callbacks import Callback, Callbacks
 from anthropic_exporter.guard.thresholds import Limits
 from anthropic_exporter.guard.ticker import Ticker
 from anthropic_exporter.guard.usual.learning import Learning

@@ -11,8 +11,8 @@ from anthropic_exporter.errors import ConfigurationError, SpendLimitExceeded
 from anthropic_exporter.guard.anomalies import Identity, Measure
 from anthropic_exporter.guard.breaker import Breaker, Held, Labels, exceeded
 from anthropic_exporter.guard.clock import Moment
-from anthropic_exporter.guard.telling.alerts import Alert, Alerts
-from anthropic_exporter.guard.telling.callbacks import Callbacks
+from anthropic_exporter.guard.notifications.alerts import Alert, Alerts
+from anthropic_exporter.guard.notifications.callbacks import Callbacks
 
 
 class Judge:

@@ -20,16 +20,16 @@ from anthropic_exporter.guard.breaker import Held
 from anthropic_exporter.guard.measuring.budgets import Budgets
 from anthropic_exporter.guard.measuring.growth import Totals
 from anthropic_exporter.guard.measuring.windows import Windows
+from anthropic_exporter.guard.notifications.alerts import Alert, Alerts
 from anthropic_exporter.guard.service import commands, spend
 from anthropic_exporter.guard.service.commands import Command, Commands
 from anthropic_exporter.guard.service.files import ServiceFiles, Version
 from anthropic_exporter.guard.service.spend import ServiceSpend
-from anthropic_exporter.guard.telling.alerts import Alert, Alerts
 
 if TYPE_CHECKING:
     from anthropic_exporter.guard.clock import GuardClock, Moment
     from anthropic_exporter.guard.judge import Judge
-    from anthropic_exporter.guard.telling.callbacks import Callbacks
+    from anthropic_exporter.guard.notifications.callbacks import Callbacks
     from anthropic_exporter.guard.thresholds import Limits
     from anthropic_exporter.guard.usual.learning import Learning
     from anthropic_exporter.guard.watch import Watch

@@ -9,7 +9,7 @@ from anthropic_exporter.guard.measuring import windows as w
 from anthropic_exporter.guard.measuring.levels import Sums, added
 from anthropic_exporter.guard.measuring.spikes import NO_ANSWERS, Usual
 from anthropic_exporter.guard.measuring.windows import PlaceWindows
-from anthropic_exporter.guard.telling.alerts import Alerts
+from anthropic_exporter.guard.notifications.alerts import Alerts
 from anthropic_exporter.guard.usual.baseline import SLOT_SECONDS, Baselines
 
 _ANOMALIES = frozenset({kinds.COST_RATE.key, kinds.COST_SPIKE.key, kinds.TOKEN_SPIKE.key, kinds.REQUEST_COST.key})

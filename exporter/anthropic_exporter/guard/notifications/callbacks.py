@@ -11,7 +11,7 @@ from typing import Any
 from urllib.error import HTTPError
 
 from anthropic_exporter.errors import ConfigurationError
-from anthropic_exporter.guard.telling.alerts import Alert
+from anthropic_exporter.guard.notifications.alerts import Alert
 from anthropic_exporter.lanes import DROPPED, FAILED, OK, Lane, Outcome, close_all
 
 _log = logging.getLogger("anthropic_exporter.guard")

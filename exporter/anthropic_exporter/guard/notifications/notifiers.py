@@ -18,7 +18,7 @@ from anthropic_exporter import bounded_files
 from anthropic_exporter.bounded_http import AnswerTooLongError, checked, fetch
 from anthropic_exporter.errors import ConfigurationError
 from anthropic_exporter.escaping import for_log, for_slack
-from anthropic_exporter.guard.telling.alerts import FIRING, Alert
+from anthropic_exporter.guard.notifications.alerts import FIRING, Alert
 from anthropic_exporter.wire.alertmanager import fingerprint
 
 _TIMEOUT_SECONDS = 5.0
