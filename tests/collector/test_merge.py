@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import random as randomness
 from array import array
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from hypothesis.strategies._internal.random import ArtificialRandom
 
 from anthropic_exporter.collector import merge
 from anthropic_exporter.collector.merge import Fleet, Patience
@@ -284,7 +284,7 @@ def test_whatever_a_queue_does_totals_never_fall_and_end_exact(
 
 
 @given(publishers, st.randoms(use_true_random=False))
-def test_order_and_repetition_do_not_matter(stories: list[list[dict[int, int]]], random: ArtificialRandom) -> None:
+def test_order_and_repetition_do_not_matter(stories: list[list[dict[int, int]]], random: randomness.Random) -> None:
     made = [story_of(index, steps, set()) for index, steps in enumerate(stories)]
     sent = [one for messages, last, _ in made for one in (*messages, last)]
     shuffled = sent * 2

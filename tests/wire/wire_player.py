@@ -16,7 +16,6 @@ from typing import Any
 import anthropic
 import pydantic
 import pytest
-from httpx2 import Response
 
 from anthropic_exporter.capture.middleware import Capture
 
@@ -283,7 +282,7 @@ async def _cancelled(client: anthropic.AsyncAnthropic, request: dict[str, Any], 
 
 
 def _setter(event: asyncio.Event) -> Callable[..., Awaitable[None]]:
-    async def hook(_response: Response) -> None:
+    async def hook(_response: Any) -> None:
         event.set()
 
     return hook
