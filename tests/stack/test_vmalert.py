@@ -30,7 +30,7 @@ BUDGET, METER = "AnthropicDailyTokenBudgetExceeded", "AnthropicMeterStopped"
 WITH_DATA = {
     "Cost per minute by feature",
     "Failed share by feature",
-    "Of the day's budget",
+    "Share of the daily budget",
     "Requests per minute by outcome",
     "Spent this month",
     "Spent today",
