@@ -285,7 +285,7 @@ def others(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
         place = {"feature": "chat", "model": "claude-opus-5-5"}
         chance = random.Random(4)
         for hour in range(48):
-            times = [START + 3_600 * hour + 60 * one for one in range(60)]
+            times: list[float] = [START + 3_600 * hour + 60 * one for one in range(60)]
             noise = [chance.lognormvariate(0, 0.2) for _ in times]
             gone = [at % DAY / DAY for at in times]
             values = {
@@ -300,7 +300,7 @@ def others(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
                 ({"__name__": name, **labels}, list(zip(times, points, strict=True)))
                 for name, (labels, points) in values.items()
             ]
-            histories.write_series(url, written)  # type: ignore[arg-type]
+            histories.write_series(url, written)
         yield url
 
 
@@ -399,7 +399,7 @@ def test_a_job_of_an_hour_a_night_has_a_week_of_history(tmp_path: Path, capsys: 
     chance = random.Random(7)
     with histories.prometheus(tmp_path) as url:
         for hour in range(7 * 24):
-            times = [START + 3_600 * hour + 60 * one for one in range(60)]
+            times: list[float] = [START + 3_600 * hour + 60 * one for one in range(60)]
             job = [(at, 1.2 * chance.lognormvariate(0, 0.1)) for at in times if hour % 24 == 2]
             histories.write_series(url, [(pace_of, job), (threshold, [(at, 2.0) for at in times])])
         where = ["--prometheus", url, "--last", "7d", "--until", "2026-11-30", "--verdicts", str(tmp_path / "none.yml")]
