@@ -19,6 +19,7 @@ import yaml
 from anthropic_exporter import export, toolchain
 from anthropic_exporter.errors import ConfigurationError
 from anthropic_exporter.rules import Fit
+from anthropic_exporter.rules.vmalert import reads
 from anthropic_exporter.stack import running
 from anthropic_exporter.stack.process import Process
 
@@ -131,8 +132,9 @@ def test_a_day_is_what_was_counted_since_midnight(past: Any) -> None:
     away = [*scrapes(start, MIDNIGHT - HOUR // 2), *scrapes(MIDNIGHT + HOUR // 2, NOW)]
     history.process("away-at-midnight", away, start, lambda at: 25 if at > MIDNIGHT else 10)
     past.take(history.lines)
-    for rule in rules_named("anthropic_ledger:first_age", "anthropic_ledger:life"):
+    for rule in rules_named("anthropic_ledger:first_age", "anthropic_ledger:life", "anthropic_ledger:life_now"):
         past.record(rule, start, NOW)
+        past.record(rule, MIDNIGHT + 15, MIDNIGHT + 15)
 
     (today,), (hour,) = (
         rules_named("feature:anthropic_cost_usd:today"),
@@ -163,7 +165,9 @@ def test_a_day_is_what_was_counted_since_midnight(past: Any) -> None:
         rules_named("feature:anthropic_cost_usd:month"),
     )
     for at in (MIDNIGHT - HOUR, MIDNIGHT, MIDNIGHT + MINUTE, NOW - MINUTE):
+        past.record(today, at, at)
         past.record(day, at, at)
+    past.record(today, NOW, NOW)
     assert past.by_feature(month["expr"], NOW)["steady"] == 539.75
     assert past.by_feature(month["expr"], NOW)["ended-yesterday"] == 50
 
@@ -177,18 +181,19 @@ def test_a_rate_is_what_was_counted_in_its_window(past: Any) -> None:
     history.process("unknown", scrapes(at - 45, at + 1), long_ago, lambda now: 5_000 + (now - at + 45))
     history.process("restarted", scrapes(at - 600, at - 40), long_ago, lambda now: 100 + (now > at - 60) * 10)
     history.process("restarted", scrapes(at - 30, at + 1), at - 31, lambda _: 110)
-    history.process("back", [*scrapes(at - 900, at - 300), at - 20, at - 5], long_ago, lambda now: now - long_ago)
+    history.process("back", [*scrapes(at - 1500, at - 600), at - 20, at - 5], long_ago, lambda now: now - long_ago)
     history.process("gone", scrapes(at - 600, at - 70), long_ago, lambda now: now - long_ago)
     history.process("missed-one", [at - 75, at - 45, at - 30, at - 15], long_ago, lambda now: now - long_ago)
     past.take(history.lines)
-    (fast,) = rules_named("anthropic_ledger:increase_fast")
-    assert past.by_feature(fast["expr"], at) == {
-        "working": 30,
+    soon, later = rules_named("anthropic_ledger:increase_fast", "anthropic_ledger:increase_slow")
+    assert past.by_feature(soon["expr"], at) == {"working": 30, "new": 7, "restarted": 120, "missed-one": 60, "gone": 0}
+    # Over five minutes, what is not known at their start counts since it was seen.
+    found = past.by_feature(later["expr"], at)
+    assert {feature: found[feature] for feature in ("working", "new", "unknown", "back")} == {
+        "working": 150,
         "new": 7,
         "unknown": 45,
-        "restarted": 120,
         "back": 15,
-        "missed-one": 60,
     }
 
 
@@ -205,6 +210,9 @@ def test_labels_that_are_kept_keep_sums_apart(past: Any) -> None:
             ]
     past.take(lines)
     options: dict[str, Any] = {"keep_labels": ("namespace",)}
+    for name in ("increase_fast", "first_age", "life_now"):
+        for rule in rules_named(f"anthropic_ledger:{name}", **options):
+            past.record(rule, at, at)
     for rule in rules_named("anthropic_ledger:increase_fast", "feature:anthropic_cost_usd:today", **options):
         found = past.ask("query", rule["expr"], time=at)
         assert {one["metric"]["namespace"]: one["value"][1] for one in found} == {"prod": "2", "staging": "4"}
@@ -338,14 +346,29 @@ def thresholds() -> Any:
 
 
 FIT = Fit(format="vmalert", scrape_interval=SCRAPE)
-ALERTS = {
-    rule["alert"]: rule["expr"]
+RULES = [
+    rule
     for name, text in export.files(FIT).items()
     if name.startswith("rules/")
     for group in yaml.safe_load(text)["groups"]
     for rule in group["rules"]
-    if "alert" in rule
-}
+]
+ALERTS = {rule["alert"]: rule["expr"] for rule in RULES if "alert" in rule}
+
+
+def settle(past, expression, at, done):
+    """Record what an expression reads, and what that reads, unless it is given."""
+    for name in {read.name for read in reads(expression)} - done:
+        done.add(name)
+        for rule in (rule for rule in RULES if rule.get("record") == name):
+            settle(past, rule["expr"], at, done)
+            past.record(rule, at, at)
+
+
+def fires(past, alert, at, given):
+    past.take(lines_at(at, given))
+    settle(past, ALERTS[alert], at, {"anthropic_condition:value", *(name for name, *_ in given)})
+    return past.ask("query", ALERTS[alert], time=at)
 
 
 def test_every_alert_has_a_case() -> None:
@@ -356,10 +379,8 @@ def test_every_alert_has_a_case() -> None:
 def test_each_alert_fires_on_what_it_is_for_and_not_without(past: Any, alert: Any) -> None:
     at = MOMENTS[alert]
     given = [] if alert == "AnthropicThresholdMissing" else thresholds()
-    past.take(lines_at(at, given))
     always = {"AnthropicWatchdog", "AnthropicThresholdMissing"}
-    assert bool(past.ask("query", ALERTS[alert], time=at)) == (alert in always)
-    past.take(lines_at(at, CASES[alert]))
-    found = past.ask("query", ALERTS[alert], time=at)
+    assert bool(fires(past, alert, at, given)) == (alert in always)
+    found = fires(past, alert, at, CASES[alert])
     assert found
     assert not {"le", "life", "of"} & {label for one in found for label in one["metric"]}

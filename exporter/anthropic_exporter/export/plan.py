@@ -34,7 +34,8 @@ def left_out(fit: Fit) -> list[str]:
 def thresholds(fit: Fit) -> str:
     """The shipped thresholds, evaluated as often as the rules that read them."""
     text = _shipped("prometheus", "rules", THRESHOLDS)
-    return text.replace("    interval: 5s\n", f"    interval: {fit.placeholders()['step']}\n")
+    step = fit.placeholders()["latency_step" if fit.format == "vmalert" else "step"]  # there each is a query over HTTP
+    return text.replace("    interval: 5s\n", f"    interval: {step}\n")
 
 
 def _rules(own: Mapping[str, str], fit: Fit) -> dict[str, str]:

@@ -46,6 +46,18 @@ _CLOCK = 'anthropic_ledger:now{part="clock"}'
 _PROMPT = re.compile(r', when="prompt"')
 _SUMS = {"59m59s": "increase_hour", "23h59m59s": "sum24h"}
 _SUM = re.compile(r"sum_over_time\(feature:anthropic_cost_usd:increase_minute(?P<matchers>\{%s\})?\[(?P<span>\w+)\]\)")
+#: The subjects of a threshold are features and models that are counted; here these are cheaper to find.
+_SUBJECTS = re.compile(
+    r"(group by \([^)]*\)) \(\w+:anthropic_(?!ended)\w+:(?:rate|increase)_fast"
+    r" or \w+:anthropic_\w+:(?:rate|increase)_slow\)"
+)
+_COUNTED = r"\1 (feature_model:anthropic_ledger:alive_fast or feature_model:anthropic_ledger:alive_slow)"
+#: The form for Prometheus also counts features that no process has any longer; here growth is that of living ones.
+_LIVING = re.compile(r"\n *and on \([^)]*\) feature_model:anthropic_ledger:alive_(?:fast|slow)\b")
+#: Reads series of processes: many.
+_RAW = re.compile(r"(?<![\w:])anthropic_(?!threshold\b)\w+(?![\w:])")
+#: Reads the same results many times.
+_MANY = re.compile(r"beyond_chance")
 _INCIDENT = re.compile(r"\{\{-? with query [^}]*?anthropic_incident_(?:[^}]|\}(?!\}))*\}\}.*?\{\{ end \}\}", re.DOTALL)
 #: A query for a resolved threshold. What has just appeared has none recorded yet.
 _THRESHOLD = re.compile(
@@ -86,7 +98,7 @@ def generate(fit: Fit) -> Rules:
         for rule in group["rules"]
         if _name(rule) not in names and not _NOT_NEEDED.search(_name(rule))
     )
-    return Rules({f"{one}.yml": _Form(files).groups(files[one]) for one in kept}, tuple(left_out))
+    return Rules({f"{one}.yml": _Form(files, own).groups(files[one]) for one in kept}, tuple(left_out))
 
 
 def _load(text: str) -> list[Group]:
@@ -125,7 +137,8 @@ def _of_the_ledger(expression: str) -> str:
         slow = f"anthropic_ledger:increase_slow{{{_PROMPT.sub('', found['selector'])}}}"
         return f"sum_over_time({slow}[1h:5m])" if found["ago"] == "1h" else slow
 
-    return _sums(_GROWTH.sub(grown, expression).replace(_CLOCK, "anthropic_ledger:tick"))
+    expression = _LIVING.sub("", _GROWTH.sub(grown, expression).replace(_CLOCK, "anthropic_ledger:tick"))
+    return _SUBJECTS.sub(_COUNTED, _sums(expression))
 
 
 def _sums(text: str) -> str:
@@ -135,8 +148,9 @@ def _sums(text: str) -> str:
 class _Form:
     """Rules with what they read written into them."""
 
-    def __init__(self, files: Mapping[str, list[Group]]) -> None:
+    def __init__(self, files: Mapping[str, list[Group]], own: Mapping[str, list[Group]]) -> None:
         groups = [group for one in files.values() for group in one]
+        self._own = {_name(rule) for one in own.values() for group in one for rule in group["rules"]}
         self._constants = {
             rule["record"]: rule["expr"] for group in groups if group["name"] == _CONSTANTS for rule in group["rules"]
         }
@@ -150,14 +164,13 @@ class _Form:
 
     def _group(self, group: Group) -> Group:
         own = {rule["record"]: rule["expr"] for rule in group["rules"] if "record" in rule}
-        definitions = self._constants | {name: text for name, text in own.items() if self._is_inlined(name)}
+        definitions = self._constants | {name: text for name, text in own.items() if self._is_inlined(name, text)}
         rules = [one for rule in group["rules"] for one in self._rules(rule, definitions)]
         return {"name": group["name"], "interval": group["interval"], "params": PARAMS, "rules": rules}
 
-    @staticmethod
-    def _is_inlined(name: str) -> bool:
-        """Resolved thresholds change rarely, so an older one is as good."""
-        return not name.startswith("anthropic_ledger:")
+    def _is_inlined(self, name: str, expression: str) -> bool:
+        """Whether a record is cheap enough to be evaluated wherever it is read; else its last result is read."""
+        return not (name in self._own or _RAW.search(expression) or _MANY.search(name))
 
     def _rules(self, rule: Rule, definitions: Mapping[str, str]) -> Iterable[Rule]:
         """One rule; two if its alert keeps firing."""

@@ -22,42 +22,40 @@ _LATE_SECONDS = 3600
 class Increase:
     """The growth of all counters in a window of a few scrapes.
 
-    A process counts from the start of the window if it was seen in one of the two scrapes before it.
+    A process counts from the start of the window if it was seen in one of the two scrapes before it, and from 0 if it
+    is young. Any other one counts since it was first seen in the window if `found`, else not at all.
     """
 
     window: str
+    found: bool = False
 
     def rule(self) -> str:
         """A recording rule."""
-        window = f"${{{self.window}}}"
-        return recording(
-            f"anthropic_ledger:increase_{self.window}",
+        window, labels = f"${{{self.window}}}", "of, feature, model, tier"
+        expression = (
             "WITH (\n"
-            f"  shown = {_EACH} (last_over_time(anthropic_ledger_total[{window}])),\n"
-            f"  before = {_EACH} (last_over_time(anthropic_ledger_total[${{seen}}] offset {window})),\n"
-            f"  first = {_EACH} (first_over_time(anthropic_ledger_total[{window}])),\n"
-            f"  living = max by (life) (last_over_time(anthropic_exporter_age_seconds[{window}])),\n"
-            f"  known = max by (life) (last_over_time(anthropic_exporter_age_seconds[${{seen}}] offset {window})),\n"
-            f"  young = max by (life) (first_over_time(anthropic_exporter_age_seconds[{window}])) < ${{young}}\n"
+            f"  known = max by (life) (last_over_time(anthropic_exporter_age_seconds[${{seen}}] offset {window}))\n"
+            f"    or on (life) max by (life) (first_over_time(anthropic_exporter_age_seconds[{window}])) < ${{young}}\n"
             ")\n"
-            "clamp_min(sum by (of, feature, model, tier) (\n"
-            '  label_replace(shown, "part", "shown", "", "")\n'
-            '  or label_replace(-(before and on (life) living), "part", "before", "", "")\n'
-            '  or label_replace(-(first unless on (life) (known or on (life) young)), "part", "first", "", "")\n'
-            "), 0)",
+            f"sum by ({labels}) (\n"
+            f"  {_EACH} (increase_pure(anthropic_ledger_total[{window}])) and on (life) known\n"
         )
+        if self.found:
+            shown = f"{_EACH} (increase_prometheus(anthropic_ledger_total[{window}]))"
+            expression += f'  or label_replace({shown} unless on (life) known, "found", "1", "", "")\n'
+        return recording(f"anthropic_ledger:increase_{self.window}", expression + ")")
 
 
 @dataclass(frozen=True)
 class Lives:
-    """What each process had counted by the end of each minute; the last value of one that ended is among them."""
+    """What each process had counted by each evaluation; the last value of one that ended is among them."""
+
+    record: str
 
     def rule(self) -> str:
-        """Recording rules."""
-        ages = "max by (life) (first_over_time(anthropic_exporter_age_seconds[${lives}]))"
-        return recording("anthropic_ledger:first_age", ages) + "".join(
-            f"{recording('anthropic_ledger:life', _living(counters))}  labels: {{of: {of}}}\n"
-            for of, counters in COUNTERS.items()
+        """A recording rule for each of `COUNTERS`."""
+        return "".join(
+            f"{recording(self.record, _living(counters))}  labels: {{of: {of}}}\n" for of, counters in COUNTERS.items()
         )
 
 
@@ -84,13 +82,11 @@ class Spent:
             self.record,
             "WITH (\n"
             f"  start = {self.start},\n"
-            f"  shown = ({_living(COUNTERS[self.of])} or on (life, feature) sum by (life, feature) (\n"
-            f"    last_over_time({lives}[{self.span}]) and tlast_over_time({lives}[{self.span}]) > start\n"
-            "  )) and on (life) (\n"
-            f"    last_over_time(anthropic_ledger:first_age[{self.span}])\n"
-            "    or on (life) max by (life) (last_over_time(anthropic_exporter_age_seconds[${lives}]))"
-            f" < {_LATE_SECONDS}\n"
-            "  ),\n"
+            f"  shown = sum by (life, feature) (\n"
+            f'    last_over_time(anthropic_ledger:life_now{{of="{self.of}"}}[${{lives}}])\n'
+            f"    or on (life, feature) last_over_time({lives}[{self.span}])\n"
+            f"      and on (life, feature) tlast_over_time({lives}[{self.span}]) > start\n"
+            f"  ) and on (life) last_over_time(anthropic_ledger:first_age[{self.span}]),\n"
             f"  before = sum by (life, feature) (last_over_time({lives}[${{memory}}] @ start)),\n"
             f"  first = sum by (life, feature) (first_over_time({lives}[{self.span}])),\n"
             "  known = group by (life) (last_over_time(anthropic_ledger:first_age[${memory}] @ start)),\n"
@@ -112,8 +108,9 @@ def _living(counters: str) -> str:
 
 BLOCKS: dict[str, tuple[Increase | Lives | Spent, ...]] = {
     "ledger-fast": (Increase("fast"),),
-    "ledger-slow": (Increase("slow"),),
-    "ledger-lives": (Lives(),),
+    "ledger-slow": (Increase("slow", found=True),),
+    "ledger-lives-now": (Lives("anthropic_ledger:life_now"),),
+    "ledger-lives": (Lives("anthropic_ledger:life"),),
     "budget-spent": (
         Spent("feature:anthropic_tokens:today", "tokens", MIDNIGHT),
         Spent("feature:anthropic_cost_usd:today", "cost_usd", MIDNIGHT),
