@@ -39,6 +39,7 @@ FEATURES = 10
 OUTCOMES = ("success", "timeout", "overloaded_error", "rate_limit_error")
 BAR_INSTANCES, BAR_CORES = 100, 0.40
 LIFE = re.compile(r'life="\w+"')
+EVALUATIONS = re.compile(r"^prometheus_rule_group_iterations_(total|missed_total)\{[^}]*\} (\S+)$", re.MULTILINE)
 CPU = re.compile(r"^process_cpu_seconds_total (\S+)$", re.MULTILINE)
 
 
@@ -160,6 +161,13 @@ class Scraper:
             raise SystemExit(f"only {alive:.0f} of {self.instances} instances were scraped: the machine is too busy")
         print(f"{self.instances} instances, {shown:,.0f} series", file=sys.stderr, flush=True)
 
+    def missed(self) -> float:
+        """The share of evaluations that did not take place: the rules would have cost more."""
+        with urllib.request.urlopen(f"{self.url}/metrics", timeout=60) as response:
+            found = EVALUATIONS.findall(response.read().decode())
+        due, missed = (sum(float(value) for kind, value in found if kind == one) for one in ("total", "missed_total"))
+        return missed / due
+
     def take_rules_away(self) -> None:
         configuration(self.folder, self.address, self.instances, None)
         urllib.request.urlopen(urllib.request.Request(f"{self.url}/-/reload", method="POST"), timeout=60).close()
@@ -173,6 +181,7 @@ def cores_of_rules(scrapers: Sequence[Scraper], warm: float, measured: float) ->
     urls = [scraper.url for scraper in scrapers]
     with_rules = cpu(urls, measured)
     for scraper in scrapers:
+        print(f"{100 * scraper.missed():.0f} % of the evaluations were missed", file=sys.stderr, flush=True)
         scraper.take_rules_away()
     time.sleep(10)
     return [a - b for a, b in zip(with_rules, cpu(urls, measured), strict=True)]
