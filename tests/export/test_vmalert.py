@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import re
 import subprocess
@@ -28,7 +29,8 @@ FITS = [
 ]
 
 
-def groups_of(fit: Any) -> Any:
+@functools.cache
+def groups_of(fit):
     exported = files(fit)
     texts = [text for name, text in exported.items() if name.startswith("rules/")]
     return [group for text in texts for group in yaml.safe_load(text)["groups"]]
@@ -38,7 +40,8 @@ def rules_of(fit: Any) -> Any:
     return [rule for group in groups_of(fit) for rule in group["rules"]]
 
 
-def shipped_rules(fit: Any) -> Any:
+@functools.cache
+def shipped_rules(fit):
     return [
         rule for text in generate(fit).values() for group in yaml.safe_load(text)["groups"] for rule in group["rules"]
     ]
