@@ -30,7 +30,7 @@ FITS = [
 
 
 @functools.cache
-def groups_of(fit):
+def groups_of(fit: Any) -> Any:
     exported = files(fit)
     texts = [text for name, text in exported.items() if name.startswith("rules/")]
     return [group for text in texts for group in yaml.safe_load(text)["groups"]]
@@ -41,7 +41,7 @@ def rules_of(fit: Any) -> Any:
 
 
 @functools.cache
-def shipped_rules(fit):
+def shipped_rules(fit: Any) -> Any:
     return [
         rule for text in generate(fit).values() for group in yaml.safe_load(text)["groups"] for rule in group["rules"]
     ]

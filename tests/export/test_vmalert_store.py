@@ -356,7 +356,7 @@ RULES = [
 ALERTS = {rule["alert"]: rule["expr"] for rule in RULES if "alert" in rule}
 
 
-def settle(past, expression, at, done):
+def settle(past: Any, expression: Any, at: Any, done: Any) -> None:
     """Record what an expression reads, and what that reads, unless it is given."""
     for name in {read.name for read in reads(expression)} - done:
         done.add(name)
@@ -365,7 +365,7 @@ def settle(past, expression, at, done):
             past.record(rule, at, at)
 
 
-def fires(past, alert, at, given):
+def fires(past: Any, alert: Any, at: Any, given: Any) -> Any:
     past.take(lines_at(at, given))
     settle(past, ALERTS[alert], at, {"anthropic_condition:value", *(name for name, *_ in given)})
     return past.ask("query", ALERTS[alert], time=at)
