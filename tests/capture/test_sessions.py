@@ -344,3 +344,48 @@ def test_usage_of_another_shape_is_not_a_silent_zero(
     samples = Samples(registry)
     assert sum(tokens(samples)) == total
     assert samples("anthropic_exporter_record_errors_total", stage="usage") == 1
+
+
+@pytest.mark.parametrize("name", ["sesn:1 2%", "sesn/../1", "s" * 5000])
+def test_a_session_of_an_odd_name_is_counted_once(fake_api, client, samples, name):
+    fake_api.push(answer(session(name=name)), page(*events()), answer(session(name=name)))
+    client.beta.sessions.retrieve(name)
+    list(client.beta.sessions.events.list(name))
+    client.beta.sessions.retrieve(name)
+    assert tokens(samples, model=MODEL) == (1000, 20000, 3000, 0, 500)
+    assert tokens(samples) == (1000, 20000, 3000, 0, 500)
+
+
+def test_long_names_that_begin_alike_are_two_sessions(fake_api, client, samples):
+    names = ["s" * 200 + end for end in "ab"]
+    fake_api.push(*[answer(session(name=name)) for name in names])
+    for name in names:
+        client.beta.sessions.retrieve(name)
+    assert tokens(samples, model=MODEL) == (2000, 40000, 6000, 0, 1000)
+
+
+def test_a_session_without_an_id_is_that_of_the_path_or_none(fake_api, client_options, registry):
+    nameless = {key: value for key, value in session().items() if key != "id"}
+    fake_api.push(answer(nameless), page(*events()), page(nameless, nameless))
+    recorder = Recorder(registry=registry)
+    with anthropic.Anthropic(**client_options, middleware=[recorder.middleware()]) as client:
+        client.beta.sessions.retrieve("sesn_1")
+        list(client.beta.sessions.events.list("sesn_1"))
+        list(client.beta.sessions.list())
+    samples = Samples(registry)
+    assert tokens(samples) == (1000, 20000, 3000, 0, 500)
+    assert samples("anthropic_exporter_record_errors_total", stage="usage") == 2
+
+
+def test_a_dream_that_gets_its_session_later_is_counted_once(fake_api, client, samples):
+    base = {"id": "drm_1", "type": "dream", "model": {"id": MODEL}, "status": "running", "created_at": AT}
+    usage = {"input_tokens": 1000, "output_tokens": 500, "cache_read_input_tokens": 20000}
+    fake_api.push(
+        answer(base | {"session_id": None, "usage": usage | {"cache_creation_input_tokens": 2000}}),
+        answer(base | {"session_id": "sesn_1", "usage": usage | {"cache_creation_input_tokens": 3000}}),
+        answer(session()),
+    )
+    client.beta.dreams.retrieve("drm_1")
+    client.beta.dreams.retrieve("drm_1")
+    client.beta.sessions.retrieve("sesn_1")
+    assert tokens(samples) == (1000, 20000, 3000, 0, 500)

@@ -13,6 +13,7 @@ import math
 import re
 from collections.abc import Mapping
 from typing import Any
+from urllib.parse import unquote
 
 from anthropic_exporter.attribution import current
 from anthropic_exporter.call import SUCCESS, Call, Inference, Tokens
@@ -27,6 +28,7 @@ _PATH = re.compile(r"/v1/(?:sessions|dreams)(?:/([^/]+))?(?:/.*)?$")
 _OK = range(200, 300)
 _UNKNOWN = "unknown"
 _MOST_SECONDS = 1e10
+_MOST_TIME_CHARS = 40
 _USAGE_KEY = b'"usage"'
 _BLANKS = b" \t\r\n\xef\xbb\xbf"
 _COUNTS = frozenset(
@@ -51,7 +53,7 @@ class SessionReader:
         self._recorder = recorder
         self._where = current()
         found = _PATH.search(path)
-        self._session = (found[1] or "") if found else ""
+        self._session = unquote((found[1] or "") if found else "")
         self._inflate: Inflate | None = None
         self._reading = False
         self._splitter: SseSplitter | None = None
@@ -146,17 +148,31 @@ class SessionReader:
             self._recorder.malformed("usage", ("usage",))
             return
         if kind == "session":
-            session_id = _text(item, "id")
-            _describe(self._recorder, session_id, item.get("agent"))
-            self._count(session_id, usage)
+            self._take_session(item, usage)
         elif kind == "session.usage":
-            self._count(session_id, usage)
+            self._count(_text(item, "session_id") or session_id, usage)
         elif kind == "session_thread":
             self._count(_text(item, "session_id") or session_id, usage, _text(item, "id"), item.get("agent"))
         elif kind == "dream":
-            session_id = _text(item, "session_id") or _text(item, "id")
-            _describe(self._recorder, session_id, item)
-            self._count(session_id, usage)
+            self._take_dream(item, usage)
+
+    def _take_session(self, item: Mapping[str, Any], usage: Mapping[str, Any]) -> None:
+        session_id = _text(item, "id") or self._session
+        if not session_id:  # nothing says whether it was counted before
+            self._recorder.malformed("usage", ("id",))
+            return
+        if self._recorder.sessions.created(session_id, _text(item, "created_at")[:_MOST_TIME_CHARS]):
+            self._recorder.count(f.LIMITS_REACHED, "sessions")
+        _describe(self._recorder, session_id, item.get("agent"))
+        self._count(session_id, usage)
+
+    def _take_dream(self, item: Mapping[str, Any], usage: Mapping[str, Any]) -> None:
+        dream, session_id = _text(item, "id"), _text(item, "session_id")
+        if dream and session_id:
+            self._recorder.sessions.are_one(dream, session_id)
+        session_id = session_id or dream
+        _describe(self._recorder, session_id, item)
+        self._count(session_id, usage)
 
     def _count(self, session_id: str, usage: Mapping[str, Any], thread: str = "", agent: Any = None) -> None:
         recorder = self._recorder

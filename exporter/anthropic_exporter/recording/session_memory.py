@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import threading
 from typing import NamedTuple
 
 from anthropic_exporter.attribution import Attribution
 from anthropic_exporter.call import Tokens
-from anthropic_exporter.kept_text import kept
+from anthropic_exporter.kept_text import MOST_CHARS
 
 _MOST_SESSIONS = 10_000
 _MOST_THREADS = 1_000
@@ -30,6 +31,7 @@ class _Session:
     def __init__(self) -> None:
         self.model = ""
         self.tier = "standard"
+        self.created = ""
         self.where = _NOBODY
         self.usd = 0.0
         self.is_checked = False
@@ -41,8 +43,9 @@ class _Session:
 class SessionMemory:
     """Turns cumulative use into what was not counted before, once for each session however it is read.
 
-    The use of a session includes that of its threads, so a thread is counted only as far as its session is not. The
-    oldest sessions are forgotten when there are too many; a forgotten one is counted again where it is read again.
+    The use of a session includes that of its threads, so a thread is counted only as far as its session is not. When
+    there are too many, those that were not read for the longest time are forgotten; a forgotten one is counted again
+    where it is read again.
     """
 
     def __init__(self, most: int = _MOST_SESSIONS) -> None:
@@ -50,11 +53,30 @@ class SessionMemory:
         self._lock = threading.RLock()  # a signal handler may read results too
         self._sessions: dict[str, _Session] = {}
         self._threads = 0
+        self._forgotten_until = ""
 
     def session(self, session_id: str) -> _Session:
         """The memory of a session, created if missing."""
         with self._lock:
             return self._session(session_id)
+
+    def created(self, session_id: str, at: str) -> bool:
+        """Note when a session was made, in the API's words. Whether it may have been counted, and forgotten since."""
+        with self._lock:
+            is_unknown = _key(session_id) not in self._sessions
+            self._session(session_id).created = at
+            return is_unknown and bool(at) and at <= self._forgotten_until
+
+    def are_one(self, dream: str, session_id: str) -> None:
+        """A dream that was counted under its own id turned out to be this session."""
+        with self._lock:
+            known = self._sessions.pop(_key(dream), None)
+            if known is None:
+                return
+            self._threads -= len(known.threads)
+            session = self._session(session_id)
+            session.counted = _sum(session.counted, _beyond(known.counted, session.counted))
+            session.usd = max(session.usd, known.usd)
 
     def attribute(self, session_id: str, where: Attribution) -> Attribution:
         """Who a session is for: the running block, else the block in which it was first seen."""
@@ -69,7 +91,7 @@ class SessionMemory:
             session = self._session(session_id)
             if thread:
                 before = len(session.threads)
-                spent = _with_thread(session, kept(thread), spent)
+                spent = _with_thread(session, _key(thread), spent)
                 self._threads += len(session.threads) - before
                 self._forget_threads()
             new = _beyond(spent, session.counted)
@@ -77,12 +99,11 @@ class SessionMemory:
             return new
 
     def _session(self, session_id: str) -> _Session:
-        session_id = kept(session_id)
-        found = self._sessions.get(session_id)
-        if found is None:
-            found = self._sessions[session_id] = _Session()
-            if len(self._sessions) > self._most:
-                self._forget_oldest()
+        key = _key(session_id)
+        found = self._sessions.pop(key, None) or _Session()
+        self._sessions[key] = found  # last: it was read last
+        if len(self._sessions) > self._most:
+            self._forget_oldest()
         return found
 
     def _forget_threads(self) -> None:
@@ -90,7 +111,16 @@ class SessionMemory:
             self._forget_oldest()
 
     def _forget_oldest(self) -> None:
-        self._threads -= len(self._sessions.pop(next(iter(self._sessions))).threads)
+        forgotten = self._sessions.pop(next(iter(self._sessions)))
+        self._threads -= len(forgotten.threads)
+        self._forgotten_until = max(self._forgotten_until, forgotten.created)
+
+
+def _key(name: str) -> str:
+    """What a name is kept as: of a long one the beginning and a hash, so that two long ones are not one."""
+    if len(name) <= MOST_CHARS:
+        return name
+    return name[:64] + hashlib.blake2b(name.encode(errors="replace"), digest_size=16).hexdigest()
 
 
 def _with_thread(session: _Session, thread: str, spent: Spent) -> Spent:
