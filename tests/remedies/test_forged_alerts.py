@@ -18,7 +18,7 @@ from anthropic_exporter.guard import Guard, Timing
 from anthropic_exporter.remedies import IncomingAlert, Remedies
 from anthropic_exporter.remedies.firings import KNOWN, NEWS, REFUSED, Firings
 from anthropic_exporter.remedies.polling import Credentials, Look, Poller, Source
-from anthropic_exporter.wire.alertmanager import parse_api, parse_webhook
+from anthropic_exporter.wire.alertmanager import fingerprint, parse_api, parse_webhook
 from dripping import Drip
 from support import NOON, Clock, Samples
 
@@ -163,6 +163,29 @@ def test_a_start_that_is_not_a_time_is_malformed(text: int | str | None) -> None
     else:
         with pytest.raises(ValueError, match="not what Alertmanager sends"):
             parse_webhook(body)
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"x": "y" * 900_000},
+        {f"a{number}": "v" for number in range(40_000)},
+        {"a" * 900_000: "v"},
+        {"x": "\U0001f600" * 60_000},
+    ],
+    ids=["a long value", "many labels", "a long name", "wide characters"],
+)
+def test_of_a_huge_alert_only_what_is_read_is_kept(more):
+    """A thousand may wait for each remedy."""
+    ours = {"alertname": COST, "feature": "chat", "severity": "critical", "remedy": "open_breaker"}
+    labels, annotations = more | ours, more | {"began": "1795262400"}
+    one = {"status": "firing", "labels": labels, "annotations": annotations, "startsAt": at(NOON)}
+    (found,) = parse_webhook(json.dumps({"alerts": [one]}, ensure_ascii=False).encode())
+    assert (found.name, found.feature, found.severity, found.remedy) == (COST, "chat", "critical", "open_breaker")
+    assert found.began_seconds == 1795262400
+    assert found.fingerprint == fingerprint(labels)
+    for kept in (found.labels, found.annotations):
+        assert sum(len(name) + len(text) for name, text in kept.items()) <= 16_384
 
 
 # -- what hangs and what drips

@@ -19,6 +19,11 @@ SEVERITIES = ("critical", "warning", "info", "none")
 _FNV_OFFSET, _FNV_PRIME, _SEPARATOR = 14_695_981_039_346_656_037, 1_099_511_628_211, 255
 #: Alertmanager's fingerprints have 16 characters, its times 35 at most; both are remembered, so both are bounded.
 _LONGEST_IDENTITY = 64
+#: Alerts wait for their remedies, a thousand of each: one that is a megabyte must not be kept whole. Ours have 2 kB.
+_MOST_CHARS_OF_ONE = 2_048
+_MOST_CHARS = 16_384
+#: Labels and annotations that are read here, whatever else an alert carries.
+_KEPT_FIRST = ("alertname", "severity", "feature", "model", "remedy", "began", "summary", "description")
 
 
 class IncomingAlert(NamedTuple):
@@ -127,11 +132,28 @@ def _alert(one: Mapping[str, Any], status: str) -> IncomingAlert:
         raise ValueError("status")
     labels, annotations = _texts(one["labels"]), _texts(one.get("annotations") or {})
     identity = one.get("fingerprint", fingerprint(labels)), one.get("startsAt", "")
+    labels, annotations = _kept(labels), _kept(annotations)
     if not all(isinstance(text, str) and len(text) <= _LONGEST_IDENTITY for text in identity) or not identity[0]:
         raise ValueError("fingerprint or startsAt")
     alert = IncomingAlert(labels["alertname"], status, labels, annotations, *identity)
     _ = alert.started_seconds  # raises if it is not a time
     return alert
+
+
+def _kept(texts: dict[str, str]) -> dict[str, str]:
+    """The texts, long ones cut; if they are more than an alert may keep, those that nothing here reads are left out."""
+    if sum(map(len, texts.values())) + sum(map(len, texts)) <= _MOST_CHARS and not any(
+        len(text) > _MOST_CHARS_OF_ONE for text in texts.values()
+    ):
+        return texts
+    kept, room = {}, _MOST_CHARS
+    for name in sorted(texts, key=lambda name: name not in _KEPT_FIRST):
+        text = texts[name][:_MOST_CHARS_OF_ONE]
+        room -= len(name) + len(text)
+        if room < 0:
+            break
+        kept[name] = text
+    return kept
 
 
 def _texts(mapping: Mapping[Any, Any]) -> dict[str, str]:
