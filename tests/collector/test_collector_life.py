@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,9 @@ from typing import Any
 import pytest
 
 from anthropic_exporter.collector.collector import Collector
+from anthropic_exporter.collector.running import Settings, run
 from anthropic_exporter.collector.state_file import StateFolder
+from anthropic_exporter.errors import ConfigurationError
 from anthropic_exporter.transport.cells_message import encode
 from collector.test_collector import Log
 from collectors import value_of
@@ -78,3 +81,12 @@ def test_the_life_continues_with_the_state_and_its_age_with_the_clock(
 
 def test_a_collector_whose_state_is_gone_has_another_life(opened: Callable[..., tuple[str, StateFolder]]) -> None:
     assert lives(opened("state")[0]) != lives(opened("another")[0])
+
+
+def test_a_broken_web_configuration_ends_a_standby_too_before_it_touches_anything(tmp_path: Path) -> None:
+    web_config = tmp_path / "web.yml"
+    web_config.write_text("basic_auth_users: {alice: secret}\n")
+    settings = Settings("redis://127.0.0.1:1", tmp_path / "state", web_config=web_config)
+    with pytest.raises(ConfigurationError, match=r"web\.yml:1: alice: "):
+        run(settings, threading.Event())
+    assert not (tmp_path / "state").exists()

@@ -175,7 +175,7 @@ def test_a_start_that_is_not_a_time_is_malformed(text: int | str | None) -> None
     ],
     ids=["a long value", "many labels", "a long name", "wide characters"],
 )
-def test_of_a_huge_alert_only_what_is_read_is_kept(more):
+def test_of_a_huge_alert_only_what_is_read_is_kept(more: dict[str, str]) -> None:
     """A thousand may wait for each remedy."""
     ours = {"alertname": COST, "feature": "chat", "severity": "critical", "remedy": "open_breaker"}
     labels, annotations = more | ours, more | {"began": "1795262400"}

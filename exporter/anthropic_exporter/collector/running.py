@@ -21,6 +21,7 @@ from anthropic_exporter.live import Live
 from anthropic_exporter.transport.address import Address, parse
 from anthropic_exporter.transport.interface import Transport
 from anthropic_exporter.transport.opening import open_transport
+from anthropic_exporter.web.server import check_web_config
 
 if TYPE_CHECKING:
     from anthropic_exporter.recorder import Recorder
@@ -61,7 +62,7 @@ def run(settings: Settings, stopped: threading.Event) -> None:
     """Collect until `stopped`.
 
     Raises:
-        ConfigurationError: the URL, the folder, the state in it, or the port cannot be used.
+        ConfigurationError: the URL, the folder, the state in it, the port, or the web configuration cannot be used.
     """
     address = parse(settings.source)
     if not 0 <= settings.shard < address.shards:
@@ -69,6 +70,8 @@ def run(settings: Settings, stopped: threading.Event) -> None:
             f"collect: --shard {settings.shard}: the URL has shards={address.shards}; count from 0"
         )
     limits = None if settings.guard is None else Limits.from_file(settings.guard)
+    if settings.web_config is not None:  # a standby serves only when it takes over
+        check_web_config(settings.web_config)
     with contextlib.closing(StateFolder(settings.state)) as folder:
         if _became_active(folder, stopped):
             source = f"{address.engine}/{address.stream_of(settings.shard)}"

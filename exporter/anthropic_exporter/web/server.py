@@ -137,6 +137,17 @@ def scheme(recorder: Recorder, web_config: str | Path | None) -> str:
     return "https" if web_config is not None and _protection(recorder, Path(web_config)).uses_tls else "http"
 
 
+def check_web_config(path: Path) -> None:
+    """Read a web configuration, for programs that serve only later.
+
+    Raises:
+        ConfigurationError: a mistake in the file, or a file that it names.
+    """
+    from anthropic_exporter.web.protection import Protection  # noqa: PLC0415 - `ssl`, for those who give a file
+
+    Protection(path, lambda _: None, lambda _: None)
+
+
 def _protection(recorder: Recorder, path: Path) -> Protection:
     from anthropic_exporter.web.protection import Protection  # noqa: PLC0415 - `ssl`, for those who give a file
 
