@@ -347,7 +347,9 @@ def test_usage_of_another_shape_is_not_a_silent_zero(
 
 
 @pytest.mark.parametrize("name", ["sesn:1 2%", "sesn/../1", "s" * 5000])
-def test_a_session_of_an_odd_name_is_counted_once(fake_api, client, samples, name):
+def test_a_session_of_an_odd_name_is_counted_once(
+    fake_api: FakeApi, client: anthropic.Anthropic, samples: Samples, name: Any
+) -> None:
     fake_api.push(answer(session(name=name)), page(*events()), answer(session(name=name)))
     client.beta.sessions.retrieve(name)
     list(client.beta.sessions.events.list(name))
@@ -356,7 +358,9 @@ def test_a_session_of_an_odd_name_is_counted_once(fake_api, client, samples, nam
     assert tokens(samples) == (1000, 20000, 3000, 0, 500)
 
 
-def test_long_names_that_begin_alike_are_two_sessions(fake_api, client, samples):
+def test_long_names_that_begin_alike_are_two_sessions(
+    fake_api: FakeApi, client: anthropic.Anthropic, samples: Samples
+) -> None:
     names = ["s" * 200 + end for end in "ab"]
     fake_api.push(*[answer(session(name=name)) for name in names])
     for name in names:
@@ -364,7 +368,9 @@ def test_long_names_that_begin_alike_are_two_sessions(fake_api, client, samples)
     assert tokens(samples, model=MODEL) == (2000, 40000, 6000, 0, 1000)
 
 
-def test_a_session_without_an_id_is_that_of_the_path_or_none(fake_api, client_options, registry):
+def test_a_session_without_an_id_is_that_of_the_path_or_none(
+    fake_api: FakeApi, client_options: dict[str, Any], registry: CollectorRegistry
+) -> None:
     nameless = {key: value for key, value in session().items() if key != "id"}
     fake_api.push(answer(nameless), page(*events()), page(nameless, nameless))
     recorder = Recorder(registry=registry)
@@ -377,7 +383,9 @@ def test_a_session_without_an_id_is_that_of_the_path_or_none(fake_api, client_op
     assert samples("anthropic_exporter_record_errors_total", stage="usage") == 2
 
 
-def test_a_dream_that_gets_its_session_later_is_counted_once(fake_api, client, samples):
+def test_a_dream_that_gets_its_session_later_is_counted_once(
+    fake_api: FakeApi, client: anthropic.Anthropic, samples: Samples
+) -> None:
     if not hasattr(client.beta, "dreams"):
         pytest.skip("an older SDK")
     base = {"id": "drm_1", "type": "dream", "model": {"id": MODEL}, "status": "running", "created_at": AT}

@@ -31,14 +31,14 @@ def test_names_of_100_kb_are_kept_short() -> None:
     assert taken < 500_000
 
 
-def test_a_session_that_is_read_all_the_time_is_remembered():
+def test_a_session_that_is_read_all_the_time_is_remembered() -> None:
     memory = SessionMemory(most=100)
     for number in range(1_000):
         memory.add(f"sesn_{number}", Spent(Tokens(7)))
         assert memory.add("sesn_old", Spent(Tokens(number))).tokens.input == (1 if number else 0)
 
 
-def test_a_session_that_may_have_been_forgotten_is_known_by_its_age():
+def test_a_session_that_may_have_been_forgotten_is_known_by_its_age() -> None:
     memory = SessionMemory(most=2)
     assert not any(memory.created(f"sesn_{day}", f"2026-11-0{day}T00:00:00Z") for day in (1, 2, 3))
     assert memory.created("sesn_1", "2026-11-01T00:00:00Z")  # it was counted, and forgotten when the third came

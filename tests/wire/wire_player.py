@@ -11,16 +11,13 @@ import contextlib
 import inspect
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import anthropic
 import pydantic
 import pytest
 
 from anthropic_exporter.capture.middleware import Capture
-
-if TYPE_CHECKING:
-    from httpx2 import Response
 
 #: httpx before SDK 1.0, httpx2 from then on.
 _HTTP = sys.modules[anthropic.DefaultHttpxClient.__mro__[1].__module__.partition(".")[0]]
