@@ -9,7 +9,7 @@ import gc
 import inspect
 import threading
 import types
-from collections.abc import AsyncGenerator, Generator
+from collections.abc import AsyncGenerator, Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -46,6 +46,17 @@ def test_a_name_from_an_enum_of_texts_is_its_text() -> None:
 def test_a_limit_that_is_not_a_positive_number_is_refused(limit: Any) -> None:
     with pytest.raises(ConfigurationError, match="give a number above 0"):
         attribution(max_calls=limit)
+
+
+def test_a_context_manager_attributes_its_body_by_a_block_around_the_yield() -> None:
+    @contextlib.contextmanager
+    def session() -> Iterator[None]:
+        with attribution(feature="chat"):
+            yield
+
+    with session():
+        assert here() == ("chat", "")
+    assert here() == ("", "")
 
 
 def test_a_block_ends_with_an_exception() -> None:

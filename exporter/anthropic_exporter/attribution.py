@@ -84,8 +84,10 @@ class attribution:  # noqa: N801 - reads as a statement: `with attribution(...)`
     A generator that is decorated is attributed while it runs and not while its consumer does. A block that is opened
     inside of an undecorated generator and spans a `yield` is seen by the consumer too, as Python has it, until the
     generator ends, wherever that is; and it is lost after the first `yield` if each step runs in a context of its own,
-    as web frameworks run generators in threads: decorate those. Work that runs later or elsewhere (a callback, a
-    thread, a background task of a web framework) takes the running block along by `attribution.bind(function)`.
+    as web frameworks run generators in threads: decorate those. A function under `@contextmanager` attributes the body
+    of its `with` by a block around its `yield`; a decorator does not reach it. Work that runs later or elsewhere (a
+    callback, a thread, a background task of a web framework) takes the running block along by
+    `attribution.bind(function)`.
 
     Args:
         feature: the part of the application that spends, such as "summarise".

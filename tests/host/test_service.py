@@ -186,8 +186,8 @@ def test_a_port_of_another_program_is_one_error_line_and_is_taken_once_it_is_fre
         assert not handle.holds_port
         assert handle.port == port
         assert [record.levelname for record in caplog.records] == ["ERROR"]
-        assert f"cannot listen on 127.0.0.1:{port}: the port is in use by another process" in caplog.text
-        with pytest.raises(ConfigurationError, match="the port is in use by another process"):
+        assert f"cannot listen on 127.0.0.1:{port}: the port is in use" in caplog.text
+        with pytest.raises(ConfigurationError, match="the port is in use"):
             serve(Recorder(registry=None), port=port, required=True)
     with handle:
         wait_for(lambda: handle.holds_port)

@@ -85,8 +85,8 @@ def test_a_taken_port_is_one_clear_error(server: ServiceHandle, recorder: Record
     with pytest.raises(ConfigurationError) as caught:
         serve(Recorder(registry=None), port=server.port, required=True)
     assert str(caught.value) == (
-        f"cannot listen on 127.0.0.1:{server.port}: the port is in use by another process; "
-        "stop it or choose another port (0 picks a free one)"
+        f"cannot listen on 127.0.0.1:{server.port}: the port is in use; "
+        "stop what uses it or choose another port (0 picks a free one)"
     )
 
 

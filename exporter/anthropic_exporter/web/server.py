@@ -181,7 +181,7 @@ def _bound(host: str, port: int) -> socket.socket:
 def _reason(error: Exception) -> str:
     code = getattr(error, "errno", None)
     if code == errno.EADDRINUSE:
-        return "the port is in use by another process; stop it or choose another port (0 picks a free one)"
+        return "the port is in use; stop what uses it or choose another port (0 picks a free one)"
     if code == errno.EACCES:
         return "this user may not bind the port; choose one above 1023"
     if code == errno.EADDRNOTAVAIL:
