@@ -5,6 +5,8 @@ from __future__ import annotations
 import functools
 from importlib.metadata import PackageNotFoundError, version
 
+__version__: str
+
 
 @functools.cache
 def installed(distribution: str) -> str:
@@ -15,4 +17,8 @@ def installed(distribution: str) -> str:
         return "unknown"
 
 
-__version__ = installed("anthropic-exporter")
+def __getattr__(name: str) -> str:
+    """Look `__version__` up where it is asked for: it is read from files."""
+    if name != "__version__":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return installed("anthropic-exporter")

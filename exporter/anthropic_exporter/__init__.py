@@ -5,15 +5,15 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from anthropic_exporter.__about__ import __version__
 from anthropic_exporter.attribution import attribution
 from anthropic_exporter.call import Bill, Call, Cost, Inference, Tokens
 from anthropic_exporter.errors import AnthropicExporterError, ConfigurationError, SpendLimitExceeded
-from anthropic_exporter.host.port import ServiceHandle
 from anthropic_exporter.recorder import Recorder
 
 if TYPE_CHECKING:
+    from anthropic_exporter.__about__ import __version__
     from anthropic_exporter.capture.instrument import instrument
+    from anthropic_exporter.host.port import ServiceHandle
     from anthropic_exporter.publisher import publish, publishing
     from anthropic_exporter.serving import serve
     from anthropic_exporter.web.metrics_app import metrics_app
@@ -44,6 +44,8 @@ __all__ = [
 #: What a process needs later, or never, and where it is.
 _LATER = {
     "Server": "web.server",
+    "ServiceHandle": "host.port",
+    "__version__": "__about__",
     "instrument": "capture.instrument",
     "metrics_app": "web.metrics_app",
     "publish": "publisher.publisher",

@@ -30,11 +30,10 @@ from anthropic_exporter.recording.inflight import Heard, Inflight, Started
 from anthropic_exporter.recording.intake import Intake
 from anthropic_exporter.recording.retries import PATIENCE_SECONDS, Failed, may_be_retried
 from anthropic_exporter.wire.decompress import inflater
-from anthropic_exporter.wire.headers import NO_HEADING, fields_of, heading
+from anthropic_exporter.wire.headers import NO_HEADING, RateLimitHeaders, fields_of, heading
 from anthropic_exporter.wire.model_ids import served_label
 from anthropic_exporter.wire.outcomes import error_type
 from anthropic_exporter.wire.plain_answer import Plain, message_of
-from anthropic_exporter.wire.rate_limits import RateLimitHeaders
 from anthropic_exporter.wire.regional import is_regional
 from anthropic_exporter.wire.stream import BodyFold, Unread
 from anthropic_exporter.wire.usage import Reading, asks_for_caching, read_message, stop_reason_of

@@ -18,8 +18,8 @@ from anthropic_exporter.kept_text import MOST_CHARS
 from anthropic_exporter.recording.answers import MOST_BODY_BYTES
 from anthropic_exporter.recording.inflight import Inflight
 from anthropic_exporter.recording.intake import Intake
+from anthropic_exporter.wire.headers import RateLimitHeaders
 from anthropic_exporter.wire.plain_answer import Plain, plain_of
-from anthropic_exporter.wire.rate_limits import RateLimitHeaders
 from anthropic_exporter.wire.usage import asks_for_caching
 
 #: The paths of the SDK's own methods; `options.url` is one of them, regardless of the base URL.

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from anthropic_exporter.call import (
     NO_USAGE,
@@ -65,8 +65,10 @@ from anthropic_exporter.metrics.series_budget import DEFAULT_SERIES, SeriesBudge
 from anthropic_exporter.metrics.sliding_max import SlidingMax
 from anthropic_exporter.pricing.book import Card
 from anthropic_exporter.pricing.price_file import Rates
-from anthropic_exporter.wire.headers import RawHeaders, heading
-from anthropic_exporter.wire.rate_limits import RateLimit, RateLimitHeaders, rate_limits
+from anthropic_exporter.wire.headers import RateLimitHeaders, RawHeaders, heading
+
+if TYPE_CHECKING:
+    from anthropic_exporter.wire.rate_limits import RateLimit
 from anthropic_exporter.wire.usage import CACHE_MISS_REASONS
 
 _LIMITS = {
@@ -602,6 +604,8 @@ class Metrics:
             ],
             f.LAST_RECORD.name: [_gauge((), self._last_record)],
         }
+        if self._rate_limit_headers:
+            from anthropic_exporter.wire.rate_limits import rate_limits  # noqa: PLC0415 - with the first of them
         for model, (_, headers) in self._rate_limit_headers.items():
             named = headers if isinstance(headers, Mapping) else heading(headers).rate_limit_headers
             for limit in rate_limits(named):

@@ -15,9 +15,8 @@ from anthropic_exporter.call import SUCCESS, Call
 from anthropic_exporter.metrics.writer import Line, Metrics, Slot
 from anthropic_exporter.recording.calls import Asked, priced_call
 from anthropic_exporter.recording.served_models import ServedModels
-from anthropic_exporter.wire.headers import RawHeaders, fields_of, first_rate_limit, heading
+from anthropic_exporter.wire.headers import RateLimitHeaders, RawHeaders, fields_of, first_rate_limit, heading
 from anthropic_exporter.wire.plain_answer import Kind, Plain, plain_of
-from anthropic_exporter.wire.rate_limits import RateLimitHeaders
 
 #: The most answers that wait: if nothing writes them regularly, and while a server's thread does.
 MOST_WAITING, MOST_WAITING_FOR_A_SERVER = 32, 256

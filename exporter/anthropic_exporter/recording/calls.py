@@ -7,11 +7,10 @@ from typing import Any, Protocol
 from anthropic_exporter.attribution import Attribution
 from anthropic_exporter.call import NO_USAGE, REFUSAL, SUCCESS, UNKNOWN_SHAPE, Bill, Call, Cost, Inference, Tokens
 from anthropic_exporter.metrics.writer import Line
+from anthropic_exporter.wire.headers import RateLimitHeaders
 from anthropic_exporter.wire.model_ids import served_label
 from anthropic_exporter.wire.plain_answer import Counts
-from anthropic_exporter.wire.rate_limits import RateLimitHeaders
 from anthropic_exporter.wire.usage import Reading, read_usage
-from anthropic_exporter.wire.usage_shapes import as_mapping, in_api_shape
 
 
 def outcome_of(reading: Reading) -> str:
@@ -95,6 +94,8 @@ _ESTIMATES_TO_TASK = slice(_at("estimates"), _at("task"))
 
 def reading_of_usage(usage: Any, model: str) -> Reading:
     """Read a usage object of the API or of a library in `usage_shapes`; any other is an answer without usage."""
+    from anthropic_exporter.wire.usage_shapes import as_mapping, in_api_shape  # noqa: PLC0415 - most never ask
+
     fields = as_mapping(usage)
     if not fields:
         reason = NO_USAGE if usage is None or fields is not None else UNKNOWN_SHAPE

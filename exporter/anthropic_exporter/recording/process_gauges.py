@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Callable
 
-from anthropic_exporter.__about__ import __version__, installed
+from anthropic_exporter.__about__ import installed
 from anthropic_exporter.metrics import families as f
 from anthropic_exporter.metrics.cells import Reading
 from anthropic_exporter.metrics.writer import Metrics
@@ -30,7 +30,7 @@ def process_gauges(
         f.INFLIGHT.name: [Reading(place, [float(count)], 0.0) for place, (count, _) in places.items()],
         f.OLDEST_INFLIGHT.name: [Reading(place, [age], 0.0) for place, (_, age) in places.items()],
         f.LONGEST_SILENCE.name: [Reading(place, [silence], 0.0) for place, (_, silence) in silences.items()],
-        f.BUILD_INFO.name: [Reading((__version__, installed("anthropic")), [1.0], 0.0)],
+        f.BUILD_INFO.name: [Reading((installed("anthropic-exporter"), installed("anthropic")), [1.0], 0.0)],
         f.PRICE_SOURCE.name: [Reading((model, prices.source(model)), [1.0], 0.0) for model in metrics.models],
         f.PRICES_CHECKED.name: [Reading((), [checked], 0.0)],
         f.WORKERS.name: [Reading(("alive",), [1.0], 0.0)],

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from anthropic_exporter.wire.rate_limits import PREFIXES, RateLimitHeaders
-
+#: Rate-limit headers by lower-case name, as they came.
+RateLimitHeaders = Mapping[bytes, bytes]
+#: What their names begin with. Source: platform.claude.com/docs, rate limits, response headers, read 2026-11-21.
+_PREFIXES = (b"anthropic-ratelimit-", b"anthropic-priority-", b"anthropic-fast-")
 _TYPE, _ENCODING, _RETRY = b"content-type", b"content-encoding", b"x-should-retry"
 _OTHERS = frozenset({_TYPE, _ENCODING, _RETRY})
 _MOST_NAMES = 1000
@@ -72,7 +74,7 @@ _wanted: dict[bytes, bytes] = {}
 
 def _look_at(name: bytes) -> bytes:
     lower = name.lower()
-    wanted = lower if lower in _OTHERS or lower.startswith(PREFIXES) else b""
+    wanted = lower if lower in _OTHERS or lower.startswith(_PREFIXES) else b""
     if len(_wanted) < _MOST_NAMES:
         _wanted[name] = wanted
     return wanted

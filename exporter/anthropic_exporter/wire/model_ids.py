@@ -8,7 +8,6 @@ gateways.
 from __future__ import annotations
 
 import functools
-import re
 from typing import NamedTuple
 from urllib.parse import unquote
 
@@ -16,31 +15,6 @@ from urllib.parse import unquote
 OPAQUE_LABEL = "inference-profile"
 GLOBAL, REGIONAL, US_GOV = "global", "regional", "us_gov"
 _MOST_CHARS = 512
-_FAMILY = "(?:opus|sonnet|haiku|fable|mythos)"
-
-_GOOGLE = re.compile(r"(?:.*/)?locations/([^/]+)/publishers/")
-_BEDROCK = re.compile(r"(?:([a-z][a-z-]*)\.)?anthropic\.(?=claude)")
-# us.claude-…: some gateways leave out whose model it is
-_GEOGRAPHY = re.compile(r"(us|eu|apac|jp|au|ca|sa|global|us-gov)\.(?=claude)")
-# bedrock/us-gov-west-1/anthropic.claude-…: the region stands before the id
-_GOV_REGION = re.compile(r"(?:^|/)us-gov-[a-z]+-\d/")
-# anthropic/claude-…, vertex_ai/…, bedrock/converse/…, publishers/anthropic/models/…, anthropic:claude-…,
-# gateway/anthropic:claude-…
-_GATEWAY = re.compile(r"(?:.*/)?(?:[a-z0-9_-]+:)?(?=(?:[a-z-]+\.)?(?:anthropic\.|anthropic--)?(?:databricks-)?claude)")
-# -v1:0, -v1:0:200k, @20260205, @default, :beta, :thinking, [1m], -latest, -thinking
-_SUFFIX = re.compile(r"(?:-v\d+(?::[a-z0-9]+)*|@[a-z0-9]+|:[a-z0-9-]+|\[[a-z0-9]+\]|-latest|-thinking)$")
-_DOTTED = re.compile(r"(?<=\d)\.(?=\d)")
-_VERSION_FIRST = re.compile(rf"^claude-([4-9](?:-\d)?)-({_FAMILY})(?=-|$)")
-# claude-opus-4-0, an alias of claude-opus-4-20250514
-_VERSION_0 = re.compile(rf"^(claude-{_FAMILY}-\d)-0$")
-_FAST = re.compile(rf"^(claude-{_FAMILY}-[0-9-]*\d)-fast(-20\d{{6}})?$")
-# Account numbers, ARNs, projects, UUIDs, and words that a machine made: 20 letters and digits mixed, such as a ULID.
-_OPAQUE_PART = re.compile(
-    r"\d{12}|(?:^|/)arn:|(?:^|/)projects/|[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
-    r"|(?<![a-z0-9])(?=[a-z]*(?:\d[a-z]*){3})(?=\d*[a-z])[a-z0-9]{20,}(?![a-z0-9])"
-)
-# The id of an application inference profile without its ARN.
-_BARE_PROFILE = re.compile(r"(?=[a-z]*\d)(?=\d*[a-z])[a-z0-9]{12}")
 
 
 class ModelId(NamedTuple):
@@ -64,27 +38,31 @@ def identify(name: str) -> ModelId:
 
 @functools.lru_cache(maxsize=2048)
 def _identify(name: str) -> ModelId:
+    from anthropic_exporter.wire import id_patterns as p  # noqa: PLC0415 - see there
+
     text = unquote(name).strip().lower()
     if text.startswith("arn:"):
         return _of_arn(text)
     if "claude" not in text:
         return ModelId("" if _names_nothing(text) else name.strip())
-    google = _GOOGLE.match(text)
+    google = p.GOOGLE.match(text)
     endpoint = "" if google is None else GLOBAL if google[1] == "global" else REGIONAL
-    in_gov_region = _GOV_REGION.search(text)
-    text = _GATEWAY.sub("", text, count=1)
-    bedrock = _BEDROCK.match(text) or _GEOGRAPHY.match(text)
+    in_gov_region = p.GOV_REGION.search(text)
+    text = p.GATEWAY.sub("", text, count=1)
+    bedrock = p.BEDROCK.match(text) or p.GEOGRAPHY.match(text)
     if bedrock is not None:
         endpoint, text = _bedrock_endpoint("us-gov" if in_gov_region else bedrock[1] or ""), text[bedrock.end() :]
     bare = _spelled(text.removeprefix("databricks-").removeprefix("anthropic--"))
-    if _OPAQUE_PART.search(bare):
+    if p.OPAQUE_PART.search(bare):
         return ModelId("")
-    fast = _FAST.match(bare)
+    fast = p.FAST.match(bare)
     return ModelId(bare if fast is None else fast[1] + (fast[2] or ""), endpoint, fast is not None)
 
 
 def _names_nothing(text: str) -> bool:
-    return _OPAQUE_PART.search(text) is not None or _BARE_PROFILE.fullmatch(text) is not None
+    from anthropic_exporter.wire import id_patterns as p  # noqa: PLC0415 - see there
+
+    return p.OPAQUE_PART.search(text) is not None or p.BARE_PROFILE.fullmatch(text) is not None
 
 
 def _of_arn(arn: str) -> ModelId:
@@ -122,6 +100,8 @@ def _bedrock_endpoint(prefix: str) -> str:
 
 def _spelled(text: str) -> str:
     """The first-party spelling of `claude-…`."""
-    while (shorter := _SUFFIX.sub("", text)) != text:
+    from anthropic_exporter.wire import id_patterns as p  # noqa: PLC0415 - see there
+
+    while (shorter := p.SUFFIX.sub("", text)) != text:
         text = shorter
-    return _VERSION_0.sub(r"\1", _VERSION_FIRST.sub(r"claude-\2-\1", _DOTTED.sub("-", text)))
+    return p.VERSION_0.sub(r"\1", p.VERSION_FIRST.sub(r"claude-\2-\1", p.DOTTED.sub("-", text)))

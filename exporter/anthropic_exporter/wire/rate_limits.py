@@ -7,14 +7,9 @@ from __future__ import annotations
 
 import datetime as dt
 import re
-from collections.abc import Mapping
 from typing import NamedTuple
 
-#: Rate-limit headers by lower-case name, as they came.
-RateLimitHeaders = Mapping[bytes, bytes]
-#: What the names of the family begin with.
-PREFIXES = (b"anthropic-ratelimit-", b"anthropic-priority-", b"anthropic-fast-")
-
+from anthropic_exporter.wire.headers import RateLimitHeaders
 
 #: The API names 12 resources; what a server or a gateway names beyond this is not shown.
 _MOST_RESOURCES = 20
