@@ -31,23 +31,23 @@ browser: setup ## unpack Chromium into .tools where PATH has none; where that fa
 	@$(BIN)/python -m anthropic_exporter.toolchain chromium chromedriver || true
 
 test: setup tools browser ## all tests, with real Prometheus, Alertmanager and Chromium
-	$(BIN)/python -m pytest -n auto --dist loadfile $(ARGS)
+	$(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder $(ARGS)
 
 test-again: setup ## the tests that failed in the last run once more, one at a time; one that passes now is unsteady
 	$(BIN)/python -m pytest --last-failed --last-failed-no-failures none --maxfail 1 $(ARGS)
 
 test-fast: setup ## the tests that start no other process
-	$(BIN)/python -m pytest -n auto --dist loadfile -m 'not stack' $(ARGS)
+	$(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder -m 'not stack' $(ARGS)
 
 coverage: setup tools browser ## all tests, and the lines and branches that none of them reaches
-	$(BIN)/python -m pytest -n auto --dist loadfile --cov --cov-report=term-missing:skip-covered $(ARGS)
+	$(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder --cov --cov-report=term-missing:skip-covered $(ARGS)
 
 test-lowest: ## what goes through the SDK, on the oldest Python here, with the lowest versions that are let in
 	@$(PYTHON) scripts/matrix.py --lowest
 
 test-newest: setup ## the rules, the routing and the running parts on the newest Prometheus and Alertmanager (Debian only)
 	@$(BIN)/python scripts/newest_tools.py .tools-newest
-	PATH="$(CURDIR)/.tools-newest/bin:$$PATH" $(BIN)/python -m pytest -n auto --dist loadfile tests/rules tests/alertmanager tests/stack $(ARGS)
+	PATH="$(CURDIR)/.tools-newest/bin:$$PATH" $(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder tests/rules tests/alertmanager tests/stack $(ARGS)
 
 matrix: ## what goes through the SDK, on each Python from 3.10 to 3.13 that is here, with four versions of the SDK
 	@$(PYTHON) scripts/matrix.py $(ARGS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -10,6 +11,18 @@ from prometheus_client import CollectorRegistry
 
 from anthropic_exporter import Call, Inference, Recorder, Tokens
 from support import MODEL, NOON, Clock, Samples
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """One more than there are cores: tests with real servers mostly wait."""
+    return (os.cpu_count() or 1) + 1
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the files that start servers: one of them at the end would leave the other workers idle."""
+    waiting = {item.path for item in items if item.get_closest_marker("stack")}
+    items.sort(key=lambda item: item.path not in waiting)
 
 
 @pytest.fixture

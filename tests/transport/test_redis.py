@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import gc
 import shutil
 from pathlib import Path
 from typing import Any
@@ -25,8 +26,10 @@ def opened(url: str, **options: Any) -> RedisStream:
 
 
 def reason(url: str) -> str:
+    queue = opened(url)
     with pytest.raises(TransportError) as caught:
-        opened(url).send([b"message"])
+        queue.send([b"message"])
+    queue.close()
     return caught.value.reason
 
 
@@ -63,6 +66,14 @@ def test_a_password_of_odd_characters_on_nats(tmp_path: Path) -> None:
         assert [one.data for one in right.receive(1, 5)] == [b"message"]
         right.close()
         assert reason(f"nats://te%20am:wrong@127.0.0.1:{server.port}") == "refused"
+
+
+def test_a_server_of_nats_that_refuses_leaves_no_socket_open(tmp_path: Path) -> None:
+    pytest.importorskip("nats")
+    with Nats(tmp_path, "--user", "team", "--pass", "s3cret") as server:
+        for _ in range(3):
+            assert reason(f"nats://team:wr0ng@127.0.0.1:{server.port}") == "refused"
+    gc.collect()  # a socket that was left open is a warning, and warnings are errors
 
 
 @pytest.fixture

@@ -98,12 +98,19 @@ class NatsStream:
     async def _connect(self) -> None:
         if self._connection is not None:
             return
-        self._connection = await nats.connect(
-            connect_timeout=_CONNECT_SECONDS,
-            allow_reconnect=False,  # the next call connects again, and says so
-            error_cb=_ignore,
-            **self._options,
-        )
+        client = nats.NATS()
+        try:
+            await client.connect(
+                connect_timeout=_CONNECT_SECONDS,
+                allow_reconnect=False,  # the next call connects again, and says so
+                error_cb=_ignore,
+                **self._options,
+            )
+        except BaseException:
+            with contextlib.suppress(Exception):  # a server that refuses leaves the socket open
+                await client.close()
+            raise
+        self._connection = client
         self._jetstream = self._connection.jetstream(timeout=_ANSWER_SECONDS)
         config = api.StreamConfig(
             name=self._stream, subjects=[self._stream], max_msgs=self._most, discard=api.DiscardPolicy.OLD
@@ -160,8 +167,19 @@ class NatsStream:
 def _run(loop: asyncio.AbstractEventLoop) -> None:
     try:
         loop.run_forever()
+        loop.run_until_complete(_end_all())
     finally:
         loop.close()
+
+
+async def _end_all() -> None:
+    """End what still runs on the loop, so that no socket is left open."""
+    rest = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in rest:
+        task.cancel()
+    if rest:
+        await asyncio.wait(rest, timeout=_CONNECT_SECONDS)
+    await asyncio.sleep(0)  # transports that were closed
 
 
 def _checked(address: Address) -> dict[str, Any]:
