@@ -17,6 +17,7 @@ from anthropic_exporter.recording import answers
 from anthropic_exporter.simulator.fake_api import FakeApi
 from anthropic_exporter.wire.stream import BodyFold
 from bodies import ASK, answer, events, refused, streamed
+from ports import free_port
 from support import Samples
 
 pytest_plugins = ("fixtures_fake_api",)
@@ -121,3 +122,21 @@ def test_a_request_that_we_cannot_read_is_sent_and_counted(registry: CollectorRe
     recorder = Recorder(registry=registry)
     assert recorder.middleware().handle(object(), lambda _: "the answer") == "the answer"  # type: ignore[arg-type, return-value]
     assert Samples(registry)("anthropic_exporter_record_errors_total", stage="begin") == 1
+
+
+def test_our_failure_does_not_take_the_place_of_the_exception_of_the_sdk(
+    registry: CollectorRegistry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recorder = Recorder(registry=registry)
+
+    def fail(*_: Any, **__: Any) -> None:
+        raise RuntimeError("injected")
+
+    monkeypatch.setattr(sent.Sent, "as_attempt", fail)
+    options: dict[str, Any] = {"api_key": "none", "base_url": f"http://127.0.0.1:{free_port()}", "max_retries": 0}
+    with (
+        anthropic.Anthropic(**options, middleware=[recorder.middleware()]) as client,
+        pytest.raises(anthropic.APIConnectionError),
+    ):
+        client.messages.create(**ASK)
+    assert Samples(registry)("anthropic_exporter_record_errors_total", stage="attempt") == 1
