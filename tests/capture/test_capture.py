@@ -12,6 +12,7 @@ from prometheus_client import CollectorRegistry
 from pydantic import BaseModel
 
 from anthropic_exporter import Recorder, attribution
+from anthropic_exporter.capture import sending
 from anthropic_exporter.simulator.fake_api import FakeApi, Scripted
 from anthropic_exporter.simulator.fake_api.wire import event
 from bodies import ASK, MODEL, USAGE, answer, events, message, refused, streamed
@@ -378,6 +379,17 @@ def test_what_is_not_billed_is_not_a_request(fake_api: FakeApi, client: anthropi
     assert client.messages.count_tokens(model=MODEL, messages=ASK["messages"]).input_tokens == 7
     assert client.models.list().data == []
     assert samples("anthropic_requests_total") is None
+
+
+def test_of_what_is_not_billed_nothing_is_kept(fake_api: FakeApi, client: anthropic.Anthropic) -> None:
+    fake_api.push(*[Scripted.of(b'{"input_tokens": 7}')] * 50, answer(USAGE))
+    sending.innermost.set(None)
+    for _ in range(50):
+        client.messages.count_tokens(model=MODEL, messages=ASK["messages"])
+    client.messages.create(**ASK)
+    last = sending.innermost.get()
+    assert last is not None
+    assert last.outer is None
 
 
 # -- errors

@@ -219,8 +219,11 @@ class Attempt:
     def forget(self) -> None:
         """Forget an attempt that did not happen, or cannot be read."""
         self._done = True
-        self._recorder.expect(self.label, *self._where[:2])
         self._inflight.end(id(self))
+
+    def expect(self) -> None:
+        """Make its label set exist."""
+        self._recorder.expect(self.label, *self._where[:2])
 
     def _broken(self, error: BaseException) -> None:
         """Stop reading this body; what is known of it is recorded when it ends."""
@@ -250,7 +253,7 @@ class Attempt:
         try:
             if not later:
                 recorder.drain()  # what answers taught of this id
-            recorder.expect(self.label, *self._where[:2])
+            self.expect()
             call = self._call(outcome, ended, last=not self._failed(outcome, ended))
             (recorder.record_later if later else recorder.record)(call)
         finally:

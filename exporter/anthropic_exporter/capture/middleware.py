@@ -6,7 +6,6 @@ Source: platform.claude.com/docs, SDKs, middleware, read 2026-11-21.
 
 from __future__ import annotations
 
-import contextlib
 import re
 from typing import TYPE_CHECKING, Any, Union
 
@@ -111,6 +110,8 @@ class Capture(Middleware):
                 innermost.set(sent)
                 return sent, sent
             watched, options = _watched(recorder, request), request.options
+            if watched is None:
+                return None, _NOTHING_SENT
             sending = Sending(recorder, options.idempotency_key, request.retries_taken, options.url)
             sending.outer = outer
             innermost.set(sending)
@@ -131,8 +132,7 @@ class Capture(Middleware):
                 watched = watched.as_attempt()
             _read(watched, http)
         except Exception as error:  # noqa: BLE001 - the error boundary
-            with contextlib.suppress(Exception):
-                watched.forget()
+            watched.forget()
             self._failed("response", error)
 
     def _failed(self, stage: str, error: Exception) -> None:
@@ -143,6 +143,8 @@ class Capture(Middleware):
 def _read(watched: Attempt | BatchResults | BatchLookup | SessionReader, http: Any) -> None:
     """Read a response by the general way; None if there is none."""
     if http is None:
+        if isinstance(watched, Attempt):
+            watched.expect()
         watched.forget()
         return
     buffered = http.is_closed
