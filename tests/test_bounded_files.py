@@ -208,7 +208,7 @@ def test_text_of_a_file_forges_no_second_line_and_controls_no_terminal(tmp_path:
 def test_a_token_is_one_word_in_one_line(tmp_path: Path, content: Any) -> None:
     path = tmp_path / "token"
     path.write_text(content)
-    with pytest.raises(ConfigurationError, match=r"token: (one token is expected|the token is empty)"):
+    with pytest.raises(ConfigurationError, match=r"token: (expected one token|the token is empty)"):
         Token(path)
 
 

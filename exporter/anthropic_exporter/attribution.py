@@ -209,9 +209,7 @@ def _wrapped(function: _F, block: attribution) -> _F:
     if isinstance(function, classmethod | staticmethod):
         return type(function)(_wrapped(function.__func__, block))
     if not callable(function):
-        raise ConfigurationError(
-            f"attribution: a function is expected, not an object of type {type(function).__name__}"
-        )
+        raise ConfigurationError(f"attribution: expected a function, not an object of type {type(function).__name__}")
     return functools.wraps(function)(_wrapper(function, block))  # type: ignore[return-value]
 
 

@@ -81,7 +81,7 @@ def read_token(path: Path) -> str:
     if not token:
         raise ConfigurationError(f"{path}: the token is empty; write a long random word into it")
     if not token.isprintable():
-        raise ConfigurationError(f"{path}: one token is expected, in one line without control characters")
+        raise ConfigurationError(f"{path}: expected one token, in one line without control characters")
     return token
 
 

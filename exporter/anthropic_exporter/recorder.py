@@ -266,7 +266,7 @@ def _names(names: Iterable[str] | None) -> tuple[str, ...] | None:
     try:
         return tuple(map(text_of, (names,) if isinstance(names, str) else names))
     except TypeError as error:
-        raise ConfigurationError(f"Recorder: a list of names is expected, not {type(names).__name__}") from error
+        raise ConfigurationError(f"Recorder: expected a list of names, not {type(names).__name__}") from error
 
 
 def _seconds(duration: Any) -> float | None:

@@ -273,7 +273,7 @@ class Attempt:
         )
 
     def _wait(self, ended: float) -> None:
-        """Leave the call for later, and all that the request is needed for behind."""
+        """Leave the call for later, and keep of the request only whether it asks for caching."""
         self._request = _ASKS if self._asks_for_caching() else {}
         recorder = self._recorder
         recorder.pending.append((self._write, ended, recorder.clock()))

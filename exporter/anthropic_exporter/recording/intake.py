@@ -233,7 +233,7 @@ class Intake:
             self.expected.add(labels)
 
     def begun(self, model: str, where: Attribution) -> None:
-        """Show a request that was sent to other processes, which see only what is written."""
+        """Make a request that was sent visible to other processes, which see only what is written."""
         if self.sharing is not None:
             self.expect(self.served.label(model), where.feature, where.user)
 
