@@ -19,7 +19,7 @@ from prometheus_client.multiprocess import MultiProcessCollector
 from anthropic_exporter import Call, Inference, Recorder, Tokens
 from anthropic_exporter.host.membership import Membership
 from anthropic_exporter.host.ticking import TICKER
-from anthropic_exporter.metrics.text import Renderer
+from anthropic_exporter.metrics.renderer import Renderer
 
 MODELS = ("claude-sonnet-4-6", "claude-haiku-4-5", "claude-opus-4-8")
 CALLS = [

@@ -23,8 +23,8 @@ from anthropic_exporter.metrics import families as f
 from anthropic_exporter.metrics.cells import Reading, Snapshot
 from anthropic_exporter.metrics.ledger import Ledger, new_life
 from anthropic_exporter.metrics.registry import ReadingsCollector, owner_on, register, reserved, restore
+from anthropic_exporter.metrics.renderer import Renderer
 from anthropic_exporter.metrics.series_budget import DEFAULT_SERIES
-from anthropic_exporter.metrics.text import Renderer
 from anthropic_exporter.pricing.book import PriceBook
 from anthropic_exporter.recording.calls import call_of, reading_of_usage
 from anthropic_exporter.recording.intake import Intake

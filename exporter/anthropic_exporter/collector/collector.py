@@ -18,7 +18,7 @@ from anthropic_exporter.errors import ConfigurationError
 from anthropic_exporter.escaping import for_log
 from anthropic_exporter.metrics.cells import Snapshot
 from anthropic_exporter.metrics.ledger import Ledger, new_life
-from anthropic_exporter.metrics.text import Renderer
+from anthropic_exporter.metrics.renderer import Renderer
 from anthropic_exporter.transport.cells_message import CellsMessage, decode
 from anthropic_exporter.transport.container import UnreadableError
 from anthropic_exporter.transport.interface import Received, Transport, TransportError

@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
+from itertools import zip_longest
 from typing import NamedTuple
 
 from anthropic_exporter.locking import SafeLock, this_frame
 from anthropic_exporter.metrics import families as f
-from anthropic_exporter.metrics.cells import Reading, Snapshot
+from anthropic_exporter.metrics.cells import Reading, Series, Snapshot
 
 Key = tuple[str, str, str, str]
 SUCCESS = "success"
@@ -58,49 +59,82 @@ class Ledger:
     def __init__(self) -> None:
         self._lock = SafeLock()
         self._store: object = None
-        self._last: list[tuple[Key, float]] = []
+        self._life: Life | None = None
+        self._shown: list[Reading] = []
         self._forget()
 
     def _forget(self) -> None:
         self._counted = dict.fromkeys(_KEYS, 0)
-        self._places: dict[Key, list[tuple[int, int]]] = {}
+        self._numbers: dict[Key, int] = {}
+        self._places: list[list[tuple[int, int]]] = []
+        self._sums: list[Reading] = []
+        self._of_block: list[list[int]] = []
+        self._blocks: list[list[float]] = []
 
     def readings(self, snapshot: Snapshot, life: Life, now: float) -> dict[str, list[Reading]]:
         """The readings of the three families, by name, at `now` (seconds since the epoch)."""
-        sums = self._sums(snapshot)
         return {
-            f.LEDGER.name: [
-                Reading((life.name, *key), [total], 0.0) for key, total in sums if total or key[0] == "requests"
-            ],
+            f.LEDGER.name: self._readings(snapshot, life),
             f.STARTED.name: [Reading((life.name,), [life.started], 0.0)],
             f.AGE.name: [Reading((life.name,), [max(0.0, now - life.started)], 0.0)],
         }
 
-    def _sums(self, snapshot: Snapshot) -> list[tuple[Key, float]]:
+    def _readings(self, snapshot: Snapshot, life: Life) -> list[Reading]:
         """The sums; the previous ones if another scrape takes too long, or is further up in this thread's stack."""
         try:
             if self._lock.wait(this_frame(), _PATIENCE_SECONDS):
-                if snapshot.series is not self._store:  # the cells moved, or now include those of other processes
+                if snapshot.series is not self._store or life != self._life:  # other cells, or another life
                     self._forget()
                 self._store = None  # if an exception interrupts, the next scrape starts over
-                self._learn(snapshot)
-                self._store = snapshot.series
-                self._last = [(key, _sum(places, snapshot.blocks)) for key, places in self._places.items()]
-            return self._last
+                new = self._learn(snapshot, life)
+                if self._update(snapshot.blocks, new):
+                    self._shown = [one for one in self._sums if one.values[0] or one.labels[1] == "requests"]
+                self._store, self._life = snapshot.series, life
+            return self._shown
         finally:
             self._lock.release(this_frame())
 
-    def _learn(self, snapshot: Snapshot) -> None:
+    def _learn(self, snapshot: Snapshot, life: Life) -> set[int]:
+        """Find the sums of new series. Returns their numbers."""
+        found = set()
         for name, (labels, keys) in _KEYS.items():
             series = snapshot.series_of(name)
             for one in series[self._counted[name] :]:
                 for key in keys(dict(zip(labels, one.labels, strict=False))):  # a collector's have their service last
-                    self._places.setdefault(key, []).append((one.block, one.start))
+                    found.add(self._placed(key, one, life))
             self._counted[name] = max(self._counted[name], len(series))
+        return found
+
+    def _placed(self, key: Key, series: Series, life: Life) -> int:
+        """The number of the sum with this key, which the series now belongs to."""
+        number = self._numbers.setdefault(key, len(self._sums))
+        if number == len(self._sums):
+            self._places.append([])
+            self._sums.append(Reading((life.name, *key), [0.0], 0.0))
+        self._places[number].append((series.block, series.start))
+        while len(self._of_block) <= series.block:
+            self._of_block.append([])
+        self._of_block[series.block].append(number)
+        return number
+
+    def _update(self, blocks: list[list[float]], new: set[int]) -> bool:
+        """Add up again the new sums, and those that changed since the page before. Returns whether there are any."""
+        before, self._blocks = self._blocks, blocks
+        changed = [of for values, old, of in zip_longest(blocks, before, self._of_block) if of and values != old]
+        numbers = new.union(*changed)
+        sums = self._sums
+        for number in numbers:
+            total = _sum(self._places[number], blocks)
+            if total != sums[number].values[0]:
+                sums[number] = Reading(sums[number].labels, [total], 0.0)
+        return bool(numbers)
 
 
 def _sum(places: list[tuple[int, int]], blocks: list[list[float]]) -> float:
     try:
+        if len(places) == 1:
+            block, at = places[0]
+            return blocks[block][at]
         return sum([blocks[block][at] for block, at in places])
     except IndexError:  # a snapshot that is older than the last one
         return sum(blocks[block][at] for block, at in places if block < len(blocks))
