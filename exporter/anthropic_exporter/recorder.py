@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 from prometheus_client.registry import REGISTRY, CollectorRegistry
 
-from anthropic_exporter.attribution import current
+from anthropic_exporter.attribution import Attribution, current
 from anthropic_exporter.errors import ConfigurationError
 from anthropic_exporter.forking import around
 from anthropic_exporter.host.identity import is_copy
 from anthropic_exporter.host.joining import join_family
-from anthropic_exporter.kept_text import kept, text_of
+from anthropic_exporter.kept_text import MOST_CHARS, kept, text_of
 from anthropic_exporter.locking import SafeLock, this_frame
 from anthropic_exporter.metrics import families as f
 from anthropic_exporter.metrics.cells import Reading, Snapshot
@@ -28,6 +28,8 @@ from anthropic_exporter.metrics.series_budget import DEFAULT_SERIES
 from anthropic_exporter.pricing.book import PriceBook
 from anthropic_exporter.recording.calls import call_of, reading_of_usage
 from anthropic_exporter.recording.intake import Intake
+from anthropic_exporter.recording.usages import key_of
+from anthropic_exporter.wire.plain_answer import plain_usage
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -223,18 +225,21 @@ class Recorder(Intake):
             user: as in `attribution`; by default that of the running block.
         """
         try:
+            seconds, now, where = _seconds(duration), self._clock(), _where(feature, user)
+            at = now - (seconds or 0.0)
+            is_odd = duration is not None and seconds is None
+            plain = None if is_odd or type(model) is not str or len(model) > MOST_CHARS else plain_usage(usage, model)
+            if plain is not None:
+                key = key_of(plain, where)
+                entry = (self.usages.write, key, plain[1], where, at, now, seconds)
+                self.write_later(entry, is_known=key in self.lines)
+                return
             reading = reading_of_usage(usage, model if isinstance(model, str) else "")
-            seconds = _seconds(duration)
-            odd = ("duration",) if duration is not None and seconds is None else ()
-            self.malformed("usage", (*reading.malformed, *odd))
-            where = current()
-            where = where._replace(
-                feature=where.feature if feature is None else kept(text_of(feature)),
-                user=where.user if user is None else kept(text_of(user)),
-            )
-            self.record(call_of(reading, where, self._clock() - (seconds or 0.0), duration_seconds=seconds))
+            self.malformed("usage", (*reading.malformed, *(("duration",) if is_odd else ())))
+            self.record(call_of(reading, where, at, duration_seconds=seconds))
         except Exception as error:  # noqa: BLE001 - the error boundary
             self.failed("usage", error)
+            self.drain()
 
     def snapshot(self) -> Snapshot:
         """Every series of all processes that count together, as of now."""
@@ -269,9 +274,24 @@ def _names(names: Iterable[str] | None) -> tuple[str, ...] | None:
         raise ConfigurationError(f"Recorder: expected a list of names, not {type(names).__name__}") from error
 
 
+def _where(feature: Any, user: Any) -> Attribution:
+    """Who a call is for: the running block, or the names that are given."""
+    where = current()
+    if feature is None and user is None:
+        return where
+    return Attribution(
+        where.feature if feature is None else kept(text_of(feature)),
+        where.user if user is None else kept(text_of(user)),
+        where.task,
+    )
+
+
+_NUMBERS = (int, float)
+
+
 def _seconds(duration: Any) -> float | None:
     """A duration that can be counted; None for what is none."""
-    is_number = isinstance(duration, int | float) and not isinstance(duration, bool)
+    is_number = isinstance(duration, _NUMBERS) and not isinstance(duration, bool)
     return float(duration) if is_number and 0 <= duration <= _MOST_SECONDS else None
 
 

@@ -130,17 +130,21 @@ class Slot(NamedTuple):
 
 
 class Line:
-    """Where successful answers of one kind are written, and their prices: everything except their counts and times.
+    """Where successful calls of one kind are written, and their prices: everything except their counts and times.
 
-    `like` is the call of one of them.
+    `like` is one of them; `blocks` are those that each of them changes.
 
     Valid for requests from `start` on and before `end`, in seconds since the epoch, and while `book` is in force.
     """
 
-    __slots__ = ("book", "end", "like", "long_above_tokens", "long_rates", "rates", "slot", "start", "stop_reason")
+    __slots__ = (
+        *("blocks", "book", "end", "like", "long_above_tokens", "long_rates", "rates", "slot", "start", "stop_reason"),
+    )
 
-    def __init__(self, like: Call, slot: Slot, stop_reason: Block, card: Card, book: object) -> None:
+    def __init__(self, like: Call, slot: Slot, stop_reason: Block | None, card: Card, book: object) -> None:
         self.like, self.slot, self.stop_reason, self.book = like, slot, stop_reason, book
+        blocks = (slot.requests, slot.place.block, slot.spend)
+        self.blocks = blocks if stop_reason is None else (*blocks, stop_reason)
         self.start, self.end, self.rates, self.long_rates, self.long_above_tokens, _ = card
 
     def rates_of(self, counts: tuple[int, int, int, int, int]) -> Rates:
@@ -401,66 +405,56 @@ class Metrics:
         """The line of calls like this one, which was written to `slot`. None where one of its labels was folded."""
         stop_reason = slot.stop_reasons.get(call.stop_reason)
         key = (call.model, call.feature, call.user, call.tier, call.outcome)
-        if stop_reason is None or self._slots.get(key) is not slot:
+        if (stop_reason is None and call.stop_reason) or self._slots.get(key) is not slot:
             return None
         return Line(call, slot, stop_reason, card, book)
 
     def write_plain(
-        self, line: Line, counts: tuple[int, int, int, int, int], now: float, seconds: float, *, asked: bool
+        self,
+        line: Line,
+        counts: tuple[int, int, int, int, int],
+        now: float,
+        seconds: float | None,
+        whole: float | None,
+        *,
+        asked: bool,
     ) -> None:
-        """Write a plain answer that ended at `now` and took `seconds`: what `write` does with its call and its bill.
+        """Write a plain call that ended at `now`: what `write` does with it and its bill.
 
         The same additions in the same order, so that the numbers are the same to the last bit.
+
+        Args:
+            line: where, and at what prices.
+            counts: its tokens.
+            now: when it ended, in seconds since the epoch.
+            seconds: `duration_seconds` of the call.
+            whole: `call_duration_seconds` of the call.
+            asked: `cache_asked` of the call.
         """
-        fresh, read, short, long, output = counts
-        fresh_rate, read_rate, short_rate, long_rate, output_rate = (
-            line.rates if line.long_rates is None else line.rates_of(counts)
-        )
-        slot, before, saved = line.slot, self.before, self.cells.saved
-        place, requests, spend, stop_reason = slot.place, slot.requests, slot.spend, line.stop_reason
-        block = place.block
-        for one in (requests, block, spend, stop_reason):
-            if id(one) not in before:
-                before[id(one)] = (one, saved(one))
+        for block in line.blocks:
+            if id(block) not in self.before:
+                self.before[id(block)] = (block, self.cells.saved(block))
+        slot, stop_reason = line.slot, line.stop_reason
         self._last_record = now
-        requests[0] += 1.0
-        bucket = bisect_left(f.DURATION.buckets, seconds)
-        block[DURATION + bucket] += 1.0
-        block[DURATION_SUM] += seconds
-        block[CALL_DURATION + bisect_left(f.CALL_DURATION.buckets, seconds)] += 1.0
-        block[CALL_DURATION_SUM] += seconds
-        fresh_usd, output_usd = fresh * fresh_rate, output * output_rate
-        spend[INPUT] += fresh
-        spend[OUTPUT] += output
-        spend[INPUT_USD] += fresh_usd
-        spend[OUTPUT_USD] += output_usd
-        result, usd = "unasked", fresh_usd + output_usd
-        if read or short or long:
-            read_usd, short_usd, long_usd = read * read_rate, short * short_rate, long * long_rate
-            spend[CACHE_READ] += read
-            spend[CACHE_WRITE_5M] += short
-            spend[CACHE_WRITE_1H] += long
-            spend[CACHE_READ_USD] += read_usd
-            spend[CACHE_WRITE_5M_USD] += short_usd
-            spend[CACHE_WRITE_1H_USD] += long_usd
-            result, usd = "hit" if read else "miss", fresh_usd + read_usd + short_usd + long_usd + output_usd
-            if not read:
-                paid = fresh_usd + read_usd + short_usd + long_usd
-                block[MISS_COST] += max(0.0, paid - (fresh + read + short + long) * read_rate)
-            block[SAVINGS] += read * (fresh_rate - read_rate)
-            block[PREMIUM] += short * (short_rate - fresh_rate) + long * (long_rate - fresh_rate)
-        elif asked:
-            result = "ineligible"
-        block[CACHE_RESULT[result]] += 1.0
+        slot.requests[0] += 1.0
+        if stop_reason is not None:
+            stop_reason[0] += 1.0
+        block = slot.place.block
+        if seconds is not None:
+            block[DURATION + bisect_left(f.DURATION.buckets, seconds)] += 1.0
+            block[DURATION_SUM] += seconds
+        if whole is not None:
+            block[CALL_DURATION + bisect_left(f.CALL_DURATION.buckets, whole)] += 1.0
+            block[CALL_DURATION_SUM] += whole
+        usd = _spend(line, counts, asked=asked)
+        output, second = counts[OUTPUT], int(now)
         block[OUTPUT_TOKENS + bisect_left(f.REQUEST_OUTPUT_TOKENS.buckets, output)] += 1.0
         block[OUTPUT_TOKENS_SUM] += output
-        second = int(now)
-        place.output_tokens.add(second, output)
+        slot.place.output_tokens.add(second, output)
         if usd:
             block[COST + bisect_left(f.REQUEST_COST.buckets, usd)] += 1.0
             block[COST_SUM] += usd
-            place.cost_usd.add(second, usd)
-        stop_reason[0] += 1.0
+            slot.place.cost_usd.add(second, usd)
         self._unsettled += 1
         if self._unsettled >= exact_sum.SETTLE_EVERY:
             self.settle()
@@ -615,6 +609,38 @@ class Metrics:
 
 
 _NO_COST = Cost()
+
+
+def _spend(line: Line, counts: tuple[int, int, int, int, int], *, asked: bool) -> float:
+    """Write the tokens and dollars of a plain call, and what the cache did for it. Returns its dollars."""
+    fresh, read, short, long, output = counts
+    fresh_rate, read_rate, short_rate, long_rate, output_rate = (
+        line.rates if line.long_rates is None else line.rates_of(counts)
+    )
+    spend, block = line.slot.spend, line.slot.place.block
+    fresh_usd, output_usd = fresh * fresh_rate, output * output_rate
+    spend[INPUT] += fresh
+    spend[OUTPUT] += output
+    spend[INPUT_USD] += fresh_usd
+    spend[OUTPUT_USD] += output_usd
+    if not (read or short or long):
+        block[CACHE_RESULT["ineligible" if asked else "unasked"]] += 1.0
+        return fresh_usd + output_usd
+    read_usd, short_usd, long_usd = read * read_rate, short * short_rate, long * long_rate
+    spend[CACHE_READ] += read
+    spend[CACHE_WRITE_5M] += short
+    spend[CACHE_WRITE_1H] += long
+    spend[CACHE_READ_USD] += read_usd
+    spend[CACHE_WRITE_5M_USD] += short_usd
+    spend[CACHE_WRITE_1H_USD] += long_usd
+    block[CACHE_RESULT[("hit" if read else "miss") if asked else "unasked"]] += 1.0
+    if asked:
+        if not read:
+            paid = fresh_usd + read_usd + short_usd + long_usd
+            block[MISS_COST] += max(0.0, paid - (fresh + read + short + long) * read_rate)
+        block[SAVINGS] += read * (fresh_rate - read_rate)
+        block[PREMIUM] += short * (short_rate - fresh_rate) + long * (long_rate - fresh_rate)
+    return fresh_usd + read_usd + short_usd + long_usd + output_usd
 
 
 def _add(block: Block, tokens: Tokens, cost: Cost) -> None:

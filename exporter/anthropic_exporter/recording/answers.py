@@ -14,6 +14,7 @@ from anthropic_exporter.attribution import Attribution
 from anthropic_exporter.call import SUCCESS, Call
 from anthropic_exporter.metrics.writer import Line, Metrics, Slot
 from anthropic_exporter.recording.calls import Asked, priced_call
+from anthropic_exporter.recording.lines import Lines
 from anthropic_exporter.recording.served_models import ServedModels
 from anthropic_exporter.wire.headers import RateLimitHeaders, RawHeaders, fields_of, first_rate_limit, heading
 from anthropic_exporter.wire.plain_answer import Kind, Plain, plain_of
@@ -22,12 +23,10 @@ from anthropic_exporter.wire.plain_answer import Kind, Plain, plain_of
 MOST_WAITING, MOST_WAITING_FOR_A_SERVER = 32, 256
 #: The largest body that waits unread, in bytes; a larger one is read at once.
 MOST_BODY_BYTES = 4_096
-_MOST_LINES = 5_000
 #: Headers of the newest answer are kept for so many models and features that ask, and models that answer each.
 _MOST_PLACES, _MOST_NAMES = 200, 8
 #: A body names its model before its content.
 _HEAD_BYTES = 512
-_LONGEST_WORD = 128
 _NO_LIMITS: RateLimitHeaders = {}
 
 _LineKey = tuple[Kind, str, str, str, bytes]
@@ -37,6 +36,7 @@ class Writing(Protocol):
     """What answers need of the intake. Called with its lock held."""
 
     served: ServedModels
+    lines: Lines
     #: Whether written calls are passed on.
     has_sinks: bool
 
@@ -102,7 +102,7 @@ class Answers:
         self._metrics = metrics
         self.most = MOST_WAITING
         self.limits_are_passed_on = False
-        self._lines: dict[_LineKey, Line] = {}
+        self._lines = intake.lines
         self._newest: dict[tuple[str, str], tuple[Newest, ...]] = {}
         self._limits_from, self._first_limit = 0, b""
 
@@ -153,10 +153,6 @@ class Answers:
 
     # -- answers
 
-    def forget_lines(self) -> None:
-        """Forget all lines, because the cells were replaced."""
-        self._lines.clear()
-
     def write(
         self, sent: Sent, ended: float, now: float, body: bytes | Plain, url: Any, asked: bool, limits: RateLimitHeaders
     ) -> None:
@@ -184,7 +180,8 @@ class Answers:
                     intake.served.learn(sent.model, kind[0])
                     self._expect_limits(sent.model, where.feature, kind[0])
                 seconds = ended - sent.started
-                self._metrics.write_plain(line, counts, now, seconds, asked=asked)
+                touched_cache = counts[1] or counts[2] or counts[3]
+                self._metrics.write_plain(line, counts, now, seconds, seconds, asked=bool(asked or touched_cache))
                 if kept or limits:
                     self._metrics.keep_rate_limits(line.slot.place.model, sent.at, kept or limits)
                 if intake.has_sinks:
@@ -200,17 +197,14 @@ class Answers:
         """Make the line for answers that differ from this one only in counts and times."""
         model, asked_model = key[0][0], key[1]
         line = self._intake.line_of(call, slot)
-        if line is None or not _says_no_more(call, plain, asked=asked) or call.model != model:
+        if line is None or not says_no_more(call, plain, call.duration_seconds, asked=asked) or call.model != model:
             return
-        if len(self._lines) >= _MOST_LINES:
-            self._lines.clear()
-        if max(map(len, (asked_model, key[4], *filter(None, key[0])))) <= _LONGEST_WORD:
-            self._lines[key] = line
+        if self._lines.add(key, line):
             self._expect_limits(asked_model, key[2], model)
 
 
-def _says_no_more(call: Call, plain: Plain, *, asked: bool) -> bool:
-    """Whether a line writes everything that the call contains."""
+def says_no_more(call: Call, plain: Plain, whole: float | None, *, asked: bool) -> bool:
+    """Whether a line writes everything that the call contains, whose `call_duration_seconds` should be `whole`."""
     counts = plain[1]
     plainly = Call(
         call.model,
@@ -226,7 +220,7 @@ def _says_no_more(call: Call, plain: Plain, *, asked: bool) -> bool:
         inference_geo=call.inference_geo,
         regional=call.regional,
         rate_limit_headers=call.rate_limit_headers,
-        call_duration_seconds=call.duration_seconds,
+        call_duration_seconds=whole,
         task=call.task,
     )
     one = call.inferences[0] if len(call.inferences) == 1 else None

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
@@ -30,11 +30,13 @@ from anthropic_exporter.recording.batch_memory import SeenResults
 from anthropic_exporter.recording.faults import Faults
 from anthropic_exporter.recording.inflight import Heard, Inflight, Started
 from anthropic_exporter.recording.interruptions import is_interruption
+from anthropic_exporter.recording.lines import Kind, Lines, kind_of
 from anthropic_exporter.recording.process_gauges import process_gauges
 from anthropic_exporter.recording.retries import Retries
 from anthropic_exporter.recording.served_models import CachedThreads, ServedModels
 from anthropic_exporter.recording.session_memory import SessionMemory
 from anthropic_exporter.recording.sharing import Sharing
+from anthropic_exporter.recording.usages import Usages
 
 if TYPE_CHECKING:
     from anthropic_exporter.recording.advice.watch import AdviceWatch
@@ -55,7 +57,7 @@ _MOST_WAITING = 5_000
 _PAUSE_SECONDS = 0.001
 
 #: An entry that waits to be written: a function and its arguments.
-Entry = tuple[Any, ...]
+Entry = Sequence[Any]
 Sink = Callable[[Call], None]
 #: Called before a request of the SDK is sent: returns it, or another one; raises `SpendLimitExceeded` to stop it.
 Gate = Callable[[Any, Attribution], Any]
@@ -90,6 +92,8 @@ class Intake:
         advice: what is remembered of requests for `advise`; None unless asked for.
         gates: called in turn before a request is sent.
         answers: the short way of a successful answer.
+        usages: the short way of `record_usage`.
+        lines: where calls of one kind are written.
         pending: what waits to be written, the oldest first.
         expected: label sets that exist, or will exist when what waits is written.
         has_sinks: written calls are passed on.
@@ -168,7 +172,9 @@ class Intake:
         self._faults = Faults(self._count_failure, self._clock, strict=self.is_strict)
         cells = None if self.sharing is None else self.sharing.child_cells()
         self._metrics = Metrics(self._clock, self._features, cells, self._users, self.max_series)
+        self.lines = Lines()
         self.answers = Answers(self, self._metrics)
+        self.usages = Usages(self, self._metrics)
         self.inflight = Inflight()
         self.retries = Retries()
         self.seen = SeenResults()
@@ -199,9 +205,30 @@ class Intake:
     # -- ways in
 
     def record(self, call: Call) -> None:
-        """Count one call. Never raises and never waits; the next scrape shows it with its price."""
-        self.pending.append((self._write, call, self._clock()))
-        self.drain()
+        """Count one call. Never raises and never waits; the next scrape shows it with its price.
+
+        A call of a kind that was seen before is written by then, any other one at once.
+        """
+        entry: list[Any] = [self._write, call, self._clock(), None]
+        self.pending.append(entry)
+        try:
+            if not self._sinks:
+                entry[-1] = kind_of(call)
+            is_known = entry[-1] in self.lines
+        except Exception as error:
+            if is_interruption(error):
+                raise
+            is_known = False  # writing it fails too, and is counted
+        self._drain_if_needed(is_known=is_known)
+
+    def write_later(self, entry: Entry, *, is_known: bool) -> None:
+        """Append what is to be written: at the next scrape or when enough waits, and at once unless it `is_known`."""
+        self.pending.append(entry)
+        self._drain_if_needed(is_known=is_known)
+
+    def _drain_if_needed(self, *, is_known: bool) -> None:
+        if not is_known or len(self.pending) >= self.answers.most or self._faults.lines:
+            self.drain()
 
     def record_later(self, call: Call) -> None:
         """Count one call from a finalizer: only appends, because the interrupted thread may hold a lock."""
@@ -373,7 +400,7 @@ class Intake:
             self._write_batch(len(self.pending))
             cells, moved = sharing.adopt(self._metrics.cells)
             self._metrics.move_to(cells, moved)
-            self.answers.forget_lines()
+            self.lines.clear()
             self.sharing = sharing
             self._decide_who_waits()
             return True
@@ -519,7 +546,16 @@ class Intake:
         card = book.card(call.model, call)
         return None if card is None else self._metrics.line(call, slot, card, book)
 
-    def _write(self, call: Call, now: float) -> Slot | None:
+    def _write(self, call: Call, now: float, kind: Kind | None = None) -> Slot | None:
+        line = None if kind is None or self._sinks else self.lines.get(kind)
+        if line is None or not self.may_use(line, call.started_at):
+            return self._write_in_full(call, now, kind)
+        tokens, seconds, whole = call.inferences[0].tokens, call.duration_seconds, call.call_duration_seconds
+        self._metrics.write_plain(line, tokens, now, seconds, whole, asked=call.cache_asked)
+        return line.slot
+
+    def _write_in_full(self, call: Call, now: float, kind: Kind | None) -> Slot | None:
+        """Write a call by the general way, and learn how calls of its kind are written."""
         live = self._live
         if call.started_at >= live.due:
             live.refresh_soon()
@@ -535,6 +571,9 @@ class Intake:
             self.advice.write(call, bill, live.book, slot.place[:2])
         if self._sinks:
             self.pass_on(call.shown(slot.place.model, slot.place.feature, slot.user, bill))
+        line = None if kind is None else self.line_of(call, slot)
+        if kind is not None and line is not None:
+            self.lines.add(kind, line)
         return slot
 
     def _write_event(self, family: f.Family, labels: tuple[str, ...]) -> None:

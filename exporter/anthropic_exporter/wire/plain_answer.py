@@ -21,9 +21,24 @@ Plain = tuple[Kind, Counts]
 _NOT_PLAIN = frozenset({REFUSAL, ""})
 _WORD_OR_NOT = (str, type(None))
 _KIND_TYPES = frozenset((str, str, *others) for others in itertools.product(_WORD_OR_NOT, repeat=3))
+#: In place of a split that cannot be read.
+_NO_SPLIT = object()
 _SIX_INTS = (int,) * 6
 #: A power of two below the largest valid count: a number without a higher bit is smaller.
 _BEYOND_ANY = 1 << 29
+#: The fields of `Usage`, `BetaUsage` and their `cache_creation` in the SDK 2.14.0. A mapping with others may be of
+#: another library.
+_FIELDS = frozenset(
+    {
+        *("input_tokens", "output_tokens", "cache_read_input_tokens", "cache_creation_input_tokens", "cache_creation"),
+        *("service_tier", "speed", "inference_geo"),
+        *("server_tool_use", "iterations", "output_tokens_details", "fallback_credit"),
+        *("ephemeral_5m_input_tokens", "ephemeral_1h_input_tokens"),
+    }
+)
+_SDK_MODULES = frozenset(
+    f"anthropic.types.{name}" for name in ("usage", "cache_creation", "beta.beta_usage", "beta.beta_cache_creation")
+)
 #: No output is counted as 0; an answer that counts none is not plain.
 _UNCOUNTED = -1
 
@@ -42,21 +57,59 @@ def read_plain(message: dict[str, Any]) -> Plain | None:
     if type(usage) is not dict or said("type") != "message" or said("diagnostics"):
         return None
     used = usage.get
-    if used("server_tool_use") or used("iterations"):
-        return None
-    if used("output_tokens_details") is not None or used("fallback_credit") is not None:
-        return None
     kind: Any = (said("model"), said("stop_reason"), used("service_tier"), used("speed"), used("inference_geo"))
     if tuple(map(type, kind)) not in _KIND_TYPES or kind[1] in _NOT_PLAIN or not kind[0]:
         return None
-    counts = _counts(usage)
+    counts = _counts(usage, usage.get("cache_creation")) if _says_only_counts(usage) else None
     return None if counts is None else (kind, counts)
+
+
+def plain_usage(usage: Any, model: str) -> Plain | None:
+    """Read a usage object of the API, as a mapping or as the SDK has it, if it says nothing unusual."""
+    fields = usage if type(usage) is dict and usage.keys() <= _FIELDS else _fields_of_sdk(usage)
+    if fields is None or not _says_only_counts(fields):
+        return None
+    kind = (model, "", fields.get("service_tier"), fields.get("speed"), fields.get("inference_geo"))
+    if tuple(map(type, kind)) not in _KIND_TYPES or not model:
+        return None
+    split = fields.get("cache_creation")
+    counts = _counts(fields, split if split is None or type(split) is dict else _fields_of_sdk(split) or _NO_SPLIT)
+    return None if counts is None else (kind, counts)
+
+
+def _fields_of_sdk(usage: Any) -> dict[str, Any] | None:
+    """The fields of an object of the SDK that says nothing in a field that is not known here."""
+    try:
+        if type(usage).__module__ not in _SDK_MODULES or usage.__pydantic_extra__:
+            return None
+        fields = vars(usage)
+    except (AttributeError, TypeError):
+        return None
+    is_known = fields.keys() <= _FIELDS or all(fields[name] is None for name in fields.keys() - _FIELDS)
+    return fields if is_known else None
+
+
+def _says_only_counts(usage: dict[str, Any]) -> bool:
+    """Whether a usage object counts nothing but tokens of one inference."""
+    used = usage.get
+    return not (
+        used("server_tool_use")
+        or used("iterations")
+        or used("output_tokens_details") is not None
+        or used("fallback_credit") is not None
+    )
 
 
 def message_of(plain: Plain) -> dict[str, Any]:
     """A message with the same content."""
-    (model, stop_reason, tier, speed, geo), (fresh, read, short, long, output) = plain
-    usage = {
+    model, stop_reason = plain[0][:2]
+    return {"type": "message", "model": model, "stop_reason": stop_reason, "usage": usage_of(plain)}
+
+
+def usage_of(plain: Plain) -> dict[str, Any]:
+    """A usage object with the same content."""
+    (_, _, tier, speed, geo), (fresh, read, short, long, output) = plain
+    return {
         "input_tokens": fresh,
         "cache_read_input_tokens": read,
         "cache_creation_input_tokens": short + long,
@@ -66,12 +119,11 @@ def message_of(plain: Plain) -> dict[str, Any]:
         "speed": speed,
         "inference_geo": geo,
     }
-    return {"type": "message", "model": model, "stop_reason": stop_reason, "usage": usage}
 
 
-def _counts(usage: dict[str, Any]) -> Counts | None:
+def _counts(usage: dict[str, Any], split: Any) -> Counts | None:
     """The partition as `wire.usage` makes it; None where a count is no count, or the prompt has none."""
-    used, split = usage.get, usage.get("cache_creation")
+    used = usage.get
     short = long = 0
     if split is not None:
         if type(split) is not dict:
