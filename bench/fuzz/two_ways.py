@@ -3,7 +3,8 @@
 One SDK client carries the middleware of two recorders; one of them may not use the short way. Answers are whole,
 refused, damaged, of odd counts, labels and tiers, small and large; kinds repeat, so that the short way is used. In
 between come errors, retries, hedged attempts, doubled middleware, edits of prices, sinks that come and go, and scrapes,
-at which all families are compared. Everything follows from `--seed`.
+at which all families are compared. With `--advise` both recorders also watch requests for advice, of prompts that
+repeat, grow and change. Everything follows from `--seed`.
 Run by hand: `python -m bench.fuzz.two_ways --count 40000`; a part of it runs in the tests.
 """
 
@@ -27,6 +28,7 @@ from anthropic import Anthropic, APIError
 from anthropic_exporter import Recorder, attribution
 from anthropic_exporter.capture import attempt, sent
 from anthropic_exporter.pricing.reload import LivePrices
+from anthropic_exporter.recording.advice import prefixes
 from bench.fuzz.fuzz_bodies import http as http_library
 
 _MODEL = "claude-opus-5-5"
@@ -54,6 +56,15 @@ _MODELS = (
 )
 _ASKED = ("claude-opus-5-5", "claude-opus-latest", "us.anthropic.claude-opus-5-5-v1:0", "my-alias", "x" * 200)
 _STOPS = ("end_turn", "max_tokens", "tool_use", "refusal", "refusal", "made up", None, 5, "")
+_SYSTEMS: tuple[Any, ...] = (
+    "You are a careful clerk. " * 400,
+    "Short.",
+    [{"type": "text", "text": "Rules: be brief. " * 600, "cache_control": {"type": "ephemeral"}}],
+    [{"type": "text", "text": "One. " * 300}, {"type": "text", "text": "Two. " * 300}],
+    [None, {"text": 7}],
+    7,
+)
+_TOOLS: tuple[Any, ...] = ([{"name": "find"}], [{"name": "find"}, {"name": "book"}], [], None, 3)
 _LIMITS = {"anthropic-ratelimit-requests-limit": "400", "anthropic-ratelimit-requests-reset": "2026-11-30T00:00:00Z"}
 
 
@@ -75,8 +86,9 @@ class AtOnce(Recorder):
 class World:
     """The time that both recorders see, and the answers that a client gets."""
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, *, advise: bool = False) -> None:
         self.rng = random.Random(seed)
+        self.advise = advise
         self.now, self.counter = 1_795_262_400.0, 1_000.0
         self.scripted: list[Any] = []
         self.meanwhile: Any = None
@@ -159,6 +171,20 @@ class World:
             found["cache_control"] = {"type": "ephemeral"}
         elif self.likely(0.2):
             found["messages"][0]["content"] = [{"type": "text", "text": '"cache_control"'}]
+        return found | self.prefix() if self.advise else found
+
+    def prefix(self) -> dict[str, Any]:
+        """What advice looks at: prompts that repeat, turns of conversations, and shapes that no API takes."""
+        found: dict[str, Any] = {}
+        if self.likely(0.8):
+            found["system"] = f"{self.rng.random()} {_SYSTEMS[0]}" if self.likely(0.1) else self.take(_SYSTEMS)
+        if self.likely(0.2):
+            found["tools"] = self.take(_TOOLS)
+        if self.likely(0.5):
+            first = {"role": "user", "content": f"Question {self.rng.randrange(20)}"}
+            found["messages"] = [first, *[{"role": "user", "content": "And?"}] * self.rng.randrange(4)]
+        if self.likely(0.02):
+            found["messages"] = self.take(([], 4, [None], [{"content": None}]))
         return found
 
     def labels(self) -> attribution:
@@ -172,11 +198,12 @@ class World:
 class TwoWays:
     """A client that both recorders see."""
 
-    def __init__(self, seed: int, prices: Path) -> None:
-        self.world, self.prices = World(seed), prices
+    def __init__(self, seed: int, prices: Path, *, advise: bool = False) -> None:
+        self.world, self.prices = World(seed, advise=advise), prices
         self.edit()
-        self.short = Recorder(registry=None, clock=lambda: self.world.now, prices=prices)
-        self.general = AtOnce(registry=None, clock=lambda: self.world.now, prices=prices)
+        options: dict[str, Any] = {"registry": None, "clock": lambda: self.world.now, "prices": prices}
+        with mock.patch(f"{prefixes.__name__}.os.urandom", bytes):  # both recorders know a prompt by the same hash
+            self.short, self.general = Recorder(**options, advise=advise), AtOnce(**options, advise=advise)
         self.general.inflight.sending = Everything()
         self.general.life = self.short.life
         http = http_library.Client(transport=http_library.MockTransport(self.world.respond))
@@ -186,6 +213,7 @@ class TwoWays:
         self.sunk: tuple[list[Any], list[Any]] = ([], [])
         self.leave: list[Any] = []
         self.seen: Counter[str] = Counter()
+        self.advised = 0
         kept = sent.Sent.kept
         self.kept = lambda one, http: self._counted(kept(one, http))
 
@@ -224,6 +252,7 @@ class TwoWays:
             found = {reading.labels: reading.values for reading in one[name]}
             expected = {reading.labels: reading.values for reading in other[name]}
             assert found == expected, f"{name}: {dict(_differences(found, expected))}"
+            self.advised += name.startswith("anthropic_advice") * sum(any(values) for values in found.values())
         assert self.sunk[0] == self.sunk[1]
 
     def sink(self) -> None:
@@ -265,14 +294,14 @@ def _differences(found: dict[Any, Any], expected: dict[Any, Any]) -> Iterator[tu
             yield key, (found.get(key), expected.get(key))
 
 
-def run(count: int, seed: int) -> Counter[str]:
-    """Compare `count` calls. Returns how many went each way.
+def run(count: int, seed: int, *, advise: bool = False) -> Counter[str]:
+    """Compare `count` calls. Returns how many went each way, and how many series of advice were compared.
 
     Raises:
         AssertionError: the two ways differ.
     """
     with tempfile.TemporaryDirectory() as folder:
-        both = TwoWays(seed, Path(folder) / "prices.yml")
+        both = TwoWays(seed, Path(folder) / "prices.yml", advise=advise)
         counter = SimpleNamespace(perf_counter=lambda: both.world.counter)
         with (
             mock.patch.object(attempt, "time", counter),
@@ -283,7 +312,7 @@ def run(count: int, seed: int) -> Counter[str]:
             for _ in range(count):
                 both.step()
             both.compare()
-        return both.seen
+        return both.seen + Counter(advised=both.advised)
 
 
 def main() -> None:
@@ -291,8 +320,9 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--count", type=int, default=40_000)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--advise", action="store_true")
     arguments = parser.parse_args()
-    print(dict(run(arguments.count, arguments.seed)), "no difference")
+    print(dict(run(arguments.count, arguments.seed, advise=arguments.advise)), "no difference")
 
 
 if __name__ == "__main__":

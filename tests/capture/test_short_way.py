@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import gc
 import json
 import os
 import signal
@@ -65,6 +66,33 @@ def test_both_ways_show_the_same(seed: Any) -> None:
     seen = two_ways.run(400, seed)
     assert seen["kept"] > 200
     assert seen["not kept"] > 50
+
+
+def test_both_ways_count_the_same_for_advice() -> None:
+    seen = two_ways.run(400, 3, advise=True)
+    assert seen["kept"] > 200
+    assert seen["advised"] > 50
+
+
+def test_an_answer_waits_while_requests_are_watched_and_keeps_nothing_of_its_request(
+    fake_api: FakeApi, registry: CollectorRegistry, clock: Clock, samples: Samples
+) -> None:
+    recorder = Recorder(registry=registry, clock=clock, advise=True)
+    options: dict[str, Any] = {"api_key": "sk-ant-test", "base_url": fake_api.base_url, "max_retries": 0}
+    request: Any = {**ASK, "system": "You are a careful clerk. " * 200}
+    with anthropic.Anthropic(**options, middleware=[recorder.middleware()]) as client:
+        fake_api.push(*[answer({"input_tokens": 1_000, "output_tokens": 50})] * 3, streamed(events(USAGE)))
+        for _ in range(3):
+            client.messages.create(**request)
+        list(client.messages.create(**request, stream=True))
+    assert waiting(recorder) == 3
+    assert len(recorder.pending) == 4
+    assert "careful clerk" not in str([gc.get_referents(*entry) for entry in recorder.pending])
+    # 5,000 of 5,005 characters are the system prompt; the first request is counted once it is known to repeat
+    again = samples("anthropic_advice_prompt_tokens_total", kind="uncached", gap="5m")
+    assert again == pytest.approx(2 * 1_000 * 5_000 / 5_005)
+    # 1,000 at 4 dollars a million and 50 at 20; the stream is not counted
+    assert samples("anthropic_advice_cost_usd_total", waste="unstreamed") == pytest.approx(3 * 0.005)
 
 
 def test_answers_wait_until_a_scrape(

@@ -190,8 +190,9 @@ def test_nothing_of_a_prompt_is_kept(recorder: Recorder) -> None:
             assert not (isinstance(one, str) and "secret-" in one)
             if not isinstance(one, type) and type(one).__name__ not in ("module", "function", "dict_items"):
                 waiting += gc.get_referents(one)
-    samplers = Sampler(Recent(4)), Sampler(Recent(4))
-    assert samplers[0].sight(ask()).prefix != samplers[1].sight(ask()).prefix
+    sights: list[Any] = [Sampler(Recent(4), recorder.failed).sight(ask()) for _ in range(2)]
+    assert sights[0][0] != sights[1][0]
+    assert sights[0][1] != sights[1][1]
 
 
 def test_what_is_remembered_is_bounded(recorder: Recorder) -> None:
@@ -232,9 +233,13 @@ def test_no_shape_of_a_request_raises(recorder: Recorder, request_body: dict[str
     assert samples("anthropic_requests_total", model=MODEL, feature="chat", user="", outcome="success") == 4.0
 
 
-def test_a_failure_here_loses_no_call(registry: CollectorRegistry, clock: Clock) -> None:
+@pytest.mark.parametrize("part", ["sampler", "places", "repeats"])
+def test_a_failure_here_loses_no_call(registry: CollectorRegistry, clock: Clock, part: str) -> None:
     recorder = Recorder(registry=registry, clock=clock, advise=True)
-    recorder.advice._sampler = recorder.advice._repeats = None
+    advice: Any = recorder.advice
+    sampler = advice.sight.__self__
+    broken = {"sampler": (sampler, "_known"), "places": (advice, "_places"), "repeats": (advice._repeats, "turns")}
+    setattr(*broken[part], None)
     for _ in range(3):
         send(recorder, ask(), input_tokens=1_510)
     samples = Samples(registry)

@@ -22,6 +22,7 @@ from anthropic_exporter.call import (
     TRUNCATED,
     UNREADABLE,
     Call,
+    Sight,
 )
 from anthropic_exporter.kept_text import kept
 from anthropic_exporter.recording.answers import MOST_BODY_BYTES
@@ -76,6 +77,7 @@ class Attempt:
         "_heard_at",
         "_inflight",
         "_key",
+        "_prompt",
         "_recorder",
         "_regional",
         "_request",
@@ -106,6 +108,7 @@ class Attempt:
         self._heading = NO_HEADING
         self._fold: BodyFold = _NO_BODY
         self._ttft: float | None = None
+        self._prompt: Sight | None = None
         self._done = False
         if sent is None:
             self._inflight = recorder.inflight
@@ -123,6 +126,7 @@ class Attempt:
         body: bytes | Plain,
         path: bytes,
         rate_limit_headers: RateLimitHeaders,
+        prompt: Sight | None,
         *,
         asked: bool,
     ) -> Call | None:
@@ -130,7 +134,7 @@ class Attempt:
         self._recorder, self.model, self._where = sent.recorder, sent.model, sent.where
         self._at, self._started, self._began = sent.at, sent.started, sent.started
         self._request, self._key, self._retry_reason, self._ttft = _ASKS if asked else {}, None, "", None
-        self._status, self._regional = _OK, is_regional(path)
+        self._status, self._regional, self._prompt = _OK, is_regional(path), prompt
         self._heading = NO_HEADING._replace(rate_limit_headers=rate_limit_headers)
         self._fold = BodyFold()
         try:
@@ -239,6 +243,8 @@ class Attempt:
             self._inflight.end(id(self))
             if self._inflight is not self._recorder.inflight:  # this process was forked since: the parent counts it
                 return
+            if self._recorder.advice is not None:
+                self._prompt = self._recorder.advice.sight(self._request)
             self._read_rest(whole=unless_complete == TRUNCATED)
             outcome = self._outcome(unless_complete)
             if not later and self._may_wait(outcome):
@@ -268,12 +274,11 @@ class Attempt:
             and fold.final_usage
             and fold.folded_bytes <= MOST_BODY_BYTES
             and recorder.answers.most > 0
-            and recorder.advice is None
             and not self._prewarming
         )
 
     def _wait(self, ended: float) -> None:
-        """Leave the call for later, and keep of the request only whether it asks for caching."""
+        """Leave the call for later, and keep of the request only whether it asks for caching, and what advice needs."""
         self._request = _ASKS if self._asks_for_caching() else {}
         recorder = self._recorder
         recorder.pending.append((self._write, ended, recorder.clock()))
@@ -343,7 +348,7 @@ class Attempt:
             rate_limit_headers=self._heading.rate_limit_headers,
             call_duration_seconds=ended - self._began if timed and last else None,
             unmetered=self._why_unmetered(outcome, reading),
-            prompt=None if self._recorder.advice is None else self._recorder.advice.sight(self._request),
+            prompt=self._prompt,
         )
 
     def _reading(self) -> Reading:

@@ -11,7 +11,7 @@ from typing import Any
 
 from anthropic_exporter import threads
 from anthropic_exporter.attribution import Attribution, current
-from anthropic_exporter.call import Call
+from anthropic_exporter.call import Call, Sight
 from anthropic_exporter.capture.attempt import Attempt
 from anthropic_exporter.capture.sending import Sending
 from anthropic_exporter.kept_text import MOST_CHARS
@@ -69,21 +69,29 @@ class Sent(Sending):
         if body is None or content[:1] != b"{" or content[-1] not in _LAST_BYTES:
             return False
         asked = may_ask and asks_for_caching(self.body)
-        answers, pending, now = recorder.answers, recorder.pending, recorder.clock()
+        answers, pending, now, advice = recorder.answers, recorder.pending, recorder.clock(), recorder.advice
         limits = answers.note_limits(self, content, http.headers)
+        prompt = None if advice is None else advice.sight(self.body)
         self.body = _NOTHING  # while the answer waits, the request's memory is used again
-        pending.append((answers.write, self, ended, now, body, request.url, asked, limits))
+        pending.append((answers.write, self, ended, now, body, request.url, asked, limits, prompt))
         inflight.sending.pop(self.key, None)
         if len(pending) >= answers.most:
             recorder.drain()
         return True
 
     def call(
-        self, ended: float, body: bytes | Plain, path: bytes, rate_limit_headers: RateLimitHeaders, *, asked: bool
+        self,
+        ended: float,
+        body: bytes | Plain,
+        path: bytes,
+        rate_limit_headers: RateLimitHeaders,
+        prompt: Sight | None,
+        *,
+        asked: bool,
     ) -> Call | None:
         """The call of an answer that waited since `ended`, by the code of the general way; None if that fails."""
         attempt = Attempt.__new__(Attempt)
-        return attempt.answered(self, ended, body, path, rate_limit_headers, asked=asked)
+        return attempt.answered(self, ended, body, path, rate_limit_headers, prompt, asked=asked)
 
     def as_attempt(self) -> Attempt:
         """Continue this attempt on the general way."""
@@ -114,7 +122,6 @@ def sent_by_the_short_way(recorder: Intake, request: Any) -> Sent | None:
             or request.retries_taken
             or type(body) is not dict
             or type(key) is not str
-            or recorder.advice is not None  # which is about the request
             or threads.waiting  # the general way tries again to start them
         ):
             return None

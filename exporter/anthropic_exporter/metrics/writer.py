@@ -63,7 +63,7 @@ from anthropic_exporter.metrics.layout import (
 )
 from anthropic_exporter.metrics.series_budget import DEFAULT_SERIES, SeriesBudget
 from anthropic_exporter.metrics.sliding_max import SlidingMax
-from anthropic_exporter.pricing.book import Card
+from anthropic_exporter.pricing.book import Card, PriceBook
 from anthropic_exporter.pricing.price_file import Rates
 from anthropic_exporter.wire.headers import RateLimitHeaders, RawHeaders, heading
 
@@ -132,17 +132,20 @@ class Slot(NamedTuple):
 class Line:
     """Where successful calls of one kind are written, and their prices: everything except their counts and times.
 
-    `like` is one of them; `blocks` are those that each of them changes.
+    `like` is one of them; `blocks` are those that each of them changes. `advice` is where advice counts them; None until
+    the first.
 
     Valid for requests from `start` on and before `end`, in seconds since the epoch, and while `book` is in force.
     """
 
     __slots__ = (
-        *("blocks", "book", "end", "like", "long_above_tokens", "long_rates", "rates", "slot", "start", "stop_reason"),
+        *("advice", "blocks", "book", "end", "like", "long_above_tokens", "long_rates", "rates", "slot", "start"),
+        "stop_reason",
     )
 
-    def __init__(self, like: Call, slot: Slot, stop_reason: Block | None, card: Card, book: object) -> None:
+    def __init__(self, like: Call, slot: Slot, stop_reason: Block | None, card: Card, book: PriceBook) -> None:
         self.like, self.slot, self.stop_reason, self.book = like, slot, stop_reason, book
+        self.advice: Any = None
         blocks = (slot.requests, slot.place.block, slot.spend)
         self.blocks = blocks if stop_reason is None else (*blocks, stop_reason)
         self.start, self.end, self.rates, self.long_rates, self.long_above_tokens, _ = card
@@ -401,7 +404,7 @@ class Metrics:
             self._write_doubts(call, bill, slot)
         return slot
 
-    def line(self, call: Call, slot: Slot, card: Card, book: object) -> Line | None:
+    def line(self, call: Call, slot: Slot, card: Card, book: PriceBook) -> Line | None:
         """The line of calls like this one, which was written to `slot`. None where one of its labels was folded."""
         stop_reason = slot.stop_reasons.get(call.stop_reason)
         key = (call.model, call.feature, call.user, call.tier, call.outcome)

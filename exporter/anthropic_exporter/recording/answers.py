@@ -11,13 +11,13 @@ from __future__ import annotations
 from typing import Any, Protocol
 
 from anthropic_exporter.attribution import Attribution
-from anthropic_exporter.call import SUCCESS, Call
+from anthropic_exporter.call import SUCCESS, Call, Sight
 from anthropic_exporter.metrics.writer import Line, Metrics, Slot
 from anthropic_exporter.recording.calls import Asked, priced_call
 from anthropic_exporter.recording.lines import Lines
 from anthropic_exporter.recording.served_models import ServedModels
 from anthropic_exporter.wire.headers import RateLimitHeaders, RawHeaders, fields_of, first_rate_limit, heading
-from anthropic_exporter.wire.plain_answer import Kind, Plain, plain_of
+from anthropic_exporter.wire.plain_answer import Counts, Kind, Plain, plain_of
 
 #: The most answers that wait: if nothing writes them regularly, and while a server's thread does.
 MOST_WAITING, MOST_WAITING_FOR_A_SERVER = 32, 256
@@ -39,6 +39,9 @@ class Writing(Protocol):
     lines: Lines
     #: Whether written calls are passed on.
     has_sinks: bool
+
+    def advise(self, line: Line, sent: Asked, counts: Counts, prompt: Sight, *, asked: bool) -> None:
+        """Count an answer that is written by a line for advice."""
 
     def pass_on(self, call: Call) -> None:
         """Pass a call that was written to the sinks."""
@@ -63,7 +66,14 @@ class Sent(Asked, Protocol):
     started: float
 
     def call(
-        self, ended: float, body: bytes | Plain, path: bytes, rate_limit_headers: RateLimitHeaders, *, asked: bool
+        self,
+        ended: float,
+        body: bytes | Plain,
+        path: bytes,
+        rate_limit_headers: RateLimitHeaders,
+        prompt: Sight | None,
+        *,
+        asked: bool,
     ) -> Call | None:
         """The call of its answer."""
 
@@ -154,7 +164,15 @@ class Answers:
     # -- answers
 
     def write(
-        self, sent: Sent, ended: float, now: float, body: bytes | Plain, url: Any, asked: bool, limits: RateLimitHeaders
+        self,
+        sent: Sent,
+        ended: float,
+        now: float,
+        body: bytes | Plain,
+        url: Any,
+        asked: bool,
+        limits: RateLimitHeaders,
+        prompt: Sight | None,
     ) -> None:
         """Write one answer that ended at `now`; `ended` is the same moment of `time.perf_counter()`.
 
@@ -166,6 +184,7 @@ class Answers:
             url: the `httpx.URL` that was asked.
             asked: whether it asked for caching.
             limits: the rate-limit headers to write with it.
+            prompt: what advice remembers of the request; None unless asked for.
         """
         intake, where, path = self._intake, sent.where, url.raw_path.partition(b"?")[0]
         plain = body if type(body) is tuple else plain_of(body)  # type: ignore[arg-type]
@@ -184,11 +203,13 @@ class Answers:
                 self._metrics.write_plain(line, counts, now, seconds, seconds, asked=bool(asked or touched_cache))
                 if kept or limits:
                     self._metrics.keep_rate_limits(line.slot.place.model, sent.at, kept or limits)
+                if prompt is not None:
+                    intake.advise(line, sent, counts, prompt, asked=asked)
                 if intake.has_sinks:
-                    intake.pass_on(priced_call(line, sent, counts, seconds, limits, asked=asked))
+                    intake.pass_on(priced_call(line, sent, counts, seconds, limits, prompt, asked=asked))
                 return
         intake.expect_now(sent.model, where)
-        call = sent.call(ended, body, path, limits or heading(kept).rate_limit_headers, asked=asked)
+        call = sent.call(ended, body, path, limits or heading(kept).rate_limit_headers, prompt, asked=asked)
         slot = None if call is None else intake.write_now(call, now)
         if call is not None and slot is not None and key and plain:
             self._learn(key, plain, call, slot, asked=asked)
@@ -222,6 +243,7 @@ def says_no_more(call: Call, plain: Plain, whole: float | None, *, asked: bool) 
         rate_limit_headers=call.rate_limit_headers,
         call_duration_seconds=whole,
         task=call.task,
+        prompt=call.prompt,
     )
     one = call.inferences[0] if len(call.inferences) == 1 else None
     return call == plainly and one is not None and one == (call.model, counts, True, True, 0)

@@ -5,7 +5,18 @@ from __future__ import annotations
 from typing import Any, Protocol
 
 from anthropic_exporter.attribution import Attribution
-from anthropic_exporter.call import NO_USAGE, REFUSAL, SUCCESS, UNKNOWN_SHAPE, Bill, Call, Cost, Inference, Tokens
+from anthropic_exporter.call import (
+    NO_USAGE,
+    REFUSAL,
+    SUCCESS,
+    UNKNOWN_SHAPE,
+    Bill,
+    Call,
+    Cost,
+    Inference,
+    Sight,
+    Tokens,
+)
 from anthropic_exporter.metrics.writer import Line
 from anthropic_exporter.wire.headers import RateLimitHeaders
 from anthropic_exporter.wire.model_ids import served_label
@@ -56,9 +67,16 @@ class Asked(Protocol):
 
 
 def priced_call(
-    line: Line, sent: Asked, counts: Counts, seconds: float, limits: RateLimitHeaders, *, asked: bool
+    line: Line,
+    sent: Asked,
+    counts: Counts,
+    seconds: float,
+    limits: RateLimitHeaders,
+    prompt: Sight | None,
+    *,
+    asked: bool,
 ) -> Call:
-    """The priced call of a plain answer, for the sinks: the one that the line stands for, with other counts and times.
+    """The priced call of a plain answer: the one that the line stands for, with other counts, times and `prompt`.
 
     `Metrics.write_plain` adds what the bill of this call says.
     """
@@ -81,7 +99,7 @@ def priced_call(
     )
     known = (seconds, None, *like[_STOP_REASON_TO_CACHE_ASKED], asked, *like[_CACHE_ASKED_TO_LIMITS])
     fields = (*like[:_INFERENCES], inferences, *like[_FEATURE_TO_START], sent.at, *known, limits, seconds)
-    return tuple.__new__(Call, (*fields, *like[_ESTIMATES_TO_TASK], sent.where.task, None, bill))
+    return tuple.__new__(Call, (*fields, *like[_ESTIMATES_TO_TASK], sent.where.task, prompt, bill))
 
 
 _at = Call._fields.index

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from anthropic_exporter import threads
 from anthropic_exporter.attribution import Attribution
-from anthropic_exporter.call import BLOCKED, Call
+from anthropic_exporter.call import BLOCKED, Call, Sight
 from anthropic_exporter.forking import in_child
 from anthropic_exporter.kept_text import kept
 from anthropic_exporter.locking import SafeLock, this_frame
@@ -27,6 +27,7 @@ from anthropic_exporter.pricing.book import PriceBook
 from anthropic_exporter.pricing.reload import LivePrices
 from anthropic_exporter.recording.answers import MOST_WAITING, MOST_WAITING_FOR_A_SERVER, Answers
 from anthropic_exporter.recording.batch_memory import SeenResults
+from anthropic_exporter.recording.calls import Asked, priced_call
 from anthropic_exporter.recording.faults import Faults
 from anthropic_exporter.recording.inflight import Heard, Inflight, Started
 from anthropic_exporter.recording.interruptions import is_interruption
@@ -37,6 +38,7 @@ from anthropic_exporter.recording.served_models import CachedThreads, ServedMode
 from anthropic_exporter.recording.session_memory import SessionMemory
 from anthropic_exporter.recording.sharing import Sharing
 from anthropic_exporter.recording.usages import Usages
+from anthropic_exporter.wire.plain_answer import Counts
 
 if TYPE_CHECKING:
     from anthropic_exporter.recording.advice.watch import AdviceWatch
@@ -539,6 +541,15 @@ class Intake:
         if not isinstance(batch.for_sinks, deque):
             batch.for_sinks = deque()
         batch.for_sinks.append(call)
+
+    def advise(self, line: Line, sent: Asked, counts: Counts, prompt: Sight, *, asked: bool) -> None:
+        """Count an answer that is written by a line for advice, with the lock held."""
+        advice = self.advice
+        if advice is None or advice.write_plain(line, counts, sent.at, prompt, asked=asked):
+            return
+        call = priced_call(line, sent, counts, 0.0, {}, prompt, asked=asked)
+        if call.bill is not None:
+            advice.write(call, call.bill, line.book, line.slot.place[:2])
 
     def line_of(self, call: Call, slot: Slot) -> Line | None:
         """The line of calls like this one, which was written to `slot`. None if there is none."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from anthropic_exporter.call import Sight
@@ -18,12 +18,14 @@ from anthropic_exporter.recording.advice.recent import Recent
 
 #: Sampled from the beginning and the end of a text, where dates, names and questions stand.
 _SAMPLE = 48
+_FIRST, _LAST = slice(_SAMPLE), slice(-_SAMPLE, None)  # made once, they are taken faster
 #: The whole prefix is read on its first repetitions and on every 64th; of one that was read often, on every 512th.
 _FIRST_SIGHTINGS, _MASK = 8, 63
 _OFTEN, _OFTEN_MASK = 4_096, 511
 _MOST_MEASURED_MESSAGES, _MOST_BLOCKS = 4, 64
-#: Half of what the constructor of a named tuple costs.
-_as_sight = tuple.__new__
+
+
+_NO_TEXT: Any = ""
 
 
 class Prefix:
@@ -55,15 +57,14 @@ class Prefix:
         #: The mean of what was measured; 0 before, and if the text changes between its samples.
         self.tokens = 0.0
 
-    def measure(self, seen: Sight, prompt: int) -> bool:
+    def measure(self, share: float | None, whole: int, prompt: int) -> bool:
         """Learn from a request that was read as a whole. True for the first that says how long the prefix is."""
-        if seen.whole is not None:
-            self.is_stable = self.is_stable and self.whole in (None, seen.whole)
-            self.whole = seen.whole
-        if seen.share is None or not self.is_stable:
+        self.is_stable = self.is_stable and self.whole in (None, whole)
+        self.whole = whole
+        if share is None or not self.is_stable:
             self.tokens = self.tokens if self.is_stable else 0.0
             return False
-        self.share_tokens += seen.share * prompt
+        self.share_tokens += share * prompt
         self.measured += 1
         self.tokens = self.share_tokens / self.measured
         return self.measured == 1
@@ -74,37 +75,43 @@ class Sampler:
 
     Args:
         known: the prefixes that were seen, by hash; takes in new ones.
+        failed: takes a failure of this class, which never reaches the call that it is about.
     """
 
-    def __init__(self, known: Recent[Prefix]) -> None:
+    def __init__(self, known: Recent[Prefix], failed: Callable[[str, BaseException], None]) -> None:
         self._known = known
+        self._failed = failed
         self._secret = os.urandom(16).hex()
+        self._without_prefix = int.from_bytes(os.urandom(7), "big")
 
-    def sight(self, request: Mapping[str, Any]) -> Sight:
-        """What is remembered of a request."""
-        get, secret = request.get, self._secret
-        tools, messages, system = get("tools"), get("messages"), get("system")
-        count = len(messages) if type(messages) is list else 0
-        key = 0
-        if type(system) is str and not tools:
-            key = hash((secret, get("model"), len(system), system[:_SAMPLE], system[-_SAMPLE:]))
-        elif system or tools:
-            key = self._prefix(get("model"), system, tools)
-        opening: Any = ""
-        if count:
-            message = messages[0]  # type: ignore[index]  # a list
-            opening = message.get("content") if type(message) is dict else ""
-            if type(opening) is not str:
-                opening = _opening(message)
-        conversation = hash((secret, key, len(opening), opening[:_SAMPLE]))
-        if key:
+    def sight(self, request: Mapping[str, Any]) -> Sight | None:
+        """What is remembered of a request. None if it has a shape that no API takes."""
+        try:
+            get = request.get
+            tools, messages, system = get("tools"), get("messages"), get("system")
+            if type(system) is str and not tools:
+                key = hash((self._secret, get("model"), len(system), system[_FIRST], system[_LAST]))
+            else:
+                key = self._prefix(get("model"), system, tools) if system or tools else 0
+            count, opening = 0, _NO_TEXT
+            if type(messages) is list and messages:
+                count, message = len(messages), messages[0]
+                opening = message.get("content") if type(message) is dict else ""
+                if type(opening) is not str:
+                    opening = _opening(message)
+            conversation = hash((key or self._without_prefix, len(opening), opening[_FIRST]))
+            seen = (key, conversation, count, count == 1 and not tools and not get("stream"), None, None)
+            if not key:
+                return seen
             known = self._known.get(key) or self._known.older(key) or self._new(key)
             known.sightings = sightings = known.sightings + 1
-            if sightings <= _FIRST_SIGHTINGS or not sightings & _MASK:
-                seen = Sight(key, conversation, count, _is_batchable(request))
-                is_due = sightings > 1 and (sightings < _OFTEN or not sightings & _OFTEN_MASK)
-                return self._measured(seen, known, request) if is_due else seen
-        return _as_sight(Sight, (key, conversation, count, count == 1 and not tools and not get("stream"), None, None))
+            if sightings & _MASK and sightings > _FIRST_SIGHTINGS:
+                return seen
+            is_due = sightings > 1 and (sightings < _OFTEN or not sightings & _OFTEN_MASK)
+            return self._measured(seen, known, request) if is_due else seen
+        except Exception as error:  # noqa: BLE001 - the error boundary: the call itself is counted
+            self._failed("advice", error)
+            return None
 
     def _new(self, key: int) -> Prefix:
         self._known.limit()
@@ -115,7 +122,7 @@ class Sampler:
         """The sight of a request that is read as a whole."""
         tools, text = request.get("tools"), _joined(request.get("system"))
         share = _share(len(text) + _tool_characters(known, tools), request.get("messages"))
-        return seen._replace(share=share, whole=hash(f"{self._secret}{text}{tools}"))
+        return (*seen[:4], share, hash(f"{self._secret}{text}{tools}"))
 
     def _prefix(self, model: Any, system: Any, tools: Any) -> int:
         """The hash of a prefix of any shape."""
@@ -127,12 +134,6 @@ class Sampler:
         samples = first[:_SAMPLE], last[middle : middle + _SAMPLE], last[-_SAMPLE:]
         names = (len(tools), _name(tools[0]), _name(tools[-1])) if type(tools) is list and tools else None
         return hash((self._secret, model, len(blocks), len(first), len(last), samples, names))
-
-
-def _is_batchable(request: Mapping[str, Any]) -> bool:
-    """Whether it is one message without tools that is answered without a stream."""
-    messages = request.get("messages")
-    return type(messages) is list and len(messages) == 1 and not request.get("tools") and not request.get("stream")
 
 
 def _opening(message: Any) -> str:

@@ -22,6 +22,13 @@ class Recent(dict[int, _Value]):
             self[key] = found
         return found
 
+    def older_or_room(self, key: int) -> _Value | None:
+        """As `older`; if there is none, make room for a new one."""
+        found = self.older(key)
+        if found is None and len(self) >= self._most:
+            self.limit()
+        return found
+
     def limit(self) -> None:
         """Forget what is older than the newest `most`."""
         if len(self) >= self._most:

@@ -7,11 +7,12 @@ careful side.
 
 from __future__ import annotations
 
-from anthropic_exporter.call import Call, Sight, Tokens
+from anthropic_exporter.call import Sight
 from anthropic_exporter.recording.advice import sums as s
 from anthropic_exporter.recording.advice.prefixes import Prefix
 from anthropic_exporter.recording.advice.recent import Recent
-from anthropic_exporter.recording.advice.sums import Sums, gap_of
+from anthropic_exporter.recording.advice.sums import SHORT_SECONDS, WITHIN_5M, Sums, gap_of
+from anthropic_exporter.wire.plain_answer import Counts
 
 _MOST_PREFIXES, _MOST_CONVERSATIONS = 1_024, 4_096
 
@@ -28,27 +29,35 @@ class Repeats:
         self.prefixes: Recent[Prefix] = Recent(_MOST_PREFIXES)
         self.turns: Recent[Turn] = Recent(_MOST_CONVERSATIONS)
 
-    def write(self, call: Call, seen: Sight, minimum: int, sums: Sums) -> None:
-        """Count one request. `minimum` is how many tokens the model caches at least."""
+    def write(self, seen: Sight, now: float, tokens: Counts, minimum: int, sums: Sums, asked: bool) -> None:
+        """Count one request that was sent `now`.
+
+        Args:
+            seen: what is remembered of it.
+            now: in seconds since the epoch.
+            tokens: of its only, or its first inference.
+            minimum: how many tokens the model caches at least.
+            sums: where to count it.
+            asked: whether it asked for caching, or was cached.
+        """
         key, talk, messages, _, share, _ = seen
-        turns, now, tokens = self.turns, call.started_at, call.inferences[0][1]
         fresh, read, short, long, _ = tokens
         cached = read + short + long
         prompt = fresh + cached
-        prefix = self.prefixes.get(key) or self.prefixes.older(key) or Prefix()
-        turn = turns.get(talk) or turns.older(talk)
-        if turn is None:
-            turns.limit()
-        elif messages <= turn[1] or prompt <= turn[2]:
+        prefixes, turns = self.prefixes, self.turns
+        prefix = prefixes.get(key) or prefixes.older(key) or Prefix()
+        turn = turns.get(talk) or turns.older_or_room(talk)
+        if turn is not None and (messages <= turn[1] or prompt <= turn[2]):
             turn = None
-        if call.cache_asked:
+        if asked:
             _count_cached(tokens, prefix, turn, now, sums)
         elif turn is not None:
             _count_turn(seen, prompt, prefix, turn, (now, minimum), sums)
         elif prefix.at:
-            is_known = share is None and minimum <= prefix.tokens <= prompt
-            known = prefix.tokens if is_known else _measured(seen, prompt, prefix, minimum, sums)
-            sums[gap_of(now - prefix.at)] += known  # UNCACHED is the first row
+            known, gap = prefix.tokens, now - prefix.at
+            if share is not None or known > prompt or known < minimum:
+                known = _measured(seen, prompt, prefix, minimum, sums)
+            sums[WITHIN_5M if gap <= SHORT_SECONDS else gap_of(gap)] += known  # UNCACHED is the first row
         prefix.at = now
         if turn is None:
             prefix.cached = cached
@@ -57,7 +66,8 @@ class Repeats:
 
 def _measured(seen: Sight, prompt: int, prefix: Prefix, minimum: int, sums: Sums) -> float:
     """Tokens of the prefix of an uncached request; 0 if the model would not cache so few."""
-    is_first = seen[5] is not None and prefix.measure(seen, prompt)
+    _, _, _, _, share, whole = seen
+    is_first = whole is not None and prefix.measure(share, whole, prompt)
     known = prefix.tokens
     if known > prompt:
         known = float(prompt)
@@ -83,7 +93,7 @@ def _count_turn(seen: Sight, prompt: int, prefix: Prefix, turn: Turn, bounds: tu
     sums[s.UNCACHED + s.NEVER] += prompt - before + (before - shared if is_first else 0.0)
 
 
-def _count_cached(tokens: Tokens, prefix: Prefix, turn: Turn | None, now: float, sums: Sums) -> None:
+def _count_cached(tokens: Counts, prefix: Prefix, turn: Turn | None, now: float, sums: Sums) -> None:
     """Reads by gap; writes as new, but those that replace what the cache had before by the gap that lost it."""
     _, read, short, long, _ = tokens
     at, held = (prefix.at, prefix.cached) if turn is None else (turn[0], turn[3])

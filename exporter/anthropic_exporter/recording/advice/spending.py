@@ -9,7 +9,8 @@ from anthropic_exporter.pricing.book import Card, PriceBook, bare_name
 from anthropic_exporter.recording.advice import sums as s
 from anthropic_exporter.recording.advice.sums import Sums
 
-_SOMEWHERE = frozenset({"us", "us-gov"})
+#: Regions that have, or may have, prices of their own.
+SOMEWHERE = frozenset({"us", "us-gov"})
 #: An answer is overlong beyond 8 times the usual (geometric mean) length, from 20 answers and 2,000 tokens on.
 _TIMES, _FEWEST_ANSWERS, _SHORTEST = 8.0, 20, 2_000
 _log = math.log
@@ -17,20 +18,22 @@ _log = math.log
 _UNSTREAMED, _ANSWERS, _LOGS = s.UNSTREAMED, s.ANSWERS, s.LOGS
 
 
-def write(call: Call, bill: Bill, book: PriceBook, sums: Sums, *, is_single: bool) -> None:
-    """Count one priced call. `is_single`: one message without tools, answered without a stream."""
-    cost = bill.costs[0]
-    if cost is None:
-        return
-    if is_single and call.tier == "standard":
-        sums[_UNSTREAMED] += cost[0] + cost[1] + cost[2] + cost[3] + cost[4]
-    if call.regional or call.inference_geo in _SOMEWHERE:
-        sums[s.REGION] += sum(cost) * _premium(call, book)
-    if call.stop_reason == "max_tokens":
-        sums[s.CUT_OFF] += cost[4]
-    elif output := call.inferences[0][1][4]:
+def write(unstreamed_usd: float, output_usd: float, output: int, sums: Sums, is_cut_off: bool) -> None:
+    """Count one priced call.
+
+    Args:
+        unstreamed_usd: its dollars, if it is one message without tools, at the standard price, without a stream.
+        output_usd: the dollars of its output.
+        output: the tokens of its output.
+        sums: where to count it.
+        is_cut_off: whether `max_tokens` ended the answer.
+    """
+    sums[_UNSTREAMED] += unstreamed_usd
+    if is_cut_off:
+        sums[s.CUT_OFF] += output_usd
+    elif output:
         if output > _SHORTEST:
-            sums[s.OVERLONG] += cost[4] * _overlong(output, sums[_ANSWERS], sums[_LOGS])
+            sums[s.OVERLONG] += output_usd * _overlong(output, sums[_ANSWERS], sums[_LOGS])
         sums[_ANSWERS] += 1.0
         sums[_LOGS] += _log(output)
 
@@ -40,7 +43,20 @@ def _overlong(output: int, count: float, logs: float) -> float:
     return max(0.0, 1 - max(_SHORTEST, _TIMES * math.exp(logs / count)) / output) if count >= _FEWEST_ANSWERS else 0.0
 
 
-def above_the_cliff(call: Call, bill: Bill, book: PriceBook) -> float:
+def is_somewhere(call: Call) -> bool:
+    """Whether a call ran in a region that has, or may have, prices of its own."""
+    return call.regional or call.inference_geo in SOMEWHERE
+
+
+def write_rare(call: Call, bill: Bill, book: PriceBook, sums: Sums) -> None:
+    """Count what few priced calls pay for: a region, a long prompt."""
+    cost = bill.costs[0]
+    if cost is not None and is_somewhere(call):
+        sums[s.REGION] += sum(cost) * _premium(call, book)
+    sums[s.LONG_PROMPT] += _above_the_cliff(call, bill, book)
+
+
+def _above_the_cliff(call: Call, bill: Bill, book: PriceBook) -> float:
     """Dollars that a call cost more because its prompt is above the limit of a model that has one."""
     cost, inference = bill.costs[0], call.inferences[0]
     card = book.card(inference.model, call)
