@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 from prometheus_client import CollectorRegistry
 
 MODEL = "claude-opus-5-5"
@@ -16,6 +18,13 @@ class Clock:
 
     def __call__(self) -> float:
         return self.now
+
+
+def wait_for_prices() -> None:
+    """Wait until no thread looks up prices. A scrape waits for one second, too short for a busy machine."""
+    for thread in threading.enumerate():
+        if thread.name == "anthropic-exporter-prices":
+            thread.join(60)
 
 
 class Samples:

@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 from prometheus_client import CollectorRegistry
 
-from anthropic_exporter import Call, Recorder
+from anthropic_exporter import Call, Recorder, threads
 from anthropic_exporter.pricing import genai_lookup, reload
-from support import Clock, Samples
+from anthropic_exporter.pricing.price_file import Model
+from support import Clock, Samples, wait_for_prices
 
 FILE = """models:
   claude-house:
@@ -139,9 +140,7 @@ def test_without_scrapes_a_short_thread_reads_the_edit(
     path.write_text(FILE % 3)
     clock.now += 30
     recorder.record(call(model="claude-house", input=1, started_at=clock.now))
-    for thread in threading.enumerate():
-        if thread.name == "anthropic-exporter-prices":
-            thread.join(10)
+    wait_for_prices()
     assert recorder.prices.models["claude-house"].rows[0].rates.input == 3e-06
 
 
@@ -155,6 +154,7 @@ def test_an_unknown_model_is_looked_up_once_and_no_dollar_is_lost(
     for _ in range(3):
         recorder.record(call(model="claude-3-haiku-20240307", input=1_000_000))
         recorder.record(call(model="claude-unheard-of", input=10))
+        wait_for_prices()
         assert samples("anthropic_tokens_total") is not None
     assert sorted(asked) == ["claude-3-haiku-20240307", "claude-unheard-of"]
     assert samples("anthropic_cost_usd_total", model="claude-3-haiku-20240307") == 0.75
@@ -174,6 +174,7 @@ def test_a_scrape_waits_for_the_thread_that_looks_a_model_up(
 
     monkeypatch.setattr(genai_lookup, "installed", lambda: True)
     monkeypatch.setattr(genai_lookup, "look_up", look_up)
+    monkeypatch.setattr(reload, "_PATIENCE_SECONDS", 60)
     recorder = Recorder(registry=registry, clock=clock)
     recorder.record(call(model="claude-new", output=171))
     assert asked.wait(10)
@@ -185,6 +186,29 @@ def test_a_scrape_waits_for_the_thread_that_looks_a_model_up(
     answer.set()
     scrape.join(10)
     assert shown == [171]
+
+
+def test_a_call_during_a_lookup_of_other_models_has_the_price_that_was_found(
+    registry: CollectorRegistry, clock: Clock, call: Callable[..., Call], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("genai_prices")
+    found = genai_lookup.look_up("claude-3-haiku-20240307")
+    monkeypatch.setattr(threads, "start", lambda *_, **__: None)  # a scrape looks both up, in order
+    recorder, samples = Recorder(registry=registry, strict=True, clock=clock), Samples(registry)
+
+    def look_up(name: str) -> Model | None:
+        if name == "claude-3-haiku-20240307":
+            return found
+        recorder.record(call(model="claude-3-haiku-20240307", input=1_000_000))
+        return None
+
+    monkeypatch.setattr(genai_lookup, "look_up", look_up)
+    recorder.record(call(model="claude-3-haiku-20240307", input=1_000_000))
+    recorder.record(call(model="claude-unheard-of", input=10))
+    samples("anthropic_tokens_total")
+    assert samples("anthropic_cost_usd_total", model="claude-3-haiku-20240307") == 0.5
+    assert samples("anthropic_exporter_unpriced_tokens_total", model="claude-3-haiku-20240307") is None
+    assert samples("anthropic_exporter_unpriced_tokens_total", model="claude-unheard-of") == 10
 
 
 def test_without_the_extra_an_unknown_model_is_unpriced_at_once(

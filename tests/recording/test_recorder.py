@@ -16,7 +16,7 @@ from prometheus_client import CollectorRegistry, Counter
 from prometheus_client.parser import text_string_to_metric_families
 
 from anthropic_exporter import Call, ConfigurationError, Recorder, attribution
-from support import Clock, Samples
+from support import Clock, Samples, wait_for_prices
 
 
 def test_a_second_recorder_on_one_registry_continues_where_the_first_stands(
@@ -169,6 +169,7 @@ def test_models_beyond_the_limit_are_priced_by_their_name_and_shown_as_other(
 ) -> None:
     for number in range(50):
         recorder.record(call(model=f"claude-unheard-of-{number}", output=1))
+    wait_for_prices()
     assert samples("anthropic_tokens_total", type="output") == 50  # none waits for a price any more
     recorder.record(call(model="claude-haiku-4-5", output=1_000_000))
     assert samples("anthropic_cost_usd_total", model="other") == pytest.approx(5.0)

@@ -132,8 +132,8 @@ class Slot(NamedTuple):
 class Line:
     """Where successful calls of one kind are written, and their prices: everything except their counts and times.
 
-    `like` is one of them; `blocks` are those that each of them changes. `advice` is where advice counts them; None until
-    the first.
+    `like` is one of them; `blocks` are those that each of them changes. `advice` is where advice counts them; None
+    until the first.
 
     Valid for requests from `start` on and before `end`, in seconds since the epoch, and while `book` is in force.
     """

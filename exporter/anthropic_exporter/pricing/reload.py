@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 from anthropic_exporter import threads
@@ -125,16 +125,24 @@ class LivePrices:
         _log.info("%s: prices reloaded", self._path)
 
     def _ask(self, names: set[str]) -> None:
-        for name in sorted(names):
-            try:
-                self._answers[name] = genai_lookup.look_up(name)
-            except Exception as error:  # noqa: BLE001 - somebody else's library; the model stays unpriced
-                self._answers[name] = None
-                self._broken(f"genai-prices could not be asked for a price: {type(error).__name__}")
-        self.book = self.book.extended(self._found())
+        """Look models up. Calls on them wait until the book has them all: one that is known to be priced is priced."""
+        answers = {name: self._look_up(name) for name in sorted(names)}
+        self.book = self.book.extended({**self._found(), **_known(answers)})
+        self._answers.update(answers)
+
+    def _look_up(self, name: str) -> Model | None:
+        try:
+            return genai_lookup.look_up(name)
+        except Exception as error:  # noqa: BLE001 - somebody else's library; the model stays unpriced
+            self._broken(f"genai-prices could not be asked for a price: {type(error).__name__}")
+            return None
 
     def _found(self) -> dict[str, Model]:
-        return {name: model for name, model in self._answers.items() if model is not None}
+        return _known(self._answers)
+
+
+def _known(answers: Mapping[str, Model | None]) -> dict[str, Model]:
+    return {name: model for name, model in answers.items() if model is not None}
 
 
 def _stamp(path: Path | None) -> Stamp | None:
