@@ -20,7 +20,7 @@ from anthropic_exporter.commands.main import run
 from anthropic_exporter.errors import ConfigurationError
 from anthropic_exporter.history import series
 from anthropic_exporter.tuning import pictures, show_calibration, tail, threshold_file, whole_file
-from anthropic_exporter.tuning.calibrate import rounded_up, tail_threshold
+from anthropic_exporter.tuning.calibrate import expected_pages, rounded_up, tail_threshold
 
 START = 1_795_392_000  # Monday, 2026-11-23T00:00:00Z
 DAY, MINUTE = 86_400, 60
@@ -448,3 +448,22 @@ def test_a_percentile_is_known_no_finer_than_its_bucket() -> None:
     assert 4.39 <= fitted.threshold(0.25) < 5.0
     assert tail_threshold(fitted, hours, 7.0 * DAY, 0.25, (2.0, 5.0, 10.0)) == 5.0
     assert tail_threshold(fitted, hours, 7.0 * DAY, 0.25, (2.0,)) == fitted.threshold(0.25)
+
+
+@pytest.mark.stack
+def test_a_day_that_is_too_short_for_the_promise_is_said(calibrate: Any) -> None:
+    code, shown = calibrate("--json", last="1d", until="2026-11-25")
+    assert code == 0
+    found = json.loads(shown.out)
+    limited = [one for one in found["thresholds"] if one["is_limited"]]
+    assert limited
+    assert found["expected_pages_a_week"] > found["pages_a_week"] == 1
+    for one in limited:
+        assert one["choices"]["tail"]["value"] == pytest.approx(5 * max(one["greatest_by_day"]), rel=0.1)
+    said = calibrate(last="1d", until="2026-11-25")[1].out
+    assert "5 times the greatest value seen and no higher: this history is too short to promise 1 false" in said
+
+
+def test_a_single_peak_promises_nothing() -> None:
+    points = [(0.0, 1.0), (60.0, 0.0)]
+    assert expected_pages(tail.fit(points, DAY), points, 5.0, DAY) is None

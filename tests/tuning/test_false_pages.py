@@ -32,13 +32,20 @@ def test_the_promise_holds_on_another_week(weeks: Any, kind: Any) -> None:
 
 
 @pytest.mark.parametrize("days", [7, 1])
-@pytest.mark.parametrize("shape", ["nightly", "bursts"])
+@pytest.mark.parametrize("shape", ["nightly", "bursts", "few"])
 def test_the_promise_holds_for_other_shapes_of_traffic(shape: str, days: int) -> None:
     weeks = [pages_by_shape.signals((shape, week)) for week in range(3)]
     found = [pages_by_shape.counted(weeks, number, days, is_growing=False) for number in range(3)]
-    assert statistics.fmean(pages for pages, _ in found) <= 1
+    assert pages_by_shape.holds(found)
     # no threshold is out of reach: at most 5 times the greatest value that was seen, and two digits
-    assert max(above for _, ratios in found for above in ratios) <= 5.5
+    assert max(above for one in found for above in one.multiples) <= 5.5
+
+
+def test_a_day_of_few_requests_promises_nothing_and_expects_more_than_comes() -> None:
+    weeks = [pages_by_shape.signals(("few", week)) for week in range(3)]
+    found = [pages_by_shape.counted(weeks, number, 1, is_growing=False) for number in range(3)]
+    assert not any(one.is_promised for one in found)
+    assert statistics.fmean(one.pages for one in found) < min(one.expected for one in found)
 
 
 def test_quantiles_are_those_of_the_buckets() -> None:

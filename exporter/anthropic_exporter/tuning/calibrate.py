@@ -27,7 +27,8 @@ _STEP_SECONDS = 60.0
 _SUBQUERY_SECONDS = 15.0
 _RATIO, _HEADROOM = 3.0, 1.2
 #: Measured over many shapes of traffic by bench/tuning/pages_by_shape.py, 2026-11-30.
-_AIM, _MOST_TIMES, _HEADROOM_PEAKS = 0.5, 5.0, 2.0
+MOST_TIMES = 5.0
+_AIM, _HEADROOM_PEAKS = 0.5, 2.0
 #: Of the history that expected pages need, how much has to be from Monday to Friday.
 _WORKING_SECONDS = 20 * 3_600.0
 _SATURDAY = 5
@@ -41,7 +42,7 @@ Span = tuple[float, float]
 
 
 class Choice(NamedTuple):
-    """A threshold by one method; pages a week that are expected (None below a day), and pages that were seen."""
+    """A threshold by one method; pages a week that are expected (None if unknown), and pages that were seen."""
 
     method: str
     value: float
@@ -50,7 +51,11 @@ class Choice(NamedTuple):
 
 
 class Calibrated(NamedTuple):
-    """One signal: what it was, the threshold in force, and the choices. `daily` are its greatest values by day."""
+    """One signal: what it was, the threshold in force, and the choices.
+
+    `is_limited` says that the history is too short for its share of the pages: `tail` would have to extrapolate
+    further.
+    """
 
     judged: Judged
     feature: str
@@ -58,6 +63,7 @@ class Calibrated(NamedTuple):
     current: Choice | None
     choices: Mapping[str, Choice]
     points: Points
+    is_limited: bool = False
 
     @property
     def hours(self) -> int:
@@ -187,12 +193,19 @@ def _of(
     }
 
     def choice(method: str, value: float) -> Choice:
-        expected = _expected(fitted, points, value, seconds) if known else None
+        expected = expected_pages(fitted, points, value, seconds) if known else None
         return Choice(method, value, expected, tail.episodes(points, value))
 
     choices = {name: choice(name, rounded_up(max(value, judged.floor))) for name, value in values.items()}
     now = resolve(current, judged.threshold, feature, model)
-    return Calibrated(judged, feature, model, None if now is None else choice("current", now), choices, points)
+    is_limited = known and not judged.bounds and _wanted(fitted, share) > MOST_TIMES * max(value for _, value in points)
+    in_force = None if now is None else choice("current", now)
+    return Calibrated(judged, feature, model, in_force, choices, points, is_limited)
+
+
+def _wanted(fitted: tail.Tail, share: float) -> float:
+    """The threshold by the tail alone."""
+    return fitted.threshold(_AIM * share)
 
 
 def tail_threshold(
@@ -211,13 +224,15 @@ def tail_threshold(
         value = max(fitted.threshold(share), least)
         return next((bound for bound in bounds if bound >= value), value)
     headroom = 1 + _HEADROOM_PEAKS / fitted.known if fitted.known else 1.0
-    return max(min(fitted.threshold(_AIM * share), _MOST_TIMES * greatest), headroom * least)
+    return max(min(_wanted(fitted, share), MOST_TIMES * greatest), headroom * least)
 
 
-def _expected(fitted: tail.Tail, points: Points, value: float, seconds: float) -> float:
-    """Expected pages a week; below the level of the tail, the pages that were seen."""
+def expected_pages(fitted: tail.Tail, points: Points, value: float, seconds: float) -> float | None:
+    """Expected pages a week; below the level of the tail, the pages that were seen. None if there is a single peak."""
     seen = tail.episodes(points, value) * tail.WEEK_SECONDS / seconds
-    return seen if value < fitted.level else max(fitted.expected(value), 0.0)
+    if value < fitted.level:
+        return seen
+    return max(fitted.expected(value), 0.0) if fitted.known > 1 else None
 
 
 def rounded_up(value: float) -> float:
@@ -272,6 +287,7 @@ def as_json(calibration: Calibration, method: str) -> dict[str, Any]:
                 "model": one.model,
                 "unit": one.judged.unit,
                 "hours_with_traffic": one.hours,
+                "is_limited": one.is_limited,
                 "current": one.current and one.current._asdict(),
                 "choices": {name: choice._asdict() for name, choice in one.choices.items()},
                 "greatest_by_day": one.daily,

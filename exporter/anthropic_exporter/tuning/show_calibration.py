@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from anthropic_exporter import tables
-from anthropic_exporter.tuning.calibrate import DAY_SECONDS, METHODS, SAYS, Calibrated, Calibration, Choice
+from anthropic_exporter.tuning.calibrate import DAY_SECONDS, METHODS, MOST_TIMES, SAYS, Calibrated, Calibration, Choice
 
 _BARS = "▁▂▃▄▅▆▇█"
 #: A week without an incident of some hours still has every weekday.
@@ -99,13 +99,13 @@ def sparkline(values: Sequence[float]) -> str:
 def promise(calibration: Calibration, method: str) -> str:
     """The promise of the chosen method for all thresholds together."""
     chosen = [one.choices[method].expected for one in calibration.found]
-    if not calibration.is_long_enough or None in chosen:
+    known = [expected for expected in chosen if expected is not None]
+    if not calibration.is_long_enough or not known:
         return "How often these thresholds will page cannot be said yet."
-    total = sum(expected for expected in chosen if expected is not None)
-    which = (
-        f"The {len(chosen)} thresholds of '{method}' together" if len(chosen) > 1 else f"The threshold of '{method}'"
-    )
-    return f"{which}: {pages(total)} false pages a week expected; {calibration.pages:g} accepted."
+    which = f"The {len(known)} thresholds of '{method}' together" if len(known) > 1 else f"The threshold of '{method}'"
+    without = len(chosen) - len(known)
+    rest = f" How often the other {without} will page cannot be said yet." if without else ""
+    return f"{which}: {pages(sum(known))} false pages a week expected; {calibration.pages:g} accepted.{rest}"
 
 
 def unknown(calibration: Calibration) -> Iterator[str]:
@@ -118,6 +118,13 @@ def unknown(calibration: Calibration) -> Iterator[str]:
         yield f"Only {working:.0f} h from Monday to Friday: without a working day pages a week are not known."
     elif days < _WEEK_DAYS:
         yield f"Only {days:.1f} days of history: weekdays or weekends that it does not have may be busier."
+    limited = sum(one.is_limited for one in calibration.found)
+    if limited:
+        which = "1 threshold of 'tail' is" if limited == 1 else f"{limited} thresholds of 'tail' are"
+        yield (
+            f"{which} {MOST_TIMES:g} times the greatest value seen and no higher: this history is too short to promise "
+            f"{calibration.pages:g} false pages a week. Calibrate again when there is more."
+        )
     rare = sum(one.hours < _FEW_HOURS for one in calibration.found)
     if rare and calibration.is_long_enough:
         which = "1 threshold rests" if rare == 1 else f"{rare} thresholds rest"
