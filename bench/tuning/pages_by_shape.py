@@ -7,8 +7,8 @@ Thresholds are chosen for the pace of each feature and of everything together, a
 feature, from the first days (Monday on) of each week. Pages are counted in all other weeks, or in the two weeks after
 it where traffic grows. Printed are the mean, the figure of the worst week to choose from, what the command says that
 week (the median of the expected pages: `tail` goes up to 5 times the greatest value, so that it may expect
-more than is accepted), and how far the thresholds are above the greatest value of their history. Exit code 1 when a mean
-exceeds one page a week and what the command said.
+more than is accepted), and how far the thresholds are above the greatest value of their history. Exit code 1 when a
+mean exceeds one page a week and what the command said.
 """
 
 from __future__ import annotations

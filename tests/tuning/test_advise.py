@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from bench.tuning import jobs_and_people
 from rich.console import Console
 
 import histories
@@ -148,10 +149,19 @@ def steps(*amounts: float, start: int = 0) -> dict[float, float]:
     [
         # an hour at a steady pace; the first and the last step are parts
         ([0.1, *[1.0, 1.2, 0.9] * 4, 0.3], 30, 12.8),
-        # two jobs with hours between them, one of them of minutes
-        ([1.0] * 10 + [0] * 50 + [2.0, 1.0], 30, 13.0),
+        # a job of more than an hour; what takes minutes, and comes once, may be people who meet
+        ([1.0] * 14 + [0] * 50 + [2.0, 1.0], 30, 14.0),
+        # minutes at the same time of four days, and at any time of four days
+        (([2.0, 1.0] + [0] * 286) * 4, 30, 12.0),
+        ([2.0, 1.0] + [0] * 300 + [2.0, 1.0] + [0] * 250 + [2.0, 1.0] + [0] * 310 + [2.0, 1.0], 30, 0.0),
+        # minutes at equal intervals
+        (([1.0] + [0] * 5) * 8, 30, 8.0),
         # a pause of one step does not end a job
-        ([1.0] * 6 + [0] + [1.0] * 6, 30, 12.0),
+        ([1.0] * 8 + [0] + [1.0] * 8, 30, 16.0),
+        # two days at one pace: a job without an end
+        ([1.0] * 600, 30, 600.0),
+        # most of a day, with two levels: people
+        ([1.0] * 150 + [0.5] * 150, 30, 0.0),
         # people in the morning: each half hour has more than the one before
         ([0.1, 0.1, 0.2, 0.2, 0.4, 0.5, 0.8, 1.0, 1.0, 1.0, 1.0, 1.0], 30, 0.0),
         # a few requests now and then
@@ -163,6 +173,17 @@ def steps(*amounts: float, start: int = 0) -> dict[float, float]:
 def test_a_job_begins_at_once_and_keeps_its_pace(amounts: list[float], requests: int, expected: float) -> None:
     usd = steps(*amounts)
     assert jobs.job_usd(usd, dict.fromkeys(usd, float(requests)), 300.0) == pytest.approx(expected)
+
+
+def test_a_job_among_what_people_send_is_the_plateau() -> None:
+    usd = steps(*[0.1] * 40, *[1.1] * 24, *[0.1] * 40)
+    requests = {at: 100.0 if amount > 1 else 4.0 for at, amount in usd.items()}
+    assert jobs.job_usd(usd, requests, 300.0) == pytest.approx(24.0, rel=0.05)
+
+
+@pytest.mark.parametrize("name", jobs_and_people.FAMILY)
+def test_jobs_are_told_from_people(name: str) -> None:
+    assert jobs_and_people.found(name, 0).is_right
 
 
 def test_amounts_of_a_place_are_added_up() -> None:
