@@ -44,7 +44,7 @@ def _targets(spec: Json, kind: str) -> Iterator[Json]:
             "refId": letter,
             "datasource": PROMETHEUS,
             "editorMode": "code",
-            "expr": _expression(query),
+            "expr": _expression(query, nameless=kind == "table"),
             "legendFormat": _legend(query),
             "interval": MIN_STEP,
             "instant": instant,
@@ -57,11 +57,15 @@ def _lettered(queries: list[Json]) -> Iterator[tuple[str, Json]]:
     return zip(ascii_uppercase, queries, strict=False)
 
 
-def _expression(query: Json) -> str:
+def _expression(query: Json, *, nameless: bool = False) -> str:
+    """The PromQL of a query. The rows of a table join only if no query keeps the names of its metrics."""
     if "threshold" in query:
         return _threshold(query["threshold"], query.get("per", ["feature", "model"]))
     text: str = query["expr"].replace("$selected", _SELECTED)
-    for label in query.get("by", ()):
+    labels = query.get("by", ())
+    if nameless and labels and not text.startswith("sum by"):
+        text = f"sum by ({', '.join(labels)}) ({text})"
+    for label in labels:
         text = f'label_replace({text}, "{label}", "{_NONE}", "{label}", "")'
     return text
 

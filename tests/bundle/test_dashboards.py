@@ -152,6 +152,13 @@ def test_a_query_uses_labels_that_its_metrics_have(title: str, target: dict[str,
         assert all(set(re.findall(r"\w+", labels)) <= labels_of for labels_of in known)
 
 
+@pytest.mark.parametrize("panel", [one for one in DRAWN if one["type"] == "table"], ids=lambda panel: panel["title"])
+def test_the_columns_of_a_table_join_because_no_query_keeps_the_name_of_its_metric(panel: dict[str, Any]) -> None:
+    expressions = [target["expr"].replace("label_replace(", "") for target in panel["targets"]]
+    if len(expressions) > 1:
+        assert [text for text in expressions if not text.startswith("sum by (")] == []
+
+
 @pytest.mark.parametrize(("title", "target"), QUERIES, ids=lambda value: value if isinstance(value, str) else "")
 def test_a_counter_is_only_read_by_its_growth(title: str, target: dict[str, Any]) -> None:
     counters = re.findall(r"\w+_total\b", target["expr"])
