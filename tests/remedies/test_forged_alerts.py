@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import logging
 import threading
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -13,10 +14,12 @@ from typing import Any
 import pytest
 
 from anthropic_exporter import Recorder
+from anthropic_exporter.bounded_http import AnswerTooLongError
 from anthropic_exporter.errors import ConfigurationError
 from anthropic_exporter.guard import Guard, Timing
 from anthropic_exporter.remedies import IncomingAlert, Remedies
 from anthropic_exporter.remedies.firings import KNOWN, NEWS, REFUSED, Firings
+from anthropic_exporter.remedies.log_lines import LogLines
 from anthropic_exporter.remedies.polling import Credentials, Look, Poller, Source
 from anthropic_exporter.wire.alertmanager import fingerprint, parse_api, parse_webhook
 from dripping import Drip
@@ -217,6 +220,62 @@ def test_a_remedy_that_hangs_delays_no_breaker_and_no_other_remedy(
         end.set()
 
 
+def test_a_flood_of_other_alerts_pushes_no_breaker_out_of_memory(
+    remedies: Remedies, opened: Callable[..., Any], samples: Samples
+) -> None:
+    """Prometheus gives all alerts of one evaluation the same start."""
+    remedies.on("Noise")(lambda _: None)
+    remedies.open_breaker(features=["chat"])
+    for name in ("Noise", "Unknown"):
+        flood = (IncomingAlert(name, "firing", {"alertname": name}, {}, f"{name}{n}", at(NOON)) for n in range(11_000))
+        remedies.take(flood)
+    remedies.take([alert("chat")])
+    assert opened() == ["chat"]
+    remedies.take([alert("chat", status="resolved")])
+    assert opened() == []
+    assert samples("anthropic_remedy_actions_total", remedy="open_breaker", outcome="refused") is None
+
+
+def test_a_log_handler_that_hangs_delays_no_breaker(remedies: Remedies, opened: Callable[..., Any]) -> None:
+    entered, end = threading.Event(), threading.Event()
+
+    class Hanging(logging.Handler):
+        def emit(self, _: logging.LogRecord) -> None:
+            entered.set()
+            end.wait(30.0)
+
+    log, handler = logging.getLogger("anthropic_exporter.remedies"), Hanging()
+    remedies.open_breaker(features=["chat", "search"])
+    log.addHandler(handler)
+    thread = threading.Thread(target=remedies.take, args=([alert("chat")],))
+    try:
+        thread.start()
+        assert entered.wait(10.0)
+        log.removeHandler(handler)
+        remedies.take([alert("search", finger="2")])
+        assert opened() == ["chat", "search"]
+    finally:
+        log.removeHandler(handler)
+        end.set()
+        thread.join()
+
+
+def test_in_a_flood_what_is_dropped_is_one_line_a_minute(caplog: pytest.LogCaptureFixture) -> None:
+    clock = Clock(100.0)
+    lines = LogLines(logging.getLogger("anthropic_exporter.remedies"), clock)
+    for _ in range(1_000):
+        lines.note("page", "dropped", alert("chat"), is_repetitive=True)
+    lines.note("open_breaker", "applied", alert("chat"))
+    clock.now += 60.0
+    lines.note("page", "dropped", alert("search"), is_repetitive=True)
+    lines.write()
+    assert [record.getMessage() for record in caplog.records] == [
+        "remedy page dropped: firing AnthropicCostRateHigh feature=chat",
+        "remedy open_breaker applied: firing AnthropicCostRateHigh feature=chat",
+        "remedy page dropped: firing AnthropicCostRateHigh feature=search and 999 more alerts",
+    ]
+
+
 def test_a_breaker_opens_where_the_system_has_no_thread(
     remedies: Remedies, opened: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -244,6 +303,8 @@ class Alertmanager(BaseHTTPRequestHandler):
             self.end_headers()
             return
         active = [{**json.loads(alert_of_api()), "status": {"state": "active"}}]
+        if "open_breaker" not in self.path:
+            active *= self.server.times
         body = json.dumps({"uptime": at(NOON)} if "status" in self.path else active).encode()
         self.send_response(200)
         self.send_header("content-length", str(len(body)))
@@ -262,7 +323,7 @@ def alert_of_api() -> str:
 @pytest.fixture
 def alertmanager() -> Iterator[Any]:
     server: Any = ThreadingHTTPServer(("127.0.0.1", 0), Alertmanager)
-    server.password = None
+    server.password, server.times = None, 1
     server.url = f"http://127.0.0.1:{server.server_address[1]}"
     thread = threading.Thread(target=server.serve_forever, args=(0.01,))
     thread.start()
@@ -297,6 +358,22 @@ def test_credentials_that_do_not_fit_are_one_line(password_file: Path, tmp_path:
             Credentials(*arguments)
     with pytest.raises(ConfigurationError, match="none: cannot be read"):
         Credentials("remedies", tmp_path / "none")
+
+
+def test_of_too_many_alerts_those_of_breakers_are_asked_for_alone(alertmanager: Any) -> None:
+    alertmanager.times = 10_000  # 2 MB
+    found, failures, looked = [], [], threading.Event()  # type: ignore[var-annotated]
+
+    def take(look: Look) -> None:
+        found.append(look)
+        looked.set()
+
+    poller = Poller([Source(alertmanager.url)], 0.01, take, failures.append)
+    assert looked.wait(10.0)
+    poller.close()
+    assert [(one.remedy, one.feature) for one in found[0].active] == [("open_breaker", "chat")]
+    assert not found[0].complete  # of the others nothing is known: none is over
+    assert isinstance(failures[0], AnswerTooLongError)
 
 
 def test_an_alertmanager_that_drips_does_not_stop_the_poller(

@@ -118,7 +118,46 @@ def test_readers_that_stop_make_room_for_a_scrape(site: Callable[..., Site]) -> 
     wait_until(lambda: b"" != attacked.connect(request("/metrics")).recv(1000)[9:12] == b"200")
 
 
-def test_where_every_client_is_being_served_a_new_one_is_turned_away(site: Callable[..., Site]) -> None:
+def test_where_every_client_is_being_served_a_new_one_waits_for_room(
+    site: Callable[..., Site], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("anthropic_exporter.web.event_loop._FULL_SECONDS", 60.0)
+    held, started = threading.Event(), threading.Semaphore(0)
+
+    def wait(_: Any) -> Any:
+        started.release()
+        held.wait(10)
+        return Answer(HTTPStatus.OK, TEXT, b"done")
+
+    attacked = site(Route("/wait", wait), connections=3, threads=2)
+    waiting = [attacked.connect(request("/wait")) for _ in range(3)]
+    assert started.acquire(timeout=10)
+    assert started.acquire(timeout=10)
+    later = [attacked.connect(request()) for _ in range(5)]
+    wait_until(lambda: attacked.server._loop._waiting is not None)
+    held.set()
+    assert all(one.recv(1_000).startswith(b"HTTP/1.1 200 ") for one in (*waiting, *later))
+
+
+def test_a_new_connection_keeps_its_place_until_it_had_time_to_ask(
+    site: Callable[..., Site], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("anthropic_exporter.web.event_loop._FULL_SECONDS", 60.0)
+    monkeypatch.setattr("anthropic_exporter.web.event_loop._FRESH_SECONDS", 60.0)
+    attacked = site(connections=2)
+    first = [attacked.connect() for _ in range(2)]
+    wait_until(lambda: len(attacked.server._loop._connections) == 2)
+    later = attacked.connect(request())
+    wait_until(lambda: attacked.reached().get("server_connections"))
+    for one in first:
+        one.sendall(request())
+    assert all(one.recv(1_000).startswith(b"HTTP/1.1 200 ") for one in (*first, later))
+
+
+def test_where_every_client_is_being_served_for_long_a_new_one_is_turned_away(
+    site: Callable[..., Site], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("anthropic_exporter.web.event_loop._FULL_SECONDS", 0.1)
     held, started = threading.Event(), threading.Semaphore(0)
 
     def wait(_: Any) -> Any:

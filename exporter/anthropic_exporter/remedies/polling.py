@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from anthropic_exporter import bounded_files, threads
-from anthropic_exporter.bounded_http import checked, fetch
+from anthropic_exporter.bounded_http import AnswerTooLongError, checked, fetch
 from anthropic_exporter.errors import ConfigurationError
 from anthropic_exporter.wire import alertmanager
 from anthropic_exporter.wire.alertmanager import IncomingAlert
@@ -27,9 +27,14 @@ _LAST_LOOK_SECONDS = 1.0
 #: A restarted Alertmanager knows no alert until Prometheus sends it again: by default after a minute
 #: (--rules.alert.resend-delay, prometheus.io/docs/prometheus/latest/command-line/prometheus, read 2026-11-25).
 _SETTLES_AFTER_SECONDS = 120.0
-_QUERY = urllib.parse.urlencode(
-    {"filter": 'remedy=~".+"', "active": "true", "silenced": "false", "inhibited": "false", "unprocessed": "false"}
-)
+
+
+def _query(matcher: str) -> str:
+    states = {"active": "true", "silenced": "false", "inhibited": "false", "unprocessed": "false"}
+    return urllib.parse.urlencode({"filter": matcher, **states})
+
+
+_ALL, _BREAKERS = _query('remedy=~".+"'), _query('remedy="open_breaker"')
 
 
 class Look(NamedTuple):
@@ -98,22 +103,25 @@ class Source:
         self._restarted: float | None = None
         self._guarded = False
 
-    def look(self) -> Look:
-        """The active alerts that carry the label `remedy`.
+    def look(self, *, only_breakers: bool = False) -> Look:
+        """The active alerts that carry the label `remedy`, or of these only the ones that are to open breakers.
 
         Raises:
             OSError: Alertmanager does not answer in time.
-            ValueError: what answers is not an Alertmanager, or its answer is too long.
+            AnswerTooLongError: there are too many alerts.
+            ValueError: what answers is not an Alertmanager.
         """
         # First, so that an Alertmanager that restarts in between is noticed now or at the next look.
         started_at = self._start()
-        active = alertmanager.parse_api(self._get(f"/api/v2/alerts?{_QUERY}"))
+        active = alertmanager.parse_api(self._get(f"/api/v2/alerts?{_BREAKERS if only_breakers else _ALL}"))
         if started_at != self._started_at or not self._started_at:
             self._guarded = self._asks_for_credentials()
         if self._started_at and started_at != self._started_at:
             self._restarted = self._clock()
         self._started_at = started_at or self._started_at
-        return Look([alert._replace(authenticated=self._guarded) for alert in active], self._settled())
+        return Look(
+            [alert._replace(authenticated=self._guarded) for alert in active], self._settled() and not only_breakers
+        )
 
     def _settled(self) -> bool:
         return self._restarted is None or self._clock() - self._restarted >= _SETTLES_AFTER_SECONDS
@@ -183,6 +191,16 @@ class Poller:
     def _look(self, source: Source) -> Look | None:
         try:
             return source.look()
+        except AnswerTooLongError as error:  # a flood of alerts must not hide those of breakers
+            self._failed(error)
+            return self._look_for_breakers(source)
+        except Exception as error:  # noqa: BLE001 - the error boundary
+            self._failed(error)
+            return None
+
+    def _look_for_breakers(self, source: Source) -> Look | None:
+        try:
+            return source.look(only_breakers=True)
         except Exception as error:  # noqa: BLE001 - the error boundary
             self._failed(error)
             return None

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from anthropic_exporter import threads
 from anthropic_exporter.errors import ConfigurationError
-from anthropic_exporter.escaping import for_log
 from anthropic_exporter.lanes import DROPPED, FAILED, Lane, Lanes, Outcome
 from anthropic_exporter.metrics import families as f
 from anthropic_exporter.remedies.breakers import OPEN_BREAKER, AlertBreakers
 from anthropic_exporter.remedies.firings import MAX_AGE_SECONDS, NEWS, REFUSED, Firings
+from anthropic_exporter.remedies.log_lines import LogLines
 from anthropic_exporter.remedies.polling import Credentials, Look, Poller, Source
 from anthropic_exporter.remedies.prewarm import REFRESH_CACHE, Prompt
 from anthropic_exporter.remedies.token import Token
@@ -34,7 +34,6 @@ if TYPE_CHECKING:
 _log = logging.getLogger("anthropic_exporter.remedies")
 MOST_BYTES = 1_048_576
 _MOST_WAITING = 1_000
-_LONGEST_WORD = 80
 #: Writing all prompts of a feature into the cache.
 _REFRESH_SECONDS = 120.0
 _LAST_ACTIONS_SECONDS = 2.0
@@ -65,8 +64,9 @@ class Remedies:
     """What this process does about alerts from outside. Does nothing until a remedy is registered.
 
     Alerts come by Alertmanager's webhook (`serve(recorder, remedies=remedies)`, which needs `token_file`), by asking
-    Alertmanager (`watch`), or both; the same firing acts once. Breakers open at once; each other remedy has a thread of
-    its own while it has something to do, so that one that hangs delays no other.
+    Alertmanager (`watch`), or both; the same firing acts once. Breakers open at once and before anything else, with a
+    memory of firings of their own; each other remedy has a thread of its own while it has something to do, so that one
+    that hangs delays no other.
 
     Args:
         recorder: where actions are counted.
@@ -100,9 +100,12 @@ class Remedies:
         self._clock = clock
         self._remedies: tuple[_Remedy, ...] = ()
         self._prompts: dict[str, list[Prompt]] = {}
+        # A flood of alerts of other remedies must not push those of breakers out of memory.
+        self._breaker_firings = Firings(max_age_seconds=max_age_seconds)
         self._firings = Firings(max_age_seconds=max_age_seconds)
         self._owed: dict[tuple[str, ...], tuple[IncomingAlert, tuple[_Remedy, ...]]] = {}
         self._lock = threading.RLock()
+        self._lines = LogLines(_log, clock)
         self._lanes = Lanes("anthropic-remedies")
         self._owned = contextlib.ExitStack()
         self._watching = False
@@ -191,15 +194,14 @@ class Remedies:
             lane: Lane[IncomingAlert] = Lane(
                 "anthropic-remedy",
                 lambda alert, *_: Outcome(self._do(remedy, alert)),
-                lambda alert, outcome: self._report(remedy, alert, outcome),
+                lambda alert, outcome: self._ended(remedy, alert, outcome),
                 timeout_seconds=timeout_seconds,
                 most_waiting=_MOST_WAITING,
             )
             self._lanes.add(lane)
             remedy = remedy._replace(lane=lane)
         with self._lock:
-            # Breakers first: nothing that a remedy does may delay one.
-            self._remedies = tuple(sorted((*self._remedies, remedy), key=lambda one: one.lane is not None))
+            self._remedies = (*self._remedies, remedy)
 
     # -- how alerts come in
 
@@ -254,21 +256,23 @@ class Remedies:
             authenticated: whether their sender is known, as your own code is.
         """
         threads.retry()
-        now = self.recorder.clock()
         with self._lock:
-            self._settle_debts()
-            done = [self._take(alert._replace(authenticated=authenticated), now) for alert in alerts]
+            done = self._take_all([one._replace(authenticated=authenticated) for one in alerts])
+        self._lines.write()  # a log handler may take its time
         self._lanes.watch()
-        return all(done)
+        return done
 
     def _polled(self, look: Look) -> None:
-        now = self.recorder.clock()
         with self._lock:
+            # Breakers first: nothing that a remedy does may delay one.
+            for firings, remedies in self._by_urgency():
+                alerts = firings.polled(_wanted(look.active, remedies), complete=look.complete)
+                self._take_each(alerts, firings, remedies)
+                for alert in alerts:
+                    if alert.status == RESOLVED:
+                        firings.gone(alert)
             self._settle_debts()
-            for alert in self._firings.polled(look.active, complete=look.complete):
-                self._take(alert, now)
-                if alert.status == RESOLVED:
-                    self._firings.gone(alert)
+        self._lines.write()
         self._lanes.watch()
 
     def _webhook(self, request: Request) -> Answer:
@@ -282,10 +286,30 @@ class Remedies:
 
     # -- how actions are done
 
-    def _take(self, alert: IncomingAlert, now: float) -> bool:
+    def _by_urgency(self) -> tuple[tuple[Firings, tuple[_Remedy, ...]], ...]:
+        """Breakers, then all other remedies, each with the firings that they know."""
+        urgent = tuple(one for one in self._remedies if one.lane is None)
+        return (
+            (self._breaker_firings, urgent),
+            (self._firings, tuple(one for one in self._remedies if one.lane is not None)),
+        )
+
+    def _take_all(self, alerts: list[IncomingAlert]) -> bool:
+        """Act on alerts. False if an action waits for room."""
+        (breakers, urgent), (others, queued) = self._by_urgency()
+        self._take_each(alerts, breakers, urgent)
+        self._settle_debts()
+        return self._take_each(alerts, others, queued)
+
+    def _take_each(self, alerts: list[IncomingAlert], firings: Firings, remedies: tuple[_Remedy, ...]) -> bool:
+        now = self.recorder.clock()
+        done = [self._take(alert, firings, remedies, now) for alert in _wanted(alerts, remedies)]
+        return all(done)
+
+    def _take(self, alert: IncomingAlert, firings: Firings, remedies: tuple[_Remedy, ...], now: float) -> bool:
         """Act on an alert, if it is news. False if an action waits for room."""
-        verdict = self._firings.take(alert, now)
-        wanting = [one for one in self._remedies if verdict in (NEWS, REFUSED) and one.acts_on(alert)]
+        verdict = firings.take(alert, now)
+        wanting = [one for one in remedies if verdict in (NEWS, REFUSED) and one.acts_on(alert)]
         trusting = [one for one in wanting if verdict == NEWS and (alert.status != FIRING or one.trusts(alert))]
         for remedy in wanting:
             if remedy not in trusting:
@@ -311,6 +335,8 @@ class Remedies:
             del self._owed[next(iter(self._owed))]
 
     def _settle_debts(self) -> None:
+        if not any(one.lane is not None and one.lane.room for one in self._remedies):
+            return
         for key, (alert, debt) in list(self._owed.items()):
             left = tuple(one for one in debt if not self._act(one, alert))
             if left:
@@ -333,10 +359,15 @@ class Remedies:
         return "skipped" if remedy.undo is None or remedy.undo(alert) is False else "undone"
 
     def _report(self, remedy: _Remedy, alert: IncomingAlert, outcome: str) -> None:
+        """Count an outcome, and note its line, which `_lines.write` writes once no lock is held."""
         with contextlib.suppress(Exception):  # a strict recorder raises; this thread goes on
             self.recorder.count(f.REMEDY_ACTIONS, remedy.name, outcome)
-        words = (remedy.name, outcome, alert.status, alert.name, alert.feature)
-        _log.warning("remedy %s %s: %s %s feature=%s", *(for_log(word, _LONGEST_WORD) for word in words))
+        self._lines.note(remedy.name, outcome, alert, is_repetitive=outcome in (_REFUSED, DROPPED))
+
+    def _ended(self, remedy: _Remedy, alert: IncomingAlert, outcome: str) -> None:
+        """Report what a lane did, on a thread that holds no lock."""
+        self._report(remedy, alert, outcome)
+        self._lines.write()
 
     def _failed(self, stage: str, error: BaseException) -> None:
         with contextlib.suppress(Exception):  # a strict recorder raises; this thread goes on
@@ -372,6 +403,11 @@ class Remedies:
 
 def _debt_of(alert: IncomingAlert) -> tuple[str, ...]:
     return (*alert.key, alert.status)
+
+
+def _wanted(alerts: Iterable[IncomingAlert], remedies: tuple[_Remedy, ...]) -> list[IncomingAlert]:
+    """The alerts that one of the remedies is about. No other one is remembered, however many come."""
+    return [alert for alert in alerts if any(one.wants(alert) for one in remedies)]
 
 
 def _datable(alerts: list[IncomingAlert]) -> list[IncomingAlert]:

@@ -39,11 +39,13 @@ class Connection:
         unsent: the rest of the answer; `page` is its body.
         closes: whether the connection ends with this answer.
         lingers: whether unread bytes of a refused request may follow.
+        opened: when it was accepted.
+        was_answered: whether it had an answer.
     """
 
     __slots__ = (
-        *("closes", "deadline", "head", "length", "lingers", "page", "phase", "received", "route", "since"),
-        *("socket", "unsent", "wants"),
+        *("closes", "deadline", "head", "length", "lingers", "opened", "page", "phase", "received"),
+        *("route", "since", "socket", "unsent", "wants", "was_answered"),
     )
 
     def __init__(self, connected: Any, *, tls: bool, now: float, seconds: float) -> None:
@@ -51,6 +53,8 @@ class Connection:
         self.received = bytearray()
         self.unsent: list[memoryview] = []
         self.wants = 0
+        self.opened = now
+        self.was_answered = False
         self.enter(Phase.HANDSHAKE if tls else Phase.IDLE, now, seconds)
         self.forget_request()
 

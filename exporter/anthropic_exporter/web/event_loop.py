@@ -34,6 +34,12 @@ _SEND_BUFFER_BYTES = 262_144
 _LARGE_PAGE_BYTES = 65_536
 #: A client that takes its answer keeps its place, however many others want it, until it takes nothing for this long.
 _STALLED_SECONDS = 0.25
+#: A new connection has this long to send something before others may have its place.
+_FRESH_SECONDS = 0.25
+#: While every client is being served, new ones wait in the system's queue for this long before they are turned away: a
+#: sender that is turned away comes back seconds later.
+_FULL_SECONDS = 2.0
+_LOOK_FOR_ROOM_SECONDS = 0.05
 _FIRST_BACKOFF_SECONDS, _LAST_BACKOFF_SECONDS = 0.1, 2.0
 _OUT_OF_RESOURCES = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 #: Phases in which the client is to do something, and the limit that counts when it does not.
@@ -96,6 +102,8 @@ class EventLoop:
         self._used = deque([0.0])
         self._backoff = _FIRST_BACKOFF_SECONDS
         self._accepts_again = float("inf")
+        self._waiting: socket.socket | None = None
+        self._full_since = float("inf")
         self._closes_at = float("inf")
         self._tick_seconds, self._ticks_at = _TICK_SECONDS, 0.0
         self._selector.register(self._woken, READ, self._drain_wakes)
@@ -116,7 +124,7 @@ class EventLoop:
         self._selector.close()
         for connection in list(self._connections):
             connection.close()
-        for one in (self._listener, self._waker, self._woken):
+        for one in (self._listener, self._waker, self._woken, *self._parked()):
             one.close()
 
     def _wake(self) -> None:
@@ -134,6 +142,7 @@ class EventLoop:
             for _ in range(len(self._done)):
                 self._guarded(self._done.popleft())
             self._expire(time.monotonic())
+            self._let_in(time.monotonic())
             self._tick(time.monotonic())
             used, began = time.thread_time() - began, time.thread_time()
             self._pause(used + sum(self._used.popleft() for _ in range(len(self._used))))
@@ -148,6 +157,8 @@ class EventLoop:
         if self._done:
             return 0.0
         looks = self._connections or self._accepts_again != float("inf")
+        if self._waiting is not None:
+            return _LOOK_FOR_ROOM_SECONDS
         return min(_LOOK_SECONDS if looks else _IDLE_TICK_SECONDS, max(0.0, self._ticks_at - time.monotonic()))
 
     def _tick(self, now: float) -> None:
@@ -179,6 +190,9 @@ class EventLoop:
         self._closes_at = time.monotonic() + self._limits.close_seconds
         self._stop_accepting()
         self._listener.close()
+        for one in self._parked():
+            one.close()
+        self._waiting = None
         for connection in list(self._connections):
             if connection.phase not in (Phase.HANDLER, Phase.SENDING):
                 self._drop(connection)
@@ -196,6 +210,8 @@ class EventLoop:
 
     def _accept(self) -> None:
         for _ in range(_ACCEPTS_AT_ONCE):
+            if self._waiting is not None:
+                break
             try:
                 connected, _ = self._listener.accept()
             except BlockingIOError:
@@ -222,15 +238,49 @@ class EventLoop:
 
     def _open(self, connected: socket.socket) -> None:
         connected.setblocking(False)
-        if len(self._connections) >= self._limits.connections:
+        if not self._has_room():
             self._site.limited("server_connections")
             if not self._evict():
-                self._turn_away(connected)
+                self._make_wait(connected)
                 return
+        self._welcome(connected)
+
+    def _has_room(self) -> bool:
+        return len(self._connections) < self._limits.connections
+
+    def _welcome(self, connected: socket.socket) -> None:
+        self._full_since = float("inf")
         with contextlib.suppress(OSError):
             connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             connected.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER_BYTES)
         self._adopt(connected)
+
+    def _make_wait(self, connected: socket.socket) -> None:
+        """Keep one new connection, and leave all others to the system, until there is room."""
+        now = time.monotonic()
+        self._full_since = min(self._full_since, now)
+        if now - self._full_since > _FULL_SECONDS:
+            self._turn_away(connected)
+            return
+        self._waiting = connected
+        self._stop_accepting()
+
+    def _let_in(self, now: float) -> None:
+        """Accept the connection that waits if there is room by now; turn it away if it waited for long."""
+        waiting = self._waiting
+        if waiting is None:
+            return
+        if self._has_room() or self._evict():
+            self._waiting = None
+            self._guarded(lambda: self._welcome(waiting))
+        elif now - self._full_since > _FULL_SECONDS:
+            self._waiting = None
+            self._turn_away(waiting)
+        if self._waiting is None:
+            self._selector.register(self._listener, READ, self._accept)
+
+    def _parked(self) -> tuple[socket.socket, ...]:
+        return () if self._waiting is None else (self._waiting,)
 
     def _adopt(self, connected: socket.socket) -> None:
         tls, seconds = self._channel is not None, self._limits.handshake_seconds
@@ -254,9 +304,11 @@ class EventLoop:
     def _evict(self) -> bool:
         """Close the connection that has waited longest for its client. False where every client is being served."""
         now = time.monotonic()
-        waiting = [one for one in self._connections if one.phase in _EVICTED_FIRST] or [
-            one for one in self._connections if one.phase is Phase.SENDING and now - one.since > _STALLED_SECONDS
-        ]
+        waiting = [
+            one
+            for one in self._connections
+            if one.phase in _EVICTED_FIRST and (one.was_answered or now - one.opened > _FRESH_SECONDS)
+        ] or [one for one in self._connections if one.phase is Phase.SENDING and now - one.since > _STALLED_SECONDS]
         if not waiting:
             return False
         self._drop(min(waiting, key=lambda one: one.since))
@@ -517,7 +569,9 @@ class EventLoop:
 
     def _send(self, connection: Connection, built: Response) -> None:
         self._release_body(connection)
-        connection.closes |= self._closes_at != float("inf")
+        # While there is no room, an answered connection ends in order, and is not cut off in the client's next request.
+        connection.closes |= self._closes_at != float("inf") or not self._has_room()
+        connection.was_answered = True
         connection.unsent = built.buffers(connection.head, closes=connection.closes)
         connection.page = built.body
         connection.enter(Phase.SENDING, time.monotonic(), self._limits.answer_seconds)

@@ -31,7 +31,8 @@ if TYPE_CHECKING:
 _log = logging.getLogger("anthropic_exporter")
 
 _MAX_PORT = 65_535
-_BACKLOG = 128
+#: Connections that the system keeps until the server accepts them: those of a flood wait there in order.
+_BACKLOG = 512
 _JOIN_SECONDS = 5.0
 
 
