@@ -20,8 +20,8 @@ class Certificates:
         self.issue("server", "127.0.0.1", "localhost")
         self.issue("client", "prometheus.internal")
 
-    def issue(self, name: str, *identities: str, authority: None = None) -> None:
-        issued = (authority or self.authority).issue_cert(*identities)
+    def issue(self, name: str, *identities: str, authority: None = None, **dates: Any) -> None:
+        issued = (authority or self.authority).issue_cert(*identities, **dates)
         issued.private_key_pem.write_to_path(self.folder / f"{name}.key")
         issued.cert_chain_pems[0].write_to_path(self.folder / f"{name}.crt")
 

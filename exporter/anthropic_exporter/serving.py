@@ -66,7 +66,7 @@ def serve(  # noqa: PLR0913 - one keyword for each thing to serve
         ConfigurationError: the port is not allowed, or taken with `required`; the address is not one of this machine;
             two routes serve the same path; or the web configuration file holds a mistake.
     """
-    spoken = scheme(recorder, web_config)  # every worker finds a mistake at its start, not when it takes the port
+    spoken = scheme(web_config)  # every worker finds a mistake at its start, not when it takes the port
     owned = contextlib.ExitStack()
     try:
         mounted = _mounted(recorder, routes, owned, live=live, guard=guard, remedies=remedies)

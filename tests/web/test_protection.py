@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import datetime as dt
 import os
 import socket
 import ssl
@@ -24,7 +25,7 @@ from anthropic_exporter.web import passwords
 from anthropic_exporter.web.passwords import Passwords, TooManyLogins
 from anthropic_exporter.web.protection import Protection
 from certificates import Certificates, hashed
-from support import Clock
+from support import NOON, Clock
 
 CLIENTS = ("  client_auth_type: RequireAndVerifyClientCert", "  client_ca_file: ca.crt")
 PATHS = ("/metrics", "/", "/live", "/live/state", "/-/healthy", "/nowhere")
@@ -280,6 +281,88 @@ def test_a_certificate_that_is_renewed_is_used(certificates: Any) -> None:
     clock.now += 1.1
     protected._refresh()
     assert protected._state.tls is not first
+
+
+def test_an_edit_whose_files_come_later_is_taken_when_they_are_there(certificates: Any) -> None:
+    path, clock, said = certificates.config("web.yml"), Clock(100.0), []  # type: ignore[var-annotated]
+    protected = Protection(path, said.append, pytest.fail, clock)
+    first = protected._state.tls
+    path.write_text("tls_server_config: {cert_file: new.crt, key_file: new.key}\n")
+    for _ in range(3):
+        clock.now += 1.1
+        protected._refresh()
+    (line,) = said
+    assert "new.crt" in line
+    assert line.endswith("; what was in force before this edit stays")
+    certificates.issue("new", "127.0.0.1")
+    clock.now += 1.1
+    protected._refresh()
+    assert protected._state.tls is not first
+
+
+# -- dates of certificates
+
+
+def day(*numbers: int) -> dt.datetime:
+    return dt.datetime(*numbers, tzinfo=dt.timezone.utc)  # type: ignore[arg-type, misc]
+
+
+@pytest.mark.parametrize(
+    ("dates", "line"),
+    [
+        ({"not_after": day(2026, 11, 1)}, "expired at 2026-11-01 00:00 UTC"),
+        ({"not_before": day(2026, 12, 1)}, "is not valid before 2026-12-01 00:00 UTC"),
+        (
+            {"not_after": day(1999, 1, 1), "not_before": day(1998, 1, 1)},
+            "expired at 1999-01-01 00:00 UTC",
+        ),
+        ({"not_before": day(2051, 1, 1)}, "is not valid before 2051-01-01 00:00 UTC"),
+    ],
+)
+def test_a_certificate_that_clients_refuse_is_one_line_at_the_start(certificates: Any, dates: Any, line: str) -> None:
+    path, said = certificates.config("web.yml"), []  # type: ignore[var-annotated]
+    certificates.issue("server", "127.0.0.1", **dates)
+    Protection(path, said.append, pytest.fail, Clock(100.0), lambda: NOON)
+    assert said == [f"{path}: tls_server_config: the certificate of cert_file {line}: clients refuse this server"]
+
+
+def test_a_certificate_that_expires_meanwhile_is_said_once_an_hour_until_it_is_renewed(certificates: Any) -> None:
+    path, clock, wall, said = certificates.config("web.yml"), Clock(100.0), Clock(NOON), []  # type: ignore[var-annotated]
+    certificates.issue("server", "127.0.0.1", not_after=day(2026, 11, 22))
+    protected = Protection(path, said.append, pytest.fail, clock, wall)
+    assert said == []
+    for seconds in (43_200.0, 1.1, 3_600.0):
+        clock.now += seconds
+        wall.now += seconds
+        protected._refresh()
+    assert len(said) == 2
+    certificates.issue("server", "127.0.0.1")
+    for _ in range(2):
+        clock.now += 4_000.0
+        protected._refresh()
+    assert len(said) == 2
+
+
+def test_an_authority_that_expired_refuses_clients_and_one_that_is_valid_is_enough(certificates: Any) -> None:
+    path, said = certificates.config("web.yml", *CLIENTS), []  # type: ignore[var-annotated]
+    issued = certificates.authority.issue_cert("old", not_after=day(2020, 1, 1)).cert_chain_pems[0].bytes()
+    valid = (certificates.folder / "ca.crt").read_bytes()
+    (certificates.folder / "ca.crt").write_bytes(issued + valid)
+    Protection(path, said.append, pytest.fail, Clock(100.0), lambda: NOON)
+    assert said == []
+    (certificates.folder / "ca.crt").write_bytes(issued)
+    Protection(path, said.append, pytest.fail, Clock(100.0), lambda: NOON)
+    line = "the certificate of client_ca_file expired at 2020-01-01 00:00 UTC: clients are refused"
+    assert said == [f"{path}: tls_server_config: {line}"]
+
+
+def test_an_expired_certificate_is_logged_and_counted(certificates: Any, caplog: pytest.LogCaptureFixture) -> None:
+    path = certificates.config("web.yml")
+    certificates.issue("server", "127.0.0.1", not_after=day(2020, 1, 1))
+    recorder = Recorder(registry=None)
+    with serve(recorder, port=0, web_config=path):
+        assert "the certificate of cert_file expired at 2020-01-01 00:00 UTC" in caplog.text
+    assert b'anthropic_exporter_record_errors_total{stage="web_config"} 1.0' in recorder.render()
 
 
 def test_tls_is_not_switched_off_by_an_edit(certificates: Any) -> None:

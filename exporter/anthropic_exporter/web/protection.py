@@ -22,6 +22,7 @@ from anthropic_exporter.web.web_config import Rate, WebConfig
 
 _log = logging.getLogger("anthropic_exporter")
 _LOOK_SECONDS = 1.0
+_REPEATED_EVERY_SECONDS = 3_600.0
 _BUSY = refusal(HTTPStatus.SERVICE_UNAVAILABLE, "too many passwords to check; ask again", ("Retry-After", "1"))
 _TOO_OFTEN = refusal(HTTPStatus.TOO_MANY_REQUESTS, "asked more often than rate_limit allows", ("Retry-After", "1"))
 
@@ -40,9 +41,11 @@ class Protection:
 
     Args:
         path: the web configuration file.
-        broken: called with one line when an edit is broken; the configuration before it stays in force.
+        broken: called with one line when an edit is broken, and the configuration before it stays in force; also when
+            a certificate is not valid yet, or no longer, then every hour.
         limited: called with the name of a limit that was reached.
         clock: monotonic seconds.
+        wall: seconds since the epoch.
 
     Raises:
         ConfigurationError: a mistake in the file, or a file that it names.
@@ -54,15 +57,21 @@ class Protection:
         broken: Callable[[str], None],
         limited: Callable[[str], None],
         clock: Callable[[], float] = time.monotonic,
+        wall: Callable[[], float] = time.time,
     ) -> None:
         self._path = path
+        self._wall = wall
         self._broken = broken
         self._limited = limited
         self._clock = clock
         self._lock = threading.Lock()
         self._state = _read(path)
         self._stamps = self._files()
+        #: The mistake of an edit that is not in force.
+        self._mistake = ""
         self._looks_at = clock() + _LOOK_SECONDS
+        self._problem, self._repeats_at = "", 0.0
+        self._check_dates()
         self._bucket = _Bucket(self._state.config.rate, clock)
 
     @property
@@ -109,10 +118,22 @@ class Protection:
             self._looks_at = self._clock() + _LOOK_SECONDS
             stamps = self._files()
             if stamps != self._stamps:
-                self._stamps = stamps
+                self._stamps, self._mistake = stamps, ""
                 self._read_again()
+            elif self._mistake:  # a file that the edit names may have come since
+                self._read_again()
+            self._check_dates()
         finally:
             self._lock.release()
+
+    def _check_dates(self) -> None:
+        """Say that a certificate is not valid: clients see it, and nobody sees the clients."""
+        tls, now = self._state.tls, self._clock()
+        problem = "" if tls is None else tls.problem(self._wall())
+        if problem and (problem != self._problem or now >= self._repeats_at):
+            self._repeats_at = now + _REPEATED_EVERY_SECONDS
+            self._broken(f"{self._path}: tls_server_config: {problem}")
+        self._problem = problem
 
     def _read_again(self) -> None:
         try:
@@ -121,9 +142,11 @@ class Protection:
                 raise ConfigurationError(f"{self._path}: TLS can be switched on or off only by a restart")  # noqa: TRY301 - one line
         except Exception as error:  # noqa: BLE001 - whatever a file does to its reader, the server goes on
             said = error if isinstance(error, ConfigurationError) else f"{self._path}: {type(error).__name__}"
-            self._broken(f"{said}; what was in force before this edit stays")
+            if str(said) != self._mistake:
+                self._broken(f"{said}; what was in force before this edit stays")
+            self._mistake = str(said)
             return
-        self._state = state
+        self._state, self._mistake = state, ""
         self._bucket = _Bucket(state.config.rate, self._clock)
         self._stamps = self._files()
         _log.info("%s: reloaded", self._path)

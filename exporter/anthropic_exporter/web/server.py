@@ -129,24 +129,24 @@ class Server:
         self.close()
 
 
-def scheme(recorder: Recorder, web_config: str | Path | None) -> str:
+def scheme(web_config: str | Path | None) -> str:
     """What a server with this web configuration speaks: "http" or "https".
 
     Raises:
         ConfigurationError: a mistake in the file, or a file that it names.
     """
-    return "https" if web_config is not None and _protection(recorder, Path(web_config)).uses_tls else "http"
+    return "https" if web_config is not None and check_web_config(Path(web_config)).uses_tls else "http"
 
 
-def check_web_config(path: Path) -> None:
-    """Read a web configuration, for programs that serve only later.
+def check_web_config(path: Path) -> Protection:
+    """Read a web configuration, for programs that serve only later. Nothing is logged.
 
     Raises:
         ConfigurationError: a mistake in the file, or a file that it names.
     """
     from anthropic_exporter.web.protection import Protection  # noqa: PLC0415 - `ssl`, for those who give a file
 
-    Protection(path, lambda _: None, lambda _: None)
+    return Protection(path, lambda _: None, lambda _: None)
 
 
 def _protection(recorder: Recorder, path: Path) -> Protection:

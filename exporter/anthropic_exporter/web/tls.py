@@ -14,6 +14,8 @@ from typing import Any
 
 from anthropic_exporter import bounded_files
 from anthropic_exporter.errors import ConfigurationError
+from anthropic_exporter.web import certificate_dates
+from anthropic_exporter.web.certificate_dates import Validity
 from anthropic_exporter.web.web_config import IF_GIVEN, NEVER, REQUIRED, Pem, TlsConfig
 
 _VERSIONS = {"TLS12": ssl.TLSVersion.TLSv1_2, "TLS13": ssl.TLSVersion.TLSv1_3}
@@ -42,6 +44,15 @@ class Tls:
             self._context = _context(config)
         except (ssl.SSLError, OSError, ValueError) as error:
             raise ConfigurationError(f"{path}: tls_server_config: {_reason(error)}") from error
+        self._own = _validities(config.cert)
+        self._authorities = [] if config.client_ca is None else _validities(config.client_ca)
+
+    def problem(self, now: float) -> str:
+        """Why every client is refused, or refuses this server, at `now` (Unix seconds); empty if none does."""
+        if own := certificate_dates.describe_problem(self._own, now):
+            return f"the certificate of cert_file {own}: clients refuse this server"
+        authorities = certificate_dates.describe_problem_of_all(self._authorities, now)
+        return f"the certificate of client_ca_file {authorities}: clients are refused" if authorities else ""
 
     def wrap(self, connected: socket.socket) -> ssl.SSLSocket:
         """A TLS socket whose handshake is still to come; the given one is not used any more."""
@@ -69,6 +80,13 @@ def _context(config: TlsConfig) -> ssl.SSLContext:
             context.load_verify_locations(authority)
     context.verify_mode = _VERIFY[config.client_auth]
     return context
+
+
+def _validities(pem: Pem) -> list[Validity]:
+    text = pem.text
+    if pem.path is not None:
+        text = bounded_files.read_bytes(pem.path, bounded_files.MOST_PEM_BYTES).decode("ascii", "replace")
+    return certificate_dates.read_validities(text)
 
 
 def _no_password() -> str:
