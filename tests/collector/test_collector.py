@@ -398,6 +398,81 @@ def test_a_killed_process_that_was_replaced_is_not_a_lost_host(
     assert shown(collector, "anthropic_collector_hosts", state="lost") == 0.0
 
 
+def of_machine(machine: str, sent_at: float, sequence: int = 1, **fields: Any) -> bytes:
+    cells = {0: 1.0}
+    return encode(
+        message(
+            requests(),
+            identity=machine or "older",
+            machine=machine,
+            sent_at=sent_at,
+            sequence=sequence,
+            cells=cells,
+            **fields,
+        )
+    )
+
+
+def test_of_two_hosts_with_one_name_the_loss_of_one_is_seen(
+    opened: Callable[..., Collector], log: Log, clock: Clock
+) -> None:
+    log.messages += [of_machine("m1", NOON), of_machine("m2", NOON)]
+    collector = opened()
+    collector.catch_up(1.0)
+
+    def hosts() -> list[float]:
+        return [shown(collector, "anthropic_collector_hosts", state=state) for state in ("live", "lost")]
+
+    for sequence in (2, 3):
+        assert hosts() == [2.0, 0.0]
+        clock.now += 25
+        log.messages.append(of_machine("m1", NOON + sequence, sequence))
+        collector.step(0.0)
+        clock.now += 10
+        assert hosts() == [1.0, 1.0]
+        assert shown(collector, "anthropic_collector_last_message_age_seconds", host="host-1", service="api") == 35.0
+        assert collector.save()
+        collector.close()
+        collector = opened()  # silence counts from now
+
+
+def test_a_machine_that_was_started_again_takes_the_place_of_one_that_was_silent_by_then(
+    opened: Callable[..., Collector], log: Log, clock: Clock
+) -> None:
+    log.messages += [of_machine("m1", NOON), of_machine("m2", NOON), of_machine("done", NOON, final=True)]
+    collector = opened()
+    collector.catch_up(1.0)
+
+    def lost(sent_at: float, *messages: bytes) -> float:
+        clock.now += 40
+        log.messages.extend((*messages, of_machine("m2", sent_at, int(sent_at - NOON))))
+        collector.step(0.0)
+        return shown(collector, "anthropic_collector_hosts", state="lost")
+
+    assert lost(NOON + 40) == 1.0
+    assert lost(NOON + 80, of_machine("m1 again", NOON + 80)) == 0.0
+    assert lost(NOON + 120) == 1.0  # that one, too
+    assert lost(NOON + 160, of_machine("m1 anew", NOON + 160)) == 0.0
+
+
+def test_an_older_publisher_does_not_say_its_machine(opened: Callable[..., Collector], log: Log, clock: Clock) -> None:
+    log.messages += [of_machine("", NOON), of_machine("m1", NOON)]
+    collector = opened()
+    collector.catch_up(1.0)
+    clock.now += 40
+    log.messages.append(of_machine("m1", NOON + 40, 2))
+    collector.step(0.0)
+    assert shown(collector, "anthropic_collector_hosts", state="lost") == 0.0
+
+
+def test_messages_that_the_queue_refused_are_no_gaps(opened: Callable[..., Collector], log: Log) -> None:
+    for sequence, unsent in ((1, 0), (62, 60), (65, 0)):
+        log.messages.append(encode(message(requests(), sequence=sequence, unsent=unsent, cells={0: 1.0})))
+    collector = opened()
+    collector.catch_up(1.0)
+    assert shown(collector, "anthropic_collector_message_gaps_total") == 2.0
+
+
 def test_gauges_of_a_fleet(opened: Callable[..., Collector], log: Log, clock: Clock) -> None:
     inflight = Definition(0, INFLIGHT, (MODEL, "chat"), 0.0)
     age = INFLIGHT._replace(family="anthropic_oldest_inflight_request_age_seconds")

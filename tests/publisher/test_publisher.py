@@ -83,6 +83,18 @@ def test_what_the_queue_did_not_take_is_sent_with_the_next_message(
     assert total(fleet, TOKENS, type="output") == 201.0
 
 
+def test_a_message_says_how_many_before_it_were_not_accepted(recorder: Recorder, call: Callable[..., Call]) -> None:
+    changes = Changes(ORIGIN)
+    recorder.record(call(output=171))
+    unsent = []
+    for accepted in (True, False, False, True, True):
+        changed = changes.find(recorder.snapshot())
+        unsent += [(decode(encode(one)).sequence, one.unsent) for one in changes.messages(changed, 1.0)]
+        if accepted:
+            changes.accepted(changed)
+    assert unsent == [(1, 0), (2, 0), (3, 1), (4, 2), (5, 0)]
+
+
 def test_a_long_message_goes_in_parts(recorder: Recorder, call: Callable[..., Call]) -> None:
     for number in range(100):
         for user in range(4):

@@ -14,7 +14,8 @@ GAPS = Family(
     "anthropic_collector_message_gaps_total",
     COUNTER,
     (),
-    "Messages that never came. Their cells came with later ones; many gaps say that the queue drops messages.",
+    "Messages that the queue accepted and that never came. Their cells came with later ones; many gaps say that the "
+    "queue drops messages.",
 )
 IGNORED_CELLS = Family(
     "anthropic_collector_ignored_cells_total",
@@ -44,13 +45,14 @@ HOSTS = Family(
     "anthropic_collector_hosts",
     GAUGE,
     ("state",),
-    "Hosts by state: live published in the last 30 s; lost did not, and did not shut down cleanly.",
+    "Hosts by state: live published in the last 30 s; lost did not, and did not shut down cleanly. Two machines with "
+    "one name are two.",
 )
 HOST_AGE = Family(
     "anthropic_collector_last_message_age_seconds",
     GAUGE,
     ("service", "host"),
-    "Seconds since the newest message of a host that did not shut down cleanly.",
+    "Seconds since the newest message of a host that did not shut down cleanly; of several with one name, the longest.",
 )
 LAG = Family(
     "anthropic_collector_lag_seconds",

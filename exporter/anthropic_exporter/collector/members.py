@@ -21,6 +21,8 @@ class Member:
             `-2 - n` where n is the number of the shown series.
         gauges: the newest value by the number of the shown series.
         known: the first own cell of each series, by a hash of the series' name and labels.
+        machine: where the publisher runs, as long as that machine runs; empty if unknown.
+        first_sent_at, sent_at: of its oldest and its newest message, by its own clock.
         heard_at: seconds of a clock that never goes back.
         finished: the publisher shut down cleanly.
         lasting: the identity may come back after its end, with the same cells.
@@ -31,12 +33,14 @@ class Member:
         "cells",
         "epochs",
         "finished",
+        "first_sent_at",
         "gauges",
         "heard_at",
         "host",
         "identity",
         "known",
         "lasting",
+        "machine",
         "rebase",
         "sent_at",
         "sequence",
@@ -52,7 +56,8 @@ class Member:
         self.gauges: dict[int, float] = {}
         self.known: dict[int, int] = {}
         self.sequence = 0
-        self.sent_at = 0.0
+        self.machine = ""
+        self.first_sent_at = self.sent_at = 0.0
         self.heard_at = 0.0
         self.finished = False
         self.lasting = False

@@ -141,10 +141,11 @@ class Fleet:
         self._count("messages")
         if not newest:
             return
-        self._count("gaps", max(0, message.sequence - member.sequence - 1))
+        self._count("gaps", max(0, message.sequence - member.sequence - 1 - message.unsent))
         member.sequence, member.sent_at, member.heard_at = message.sequence, message.sent_at, now
         member.finished, member.lasting = message.final, message.lasting
-        member.host = message.host
+        member.host, member.machine = message.host, message.machine
+        member.first_sent_at = member.first_sent_at or message.sent_at
 
     def _define(self, member: Member, numbering: array[int], definitions: Iterable[Definition]) -> None:
         for one in definitions:

@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 
 from anthropic_exporter.collector import families as f
-from anthropic_exporter.collector.gauges import LIVE_SECONDS
-from anthropic_exporter.collector.members import Member
+from anthropic_exporter.collector.hosts import ages, find_hosts
 from anthropic_exporter.collector.merge import Fleet
 from anthropic_exporter.metrics.cells import Reading
 from anthropic_exporter.metrics.sliding_max import SlidingMax
 
 _RESULTS = ("merged", "unreadable", "newer_format", "refused")
-#: A host that disappeared is listed for this long.
-GONE_SECONDS = 3_600.0
 _STAGES = ("queue", "state", "breakers", "serve")
 #: Hosts beyond this number are counted, but not listed.
 _MOST_LISTED_HOSTS = 5_000
@@ -59,8 +56,8 @@ class Progress:
 
 def readings(progress: Progress, fleet: Fleet, now: float) -> dict[str, list[Reading]]:
     """Readings of the collector's own families, by name."""
-    ages = host_ages(fleet.members.values(), now)
-    lost = sum(age > LIVE_SECONDS for age in ages.values())
+    hosts = find_hosts(fleet.members.values(), now)
+    lost = sum(one.is_lost for one in hosts)
     counts = fleet.counts
     ignored = {"unknown": counts.ignored_cells, "undefined": counts.undefined_cells}
     return {
@@ -68,8 +65,8 @@ def readings(progress: Progress, fleet: Fleet, now: float) -> dict[str, list[Rea
         f.ERRORS.name: _each({name: progress.errors[name] for name in _STAGES}),
         f.IGNORED_CELLS.name: _each(ignored),
         f.OVERFLOW.name: _each(fleet.series.overflow),
-        f.HOSTS.name: _each({"live": len(ages) - lost, "lost": lost}),
-        f.HOST_AGE.name: [Reading(key, [age], 0.0) for key, age in list(ages.items())[:_MOST_LISTED_HOSTS]],
+        f.HOSTS.name: _each({"live": len(hosts) - lost, "lost": lost}),
+        f.HOST_AGE.name: [Reading(name, [age], 0.0) for name, age in list(ages(hosts).items())[:_MOST_LISTED_HOSTS]],
         f.GAPS.name: _one(counts.gaps),
         f.REBASED.name: _one(counts.rebased),
         f.LAG.name: _one(progress.lag_seconds),
@@ -78,19 +75,6 @@ def readings(progress: Progress, fleet: Fleet, now: float) -> dict[str, list[Rea
         f.MEMBERS.name: _one(len(fleet.members)),
         f.HOLDING.name: _each(progress.holding),
     }
-
-
-def host_ages(members: Iterable[Member], now: float) -> dict[tuple[str, str], float]:
-    """Seconds since the newest message by (service, host), of hosts whose newest publisher did not shut down cleanly.
-
-    A host whose killed publisher was replaced is not lost. A publisher silent for an hour is no longer listed.
-    """
-    newest: dict[tuple[str, str], tuple[float, bool]] = {}
-    for member in members:
-        key = (member.service, member.host)
-        newest[key] = max(newest.get(key, (float("-inf"), True)), (member.heard_at, member.finished))
-    ages = {key: max(0.0, now - heard_at) for key, (heard_at, finished) in sorted(newest.items()) if not finished}
-    return {key: age for key, age in ages.items() if age <= GONE_SECONDS}
 
 
 def _one(value: float) -> list[Reading]:

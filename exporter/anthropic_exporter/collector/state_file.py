@@ -192,6 +192,8 @@ def _member_header(member: Member) -> dict[str, Any]:
         "service": member.service,
         "host": member.host,
         "sequence": member.sequence,
+        "machine": member.machine,
+        "first_sent_at": member.first_sent_at,
         "sent_at": member.sent_at,
         "finished": member.finished,
         "lasting": member.lasting,
@@ -211,6 +213,7 @@ def _member_arrays(member: Member) -> list[array[Any]]:
 def _member(header: dict[str, Any], reader: _Reader) -> Member:
     member = Member(header["identity"], header["service"], header["host"])
     member.sequence, member.sent_at = int(header["sequence"]), float(header["sent_at"])
+    member.machine, member.first_sent_at = str(header.get("machine", "")), float(header.get("first_sent_at", 0.0))
     member.finished, member.rebase = bool(header["finished"]), bool(header["rebase"])
     member.lasting = bool(header.get("lasting"))
     member.cells, member.shown = reader.take("d", header["cells"]), reader.take("I", header["cells"])

@@ -34,6 +34,7 @@ class Origin(NamedTuple):
     period_seconds: float
     version: str
     lasting: bool = False
+    machine: str = ""
 
 
 class Changed(NamedTuple):
@@ -60,7 +61,7 @@ class Changes:
 
     def __init__(self, origin: Origin) -> None:
         self.origin = origin
-        self._sequence = 0
+        self._sequence = self._accepted_sequence = 0
         self._next = 0
         self._definitions: list[Definition] = []
         self._defined = 0
@@ -89,6 +90,7 @@ class Changes:
     def accepted(self, changed: Changed) -> None:
         """The queue accepted it."""
         self._taken, self._gauges_taken, self._defined = changed.blocks, changed.gauges, changed.defined
+        self._accepted_sequence = self._sequence
 
     def messages(
         self, changed: Changed, now: float, *, final: bool = False, replaces: tuple[str, ...] = ()
@@ -97,6 +99,7 @@ class Changes:
         # Cells come with the last definitions, or later: a reader drops cells without a definition.
         before = max(0, math.ceil(len(changed.definitions) / _MOST_DEFINITIONS) - 1)
         parts = before + max(1, math.ceil(len(changed.numbers) / _MOST_CELLS))
+        unsent = self._sequence - self._accepted_sequence
         for part in range(parts):
             self._sequence += 1
             last = part == parts - 1
@@ -114,6 +117,8 @@ class Changes:
                 final=final and last,
                 lasting=self.origin.lasting,
                 replaces=replaces,
+                machine=self.origin.machine,
+                unsent=0 if part else unsent,
                 definitions=tuple(changed.definitions[part * _MOST_DEFINITIONS : (part + 1) * _MOST_DEFINITIONS]),
                 numbers=array("I", changed.numbers[own]),
                 values=array("d", changed.values[own]),

@@ -17,6 +17,7 @@ from anthropic_exporter.__about__ import __version__
 from anthropic_exporter.errors import ConfigurationError
 from anthropic_exporter.forking import in_child
 from anthropic_exporter.host import sent_alone
+from anthropic_exporter.host.identity import boot_id
 from anthropic_exporter.metrics import families as f
 from anthropic_exporter.publisher.cells import Cells, CellSource
 from anthropic_exporter.publisher.changes import Changes, Origin
@@ -114,7 +115,7 @@ class Publisher:
         """The numbering of the cells; a new one, which begins with everything, where they are in another store."""
         if self._changes is None or cells.identity != self.identity or cells.snapshot.series is not self._series:
             self.identity, self._series = cells.identity, cells.snapshot.series
-            origin = (self._service, self._host, self._period_seconds, __version__, cells.lasting)
+            origin = (self._service, self._host, self._period_seconds, __version__, cells.lasting, boot_id())
             self._changes = Changes(Origin(cells.identity, self._source.next_epoch(), *origin))
             self._full_at = 0.0
         return self._changes

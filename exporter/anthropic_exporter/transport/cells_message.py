@@ -60,6 +60,8 @@ class CellsMessage(NamedTuple):
         final: the publisher is shutting down in order.
         lasting: the cells outlive their processes, so that the identity may come back after its end.
         replaces: identities whose cells are now part of these, and must not be added to them.
+        machine: which machine this is, as long as it runs: two hosts may have one name. Empty if unknown.
+        unsent: how many messages directly before this one the queue did not accept, as far as the publisher knows.
         definitions: the series that are new in this epoch, or all of them.
         numbers: which cells, by the numbering of the epoch.
         values: their current values. NaN removes a gauge.
@@ -77,6 +79,8 @@ class CellsMessage(NamedTuple):
     final: bool = False
     lasting: bool = False
     replaces: tuple[str, ...] = ()
+    machine: str = ""
+    unsent: int = 0
     definitions: tuple[Definition, ...] = ()
     numbers: array[int] = array("I")
     values: array[float] = array("d")
@@ -105,6 +109,10 @@ def encode(message: CellsMessage) -> bytes:
         header["lasting"] = True
     if message.replaces:
         header["replaces"] = message.replaces
+    if message.machine:
+        header["machine"] = message.machine
+    if message.unsent:
+        header["unsent"] = message.unsent
     return pack(header, _little(message.numbers) + _little(message.values))
 
 
@@ -142,6 +150,8 @@ def _message(header: dict[str, Any], body: bytes) -> CellsMessage:
         final=bool(header.get("final")),
         lasting=bool(header.get("lasting")),
         replaces=tuple(map(_name, header.get("replaces", ())[:MOST_REPLACED])),
+        machine=_name(header.get("machine", "")),
+        unsent=_whole(header.get("unsent", 0)),
         definitions=tuple(_definition(layouts, *one[:4]) for one in header.get("series", ())),
         numbers=_array("I", body[: ends[0]]),
         values=_array("d", body[ends[0] : ends[1]]),
