@@ -86,6 +86,62 @@ def crash(collector: Collector) -> None:
     collector._folder.close()
 
 
+def poisoned(old: bytes, new: bytes) -> bytes:
+    """A message with a text replaced in its header."""
+    made = encode(message(requests(), cells={0: 171.0}))
+    prefix, content = made[:12], made[12:]
+    assert old in content
+    length = int.from_bytes(prefix[8:], "little") + len(new) - len(old)
+    return prefix[:8] + length.to_bytes(4, "little") + content.replace(old, new)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (b'"sent_at":1795262401.0', b'"sent_at":NaN'),
+        (b'"sent_at":1795262401.0', b'"sent_at":-Infinity'),
+        (b'"sent_at":1795262401.0', b'"sent_at":"nan"'),
+        (b'"period":1.0', b'"period":Infinity'),
+        (b",1795262400.0]", b",NaN]"),
+        (b'"host-1"', rb'"\ud800"'),
+        (b'"api"', rb'"\udcff"'),
+        (b'"chat"', rb'"\ud800"'),
+    ],
+)
+def test_a_message_that_cannot_be_saved_or_shown_stops_no_collector(
+    opened: Callable[..., Collector], log: Log, old: bytes, new: bytes
+) -> None:
+    """It stays in the queue: a collector that it ended would end again."""
+    log.messages += [poisoned(old, new), encode(message(requests(), identity="two", host="host-2", cells={0: 29.0}))]
+    collector = opened()
+    collector.catch_up(1.0)
+    assert collector.save()
+    assert shown(collector, REQUESTS, service="api", feature="chat") in (29.0, 200.0)
+    crash(collector)
+    opened()
+
+
+def test_a_message_that_fails_to_merge_is_counted_and_passed(
+    opened: Callable[..., Collector], log: Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log.messages.append(encode(message(requests(), cells={0: 171.0})))
+    collector = opened()
+    monkeypatch.setattr(collector.fleet, "take", lambda *_, **__: 1 / 0)
+    collector.catch_up(1.0)
+    assert shown(collector, "anthropic_collector_errors_total", stage="merge") == 1.0
+    assert shown(collector, "anthropic_collector_messages_total", result="unreadable") == 1.0
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -1.0, 1e301])
+def test_a_counter_that_is_none_is_counted(opened: Callable[..., Collector], log: Log, value: float) -> None:
+    log.messages.append(encode(message(requests(), cells={0: 171.0})))
+    log.messages.append(encode(message(sequence=2, cells={0: value})))
+    collector = opened()
+    collector.catch_up(1.0)
+    assert shown(collector, REQUESTS) == 171.0
+    assert shown(collector, "anthropic_collector_ignored_cells_total", reason="invalid") == 1.0
+
+
 def test_what_was_merged_and_saved_is_there_after_a_crash(opened: Callable[..., Collector], log: Log) -> None:
     log.messages.append(encode(message(requests(), cells={0: 171.0})))
     first = opened()

@@ -118,11 +118,15 @@ class Collector:
         self.progress.waiting = True
         try:
             message = decode(received.data)
+            with self.lock:
+                taken = self.fleet.take(message, now, catching_up=self._catching_up)
         except UnreadableError as error:
             self.progress.results[error.reason] += 1
             return
-        with self.lock:
-            taken = self.fleet.take(message, now, catching_up=self._catching_up)
+        except Exception as error:  # noqa: BLE001 - it stays in the queue: it would end every collector that reads on
+            self.progress.results["unreadable"] += 1
+            self.failed("merge", error)
+            return
         self.progress.results["merged" if taken else "refused"] += 1
         self.progress.sent_at(message.sent_at)
         self._check_clock(message, now)
@@ -158,7 +162,7 @@ class Collector:
         position = self._tokens[-1] if self._tokens else self._position
         try:
             self._folder.write(Saved(self.fleet, position, self.guard_state(), self._wall(), self._source))
-        except OSError as error:
+        except Exception as error:  # noqa: BLE001 - whatever cannot be written, the totals are shown
             self.failed("state", error)
         else:
             self._transport.acknowledge(self._tokens)

@@ -21,7 +21,8 @@ IGNORED_CELLS = Family(
     "anthropic_collector_ignored_cells_total",
     COUNTER,
     ("reason",),
-    "Cells not shown: unknown (a family or buckets of another version), undefined (until the next full message).",
+    "Cells not shown: unknown (a family or buckets of another version), undefined (until the next full message), "
+    "invalid (a counter that is negative, infinite or no number).",
 )
 OVERFLOW = Family(
     "anthropic_collector_label_overflow_total",
@@ -39,7 +40,8 @@ ERRORS = Family(
     "anthropic_collector_errors_total",
     COUNTER,
     ("stage",),
-    "Failures of the collector by stage: queue (not readable), state (not written), breakers (not published), serve.",
+    "Failures of the collector by stage: queue (not readable), merge (a message), state (not written), breakers (not "
+    "published), serve.",
 )
 HOSTS = Family(
     "anthropic_collector_hosts",

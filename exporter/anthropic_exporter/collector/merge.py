@@ -45,6 +45,7 @@ class Counts(NamedTuple):
     gaps: int = 0
     ignored_cells: int = 0
     undefined_cells: int = 0
+    invalid_cells: int = 0
     rebased: int = 0
     refused_members: int = 0
 
@@ -192,6 +193,8 @@ class Fleet:
                 if 0.0 < grown < _LARGEST:
                     cells[own] = value
                     add(shown[own], grown)
+                elif not 0.0 <= value < _LARGEST:
+                    self._count("invalid_cells")
             elif own == IGNORED:
                 self._count("ignored_cells" if number < defined else "undefined_cells")
             elif newest:

@@ -13,7 +13,7 @@ from anthropic_exporter.metrics.cells import Reading
 from anthropic_exporter.metrics.sliding_max import SlidingMax
 
 _RESULTS = ("merged", "unreadable", "newer_format", "refused")
-_STAGES = ("queue", "state", "breakers", "serve")
+_STAGES = ("queue", "merge", "state", "breakers", "serve")
 #: Hosts beyond this number are counted, but not listed.
 _MOST_LISTED_HOSTS = 5_000
 
@@ -59,7 +59,7 @@ def readings(progress: Progress, fleet: Fleet, now: float) -> dict[str, list[Rea
     hosts = find_hosts(fleet.members.values(), now)
     lost = sum(one.is_lost for one in hosts)
     counts = fleet.counts
-    ignored = {"unknown": counts.ignored_cells, "undefined": counts.undefined_cells}
+    ignored = {"unknown": counts.ignored_cells, "undefined": counts.undefined_cells, "invalid": counts.invalid_cells}
     return {
         f.MESSAGES.name: _each({name: progress.results[name] for name in _RESULTS}),
         f.ERRORS.name: _each({name: progress.errors[name] for name in _STAGES}),

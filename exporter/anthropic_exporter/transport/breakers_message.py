@@ -6,6 +6,8 @@ import json
 import math
 from typing import Any, NamedTuple
 
+from anthropic_exporter.transport.cells_message import encodable
+
 _FORMAT = 1
 _MOST_BYTES = 1_000_000
 _MOST_HOLDING = 10_000
@@ -70,7 +72,7 @@ def _holding(one: dict[str, Any]) -> Holding:
 def _name(value: Any) -> str:
     if not isinstance(value, str) or len(value) > _LONGEST_NAME:
         raise ValueError("not a name")
-    return value
+    return encodable(value)
 
 
 def _number(value: Any) -> float:

@@ -5,6 +5,7 @@ Cells are cumulative, so a message may be lost, repeated or reordered: the next 
 
 from __future__ import annotations
 
+import math
 import sys
 from array import array
 from collections.abc import Iterable
@@ -143,8 +144,8 @@ def _message(header: dict[str, Any], body: bytes) -> CellsMessage:
         sequence=_whole(header["sequence"]),
         service=_name(header.get("service", "")),
         host=_name(header.get("host", "")),
-        sent_at=float(header["sent_at"]),
-        period_seconds=float(header.get("period", 1.0)),
+        sent_at=_number(header["sent_at"]),
+        period_seconds=_number(header.get("period", 1.0)),
         version=_name(header.get("version", "")),
         full=bool(header.get("full")),
         final=bool(header.get("final")),
@@ -163,7 +164,7 @@ def _definition(layouts: list[Layout], first: Any, place: Any, labels: Any, crea
     found = tuple(_label(one) for one in labels)
     if len(found) != len(layout.labels):
         raise UnreadableError("unreadable", "labels")
-    return Definition(_whole(first, _MOST_CELLS), layout, found, float(created))
+    return Definition(_whole(first, _MOST_CELLS), layout, found, _number(created))
 
 
 def _layout(family: Any, kind: Any, labels: Any, buckets: Any) -> Layout:
@@ -179,16 +180,27 @@ def _whole(value: Any, most: int = 2**63 - 1) -> int:
     return value
 
 
+def _number(value: Any) -> float:
+    if not isinstance(value, (int, float)) or isinstance(value, bool) or not math.isfinite(value):
+        raise UnreadableError("unreadable", "number")
+    return float(value)
+
+
 def _name(value: Any) -> str:
     if not isinstance(value, str) or len(value) > _LONGEST_NAME:
         raise UnreadableError("unreadable", "name")
-    return value
+    return encodable(value)
 
 
 def _label(value: Any) -> str:
     if not isinstance(value, str) or len(value) > _LONGEST_LABEL:
         raise UnreadableError("unreadable", "label")
-    return value
+    return encodable(value)
+
+
+def encodable(text: str) -> str:
+    """The text without what UTF-8 cannot hold: JSON may contain half a surrogate pair."""
+    return text.encode(errors="replace").decode()
 
 
 def _array(code: str, data: bytes) -> array[Any]:
