@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shutil
 import socket
 import threading
 import time
@@ -25,7 +26,7 @@ from fleet_messages import total
 from ports import free_port
 from queue_engines import Redis
 
-pytest.importorskip("redis")
+redis = pytest.importorskip("redis")
 TOKENS = "anthropic_tokens_total"
 ORIGIN = Origin("one", 1, "api", "web-1", 1.0, "0.1.0")
 
@@ -133,7 +134,8 @@ def test_a_queue_that_is_not_there_costs_nothing_and_loses_nothing(
             wait_until(lambda: "accepts messages again" in caplog.text)
     lines = [one.getMessage() for one in caplog.records if "does not take messages" in one.getMessage()]
     expected = (
-        f"the queue {server.url} does not take messages: unreachable; recording goes on, and is sent when it does"
+        f"the queue {server.url} does not take messages: unreachable: ConnectionError; "
+        "recording goes on, and is sent when it does"
     )
     assert lines == [expected]  # once a minute, not once a message
 
@@ -208,6 +210,32 @@ def test_everything_is_sent_again_every_minute(
     assert publisher.flush()
     assert total(arrived(server.url), TOKENS, type="output") == 171.0
     publisher.close()
+
+
+def test_everything_is_sent_again_after_an_outage_because_the_queue_may_have_lost_it(
+    tmp_path: Path, recorder: Recorder, call: Callable[..., Call], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "FULL_AFTER_FAILURE_SECONDS", 0.0)
+    server = Redis(tmp_path / "redis")
+    with server, publish(recorder, server.url, service="api", period_seconds=0.05):
+        recorder.record(call(output=171))
+        wait_until(lambda: total(arrived(server.url), TOKENS, type="output") == 171.0)
+        server.kill()
+        wait_until(lambda: results(recorder).get("unreachable"))
+        shutil.rmtree(server.folder)
+        server.folder.mkdir()
+        server.start()
+        wait_until(lambda: total(arrived(server.url), TOKENS, type="output") == 171.0)
+
+
+def test_what_the_server_refuses_is_named_by_its_code(
+    server: Redis, recorder: Recorder, caplog: pytest.LogCaptureFixture
+) -> None:
+    redis.Redis(port=server.port).set("anthropic-cells", "no stream")
+    publisher = publish(recorder, server.url, service="api")
+    assert not publisher.flush()
+    assert "does not take messages: failed: ResponseError WRONGTYPE; recording goes on" in caplog.text
+    publisher.close(0.1)
 
 
 def test_recording_continues_while_a_message_waits(

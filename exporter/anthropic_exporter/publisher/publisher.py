@@ -10,7 +10,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from anthropic_exporter import threads
 from anthropic_exporter.__about__ import __version__
@@ -35,10 +35,20 @@ if TYPE_CHECKING:
 _log = logging.getLogger("anthropic_exporter.publish")
 PERIOD_SECONDS = 1.0
 FULL_EVERY_SECONDS = 60.0
+#: A queue that failed may have lost what it had accepted; hosts that were cut off together do not send at one moment.
+FULL_AFTER_FAILURE_SECONDS = 10.0
 CLOSE_SECONDS = 5.0
 _LOG_EVERY_SECONDS = 60.0
 _LEAST_PERIOD_SECONDS = 0.05
 _LONGEST_NAME = 128
+_SENT, _FULL = "sent", "full"
+
+
+class _Result(NamedTuple):
+    """Whether the queue accepted messages: `sent`, or the reason of a `TransportError` and its text for the log."""
+
+    reason: str
+    text: str = ""
 
 
 class Publisher:
@@ -74,7 +84,7 @@ class Publisher:
         self._sending = threading.Lock()
         self._full_at = 0.0
         self._said_final = False
-        self._said_failing = False
+        self._failing = self._said_failing = False
         self._logged_at = float("-inf")
         if not threads.start_eventually(self._run, name="anthropic-publish"):
             self._recorder.count(f.RECORD_ERRORS, "threads")
@@ -102,14 +112,21 @@ class Publisher:
         final = final and self._source.is_last()
         result = self._send(changes.messages(changed, time.time(), final=final, replaces=cells.replaces))
         self._note(result)
-        if result != _SENT:
+        if result.reason != _SENT:
+            self._failing = self._failing or result.reason != _FULL
             return False
         self._said_final = final
         changes.accepted(changed)
-        if full:
-            # Spreads the full messages of publishers that started together.
-            self._full_at = now + FULL_EVERY_SECONDS * random.uniform(0.75, 1.0)  # noqa: S311 - spreads load
+        self._plan_full(now, full=full)
         return True
+
+    def _plan_full(self, now: float, *, full: bool) -> None:
+        """Decide when everything is sent again; publishers that started or were cut off together are spread."""
+        if full:
+            self._full_at = now + FULL_EVERY_SECONDS * random.uniform(0.75, 1.0)  # noqa: S311 - spreads load
+        elif self._failing:
+            self._full_at = min(self._full_at, now + FULL_AFTER_FAILURE_SECONDS * random.random())  # noqa: S311
+        self._failing = False
 
     def _changes_of(self, cells: Cells) -> Changes:
         """The numbering of the cells; a new one, which begins with everything, where they are in another store."""
@@ -120,17 +137,17 @@ class Publisher:
             self._full_at = 0.0
         return self._changes
 
-    def _send(self, messages: Iterable[CellsMessage]) -> str:
+    def _send(self, messages: Iterable[CellsMessage]) -> _Result:
         try:
             self._transport.send([encode(one) for one in messages])
         except TransportError as error:
-            return error.reason
-        return _SENT
+            return _Result(error.reason, str(error))
+        return _Result(_SENT)
 
-    def _note(self, result: str) -> None:
+    def _note(self, result: _Result) -> None:
         """Count the result; log a failure once a minute, and its end once."""
-        self._recorder.count(f.PUBLISH_MESSAGES, result)
-        if result == _SENT:
+        self._recorder.count(f.PUBLISH_MESSAGES, result.reason)
+        if result.reason == _SENT:
             self._recorder.set(f.PUBLISH_LAST_SUCCESS, time.time())
             if self._said_failing:
                 _log.warning("the queue %s accepts messages again", self._address.shown)
@@ -138,7 +155,7 @@ class Publisher:
         elif (now := time.monotonic()) - self._logged_at >= _LOG_EVERY_SECONDS:
             self._said_failing, self._logged_at = True, now
             line = "the queue %s does not take messages: %s; recording goes on, and is sent when it does"
-            _log.warning(line, self._address.shown, result)
+            _log.warning(line, self._address.shown, result.text)
 
     def _failed(self, error: Exception) -> None:
         with contextlib.suppress(Exception):  # a strict recorder raises it; it is counted, and this thread goes on
@@ -194,9 +211,6 @@ class Publisher:
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-
-_SENT = "sent"
 
 
 def publish(

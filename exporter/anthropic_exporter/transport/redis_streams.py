@@ -6,6 +6,7 @@ No consumer group: the position is the id of the last message that was durably m
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ _CONNECT_SECONDS = 2.0
 _ANSWER_SECONDS = 5.0
 _FIELD = b"m"
 _BEGINNING = "0-0"
+_CODE = re.compile(r"[A-Z]{3,20}\b")
 #: TLS options that a URL may contain, with the names of the client library.
 _TLS = frozenset({"ssl_ca_certs", "ssl_certfile", "ssl_keyfile", "ssl_cert_reqs", "ssl_check_hostname"})
 
@@ -162,7 +164,16 @@ def _translated() -> Iterator[None]:
     try:
         yield
     except (redis.RedisError, OSError) as error:
-        raise TransportError(_reason(error), tls.detail(error)) from error
+        raise TransportError(_reason(error), f"{tls.detail(error)} {_code(error)}".strip()) from error
+
+
+def _code(error: Exception) -> str:
+    """The code with which a server's refusal begins, such as WRONGTYPE; nothing else of its text.
+
+    In a pipeline the client puts the whole command before it.
+    """
+    found = _CODE.match(str(error).rpartition("caused error: ")[2]) if isinstance(error, redis.ResponseError) else None
+    return found[0] if found else ""
 
 
 def _reason(error: Exception) -> str:
@@ -173,6 +184,6 @@ def _reason(error: Exception) -> str:
         ("full", (redis.exceptions.OutOfMemoryError,)),
         ("unreachable", (redis.ConnectionError, OSError)),
     )
-    if isinstance(error, redis.ResponseError) and str(error).startswith(("OOM", "MISCONF")):
+    if _code(error) in ("OOM", "MISCONF"):
         return "full"  # out of memory, or the server cannot write to its disk
     return next((reason for reason, types in kinds if isinstance(error, types)), "failed")
