@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from prometheus_client import CollectorRegistry
 
-from anthropic_exporter import Call, Recorder, publish, publishing, serve
+from anthropic_exporter import Call, Recorder, bundle, publish, publishing, serve
 from collectors import Collecting, wait_until
 from queue_engines import Redis
 
@@ -130,6 +130,27 @@ def test_a_collector_that_stops_cleanly_and_starts_again_continues(
         recorder.record(call(output=29))
         collector.start()
         collector.wait_for("anthropic_tokens_total", 200.0, type="output")
+
+
+def test_an_edit_of_the_thresholds_holds_within_seconds_and_a_broken_one_changes_nothing(
+    server: Any, tmp_path: Path, call: Callable[..., Call]
+) -> None:
+    path, recorder, url = tmp_path / "thresholds.yml", recorder_of(), f"{server.url}?stream=thresholds"
+    shipped = (bundle.path("prometheus") / "rules" / "thresholds.yml").read_text()
+    budget = 'expr: "{}"\n        labels: {{threshold: tokens_per_day}}'
+    assert budget.format(1000000) in shipped
+    path.write_text(shipped)
+    with (
+        publish(recorder, url, service="api", period_seconds=0.1),
+        Collecting(url, tmp_path / "state", "--guard", str(path)) as collector,
+    ):
+        recorder.record(call(output=1_000_171))
+        collector.wait_for("anthropic_collector_conditions_holding", 1.0, condition="daily_tokens")
+        path.write_text("[")
+        collector.wait_for("anthropic_collector_errors_total", 1.0, stage="thresholds")
+        assert collector.value("anthropic_collector_conditions_holding", condition="daily_tokens") == 1.0
+        path.write_text(shipped.replace(budget.format(1000000), budget.format(2000000)))
+        collector.wait_for("anthropic_collector_conditions_holding", None, condition="daily_tokens")
 
 
 def test_a_standby_takes_over_when_the_active_one_is_killed(

@@ -117,6 +117,20 @@ def test_what_is_late_counts_in_budgets_and_in_no_rate(clock: Clock) -> None:
     assert fleet.holding() == {("daily_cost", "total", ""): pytest.approx(20.1)}
 
 
+def test_other_thresholds_hold_at_once_and_keep_what_was_spent_today(clock: Clock) -> None:
+    fleet = Publishers(clock, cost_usd_per_day=10, cost_usd_per_minute=1e9, total_cost_usd_per_minute=1e9)
+    fleet.spend("one", usd=11.0)
+    assert fleet.holding() == {("daily_cost", "total", ""): 11.0}
+    limits = Limits.shipped().replace(cost_usd_per_minute=1e9, total_cost_usd_per_minute=1e9)
+    fleet.watch.change(limits.replace(cost_usd_per_day=20))
+    assert fleet.holding() == {}
+    fleet.spend("one", usd=1.0)
+    fleet.watch.change(limits.replace(cost_usd_per_day=12))
+    assert fleet.holding() == {}
+    fleet.spend("one", usd=0.5)
+    assert fleet.holding() == {("daily_cost", "total", ""): 12.5}
+
+
 def test_batches_count_in_budgets_and_in_no_rate(clock: Clock) -> None:
     fleet = Publishers(clock, cost_usd_per_day=10, cost_usd_per_minute=2, total_cost_usd_per_minute=2)
     fleet.spend("one", usd=20.0, tier="batch")

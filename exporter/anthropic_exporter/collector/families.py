@@ -41,7 +41,7 @@ ERRORS = Family(
     COUNTER,
     ("stage",),
     "Failures of the collector by stage: queue (not readable), merge (a message), state (not written), breakers (not "
-    "published), serve.",
+    "published), thresholds (an edit that cannot be used), serve.",
 )
 HOSTS = Family(
     "anthropic_collector_hosts",

@@ -13,7 +13,7 @@ from anthropic_exporter.metrics.cells import Reading
 from anthropic_exporter.metrics.sliding_max import SlidingMax
 
 _RESULTS = ("merged", "unreadable", "newer_format", "refused")
-_STAGES = ("queue", "merge", "state", "breakers", "serve")
+_STAGES = ("queue", "merge", "state", "breakers", "thresholds", "serve")
 #: Hosts beyond this number are counted, but not listed.
 _MOST_LISTED_HOSTS = 5_000
 

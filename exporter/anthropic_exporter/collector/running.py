@@ -14,6 +14,7 @@ from anthropic_exporter.collector.breakers import MOST_MESSAGES, BreakersPublish
 from anthropic_exporter.collector.collector import Collector
 from anthropic_exporter.collector.live_feed import FleetView, TotalsFeed
 from anthropic_exporter.collector.state_file import StateFolder
+from anthropic_exporter.collector.thresholds_file import ThresholdsFile
 from anthropic_exporter.collector.watch import FleetWatch
 from anthropic_exporter.errors import ConfigurationError
 from anthropic_exporter.guard.thresholds import Limits
@@ -69,7 +70,7 @@ def run(settings: Settings, stopped: threading.Event) -> None:
         raise ConfigurationError(
             f"collect: --shard {settings.shard}: the URL has shards={address.shards}; count from 0"
         )
-    limits = None if settings.guard is None else Limits.from_file(settings.guard)
+    thresholds = None if settings.guard is None else ThresholdsFile(settings.guard)
     if settings.web_config is not None:  # a standby serves only when it takes over
         check_web_config(settings.web_config)
     with contextlib.closing(StateFolder(settings.state)) as folder:
@@ -77,8 +78,11 @@ def run(settings: Settings, stopped: threading.Event) -> None:
             source = f"{address.engine}/{address.stream_of(settings.shard)}"
             collector = Collector(folder, _opener(address, settings.shard), source=source)
             with contextlib.closing(collector), contextlib.ExitStack() as owned:
-                watch = None if limits is None else _watch_of(collector, limits)
-                guard = _do_nothing if watch is None else _guarded(collector, watch, address, owned)
+                watch = None if thresholds is None else _watch_of(collector, thresholds.limits)
+                guard = _do_nothing
+                if watch is not None and thresholds is not None:
+                    breakers = _guarded(collector, watch, address, owned)
+                    guard = _following(thresholds, collector, watch, breakers)
                 _collect(collector, settings, stopped, watch, guard)
 
 
@@ -127,6 +131,22 @@ def _guarded(
 
     collector.guard_state = guard_state
     return breakers.tick
+
+
+def _following(
+    thresholds: ThresholdsFile, collector: Collector, watch: FleetWatch, breakers: Callable[[], None]
+) -> Callable[[], None]:
+    """What to call between two reads: takes an edit of the thresholds, then evaluates."""
+    thresholds.broken = lambda: collector.progress.errors.update(thresholds=1)
+
+    def tick() -> None:
+        limits = thresholds.read_edit()
+        if limits is not None:
+            with collector.lock:
+                watch.change(limits)
+        breakers()
+
+    return tick
 
 
 def _do_nothing() -> None:

@@ -42,17 +42,26 @@ class FleetWatch:
     """
 
     def __init__(self, fleet: Fleet, limits: Limits, wall: Callable[[], float] = time.time) -> None:
-        # Conditions of single calls cannot be measured from totals: their thresholds are never crossed.
-        self._limits = limits.replace(request_cost_usd=math.inf, request_output_tokens=math.inf)
         self._fleet, self._wall = fleet, wall
-        self._windows = w.Windows(self._limits)
-        self._budgets = Budgets(self._limits)
+        self._compare_with(limits)
         self._alerts = Alerts()
         self._roles: list[_Role] = []
         self._known_series = 0
         self._before, self._late_before = list(fleet.series.totals), dict(fleet.late)
         self._now = wall()
         self._held: list[Measure] = []
+
+    def _compare_with(self, limits: Limits) -> None:
+        # Conditions of single calls cannot be measured from totals: their thresholds are never crossed.
+        self._limits = limits.replace(request_cost_usd=math.inf, request_output_tokens=math.inf)
+        self._windows = w.Windows(self._limits)
+        self._budgets = Budgets(self._limits)
+
+    def change(self, limits: Limits) -> None:
+        """Use other thresholds from now on. Budgets keep what was spent today; rates are measured anew."""
+        spent = self.dump()
+        self._compare_with(limits)
+        self.load(spent)
 
     def evaluate(self) -> list[Alert]:
         """Take what grew since the last call. Returns alerts that began or ended."""

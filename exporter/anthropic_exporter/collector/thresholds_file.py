@@ -1,0 +1,65 @@
+"""The file of thresholds, read again after an edit: Prometheus takes one within seconds, so the Guard does too."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from anthropic_exporter.errors import ConfigurationError
+from anthropic_exporter.guard.thresholds import Limits
+
+_log = logging.getLogger("anthropic_exporter.collect")
+_LOOK_SECONDS = 1.0
+
+
+class ThresholdsFile:
+    """Notices edits.
+
+    Args:
+        path: a Prometheus rule file of thresholds.
+        broken: called when an edit cannot be used; the thresholds before it stay in force.
+        clock: seconds of a clock that never goes back.
+
+    Attributes:
+        limits: what the file said when it was opened.
+
+    Raises:
+        ConfigurationError: the file is not one of thresholds.
+    """
+
+    def __init__(
+        self, path: Path, broken: Callable[[], None] = lambda: None, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._path, self._clock = path, clock
+        self.broken = broken
+        self._stamp = _stamp(path)
+        self.limits = Limits.from_file(path)
+        self._looks_at = clock() + _LOOK_SECONDS
+
+    def read_edit(self) -> Limits | None:
+        """The thresholds of an edit since the last call; None if there is none that can be used."""
+        if self._clock() < self._looks_at:
+            return None
+        self._looks_at = self._clock() + _LOOK_SECONDS
+        stamp = _stamp(self._path)
+        if stamp == self._stamp:
+            return None
+        self._stamp = stamp
+        try:
+            found = Limits.from_file(self._path)
+        except ConfigurationError as error:
+            self.broken()
+            _log.warning("%s; the thresholds before this edit stay in force", error)
+            return None
+        _log.info("%s: read again", self._path)
+        return found
+
+
+def _stamp(path: Path) -> tuple[int, int, int] | None:
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_mtime_ns, found.st_size, found.st_ino
