@@ -19,9 +19,8 @@ from anthropic_exporter.host.identity import is_copy
 from anthropic_exporter.host.joining import join_family
 from anthropic_exporter.kept_text import MOST_CHARS, kept, text_of
 from anthropic_exporter.locking import SafeLock, this_frame
-from anthropic_exporter.metrics import families as f
 from anthropic_exporter.metrics.cells import Reading, Snapshot
-from anthropic_exporter.metrics.ledger import Ledger, new_life
+from anthropic_exporter.metrics.ledger import Ledger
 from anthropic_exporter.metrics.registry import ReadingsCollector, owner_on, register, reserved, restore
 from anthropic_exporter.metrics.renderer import Renderer
 from anthropic_exporter.metrics.series_budget import DEFAULT_SERIES
@@ -180,22 +179,10 @@ class Recorder(Intake):
         self.sharing = self.membership
         super()._forked()
 
-    def leave_counts(self) -> None:
-        """Leave what a process counted that was alone and never scraped, a job, to the next one of the service.
-
-        Not what a lone service counted since its last scrape: that would put the next one, also alone, on mapped cells.
-        """
-        member = self.membership
-        if member is not None and not (member.is_shared or self._was_read) and _newest(self.own_snapshot()):
-            member.leave(self.life)
-
     def _reset(self) -> None:
         super()._reset()
-        #: Whether anybody has seen a call of this process.
-        self._was_read = False
         self._renderer = Renderer()
         self._ledger = Ledger()
-        self.life = new_life(self._clock())
 
     def middleware(self) -> Capture:
         """Return the middleware for `Anthropic(middleware=[...])`; pass it last, so that it sees every HTTP attempt."""
@@ -258,7 +245,6 @@ class Recorder(Intake):
 
     def _shown(self) -> Snapshot:
         snapshot = self.snapshot()
-        self._was_read = self._was_read or bool(_newest(snapshot))
         life = self.life if self.membership is None else self.membership.life(self.life)
         ledger = self._ledger.readings(snapshot, life, self._clock())
         return snapshot._replace(gauges={**snapshot.gauges, **ledger})
@@ -293,8 +279,3 @@ def _seconds(duration: Any) -> float | None:
     """A duration that can be counted; None for what is none."""
     is_number = isinstance(duration, _NUMBERS) and not isinstance(duration, bool)
     return float(duration) if is_number and 0 <= duration <= _MOST_SECONDS else None
-
-
-def _newest(snapshot: Snapshot) -> float:
-    """When the newest call was counted; 0 before the first."""
-    return max((one.values[0] for one in snapshot.gauges.get(f.LAST_RECORD.name, ())), default=0.0)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import atexit
 import contextlib
 import os
 from collections.abc import Iterable
@@ -72,19 +71,15 @@ def serve(  # noqa: PLR0913 - one keyword for each thing to serve
         mounted = _mounted(recorder, routes, owned, live=live, guard=guard, remedies=remedies)
         member = recorder.membership
         if port:
-            atexit.register(recorder.leave_counts)
             member = recorder.membership = join_port(recorder, member, port, runtime_dir)
 
         def make_server(chosen: int) -> Server:
             return Server(recorder, host, chosen, mounted, owned, web_config=web_config, allowed_hosts=allowed_hosts)
 
-        def leave() -> None:
-            if port:
-                atexit.unregister(recorder.leave_counts)
-                recorder.leave_counts()
-
         address = ListenAddress(host, port, spoken)
-        handle = ServiceHandle(make_server, address, member, owner=recorder, release=owned.close, leave=leave)
+        handle = ServiceHandle(
+            make_server, address, member, owner=recorder, release=owned.close, leave=recorder.publish
+        )
         handle.start(required=required)
     except BaseException:
         owned.close()

@@ -42,6 +42,56 @@ UVICORN = """
     app = Starlette(routes=[Mount("/metrics", metrics_app(recorder)), Route("/{path:path}", ask)], lifespan=lifespan)
 """
 
+ALONE = """
+    import os, signal, sys
+    from http.server import BaseHTTPRequestHandler, HTTPServer
+    from anthropic_exporter import Recorder, serve
+
+    recorder = Recorder()
+    serve(recorder, port=int(os.environ["METRICS_PORT"]))
+
+    class Ask(BaseHTTPRequestHandler):
+        def do_GET(self):
+            if self.path != "/metrics":
+                usage = {"input_tokens": 1000, "output_tokens": 7}
+                recorder.record_usage(model="claude-opus-5-5", usage=usage, duration=1.5, feature="chat")
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(str(os.getpid()).encode())
+
+    if os.environ["SIGTERM"] == "handled":
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    HTTPServer(("127.0.0.1", int(sys.argv[1])), Ask).serve_forever()
+"""
+
+UVICORN_AT_IMPORT = """
+    import asyncio, os
+    from anthropic_exporter import Recorder, metrics_app, serve
+    from starlette.applications import Starlette
+    from starlette.responses import PlainTextResponse
+    from starlette.routing import Mount, Route
+
+    recorder = Recorder()
+    serve(recorder, port=int(os.environ["METRICS_PORT"]))
+
+    def count():
+        usage = {"input_tokens": 1000, "output_tokens": 7}
+        recorder.record_usage(model="claude-opus-5-5", usage=usage, duration=1.5, feature="chat")
+
+    async def ask(request):
+        count()
+        return PlainTextResponse(str(os.getpid()), headers={"Connection": "close"})
+
+    async def slow(request):
+        for _ in range(30):  # begins before the server is asked to stop, and ends after
+            await asyncio.sleep(0.02)
+            count()
+        return PlainTextResponse("30", headers={"Connection": "close"})
+
+    routes = [Mount("/metrics", metrics_app(recorder)), Route("/slow", slow), Route("/{path:path}", ask)]
+    app = Starlette(routes=routes)
+"""
+
 MULTIPROCESSING = """
     import multiprocessing, os, sys
     from anthropic_exporter import Recorder, serve
@@ -170,6 +220,15 @@ GUARDED = """
         start_response("200 OK", [("Content-Type", "text/plain"), ("Connection", "close")])
         return [f"{os.getpid()} {do(environ['QUERY_STRING'])}".encode()]
 """
+
+GUARDED_ALONE = (
+    GUARDED
+    + """
+    import sys
+    for line in sys.stdin:
+        print(do(line.strip()), flush=True)
+"""
+)
 
 CELERY_CALLS = """
     import os

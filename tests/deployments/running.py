@@ -6,6 +6,7 @@ import contextlib
 import http.client
 import importlib.util
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -30,14 +31,17 @@ class Watch(threading.Thread):
     def __init__(self, port: Any) -> None:
         super().__init__(daemon=True)
         self.port, self.newest, self.falls = port, 0.0, 0
+        self.lives: set[str] = set()
         self.ended = threading.Event()
 
     def run(self) -> None:
         while not self.ended.wait(0.03):
             with contextlib.suppress(OSError, http.client.HTTPException):  # its worker ended in the middle of an answer
-                shown = total(scrape(self.port))
+                text = scrape(self.port)
+                shown = total(text)
                 self.falls += shown < self.newest
                 self.newest = shown
+                self.lives.update(re.findall(r'life="(\w+)"', text))
 
 
 class Deployment:
@@ -54,19 +58,29 @@ class Deployment:
             **environment,
         }
         self.folder, self.answered = folder, 0
-        command = [part.replace("PORT", str(self.port)) for part in command]
-        self.log = (folder / "log").open("wb")
-        self.process = subprocess.Popen(
-            [sys.executable, *command],
-            cwd=folder,
+        self.command = [sys.executable, *(part.replace("PORT", str(self.port)) for part in command)]
+        self.log = (folder / "log").open("ab")
+        self.process = self._started()
+        self.watch = Watch(self.metrics_port)
+        if "UNWATCHED" not in environment:
+            self.watch.start()
+
+    def _started(self) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(
+            self.command,
+            cwd=self.folder,
             env=self.environment,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self.log,
             start_new_session=True,
         )
-        self.watch = Watch(self.metrics_port)
-        self.watch.start()
+
+    def restart(self, *, stop_by: signal.Signals) -> None:
+        """Stop the server with a signal, wait until it has ended, and start it again."""
+        self.process.send_signal(stop_by)
+        self._reap()
+        self.process = self._started()
 
     def get(self, path: Any = "/") -> Any:
         with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=10) as answer:
@@ -93,10 +107,14 @@ class Deployment:
 
     def close(self) -> None:
         self.watch.ended.set()
-        self.watch.join(15)
+        if self.watch.is_alive():
+            self.watch.join(15)
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)
+        self._reap()
+        self.log.close()
+
+    def _reap(self) -> None:
         self.process.wait(20)
         self.process.stdout.close()
         self.process.stdin.close()
-        self.log.close()

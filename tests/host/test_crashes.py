@@ -31,8 +31,8 @@ SUMS = ExactSums(0, 1, 2, 1)
 
 def cells_in(folder: CellFolder) -> MappedCells:
     def make_file() -> CellFile:
-        file = folder.make_file(cells, "test")
-        folder.show_file(file)
+        file = folder.make_file("test")
+        folder.show_file(file, cells)
         return file
 
     def failed(error: Any) -> None:

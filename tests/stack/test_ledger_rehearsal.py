@@ -16,6 +16,8 @@ import pytest
 from anthropic_exporter import Call, Inference, Recorder, Tokens, serve
 from anthropic_exporter.rules import Fit, settings
 from foreign import Foreign, wait_for
+from host.workers import Worker, scrape, total
+from ports import free_port
 
 pytestmark = pytest.mark.stack
 MODEL = "claude-opus-5-5"
@@ -135,3 +137,41 @@ def test_a_process_that_is_replaced_while_prometheus_is_away_loses_no_more_than_
             wait_for(lambda: prometheus.value(TOTAL) == pytest.approx(40 * A_CALL_USD))
     finally:
         server.close()
+
+
+def test_a_crash_loop_of_a_process_that_is_alone_is_exact_though_most_lives_are_shorter_than_a_scrape(
+    tmp_path: Path, every_second: Fit
+) -> None:
+    port, calls = free_port(), 0
+    began = time.time()
+    with Foreign(tmp_path, every_second, [("api", f"127.0.0.1:{port}", "prod")], interval=1) as prometheus:
+        for number in range(12):
+            worker = Worker(port, tmp_path)
+            worker.record(10)
+            calls += 10
+            if number % 3:
+                worker.stop()
+            else:  # what nobody had scraped is copied ten times a second
+                wait_for(lambda: total(scrape(port)) == calls)  # noqa: B023 - called at once
+                worker.kill()
+        worker = Worker(port, tmp_path)
+        worker.record(10)
+        spent = (calls + 10) * 0.00414
+        wait_for(lambda: prometheus.value(SCRAPED) == pytest.approx(spent, abs=1e-9))
+        wait_for(lambda: prometheus.value(TOTAL) == pytest.approx(spent, abs=1e-9))
+        wait_until_still(prometheus)
+        assert prometheus.value(TOTAL) == pytest.approx(spent, abs=1e-9)
+        seconds = int(time.time() - began) + 1
+        of = '{of="requests"}'
+        assert prometheus.value(f"sum(resets(anthropic_ledger:total{of}[{seconds}s]))") == 0
+        assert prometheus.value(f"sum(resets(anthropic_requests_total[{seconds}s]))") == 0
+        assert prometheus.value(f"count(count by (life) (count_over_time(anthropic_ledger_total[{seconds}s])))") == 1
+        assert prometheus.value(f"max_over_time({PACE}[{seconds}s:1s])") < 3 * spent / (seconds / 60)
+        worker.stop()
+
+
+def wait_until_still(prometheus: Foreign) -> None:
+    """Wait for some more evaluations."""
+    tick = "max(timestamp(anthropic_ledger:total))"
+    until = prometheus.value(tick) + 4
+    wait_for(lambda: prometheus.value(tick) >= until)

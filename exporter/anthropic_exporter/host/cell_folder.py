@@ -11,16 +11,15 @@ import threading
 import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from anthropic_exporter.forking import in_child
-from anthropic_exporter.host import folding, locks
+from anthropic_exporter.host import folding, locks, runtime_dir
 from anthropic_exporter.host.identity import boot_id, family_root, process_name
 from anthropic_exporter.metrics.ledger import Life, from_text, to_text
 from anthropic_exporter.metrics.stores.cell_file import CellFile
 from anthropic_exporter.metrics.stores.cell_reader import CellReader
 from anthropic_exporter.metrics.stores.file_format import Header, Record
-from anthropic_exporter.metrics.stores.mapped_cells import MappedCells
 from anthropic_exporter.metrics.stores.merged_bounds import MergedBounds
 
 _log = logging.getLogger("anthropic_exporter")
@@ -57,13 +56,24 @@ class CellSource(NamedTuple):
         return self.key.startswith(_OWN)
 
 
+class OwnCells(Protocol):
+    """Cells of this process that have a file here, or a copy in one."""
+
+    file: CellFile | None
+    serial: int
+
+    def records(self) -> Sequence[Record]:
+        """Every block."""
+        ...
+
+
 class CellFolder:
     """The folder of a service; one object a process and folder, by `at()`."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self._lock = threading.Lock()
-        self._own: dict[str, MappedCells] = {}
+        self._own: dict[str, OwnCells] = {}
         self._readers: dict[int, CellReader] = {}
         self._ended: CellReader | None = None
         self._ended_inode = 0
@@ -78,30 +88,41 @@ class CellFolder:
 
     # -- this process's own file
 
-    def make_file(self, owner: MappedCells, token: str) -> CellFile:
-        """Make the file of `owner`, still hidden from other processes. `token` distinguishes files of this process.
+    def make_file(self, token: str) -> CellFile:
+        """Make a file, still hidden from other processes. `token` distinguishes the recorders of this process.
 
         Raises:
             OSError: the folder is gone, or the disk full.
         """
         self._make_folder()
-        identity = f"{boot_id()}-{process_name(os.getpid())}-{token}"
+        identity = _identity(token)
         path = self.path / f"{identity}.new"
         path.unlink(missing_ok=True)
         file = CellFile(path, Header(identity, os.getpid(), _program()))
         locks.take(file.fd)
-        with self._lock:
-            self._own[f"{identity}.cells"] = owner
         return file
 
-    def show_file(self, file: CellFile) -> None:
-        """Let other processes see a file, with all that is in it.
+    def show_file(self, file: CellFile, owner: OwnCells) -> None:
+        """Let other processes see a file, with all that is in it; here, its numbers are those of `owner`.
+
+        It takes the place of an earlier file with the same token.
 
         Raises:
             OSError: the folder is gone.
         """
         new = self.path / f"{file.header.identity}.new"
-        new.rename(new.with_suffix(".cells"))
+        name = f"{file.header.identity}.cells"
+        with self._lock:
+            before = self._own.get(name)
+            self._own[name] = owner
+            try:
+                new.rename(self.path / name)
+            except OSError:
+                if before is None:
+                    del self._own[name]
+                else:
+                    self._own[name] = before
+                raise
 
     def remove_file(self, file: CellFile) -> None:
         """Remove a file of this process whose numbers are in another file now."""
@@ -110,6 +131,20 @@ class CellFolder:
             self._own.pop(name, None)
         with contextlib.suppress(OSError):
             (self.path / name).unlink()
+
+    def end_file(self, file: CellFile) -> None:
+        """Leave a file to whoever folds those of ended processes: nobody counts in it any more."""
+        name = f"{file.header.identity}.cells"
+        with self._lock:
+            if name in self._own and self._own[name].file is file:
+                del self._own[name]
+                file.say_goodbye()
+                file.close()
+
+    def own(self, token: str, owner: OwnCells) -> None:
+        """Count cells of this process that have no file, or none yet. `token` is that of `make_file`."""
+        with self._lock:
+            self._own[f"{_identity(token)}.cells"] = owner
 
     def bring_to(self, path: Path) -> None:
         """Move what ended processes, and the first process of the family, left here into another folder."""
@@ -122,6 +157,8 @@ class CellFolder:
                         (self.path / name).rename(path / name)
 
     def _make_folder(self) -> None:
+        if not self.path.parent.exists():
+            runtime_dir.private(self.path.parent)
         with contextlib.suppress(FileExistsError):
             self.path.mkdir(mode=0o700)
 
@@ -225,9 +262,16 @@ class CellFolder:
         return [path.name for path in self.path.iterdir()]
 
     def has_company(self) -> bool:
-        """Whether another process has or left a file here."""
+        """Whether another process has a file here, and runs."""
+        with self._lock:
+            return any(locks.is_taken(reader.fd) for reader in self._open_readers())
+
+    def has_others(self, own: CellFile) -> bool:
+        """Whether there are numbers beside those of a file of this process."""
+        if self._readers or self._ended is not None:
+            return True
         try:
-            return any(name.endswith(".cells") and name not in self._own for name in self._names())
+            return any(name.endswith(".cells") and name != f"{own.header.identity}.cells" for name in self._names())
         except OSError:
             return False
 
@@ -245,8 +289,8 @@ class CellFolder:
             return self._sources_of(kept)
 
     def _sources_of(self, readers: Iterable[CellReader]) -> tuple[list[CellSource], Workers]:
-        alive, exited, lost = len(self._own), 0, 0
-        sources = [CellSource(f"{_OWN}{cells.serial}", True, cells.records()) for name, cells in self._own.items()]
+        sources = [CellSource(f"{_OWN}{cells.serial}", True, cells.records()) for cells in self._own.values()]
+        alive, exited, lost = sum(bool(one.records) for one in sources), 0, 0
         if self._ended is not None:
             exited, lost = self._ended.header.exited, self._ended.header.lost
             sources.append(CellSource(f"file {self._ended.serial}", False, self._ended.refresh()))
@@ -290,7 +334,9 @@ class CellFolder:
         try:
             inode = (self.path / folding.NAME).stat().st_ino
             if inode != self._ended_inode:
-                self._ended, old = CellReader(self.path / folding.NAME), self._ended
+                ended = CellReader(self.path / folding.NAME)
+                ended.read_once()
+                self._ended, old = ended, self._ended
                 self._ended_inode = os.fstat(self._ended.fd).st_ino
                 if old is not None:
                     old.close()
@@ -340,13 +386,15 @@ class CellFolder:
             self.path.rmdir()
 
     def wait_for(self, process: str, seconds: float) -> None:
-        """Wait until a process has a file here, which means that it noticed other processes."""
+        """Wait until a process counts in a file here, which means that it noticed other processes."""
         deadline = time.monotonic() + seconds
-        while process and time.monotonic() < deadline:
-            with contextlib.suppress(OSError):
-                if any(f"-{process}-" in name for name in self._names()):
-                    return
+        while process and time.monotonic() < deadline and not self._counts_here(process):
             time.sleep(_POLL_SECONDS)
+
+    def _counts_here(self, process: str) -> bool:
+        with self._lock:
+            readers = self._open_readers()
+        return any(f"-{process}-" in one.header.identity and not one.copied for one in readers)
 
     def forget(self) -> None:
         """In a forked child, which owns nothing here: drop everything."""
@@ -355,8 +403,13 @@ class CellFolder:
         for cells in self._own.values():
             if cells.file is not None:
                 cells.file.close()
+        self._own.clear()
         if self._lock_fd >= 0:
             os.close(self._lock_fd)
+
+
+def _identity(token: str) -> str:
+    return f"{boot_id()}-{process_name(os.getpid())}-{token}"
 
 
 def _program() -> str:

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import atexit
+import contextlib
+import errno
 import logging
 import os
 import secrets
 import sys
 import time
+import weakref
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from anthropic_exporter.forking import in_child
-from anthropic_exporter.host import multiproc_dir, sent_alone, shipping
+from anthropic_exporter.host import multiproc_dir, sent_alone, shipping, stopping
 from anthropic_exporter.host.cell_folder import CellFolder, Workers
 from anthropic_exporter.host.multiproc_dir import MultiprocFiles
 from anthropic_exporter.host.ticking import TICKER
@@ -21,6 +24,7 @@ from anthropic_exporter.metrics import families as f
 from anthropic_exporter.metrics.cells import Block, Cells, Reading, Snapshot
 from anthropic_exporter.metrics.ledger import Life
 from anthropic_exporter.metrics.stores.cell_file import CellFile
+from anthropic_exporter.metrics.stores.kept_cells import KeptCells
 from anthropic_exporter.metrics.stores.mapped_cells import MappedCells
 from anthropic_exporter.metrics.stores.merge import Merge
 from anthropic_exporter.metrics.stores.merged_bounds import MergedBounds
@@ -53,6 +57,7 @@ class Membership:
         self.path = path
         self._cells: MappedCells | None = None
         self._was_logged = False
+        self._leaves_at_exit = False
         self._start_anew()
         in_child(self._start_anew, first=True)
 
@@ -60,6 +65,8 @@ class Membership:
         self._merging = SafeLock()
         self._merge: Merge | None = None
         self._merged = Snapshot([], {}, {})
+        self._kept: KeptCells | None = None
+        self._merges = False
         self._multiproc = MultiprocFiles()
         self._published = 0.0
         self._life: Life | None = None
@@ -78,15 +85,96 @@ class Membership:
     def open(self, *, alone: bool) -> None:
         """Join the service. While this process holds the port and is alone, its cells stay plain lists."""
         if alone and not self.folder.has_company():
+            self._keep_copy()
             return
         self.share()
         if not alone:
             self.folder.wait_for(self.folder.holder(), _WAIT_SECONDS)
 
-    def leave(self, life: Life) -> None:
-        """Move the numbers of a process that ends into the folder, where the next one of the service finds them."""
-        if self.share() and self._cells is not None and self._cells.file is not None:
-            self.life(life)
+    # -- alone
+
+    def _keep_copy(self) -> None:
+        """Copy the recorder's plain cells to a file from now on, where the next process of the service finds them.
+
+        If there can be no file, the process counts alone, without what the service counted before: it could not
+        continue that for the process after it.
+        """
+        if self._kept is not None or self.is_shared:
+            return
+        with contextlib.suppress(OSError):
+            self._take_care()
+        try:
+            self.life(self._recorder.life)
+            self._make_copy()
+        except OSError as error:
+            self._recorder.keeper = None
+            self._life = self._recorder.life
+            _log.warning(
+                "%s: what this process counts is not kept for the one after it; free space there, or choose another "
+                "folder with ANTHROPIC_EXPORTER_RUNTIME_DIR (%s)",
+                self.path,
+                error.strerror or error,
+            )
+            return
+        self._leave_at_exit()
+        TICKER.add(self.tick)
+
+    def _make_copy(self) -> None:
+        """Make a copy; what is counted while it is made is in it, too.
+
+        Raises:
+            OSError: the folder is gone, or the disk full.
+        """
+        before, kept = self._kept, KeptCells()
+        file = kept.file = self.folder.make_file(self._token)
+        file.mark_copied()
+        self._note_replaced()
+        self._kept, self._recorder.keeper = kept, self
+        self._recorder.begin_at_zero(f.LIMITS_REACHED, _NO_ROOM)  # so that it has a place once there is no room
+        self._recorder.publish()
+        try:
+            self.folder.show_file(file, kept)
+        except OSError:
+            self._kept = before
+            file.close()
+            raise
+        weakref.finalize(self._recorder, self.folder.end_file, file).atexit = False
+
+    def withdraw(self) -> None:
+        """Leave no copy in the folder, because this process does not serve the port or serves another one."""
+        if self._kept is not None and self._kept.file is not None:
+            self.folder.remove_file(self._kept.file)
+            self._stop_keeping()
+
+    def _stop_keeping(self) -> None:
+        kept, self._kept, self._recorder.keeper = self._kept, None, None
+        if kept is not None and kept.file is not None:
+            kept.file.close()
+
+    def keep(self, cells: Cells) -> None:
+        """Copy what changed."""
+        kept = self._kept
+        if kept is not None:
+            kept.keep(cells)
+            if kept.failure is not None:
+                error, kept.failure = kept.failure, None
+                self._failed(error)
+
+    def _leave_at_exit(self) -> None:
+        if not self._leaves_at_exit:
+            self._leaves_at_exit = True
+            itself = weakref.ref(self)
+
+            def leave() -> None:
+                member = itself()
+                if member is not None:
+                    member.leave()
+
+            atexit.register(leave)
+
+    def leave(self) -> None:
+        """Count in the file from now on, because this process ends: what comes after this is not lost either."""
+        if self._kept is not None and self.share() and self._cells is not None and self._cells.file is not None:
             self._say_goodbye(self._cells.file)  # what is registered at the end of the interpreter is not called
 
     # -- the recorder's store
@@ -103,8 +191,20 @@ class Membership:
         moved = mapped.adopt(cells)
         if mapped.file is not None:
             self._show(mapped.file)
-        mapped.make_file_by(self._make_file)
+            mapped.make_file_by(self._make_file)
+            self._stop_keeping()
+        else:
+            self._count_without_file(mapped)
         return mapped, moved
+
+    def _count_without_file(self, mapped: MappedCells) -> None:
+        """Count where nobody else sees it. Others continue to see the copy; no other file may take its place."""
+        self.folder.own(self._token, mapped)
+        if self._kept is None:
+            mapped.make_file_by(self._make_file)
+        else:
+            self._kept, self._recorder.keeper = None, None
+            mapped.make_file_by(_no_file)
 
     def _note_replaced(self) -> None:
         """Note for a collector that already has these numbers under another name: it must not add them twice."""
@@ -117,15 +217,16 @@ class Membership:
 
     def child_cells(self) -> Cells:
         """Return cells for a forked child, which makes its file when it first counts something."""
-        return self._mapped(self._make_file)
+        cells = self._mapped(self._make_file)
+        self.folder.own(self._token, cells)
+        return cells
 
     def _mapped(self, make_file: Callable[[], CellFile]) -> MappedCells:
         self._cells = MappedCells(self._recorder.clock, make_file, self._failed)
         return self._cells
 
     def _make_hidden_file(self) -> CellFile:
-        assert self._cells is not None  # noqa: S101 - it asks
-        return self.folder.make_file(self._cells, self._token)
+        return self.folder.make_file(self._token)
 
     def _make_file(self) -> CellFile:
         file = self._make_hidden_file()
@@ -133,7 +234,8 @@ class Membership:
         return file
 
     def _show(self, file: CellFile) -> None:
-        self.folder.show_file(file)
+        assert self._cells is not None  # noqa: S101 - it is their file
+        self.folder.show_file(file, self._cells)
         self._recorder.begin_at_zero(f.LIMITS_REACHED, _NO_ROOM)  # so that it has a place once there is no room
         _at_exit(lambda: self._say_goodbye(file))
         TICKER.add(self.tick)
@@ -159,6 +261,7 @@ class Membership:
         old, old_cells, was_shared = self.folder, self._cells, self.is_shared
         if path == self.path:
             return
+        self.withdraw()
         self.path = path
         self._start_anew()
         if not was_shared or old_cells is None:
@@ -176,7 +279,7 @@ class Membership:
 
     def publish(self, gauges: Mapping[str, Sequence[Reading]]) -> None:
         """Show the gauges of this process to the others."""
-        cells = self._cells
+        cells = self._kept or self._cells
         if cells is None or cells.file is None:
             return
         now = self._recorder.clock()
@@ -192,8 +295,13 @@ class Membership:
             return now - reading.values[0] if reading.values[0] else 0.0
         return self._recorder.rate_limits_at(reading.labels[0]) if name in _RATE_LIMITS else now
 
-    def snapshot(self) -> Snapshot:
-        """The numbers of all processes; those of the previous scrape if another merge takes too long."""
+    def snapshot(self, own: Snapshot | None = None) -> Snapshot:
+        """The numbers of all processes; those of the previous scrape if another merge takes too long.
+
+        `own` are those of this process, if it may be the only one.
+        """
+        if own is not None and self._is_only_one():
+            return own
         try:
             if self._merging.wait(this_frame(), _PATIENCE_SECONDS):
                 self._merged = self._merge_all()
@@ -202,6 +310,14 @@ class Membership:
             return self._merged
         finally:
             self._merging.release(this_frame())
+
+    def _is_only_one(self) -> bool:
+        """Whether no other process has or left any number here; once false, it stays false."""
+        kept = self._kept
+        if kept is None or kept.file is None or self._merges:
+            return False
+        self._merges = self.folder.has_others(kept.file)
+        return not self._merges
 
     def _merge_all(self) -> Snapshot:
         began = time.perf_counter()
@@ -237,19 +353,31 @@ class Membership:
 
     def tick(self) -> None:
         """Publish gauges, and fold the files of ended processes if that is this process's part."""
+        if self._kept is not None:
+            self._tick_alone()
         now = time.monotonic()
-        if self.is_shared and now - self._published >= _PUBLISH_SECONDS:
+        if (self.is_shared or self._kept is not None) and now - self._published >= _PUBLISH_SECONDS:
             self._published = now
             self._replace_deleted_file()
             self._recorder.publish()
             self._take_care()
 
+    def _tick_alone(self) -> None:
+        if stopping.is_stopping():
+            self.leave()
+        else:
+            self._recorder.keep()
+
     def _replace_deleted_file(self) -> None:
         """Write a new file if somebody deleted this process's."""
-        cells = self._cells
+        cells = self._kept or self._cells
         if cells is not None and cells.file is not None and os.fstat(cells.file.fd).st_nlink == 0:
-            self.folder.remove_file(cells.file)
-            self._recorder.share(self, wait=True)
+            own, self._life = self._life or self._recorder.life, None
+            self.life(own)  # as it was, in a new lock file if that was deleted too
+            if self.is_shared:
+                self._recorder.share(self, wait=True)
+            else:
+                self._make_copy()
             cells.file.close()
 
     def _take_care(self) -> None:
@@ -258,6 +386,10 @@ class Membership:
             folder.fold_ended(self.bounds())
             if multiproc_dir.is_wanted():
                 self._multiproc.write(self._recorder.read())
+
+
+def _no_file() -> CellFile:
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def _about(workers: Workers) -> dict[str, list[Reading]]:

@@ -17,6 +17,7 @@ from anthropic_exporter.host.ticking import TICKER
 if TYPE_CHECKING:
     from typing_extensions import Self
 
+    from anthropic_exporter.host.cell_folder import CellFolder
     from anthropic_exporter.host.membership import Membership
 
 
@@ -109,13 +110,18 @@ class ServiceHandle:
         """
         for other in list(_open):
             other.make_room_for(self._owner, self.port)
-        error = self._take()
+        may_listen, membership = self._may_listen(), self._membership if self.port else None
+        if membership is not None:  # before the first scrape, which shows what the service counted before
+            membership.open(alone=may_listen)
+        error = self._listen() if may_listen else None
         if error is not None:
             if required or not _is_in_use(error):
+                if membership is not None:
+                    membership.withdraw()
                 raise error
             _log.error("%s; this process keeps trying, and the application runs on", error)
-        if self._membership is not None and self.port:
-            self._membership.open(alone=self.holds_port)
+            if membership is not None:
+                membership.share()
         _open.add(self)
         TICKER.add(self.tick)
 
@@ -124,26 +130,43 @@ class ServiceHandle:
         membership = self._membership
         if membership is not None and not membership.is_shared and membership.folder.has_company():
             membership.share()
-        if not self._closed and self._server is None and time.monotonic() >= self._next_try and self._take():
+        tries = not self._closed and self._server is None and time.monotonic() >= self._next_try
+        if tries and self._may_listen() and self._listen() is not None:
             self._next_try = time.monotonic() + _RETRY_SECONDS
 
-    def _take(self) -> ConfigurationError | None:
-        """Serve the port unless another worker does. Returns the reason if it cannot be served for any other cause."""
-        folder = None if self._membership is None or not self.port else self._membership.folder
-        if folder is not None and not folder.take_port():
-            return None
+    @property
+    def _folder(self) -> CellFolder | None:
+        return None if self._membership is None or not self.port else self._membership.folder
+
+    def _may_listen(self) -> bool:
+        """Whether no other worker serves the port; then none takes it before this one has tried."""
+        folder = self._folder
+        if folder is None:
+            return True
+        if not folder.take_port():
+            return False
+        folder.name_holder(holds=True)
+        return True
+
+    def _listen(self) -> ConfigurationError | None:
+        """Serve the port. Returns the reason if that is not possible."""
         try:
             with self._lock:
                 if self._server is None and not self._closed:
                     self._server = self._make_server(self.port)
                     self._address = self._address._replace(port=self._server.port)
         except ConfigurationError as error:
-            if folder is not None:
-                folder.give_up_port()
+            self._give_up()
             return error
-        if folder is not None:
-            folder.name_holder(holds=True)
+        if self._closed:  # meanwhile, by another thread
+            self._give_up()
         return None
+
+    def _give_up(self) -> None:
+        folder = self._folder
+        if folder is not None:
+            folder.name_holder(holds=False)
+            folder.give_up_port()
 
     def make_room_for(self, owner: object, port: int) -> None:
         """Stop if a later handle serves the same on the same port, as a notebook cell does that is run again."""
@@ -162,9 +185,7 @@ class ServiceHandle:
             self._closed, server, self._server = True, self._server, None
         if server is not None:
             server.close()
-            if self._membership is not None and self.port:
-                self._membership.folder.name_holder(holds=False)
-                self._membership.folder.give_up_port()
+            self._give_up()
         self._release()
 
     def __enter__(self) -> Self:

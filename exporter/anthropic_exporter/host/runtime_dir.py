@@ -22,7 +22,7 @@ def port_folder(port: int, chosen: str | os.PathLike[str] | None = None) -> Path
         OSError: there is no place that only this user can write to.
     """
     place, is_chosen = _place(chosen)
-    return _private(_user_folder(place) / (f"port-{port}" if is_chosen else f"port-{port}{_network()}"))
+    return private(_user_folder(place) / (f"port-{port}" if is_chosen else f"port-{port}{_network()}"))
 
 
 def family_folder(root: str, ordinal: int) -> Path:
@@ -62,11 +62,15 @@ def _place(chosen: str | os.PathLike[str] | None) -> tuple[Path, bool]:
 
 
 def _user_folder(place: Path) -> Path:
-    return _private(place / f"anthropic-exporter-{os.getuid()}")
+    return private(place / f"anthropic-exporter-{os.getuid()}")
 
 
-def _private(folder: Path) -> Path:
-    """Make the folder if it is missing, and check that only this user can use it."""
+def private(folder: Path) -> Path:
+    """Make the folder if it is missing, and check that only this user can use it.
+
+    Raises:
+        OSError: it cannot be made, or is not of this user alone.
+    """
     try:
         folder.mkdir(mode=0o700)
     except FileExistsError:

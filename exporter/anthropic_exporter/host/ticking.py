@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import threading
 import weakref
@@ -11,8 +12,9 @@ from anthropic_exporter import threads
 from anthropic_exporter.forking import in_child
 
 _log = logging.getLogger("anthropic_exporter")
-#: How often a worker looks whether the port is free, and whether other processes share its service.
-TICK_SECONDS = 0.2
+#: How often a worker looks whether the port is free, and whether other processes share its service; and how often a
+#: process that is alone copies what it counted.
+TICK_SECONDS = 0.1
 
 
 class _Ticker:
@@ -59,7 +61,13 @@ def _call(method: Callable[[], None]) -> None:
     try:
         method()
     except Exception as error:  # noqa: BLE001 - the error boundary of this thread
-        _log.warning("sharing counts between processes failed: %s", type(error).__name__)
+        _log_once(f"{type(error).__name__}: {error.strerror}" if isinstance(error, OSError) else type(error).__name__)
+
+
+@functools.cache
+def _log_once(why: str) -> None:
+    """Log one line for each cause, not one a tick."""
+    _log.warning("sharing counts between processes failed, and is tried again: %s", why)
 
 
 TICKER = _Ticker()

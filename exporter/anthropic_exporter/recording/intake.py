@@ -21,6 +21,7 @@ from anthropic_exporter.locking import SafeLock, this_frame
 from anthropic_exporter.metrics import families as f
 from anthropic_exporter.metrics.bounded_labels import Bounded
 from anthropic_exporter.metrics.cells import Reading, Snapshot
+from anthropic_exporter.metrics.ledger import new_life
 from anthropic_exporter.metrics.series_budget import DEFAULT_SERIES
 from anthropic_exporter.metrics.writer import Before, Line, Metrics, Slot, label_bounds
 from anthropic_exporter.pricing.book import PriceBook
@@ -36,7 +37,7 @@ from anthropic_exporter.recording.process_gauges import process_gauges
 from anthropic_exporter.recording.retries import Retries
 from anthropic_exporter.recording.served_models import CachedThreads, ServedModels
 from anthropic_exporter.recording.session_memory import SessionMemory
-from anthropic_exporter.recording.sharing import Sharing
+from anthropic_exporter.recording.sharing import Keeper, Sharing
 from anthropic_exporter.recording.usages import Usages
 from anthropic_exporter.wire.plain_answer import Counts
 
@@ -99,6 +100,8 @@ class Intake:
         pending: what waits to be written, the oldest first.
         expected: label sets that exist, or will exist when what waits is written.
         has_sinks: written calls are passed on.
+        keeper: keeps a copy of the cells; None if nobody does, or they are shared.
+        life: the life of the counters of this process.
         is_strict: whether our own failures are raised.
         inflight: attempts that were sent and have not ended.
         retries: failed attempts that the SDK may try again.
@@ -167,7 +170,9 @@ class Intake:
         self._lock = SafeLock()
         self.pending: deque[Entry] = deque()
         self._next_pending = iter(self.pending.popleft, None)
-        self._batch = Batch()
+        self._batch = self._kept = Batch()
+        self.keeper: Keeper | None = None
+        self.life = new_life(self._clock())
         self._sinks_lock = SafeLock()
         self._for_sinks: deque[Call] = deque(maxlen=_MOST_FOR_SINKS)
         self._snapshot = Snapshot([], {}, {})
@@ -354,8 +359,8 @@ class Intake:
 
     def snapshot(self) -> Snapshot:
         """Every series of all processes that count together, as of now."""
-        own, sharing = self.own_snapshot(), self.sharing
-        return own if sharing is None else sharing.snapshot()
+        own, store = self.own_snapshot(), self.sharing or self.keeper
+        return own if store is None else store.snapshot(own)
 
     def own_snapshot(self) -> Snapshot:
         """Every series of this process alone, as of now; of the previous scrape if reading takes over a second."""
@@ -380,12 +385,18 @@ class Intake:
                 self.expect(self.served.label(one.model), one.feature, one.user)
             self._write_batch(len(self.pending), self._metrics.prepare_page)  # with what failed in the first
             gauges, cells = self._gauges(), self._metrics.cells
-            if self.sharing is not None:
-                self.sharing.publish(gauges)
+            self._publish(gauges)
             self._snapshot = Snapshot(cells.copy(), cells.series, gauges)
             return True
         finally:
             self._lock.release(this_frame())
+
+    def _publish(self, gauges: dict[str, list[Reading]]) -> None:
+        if self.sharing is not None:
+            self.sharing.publish(gauges)
+        elif self.keeper is not None:
+            self.keeper.keep(self._metrics.cells)
+            self.keeper.publish(gauges)
 
     def _gauges(self) -> dict[str, list[Reading]]:
         process = process_gauges(self._metrics, self.place_of, self.inflight, self.prices, self._clock())
@@ -403,7 +414,7 @@ class Intake:
             cells, moved = sharing.adopt(self._metrics.cells)
             self._metrics.move_to(cells, moved)
             self.lines.clear()
-            self.sharing = sharing
+            self.sharing, self.keeper = sharing, None
             self._decide_who_waits()
             return True
         finally:
@@ -417,8 +428,23 @@ class Intake:
         try:
             if self._lock.wait(this_frame(), _PATIENCE_SECONDS):
                 self._write_late()
-                if self.sharing is not None:
-                    self.sharing.publish(self._gauges())
+                if self.keeper is not None:
+                    self._write_batch(len(self.pending), self._metrics.settle)
+                self._publish(self._gauges())
+        finally:
+            self._lock.release(this_frame())
+        self.drain()
+
+    def keep(self) -> None:
+        """Copy what was counted since the last time to where it outlives this process. Never waits."""
+        if self.keeper is None or not (self.pending or self._batch is not self._kept):
+            return
+        try:
+            if self._lock.acquire_unless_wanted(this_frame()):
+                self._write_batch(len(self.pending), self._metrics.settle)
+                if self.keeper is not None:
+                    self.keeper.keep(self._metrics.cells)
+                self._kept = self._batch
         finally:
             self._lock.release(this_frame())
         self.drain()

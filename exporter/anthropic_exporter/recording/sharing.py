@@ -23,6 +23,22 @@ class Sharing(Protocol):
         """Show the gauges of this process to the others. The recorder's lock is held."""
         ...
 
-    def snapshot(self) -> Snapshot:
-        """The numbers of all processes. The recorder's lock is not held."""
+    def snapshot(self, own: Snapshot) -> Snapshot:
+        """The numbers of all processes; `own` are those of this one. The recorder's lock is not held."""
+        ...
+
+
+class Keeper(Protocol):
+    """A copy of the cells of a process that is alone, which outlives it."""
+
+    def keep(self, cells: Cells) -> None:
+        """Copy what changed. The recorder's lock is held."""
+        ...
+
+    def publish(self, gauges: Mapping[str, Sequence[Reading]]) -> None:
+        """Copy the gauges as well. The recorder's lock is held."""
+        ...
+
+    def snapshot(self, own: Snapshot) -> Snapshot:
+        """The numbers of this process, which are `own`, and of those that ended. The recorder's lock is not held."""
         ...

@@ -132,6 +132,10 @@ class CellFile:
         self._used += length
         self._header_words[fmt.COMMITTED] = self._used
 
+    def mark_copied(self) -> None:
+        """Note that the process counts elsewhere, and copies its numbers to this file."""
+        self._header_words[fmt.COPIED] = 1
+
     def say_goodbye(self) -> None:
         """Note that the process shuts down cleanly, so that its file does not look like a crash."""
         self._header_words[fmt.EXITED] = 1

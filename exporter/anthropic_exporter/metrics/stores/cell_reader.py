@@ -64,6 +64,11 @@ class CellReader:
         """Whether its numbers are part of the file of ended processes by now."""
         return self._words[fmt.FOLDED] == 1
 
+    @property
+    def copied(self) -> bool:
+        """Whether its process counts elsewhere, and copies its numbers to this file."""
+        return self._words[fmt.COPIED] == 1
+
     def mark_folded(self) -> None:
         """Note that its numbers are part of the file of ended processes."""
         os.pwrite(self.fd, (1).to_bytes(fmt.WORD, sys.byteorder), fmt.FOLDED * fmt.WORD)
@@ -77,6 +82,10 @@ class CellReader:
         while self._read_to < committed:
             self._read_to += self._read_record(self._read_to // fmt.WORD)
         return self.records
+
+    def read_once(self) -> None:
+        """Copy all numbers of a file that nobody writes to: lists are read twenty times as fast."""
+        self.records = [one._replace(values=list(one.values)) for one in self.refresh()]
 
     def _read_record(self, first: int) -> int:
         """Keep the record at a word; returns its length in bytes."""

@@ -18,9 +18,9 @@ VERSION = 1
 HEADER_BYTES = 4096
 WORD = 8
 #: Words of the header: what the file is, its version, the bytes that readers may read, whether its process said
-#: goodbye, the length of the JSON text about the process that follows at `TEXT_AT`, and whether the numbers are part of
-#: the file of ended processes by now.
-MAGIC_WORD, VERSION_WORD, COMMITTED, EXITED, TEXT_LENGTH, FOLDED = range(6)
+#: goodbye, the length of the JSON text about the process that follows at `TEXT_AT`, whether the numbers are part of
+#: the file of ended processes by now, and whether they are a copy, which is behind what the process has counted.
+MAGIC_WORD, VERSION_WORD, COMMITTED, EXITED, TEXT_LENGTH, FOLDED, COPIED = range(7)
 TEXT_AT = 64
 #: Words at the start of a record: its length in bytes, the number of its floats, the length of its text, and the Unix
 #: time since when it counts, a float.

@@ -18,6 +18,11 @@ from anthropic_exporter.metrics.stores.file_format import Record, StoredSeries
 _serials = itertools.count()
 
 
+def next_serial() -> int:
+    """A number that distinguishes the cells of one recorder from all others of this process."""
+    return next(_serials)
+
+
 class MappedCells(Cells):
     """Cells in a file that is made when the first block is wanted. Blocks that find no room there are plain lists.
 
@@ -35,7 +40,7 @@ class MappedCells(Cells):
         self._make_file, self._failed = make_file, failed
         self.file: CellFile | None = None
         #: Distinguishes these cells from all others of this process.
-        self.serial = next(_serials)
+        self.serial = next_serial()
         self._unshared: list[Record] = []
         self._gauges: dict[tuple[str, tuple[str, ...]], Block] = {}
 
@@ -70,7 +75,7 @@ class MappedCells(Cells):
             floats = list(block)
             if meaning.sums is not None and not isinstance(cells, MappedCells):
                 floats += [0.0] * fmt.journal_floats(meaning.sums)
-            moved[id(block)] = new = self._add(_stored(meaning), meaning.created, floats, meaning.sums)
+            moved[id(block)] = new = self._add(stored(meaning), meaning.created, floats, meaning.sums)
             self._note(meaning, new)
         return moved
 
@@ -96,7 +101,7 @@ class MappedCells(Cells):
 
     def _make(self, meaning: Meaning, floats: int) -> Block:
         zeros = [0.0] * (floats + fmt.journal_floats(meaning.sums))
-        return self._add(_stored(meaning), meaning.created, zeros, meaning.sums)
+        return self._add(stored(meaning), meaning.created, zeros, meaning.sums)
 
     def _add(
         self, series: tuple[StoredSeries, ...], created: float, floats: list[float], sums: ExactSums | None
@@ -112,5 +117,6 @@ class MappedCells(Cells):
             return values
 
 
-def _stored(meaning: Meaning) -> tuple[StoredSeries, ...]:
+def stored(meaning: Meaning) -> tuple[StoredSeries, ...]:
+    """The series of a block as a file names them."""
     return tuple(StoredSeries(family.name, labels, width(family)) for family, labels in meaning.series)

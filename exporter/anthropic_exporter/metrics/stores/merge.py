@@ -76,6 +76,8 @@ class Merge:
     def __init__(self, bounds: MergedBounds) -> None:
         self._bounds = bounds
         self._blocks: list[list[float]] = []
+        #: What each block was summed from.
+        self._rows: list[list[list[float]]] = []
         self._by_meaning: dict[tuple[tuple[str, Labels], ...], int] = {}
         self._places: dict[tuple[str, Labels], tuple[int, int]] = {}
         self._series: dict[str, list[Series]] = {}
@@ -103,8 +105,10 @@ class Merge:
                 else:
                     self._add_gauge(record, gauges, alive=source.alive)
         for index, parts_of_block in enumerate(rows):
-            if parts_of_block:  # else its file was deleted: what was shown stays
+            # None: its file was deleted, and what was shown stays.
+            if parts_of_block and parts_of_block != self._rows[index]:
                 self._blocks[index] = _summed(parts_of_block)
+                self._rows[index] = parts_of_block
         self._parts = {source.key: self._parts[source.key] for source in sources}
         return Snapshot(list(self._blocks), self._series, self._merged_gauges(gauges, now))
 
@@ -156,6 +160,7 @@ class Merge:
             self._places[family, labels] = (number, start)
             start = end
         self._blocks.append([0.0] * start)
+        self._rows.append([])
         self._by_meaning[meaning] = number
         return number
 
