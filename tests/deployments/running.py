@@ -66,6 +66,8 @@ class Deployment:
             self.watch.start()
 
     def _started(self) -> subprocess.Popen[bytes]:
+        if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as in a shell's background: the program would ignore it
+            signal.signal(signal.SIGINT, signal.default_int_handler)
         return subprocess.Popen(
             self.command,
             cwd=self.folder,

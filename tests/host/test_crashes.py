@@ -14,12 +14,12 @@ import pytest
 
 from anthropic_exporter.host.cell_folder import CellFolder
 from anthropic_exporter.metrics import families as f
+from anthropic_exporter.metrics.bounded_labels import label_bounds
 from anthropic_exporter.metrics.cells import ExactSums
 from anthropic_exporter.metrics.stores.cell_file import CellFile
 from anthropic_exporter.metrics.stores.mapped_cells import MappedCells
 from anthropic_exporter.metrics.stores.merge import Merge
 from anthropic_exporter.metrics.stores.merged_bounds import MergedBounds
-from anthropic_exporter.metrics.writer import label_bounds
 
 pytestmark = [
     pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here"),

@@ -135,7 +135,7 @@ def test_what_is_counted_is_at_least_what_is_shown(call: Callable[..., Call]) ->
     bounded = recorder()
     for number in range(40):
         bounded.record(call(feature=f"f{number % 7}", user=f"u{number}", tier=TIERS[number % 4], output=1))
-    assert series(bounded) - 20 <= bounded._metrics._budget.used <= 1.6 * series(bounded)
+    assert series(bounded) - 20 <= bounded._metrics.label_sets.budget.used <= 1.6 * series(bounded)
 
 
 def test_names_of_10_kb_are_kept_short() -> None:

@@ -11,6 +11,7 @@ from prometheus_client import CollectorRegistry
 
 from anthropic_exporter import Recorder
 from anthropic_exporter.capture import attempt, middleware, sent
+from anthropic_exporter.metrics.label_sets import LabelSets
 from anthropic_exporter.metrics.writer import Metrics
 from anthropic_exporter.pricing.book import PriceBook
 from anthropic_exporter.recording import answers
@@ -67,7 +68,7 @@ PLACES = [
     (Recorder, "begin"),
     (Recorder, "record"),
     (Recorder, "_write"),
-    (Metrics, "expect"),
+    (LabelSets, "expect"),
     (Metrics, "write"),
     (Metrics, "count"),
     (PriceBook, "bill"),

@@ -21,7 +21,7 @@ from prometheus_client import CollectorRegistry
 from anthropic_exporter import Call, Inference, Recorder, Tokens
 from anthropic_exporter.capture.attempt import Attempt
 from anthropic_exporter.capture.tee import tee
-from anthropic_exporter.metrics import writer as metrics
+from anthropic_exporter.metrics import bounded_labels
 from anthropic_exporter.pricing.book import PriceBook
 from anthropic_exporter.simulator.fake_api import wire
 from anthropic_exporter.wire.events import SseSplitter
@@ -313,7 +313,7 @@ LABELS = st.sampled_from(["", "other", "a", "b", "c", "d"]) | st.text(max_size=4
 @given(asked=st.lists(st.tuples(LABELS, LABELS, st.integers(0, 10**6)), max_size=40))
 def test_totals_are_conserved_when_labels_overflow(asked: list[tuple[str, str, int]]) -> None:
     registry = CollectorRegistry()
-    with mock.patch.dict(metrics._LIMITS, feature=2, user=1):
+    with mock.patch.dict(bounded_labels._LIMITS, feature=2, user=1):
         recorder = Recorder(registry=registry, strict=True, clock=lambda: NOON)
     for feature, user, output in asked:
         inferences = (Inference(MODEL, Tokens(0, 0, 0, 0, output)),)

@@ -4,8 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from anthropic_exporter.call import NO_USAGE, OUTCOMES, STOP_REASONS, UNKNOWN_SHAPE, UNREADABLE
+from anthropic_exporter.wire.usage import CACHE_MISS_REASONS
+
 OTHER = "other"
 _MAX_CHARS = 120
+
+_LIMITS = {
+    "model": 50,
+    "feature": 100,
+    "user": 200,
+    "stop_reason": 50,
+    "reason": 50,
+    "tool": 50,
+    "alertname": 100,
+}
+#: Documented words never fold, no matter how many others a server sends first.
+_RESERVED = {
+    "reason": (*OUTCOMES, *sorted(CACHE_MISS_REASONS), NO_USAGE, UNKNOWN_SHAPE, UNREADABLE),
+    "stop_reason": STOP_REASONS,
+    "tool": ("web_search", "web_fetch", "code_execution", "session_runtime"),
+}
 
 
 class Bounded:
@@ -50,3 +69,17 @@ class Bounded:
     def names(self) -> list[str]:
         """The values let in so far, without "" and `other`."""
         return [value for value in dict.fromkeys(self._known.values()) if value not in ("", OTHER)]
+
+
+def label_bounds(features: Iterable[str] | None = None, users: Iterable[str] | None = None) -> dict[str, Bounded]:
+    """The bounds of all bounded labels, still empty. `features` and `users` are the only names admitted."""
+    bounds = {label: Bounded(limit) for label, limit in _LIMITS.items()}
+    for label, words in _RESERVED.items():
+        bounds[label] = Bounded(_LIMITS[label] + len(words))
+        for word in words:
+            bounds[label].fold(word)
+    bounds["outcome"] = Bounded(0, OUTCOMES)
+    for label, allowed in (("feature", features), ("user", users)):
+        if allowed is not None:
+            bounds[label] = Bounded(0, allowed)
+    return bounds

@@ -12,7 +12,9 @@ from typing import Any, Protocol
 
 from anthropic_exporter.attribution import Attribution
 from anthropic_exporter.call import SUCCESS, Call, Sight
-from anthropic_exporter.metrics.writer import Line, Metrics, Slot
+from anthropic_exporter.metrics.label_sets import Slot
+from anthropic_exporter.metrics.line import Line
+from anthropic_exporter.metrics.writer import Metrics
 from anthropic_exporter.recording.calls import Asked, priced_call
 from anthropic_exporter.recording.lines import Lines
 from anthropic_exporter.recording.served_models import ServedModels

@@ -17,7 +17,7 @@ from anthropic_exporter.call import (
     Sight,
     Tokens,
 )
-from anthropic_exporter.metrics.writer import Line
+from anthropic_exporter.metrics.line import Line
 from anthropic_exporter.wire.headers import RateLimitHeaders
 from anthropic_exporter.wire.model_ids import served_label
 from anthropic_exporter.wire.plain_answer import Counts

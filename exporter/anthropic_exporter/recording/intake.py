@@ -19,11 +19,13 @@ from anthropic_exporter.forking import in_child
 from anthropic_exporter.kept_text import kept
 from anthropic_exporter.locking import SafeLock, this_frame
 from anthropic_exporter.metrics import families as f
-from anthropic_exporter.metrics.bounded_labels import Bounded
+from anthropic_exporter.metrics.bounded_labels import Bounded, label_bounds
 from anthropic_exporter.metrics.cells import Reading, Snapshot
+from anthropic_exporter.metrics.label_sets import Slot
 from anthropic_exporter.metrics.ledger import new_life
+from anthropic_exporter.metrics.line import Line
 from anthropic_exporter.metrics.series_budget import DEFAULT_SERIES
-from anthropic_exporter.metrics.writer import Before, Line, Metrics, Slot, label_bounds
+from anthropic_exporter.metrics.writer import Before, Metrics
 from anthropic_exporter.pricing.book import PriceBook
 from anthropic_exporter.pricing.reload import LivePrices
 from anthropic_exporter.recording.answers import MOST_WAITING, MOST_WAITING_FOR_A_SERVER, Answers
@@ -149,10 +151,10 @@ class Intake:
             self._live = self._live_prices(prices)
         if features is not None:
             self._features = tuple(dict.fromkeys((*(self._features or ()), *features)))
-            self._metrics.let_in(self._features)
+            self._metrics.label_sets.let_in(self._features)
         if users is not None:
             self._users = tuple(dict.fromkeys((*(self._users or ()), *users)))
-            self._metrics.let_in((), self._users)
+            self._metrics.label_sets.let_in((), self._users)
         self._models = tuple(dict.fromkeys((*self._models, *models)))
         self._expect_all()
 
@@ -263,7 +265,7 @@ class Intake:
         """Make a label set exist at 0 from the next scrape on."""
         labels = (model, feature, user)
         if labels not in self.expected and len(self.expected) < _MOST_EXPECTED:
-            self.pending.append((self._metrics.expect, *labels))
+            self.pending.append((self._metrics.label_sets.expect, *labels))
             self.expected.add(labels)
 
     def begun(self, model: str, where: Attribution) -> None:
@@ -275,7 +277,7 @@ class Intake:
         """Make the label set of a request for `model` exist, with the lock held."""
         labels = (self.served.label(model), where.feature, where.user)
         if labels not in self.expected and len(self.expected) < _MOST_EXPECTED:
-            self._metrics.expect(*labels)
+            self._metrics.label_sets.expect(*labels)
             self.expected.add(labels)
 
     def blocked(self, model: str, where: Attribution) -> None:
@@ -351,7 +353,7 @@ class Intake:
 
     def place_of(self, model: str, feature: str) -> tuple[str, str]:
         """The labels (model, feature) under which requests for `model` are shown."""
-        return self._metrics.place_of(self.served.label(model), feature)
+        return self._metrics.label_sets.place_of(self.served.label(model), feature)
 
     def read(self) -> dict[str, list[Reading]]:
         """Every series, by family name, as of now."""
@@ -399,7 +401,7 @@ class Intake:
             self.keeper.publish(gauges)
 
     def _gauges(self) -> dict[str, list[Reading]]:
-        process = process_gauges(self._metrics, self.place_of, self.inflight, self.prices, self._clock())
+        process = process_gauges(self._metrics.label_sets, self.place_of, self.inflight, self.prices, self._clock())
         return {**self._metrics.gauges(), **process}
 
     # -- shared with other processes

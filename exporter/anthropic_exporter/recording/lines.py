@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from anthropic_exporter.call import SUCCESS, Call
-from anthropic_exporter.metrics.writer import Line
+from anthropic_exporter.metrics.line import Line
 
 _MOST = 5_000
 _LONGEST_WORD = 128

@@ -6,7 +6,9 @@ from typing import Protocol
 
 from anthropic_exporter.attribution import Attribution
 from anthropic_exporter.call import Call
-from anthropic_exporter.metrics.writer import Line, Metrics, Slot
+from anthropic_exporter.metrics.label_sets import Slot
+from anthropic_exporter.metrics.line import Line
+from anthropic_exporter.metrics.writer import Metrics
 from anthropic_exporter.recording.answers import says_no_more
 from anthropic_exporter.recording.calls import call_of
 from anthropic_exporter.recording.lines import Kind, Lines

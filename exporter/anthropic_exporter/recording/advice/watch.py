@@ -7,7 +7,7 @@ from operator import itemgetter
 from typing import Any, NamedTuple
 
 from anthropic_exporter.call import SUCCESS, Bill, Call, Sight
-from anthropic_exporter.metrics.writer import Line
+from anthropic_exporter.metrics.line import Line
 from anthropic_exporter.pricing.book import PriceBook
 from anthropic_exporter.pricing.price_file import USUAL_MINIMUM_TOKENS
 from anthropic_exporter.recording.advice import spending
