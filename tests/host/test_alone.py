@@ -183,10 +183,9 @@ def test_a_recorder_that_is_gone_leaves_its_counts_and_no_open_file(
         with serve(recorder, port=port):
             recorder.record_usage(model="claude-opus-5-5", usage={"input_tokens": 7, "output_tokens": 1})
         del recorder
-        gc.collect()
     with serve(Recorder(registry=None), port=port):
         assert total(scrape(port)) == 5
-        wait_for(lambda: len(cell_files(folder)) == 2)
+        wait_for(lambda: gc.collect() >= 0 and len(cell_files(folder)) == 2)  # their threads may end a little later
 
 
 def test_a_folder_without_room_is_one_log_line_and_the_process_counts_alone(

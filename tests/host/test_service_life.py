@@ -7,7 +7,9 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-from host.workers import Worker, scrape, total, wait_for
+import pytest
+
+from host.workers import Worker, cell_files, scrape, total, wait_for
 
 
 def lives(text: str) -> tuple[set[str], float]:
@@ -75,3 +77,27 @@ def test_every_process_of_a_service_shows_the_same_life(start: Callable[..., Wor
     shown = [lives(worker.own_text()) for worker in (first, second)]
     assert shown[0] == shown[1]
     assert len(shown[0][0]) == 1
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("deleted", ["locks", "*"])
+def test_a_life_outlives_the_files_that_somebody_deletes_under_running_processes(
+    start: Callable[..., Worker], port: int, folder: Path, workers: int, deleted: str
+) -> None:
+    running = [start() for _ in range(workers)]
+    for worker in running:
+        worker.record(3)
+    (life,), _ = wait_for(lambda: lives(scrape(port)))
+    found = list(folder.glob(f"*/port-*/{deleted}"))
+    assert found
+    for path in found:
+        path.unlink()
+    wait_for(lambda: len(list(folder.glob("*/port-*/locks"))) == 1 and len(cell_files(folder)) >= workers)
+    later = start()
+    later.record(1)
+    assert not later.held_port
+    shows(port, life, 3 * workers + 1)
+    for worker in (*running, later):
+        worker.kill()
+    start()
+    shows(port, life, 3 * workers + 1)

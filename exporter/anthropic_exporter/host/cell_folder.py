@@ -80,6 +80,7 @@ class CellFolder:
         self._refused: set[tuple[int, str]] = set()
         self._lock_fd = -1
         self._holds_port = False
+        self._life: Life | None = None
 
     @staticmethod
     def at(path: Path) -> CellFolder:
@@ -199,7 +200,7 @@ class CellFolder:
         """Write down which process holds the port, for processes that it spawns."""
         fd = self.lock_file()
         if fd is not None:
-            os.pwrite(fd, f"{process_name(os.getpid()) if holds else '':<40}".encode(), _HOLDER_AT)
+            _write_holder(fd, process_name(os.getpid()) if holds else "")
 
     def holder(self) -> str:
         """The process that holds the port, or held it last."""
@@ -220,12 +221,12 @@ class CellFolder:
         try:
             life = self.written_life() or own
             if life is own:
-                line = f"{process_name(os.getpid())} {to_text(own)}"
-                os.pwrite(fd, f"{line:<{_LIFE_BYTES}}".encode(), _LIFE_AT)
+                _write_life(fd, own)
         except OSError:
             life = own
         finally:
             locks.give_up(fd, _LIFE)
+        self._life = life
         return life
 
     def written_life(self) -> Life | None:
@@ -237,24 +238,33 @@ class CellFolder:
         fd = self.lock_file()
         if fd is None:
             return None
-        writer, _, text = os.pread(fd, _LIFE_BYTES, _LIFE_AT).decode(errors="replace").strip().partition(" ")
-        try:
-            life = from_text(text)
-            is_running = process_name(int(writer.partition("-")[0])) == writer
-        except ValueError:
+        written = _read_life(fd)
+        if written is None:
             return None
+        life, is_running = written
         return life if is_running or any(name.endswith(".cells") for name in self._names()) else None
 
     def lock_file(self) -> int | None:
         """The open lock file; a new one if the open one was deleted. None if it cannot be made."""
+        before = self._lock_fd
         try:
-            if self._lock_fd < 0 or os.fstat(self._lock_fd).st_nlink == 0:
+            if before < 0 or os.fstat(before).st_nlink == 0:
                 self._make_folder()
                 flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
                 self._lock_fd = os.open(self.path / _LOCKS, flags, 0o600)
+                if before >= 0:
+                    os.close(before)
+                    self._write_again(self._lock_fd)
         except OSError:
             return None
         return self._lock_fd
+
+    def _write_again(self, fd: int) -> None:
+        """Write down in a new lock file what this process knows: else processes that come later begin another life."""
+        if self._holds_port and locks.take(fd, _PORT):
+            _write_holder(fd, process_name(os.getpid()))
+        if self._life is not None and _read_life(fd) is None:
+            _write_life(fd, self._life)
 
     # -- everybody's files
 
@@ -410,6 +420,24 @@ class CellFolder:
 
 def _identity(token: str) -> str:
     return f"{boot_id()}-{process_name(os.getpid())}-{token}"
+
+
+def _write_holder(fd: int, process: str) -> None:
+    os.pwrite(fd, f"{process:<40}".encode(), _HOLDER_AT)
+
+
+def _write_life(fd: int, life: Life) -> None:
+    line = f"{process_name(os.getpid())} {to_text(life)}"
+    os.pwrite(fd, f"{line:<{_LIFE_BYTES}}".encode(), _LIFE_AT)
+
+
+def _read_life(fd: int) -> tuple[Life, bool] | None:
+    """The life that is written down, and whether the process that did so runs."""
+    writer, _, text = os.pread(fd, _LIFE_BYTES, _LIFE_AT).decode(errors="replace").strip().partition(" ")
+    try:
+        return from_text(text), process_name(int(writer.partition("-")[0])) == writer
+    except ValueError:
+        return None
 
 
 def _program() -> str:

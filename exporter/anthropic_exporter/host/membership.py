@@ -235,6 +235,7 @@ class Membership:
 
     def _show(self, file: CellFile) -> None:
         assert self._cells is not None  # noqa: S101 - it is their file
+        self.life(self._recorder.life)  # known to each process: one of them may have to write it again
         self.folder.show_file(file, self._cells)
         self._recorder.begin_at_zero(f.LIMITS_REACHED, _NO_ROOM)  # so that it has a place once there is no room
         _at_exit(lambda: self._say_goodbye(file))
@@ -372,8 +373,6 @@ class Membership:
         """Write a new file if somebody deleted this process's."""
         cells = self._kept or self._cells
         if cells is not None and cells.file is not None and os.fstat(cells.file.fd).st_nlink == 0:
-            own, self._life = self._life or self._recorder.life, None
-            self.life(own)  # as it was, in a new lock file if that was deleted too
             if self.is_shared:
                 self._recorder.share(self, wait=True)
             else:
