@@ -36,15 +36,24 @@ with serve(ours(10_000), port=0) as server:
 class Victim:
     """The attacked process, and what it takes by now."""
 
-    def __init__(self) -> None:
+    def __init__(self, program: str = VICTIM) -> None:
         self.process = subprocess.Popen(
-            [sys.executable, "-c", VICTIM], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            [sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
         assert self.process.stdin is not None  # for the type checker: both are pipes
         assert self.process.stdout is not None
         self._stdin, self._stdout = self.process.stdin, self.process.stdout
         self.port = int(self._stdout.readline())
         self.folder = Path(f"/proc/{self.process.pid}")
+
+    def say(self, line: str) -> None:
+        """Send it a line."""
+        self._stdin.write(f"{line}\n")
+        self._stdin.flush()
+
+    def hear(self) -> str:
+        """Its next line."""
+        return self._stdout.readline()
 
     def usage(self) -> tuple[int, int, float, float]:
         """Threads, descriptors, resident MB, processor seconds."""

@@ -50,7 +50,7 @@ class Live:
         page = _page()
         self.routes = (
             Route("/live", lambda _: page, title="spend as it happens, on a page", is_quick=True),
-            Route("/live/state", self._read),
+            Route("/live/state", self._read, share=lambda request: request.query),
         )
 
     def _read(self, request: Request) -> Answer:
