@@ -38,7 +38,14 @@ def test_the_services() -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_an_image_is_pinned_to_a_version(name: str) -> None:
-    assert re.fullmatch(r"[\w./-]+:v?\d+\.\d+\.\d+", SERVICES[name]["image"])
+    assert re.fullmatch(r"[\w./-]+:v?\d+\.\d+\.\d+(@sha256:[0-9a-f]{64})?", SERVICES[name]["image"])
+
+
+def test_a_base_image_is_named_by_its_version_and_perhaps_its_digest() -> None:
+    bases = re.findall(r"^FROM (\S+)", (ROOT / "exporter/Dockerfile").read_text(), re.MULTILINE)
+    assert len(bases) == 2
+    assert all(re.fullmatch(r"python:\d+\.\d+-[\w-]+(@sha256:[0-9a-f]{64})?", one) for one in bases)
+    assert len(set(bases)) == 1
 
 
 def test_our_image_has_the_version_of_the_package() -> None:
