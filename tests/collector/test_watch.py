@@ -108,6 +108,21 @@ def test_a_rate_is_that_of_all_hosts_together(clock: Clock) -> None:
     assert fleet.holding() == {("cost_rate", "place", "chat"): pytest.approx(2.88, rel=0.05)}
 
 
+@pytest.mark.parametrize("jump", [-3_600, -86_400, 3_600])
+def test_a_clock_that_is_set_stops_nobody_and_hides_nothing(clock: Clock, jump: int) -> None:
+    fleet = Publishers(clock, cost_usd_per_minute=2, total_cost_usd_per_minute=1e9, cost_min_requests=10)
+    for usd, seconds, holds in ((0.012, 60, set()), (0.012, 120, set()), (0.12, 30, {("cost_rate", "place", "chat")})):
+        held = set()
+        for _ in range(seconds):
+            for host in ("one", "two"):
+                fleet.spend(host, usd=usd, calls=1)
+            held |= set(fleet.holding())
+            clock.now += 1
+        assert held == holds
+        clock.now += jump
+        jump = 0
+
+
 def test_what_is_late_counts_in_budgets_and_in_no_rate(clock: Clock) -> None:
     fleet = Publishers(clock, cost_usd_per_day=10, cost_usd_per_minute=2, total_cost_usd_per_minute=2)
     fleet.spend("one", usd=0.1, calls=100)

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 from anthropic_exporter.collector.merge import Fleet
 from anthropic_exporter.guard.anomalies import Measure
+from anthropic_exporter.guard.clock import GuardClock
 from anthropic_exporter.guard.measuring import levels
 from anthropic_exporter.guard.measuring import windows as w
 from anthropic_exporter.guard.measuring.budgets import Budgets
@@ -42,13 +43,14 @@ class FleetWatch:
     """
 
     def __init__(self, fleet: Fleet, limits: Limits, wall: Callable[[], float] = time.time) -> None:
-        self._fleet, self._wall = fleet, wall
+        self._fleet = fleet
+        self._clock = GuardClock(wall, lambda _: None)
         self._compare_with(limits)
         self._alerts = Alerts()
         self._roles: list[_Role] = []
         self._known_series = 0
         self._before, self._late_before = list(fleet.series.totals), dict(fleet.late)
-        self._now = wall()
+        self._now = self._clock.moment().now
         self._held: list[Measure] = []
 
     def _compare_with(self, limits: Limits) -> None:
@@ -65,9 +67,9 @@ class FleetWatch:
 
     def evaluate(self) -> list[Alert]:
         """Take what grew since the last call. Returns alerts that began or ended."""
-        wall = self._wall()
-        self._now = max(self._now, wall)  # windows continue when the clock is set back
-        self._budgets.turn(wall)
+        at = self._clock.moment()
+        self._now = max(self._now, at.now)
+        self._budgets.turn(at.wall)
         self._take_growth(int(self._now))
         measures = list(self._measures())
         self._alerts.settle(measures, self._now)
