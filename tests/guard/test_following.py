@@ -187,7 +187,6 @@ def test_following_twice_is_an_error(guard: Guard, server: Redis) -> None:
         b"[]",
         b'{"format": 2, "collector": "one", "sent_at": 1, "holding": []}',
         b'{"format": 1, "collector": "one", "sent_at": "now", "holding": []}',
-        b'{"format": 1, "collector": "one", "sent_at": 1, "holding": [{}]}',
         b'{"format": 1, "collector": "one", "sent_at": 1, "holding": 5}',
         b"[" * 100_000,
     ],
@@ -200,3 +199,22 @@ def test_keys_of_a_newer_version_are_ignored() -> None:
     message = BreakersMessage("one", 1.0, (BUDGET,))
     newer = encode(message).replace(b'"format": 1', b'"format": 1, "region": "eu"')
     assert decode(newer) == message
+
+
+def test_of_too_many_conditions_the_widest_fit_into_a_message() -> None:
+    places = [Holding("cost_rate", "place", f"é{number}" * 20, "claude-opus-5-5", 3.0, 2.0) for number in range(9_000)]
+    total = Holding("daily_cost", "total", "", "", 501.0, 500.0)
+    data = encode(BreakersMessage("one", 1.0, (*places, total)))
+    assert len(data) < 1_000_000
+    found = decode(data)
+    assert found is not None
+    assert found.holding[0] == total
+    assert len(found.holding) > 1_000
+
+
+def test_a_condition_that_cannot_be_read_hides_no_other() -> None:
+    good = Holding("daily_cost", "total", "", "", 501.0, 500.0)
+    bad = good._replace(condition="x" * 200), good._replace(value=float("inf")), good._replace(feature=None)
+    found = decode(encode(BreakersMessage("one", 1.0, (*bad, good))))
+    assert found is not None
+    assert found.holding == (good,)

@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 from anthropic_exporter.collector.own_metrics import Progress
 from anthropic_exporter.collector.watch import FleetWatch
+from anthropic_exporter.errors import AnthropicExporterError
 from anthropic_exporter.guard.notifications.alerts import FIRING
 from anthropic_exporter.transport import breakers_message
 from anthropic_exporter.transport.breakers_message import BreakersMessage, Holding
@@ -20,6 +21,10 @@ _EVALUATE_EVERY_SECONDS = 0.25
 PERIOD_SECONDS = 1.0
 #: Followers read the newest message; the others help people who inspect the queue.
 MOST_MESSAGES = 100
+
+
+class TooManyConditionsError(AnthropicExporterError):
+    """Some conditions are not published; those of the widest scope are."""
 
 
 class BreakersPublisher:
@@ -76,6 +81,8 @@ class BreakersPublisher:
 
     def _publish(self, holding: list[Holding]) -> bool:
         message = BreakersMessage(self._collector, time.time(), tuple(holding))
+        if len(breakers_message.fitting(holding)) < len(holding):
+            self._failed("breakers", TooManyConditionsError(f"{len(holding)} conditions do not fit into a message"))
         try:
             self._transport.send([breakers_message.encode(message)])
         except TransportError as error:

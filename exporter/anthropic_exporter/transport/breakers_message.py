@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 from anthropic_exporter.transport.cells_message import encodable
@@ -11,6 +12,10 @@ from anthropic_exporter.transport.cells_message import encodable
 _FORMAT = 1
 _MOST_BYTES = 1_000_000
 _MOST_HOLDING = 10_000
+#: What the conditions of a message may take: NATS and Kafka refuse messages above 1 MB unless told otherwise.
+_MOST_HOLDING_BYTES = 900_000
+#: If there are too many, those that stop the most are sent.
+_SCOPES = ("total", "feature", "model")
 _LONGEST_NAME = 128
 #: Without a message for this long, processes treat all conditions as over.
 EXPIRES_SECONDS = 60.0
@@ -37,16 +42,32 @@ class BreakersMessage(NamedTuple):
 
 
 def encode(message: BreakersMessage) -> bytes:
-    """The bytes of a message."""
+    """The bytes of a message. Of more conditions than a message holds, `fitting` says which are in it."""
     return json.dumps(
         {
             "format": _FORMAT,
             "collector": message.collector,
             "sent_at": message.sent_at,
             "expires_seconds": message.expires_seconds,
-            "holding": [one._asdict() for one in message.holding[:_MOST_HOLDING]],
+            "holding": [one._asdict() for one in fitting(message.holding)],
         }
     ).encode()
+
+
+def fitting(holding: Iterable[Holding]) -> list[Holding]:
+    """The conditions for which a message has room, those of the widest scope first."""
+    found: list[Holding] = []
+    room = _MOST_HOLDING_BYTES
+    for one in sorted(holding, key=_width):
+        room -= len(json.dumps(one._asdict())) + 2
+        if room < 0 or len(found) == _MOST_HOLDING:
+            break
+        found.append(one)
+    return found
+
+
+def _width(one: Holding) -> int:
+    return _SCOPES.index(one.scope) if one.scope in _SCOPES else len(_SCOPES)
 
 
 def decode(data: bytes) -> BreakersMessage | None:
@@ -57,16 +78,20 @@ def decode(data: bytes) -> BreakersMessage | None:
         found = json.loads(data)
         if found["format"] != _FORMAT:
             return None
-        holding = tuple(_holding(one) for one in found["holding"][:_MOST_HOLDING])
+        holding = tuple(one for given in found["holding"][:_MOST_HOLDING] if (one := _holding(given)) is not None)
         expires = min(EXPIRES_SECONDS, max(1.0, _number(found.get("expires_seconds", EXPIRES_SECONDS))))
         return BreakersMessage(_name(found["collector"]), _number(found["sent_at"]), holding, expires)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
 
 
-def _holding(one: dict[str, Any]) -> Holding:
-    condition, scope, feature, model = (_name(one[key]) for key in ("condition", "scope", "feature", "model"))
-    return Holding(condition, scope, feature, model, _number(one["value"]), _number(one["threshold"]))
+def _holding(one: dict[str, Any]) -> Holding | None:
+    """One condition; None for one that this version does not read: the others hold nevertheless."""
+    try:
+        condition, scope, feature, model = (_name(one[key]) for key in ("condition", "scope", "feature", "model"))
+        return Holding(condition, scope, feature, model, _number(one["value"]), _number(one["threshold"]))
+    except (ValueError, KeyError, TypeError):
+        return None
 
 
 def _name(value: Any) -> str:
