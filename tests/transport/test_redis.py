@@ -78,14 +78,18 @@ def test_a_server_of_nats_that_refuses_leaves_no_socket_open(tmp_path: Path) -> 
 
 @pytest.fixture
 def certificate(tmp_path: Path) -> Path:
-    """A certificate for 127.0.0.1 that signs itself, and its key."""
+    return certified(tmp_path)
+
+
+def certified(tmp_path: Path, days: int = 0) -> Path:
+    """A certificate for localhost that signs itself, and its key; valid for two days, `days` from now."""
     x509 = pytest.importorskip("cryptography.x509")
     from cryptography.hazmat.primitives import hashes, serialization  # noqa: PLC0415 - skipped above
     from cryptography.hazmat.primitives.asymmetric import ec  # noqa: PLC0415 - skipped above
 
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
-    now = dt.datetime.now(dt.timezone.utc)
+    now = dt.datetime.now(dt.timezone.utc) + dt.timedelta(days=days)
     made = (
         x509.CertificateBuilder()
         .subject_name(name)
@@ -103,10 +107,23 @@ def certificate(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_tls(tmp_path: Path, certificate: Path) -> None:
+def with_tls(folder: Path, certificate: Path) -> Redis:
     files = [f"{option}={certificate / name}" for option, name in (("cert", "cert.pem"), ("key", "key.pem"))]
     arguments = [part for one in files for part in ("--tls-" + one.split("=")[0] + "-file", one.split("=")[1])]
-    with Redis(tmp_path, *arguments, "--tls-auth-clients", "no", tls=True) as server:
+    return Redis(folder, *arguments, "--tls-auth-clients", "no", tls=True)
+
+
+@pytest.mark.parametrize(("days", "said"), [(-30, "has expired: renew it"), (30, "is not valid yet: check it")])
+def test_a_certificate_out_of_its_dates_is_said(tmp_path: Path, days: int, said: str) -> None:
+    certificate = certified(tmp_path, days)
+    with with_tls(tmp_path, certificate) as server:
+        url = f"rediss://localhost:{server.port}?ssl_ca_certs={certificate / 'cert.pem'}"
+        with pytest.raises(TransportError, match=f"the server's certificate {said}"):
+            opened(url).send([b"message"])
+
+
+def test_tls(tmp_path: Path, certificate: Path) -> None:
+    with with_tls(tmp_path, certificate) as server:
         trusted = f"rediss://localhost:{server.port}?ssl_ca_certs={certificate / 'cert.pem'}"
         opened(trusted).send([b"message"])
         assert [one.data for one in opened(trusted).receive(10, 5)] == [b"message"]

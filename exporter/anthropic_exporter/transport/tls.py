@@ -8,6 +8,12 @@ from anthropic_exporter.errors import ConfigurationError
 from anthropic_exporter.transport.address import Address
 
 _MOST_CAUSES = 10
+#: OpenSSL's codes (openssl-verification-options(1), X509_V_ERR_CERT_NOT_YET_VALID and X509_V_ERR_CERT_HAS_EXPIRED).
+_OUT_OF_DATE = {
+    9: "the server's certificate is not valid yet: check it, and this machine's clock",
+    10: "the server's certificate has expired: renew it, or check this machine's clock",
+}
+_UNTRUSTED = "the server's certificate is not trusted: check ssl_ca_certs and the host's name"
 
 
 def trusting(path: str, address: Address) -> ssl.SSLContext:
@@ -29,7 +35,7 @@ def detail(error: BaseException) -> str:
     cause: BaseException | None = error
     for _ in range(_MOST_CAUSES):
         if isinstance(cause, ssl.SSLCertVerificationError):
-            return "the server's certificate is not trusted: check ssl_ca_certs and the host's name"
+            return _OUT_OF_DATE.get(cause.verify_code, _UNTRUSTED)
         if isinstance(cause, ssl.SSLError):
             return "TLS failed: check whether the server speaks it, and its certificates"
         cause = None if cause is None else cause.__cause__ or cause.__context__
