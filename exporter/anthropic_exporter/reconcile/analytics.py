@@ -7,13 +7,15 @@ Admin API page of platform.claude.com, which calls the older endpoints legacy, r
 from __future__ import annotations
 
 import datetime as dt
+import math
+import re
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from anthropic_exporter.errors import ConfigurationError
 from anthropic_exporter.pricing.book import PriceBook
 from anthropic_exporter.reconcile import legacy
-from anthropic_exporter.reconcile.lines import HOUR, Amount, Bill, BilledLine, Caller, Place
+from anthropic_exporter.reconcile.lines import HOUR, USD, Amount, Bill, BilledLine, Caller, Place
 from anthropic_exporter.reconcile.recorded import canonical
 
 if TYPE_CHECKING:
@@ -33,6 +35,10 @@ _TYPES = {
 }
 _OLDER = (400, 403, 404)
 _UNREACHABLE = "{}: cannot be reached: check the network, or --base-url"
+_MALFORMED = "{}: the answer is not a bill as the Usage and Cost API sends it: check --base-url"
+_TOO_MANY, _FIRST_OF_SERVER = 429, 500
+_MOST_PAGES = 2_000
+_CURRENCY = re.compile("[A-Z]{3}")
 
 
 class Filters(NamedTuple):
@@ -65,26 +71,27 @@ def read(
     """The bill of the hours from `start` to `end`, in Unix seconds.
 
     Raises:
-        ConfigurationError: the key may not read it, or the API cannot be reached. The key is not part of the message.
+        ConfigurationError: the key may not read it, the API cannot be reached, or answers something else than a bill.
+            Neither the key nor the answer is part of the message.
     """
-    from anthropic import APIConnectionError, APIStatusError  # noqa: PLC0415 - only who reads the bill loads it
+    from anthropic import APIConnectionError, APIError, APIStatusError  # noqa: PLC0415 - only who reads the bill loads it
 
+    refusal, newest = 0, hasattr(getattr(api.beta, "organization", None), "analytics")  # older SDKs do not have it
     try:
-        return _newest(api, start, end, book, filters, advance)
-    except APIConnectionError as error:
-        raise ConfigurationError(_UNREACHABLE.format(api.base_url)) from error
-    except APIStatusError as error:
-        if error.status_code not in _OLDER:
-            raise ConfigurationError(_refused(error.status_code)) from error
-        refusal = error.status_code
-    except AttributeError:  # an SDK from before the Analytics API
-        refusal = 0
-    try:
+        if newest:
+            try:
+                return _newest(api, start, end, book, filters, advance)
+            except APIStatusError as error:
+                if error.status_code not in _OLDER:
+                    raise
+                refusal = error.status_code
         return legacy.read(api, start, end, lambda model: canonical(model, book), filters.parameters())
     except APIConnectionError as error:
         raise ConfigurationError(_UNREACHABLE.format(api.base_url)) from error
     except APIStatusError as error:
         raise ConfigurationError(_refused(refusal or error.status_code)) from error
+    except (APIError, AttributeError, LookupError, TypeError, ValueError) as error:
+        raise ConfigurationError(_MALFORMED.format(api.base_url)) from error
 
 
 def _refused(status: int) -> str:
@@ -93,7 +100,8 @@ def _refused(status: int) -> str:
             f"the bill is refused ({status}): the key needs the scope read:analytics, or has to be an Admin API key: "
             "give --key-file or set ANTHROPIC_ADMIN_KEY"
         )
-    return f"the bill cannot be read: the API answers {status}"
+    later = ": try again in some minutes" if status == _TOO_MANY or status >= _FIRST_OF_SERVER else ""
+    return f"the bill cannot be read: the API answers {status}{later}"
 
 
 def _newest(
@@ -101,16 +109,50 @@ def _newest(
 ) -> Bill:
     analytics: Any = api.beta.organization.analytics
     lines: list[BilledLine] = []
+    paid, currencies = 0.0, {USD}
     refreshed: float | None = None
     for first, last in _months(start, end):
         asked = {**_span(first, last), **filters.parameters(), "limit": _ROWS, "order_by": "time", "order": "asc"}
         page = analytics.usage.list(**asked, group_by=_DIMENSIONS)
         refreshed = page.data_refreshed_at.timestamp() if page.data_refreshed_at else refreshed
-        lines += [line for row in page for line in _tokens(row, book)]
-        rows = analytics.cost.list(**asked, group_by=[*_DIMENSIONS, "cost_type", "token_type"])
-        lines += [_dollars(row, book) for row in rows]
+        lines += [line for row in _rows(page) for line in _tokens(row, book)]
+        for row in _rows(analytics.cost.list(**asked, group_by=[*_DIMENSIONS, "cost_type", "token_type"])):
+            currencies.add(_currency(row.cost.currency))
+            lines.append(_dollars(row, book))
+            paid += lines[-1].paid_usd or 0.0
         advance(last - first)
-    return Bill(tuple(lines), refreshed, paid_usd=sum(line.paid_usd or 0.0 for line in lines))
+    foreign = sorted(currencies - {USD})
+    if not foreign:
+        return Bill(tuple(lines), refreshed, paid_usd=paid)
+    tokens = tuple(line for line in lines if line.amount.tokens)
+    return Bill(tokens, refreshed, has_list_price=False, currency=foreign[0])
+
+
+def _rows(first: Any) -> Iterator[Any]:
+    """The rows of all pages.
+
+    Raises:
+        ValueError: a page comes again, or there are more than any bill has.
+    """
+    seen: set[str | None] = set()
+    for page in first.iter_pages():
+        yield from page.data or ()
+        if page.next_page in seen or len(seen) >= _MOST_PAGES:
+            raise ValueError("pages without an end")
+        seen.add(page.next_page)
+
+
+def _currency(said: object) -> str:
+    """A currency's code. Amounts of other currencies cannot be compared with prices in USD.
+
+    Raises:
+        ValueError: it is not a code.
+    """
+    if said in (None, ""):
+        return USD
+    if not isinstance(said, str) or not _CURRENCY.fullmatch(said):
+        raise ValueError("currency")
+    return said
 
 
 def _months(start: int, end: int) -> Iterator[tuple[int, int]]:
@@ -140,13 +182,20 @@ def _tokens(row: Any, book: PriceBook) -> Iterator[BilledLine]:
     }
     for kind, count in counts.items():
         if count:
-            yield _line(row, kind, Amount(float(count), 0.0), None, book)
+            yield _line(row, kind, Amount(_number(count), 0.0), None, book)
 
 
 def _dollars(row: Any, book: PriceBook) -> BilledLine:
     kind = _TYPES.get(row.group.token_type or "", row.group.cost_type or "other")
     cost = row.cost
-    return _line(row, kind, Amount(0.0, float(cost.list_amount) / _CENTS), float(cost.amount) / _CENTS, book)
+    return _line(row, kind, Amount(0.0, _number(cost.list_amount) / _CENTS), _number(cost.amount) / _CENTS, book)
+
+
+def _number(said: Any) -> float:
+    number = float(said)
+    if not math.isfinite(number):
+        raise ValueError("not finite")
+    return number
 
 
 def _line(row: Any, kind: str, amount: Amount, paid_usd: float | None, book: PriceBook) -> BilledLine:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 _USAGE, _COST = "/v1/organizations/usage_report/messages", "/v1/organizations/cost_report"
 _HOURS_A_PAGE, _DAYS_A_PAGE = 168, 31
+_MOST_PAGES = 2_000
 _DAY = 24 * HOUR
 _CENTS = 100.0
 _COUNTS = {"input": "uncached_input_tokens", "output": "output_tokens", "cache_read": "cache_read_input_tokens"}
@@ -31,6 +32,7 @@ def read(
 
     Raises:
         anthropic.APIStatusError, anthropic.APIConnectionError: as the SDK raises them.
+        AttributeError, LookupError, TypeError, ValueError: an answer has another form.
     """
     asked = {name: list(values) for name, values in filters.items() if name in _FILTERS}
     grouped = {"group_by": ["model", "service_tier", "api_key_id"], "bucket_width": "1h", "limit": _HOURS_A_PAGE}
@@ -53,13 +55,16 @@ def _paid(api: Anthropic, start: int, end: int, asked: Mapping[str, Any]) -> flo
 def _buckets(api: Anthropic, path: str, start: int, end: int, asked: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     span = {"starting_at": _iso(start), "ending_at": _iso(end)}
     page: str | None = None
-    while True:
+    seen: set[str | None] = set()
+    while page not in seen and len(seen) < _MOST_PAGES:
+        seen.add(page)
         parameters = {**span, **asked, **({"page": page} if page else {})}
         answer: Any = api.get(path, cast_to=object, options={"params": parameters})
         yield from answer["data"]
         page = answer.get("next_page")
         if not (answer.get("has_more") and page):
             return
+    raise ValueError("pages without an end")
 
 
 def _lines(

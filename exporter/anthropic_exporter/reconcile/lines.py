@@ -8,6 +8,7 @@ from typing import NamedTuple
 from anthropic_exporter.call import TOKEN_TYPES
 
 HOUR = 3_600
+USD = "USD"
 WEB_SEARCH = "web_search"
 #: Types that can be compared. The bill also has `code_execution` and `session_usage`, which no response reports.
 COMPARED_TYPES = (*TOKEN_TYPES, WEB_SEARCH)
@@ -56,13 +57,14 @@ class Bill(NamedTuple):
     """The lines of a span of time.
 
     `refreshed_at` is how far the bill's own data reach, in Unix seconds. `has_list_price` is False if only the older
-    endpoints answered, which have tokens but no list price.
+    endpoints answered, which have tokens but no list price, or if the bill is in another `currency` than USD.
     """
 
     lines: tuple[BilledLine, ...]
     refreshed_at: float | None = None
     has_list_price: bool = True
     paid_usd: float | None = None
+    currency: str = USD
 
 
 Recorded = Mapping[tuple[int, Place], Amount]

@@ -14,7 +14,7 @@ from rich.text import Text
 from anthropic_exporter import tables
 from anthropic_exporter.reconcile.compare import AGREES, Comparison, Verdict
 from anthropic_exporter.reconcile.explain import explain
-from anthropic_exporter.reconcile.lines import HOUR, Amount, Place, by_hour
+from anthropic_exporter.reconcile.lines import HOUR, USD, Amount, Place, by_hour
 
 _STYLES = {True: "bold red", False: "yellow"}
 _LEFT = 2
@@ -110,7 +110,9 @@ def _notes(comparison: Comparison) -> Iterator[str]:
     if comparison.edges:
         hours_in_part = " and ".join(f"the hour from {_time(at)} UTC" for at in sorted(comparison.edges))
         yield f"Counted in part: {hours_in_part}. Of what they were billed, as much is compared as fits."
-    if not bill.has_list_price:
+    if bill.currency != USD:
+        yield f"The bill is in {bill.currency}: dollars cannot be compared with it, so only tokens are."
+    elif not bill.has_list_price:
         yield "Only the older endpoints answered: they have no list price, so only tokens are compared."
     if bill.refreshed_at is not None and bill.refreshed_at < comparison.end:
         yield f"The bill's data end at {_time(bill.refreshed_at)} UTC."
@@ -164,6 +166,7 @@ def as_json(comparison: Comparison) -> dict[str, Any]:
         "paid_usd": comparison.bill.paid_usd,
         "bill_refreshed_at": comparison.bill.refreshed_at,
         "has_list_price": comparison.bill.has_list_price,
+        "currency": comparison.bill.currency,
         "not_compared_usd": dict(comparison.not_compared_usd),
         "verdicts": [_verdict_json(one) for one in comparison.verdicts],
         "hours": _hours_json(comparison) if comparison.edges is None else [],

@@ -52,10 +52,15 @@ def run(sources: Sources, schedule: Schedule, host: str, port: int, stop: thread
     gauges = Gauges(recorder)
     with serve(recorder, host=host, port=port) as server:
         _log.info("serving %s/metrics", server.url)
-        while True:
-            _turn(sources, schedule, gauges)
-            if stop.wait(schedule.every):
-                return
+        # On a thread of its own: a comparison waits for two servers, and `stop` must not wait for it.
+        threading.Thread(target=_turns, args=(sources, schedule, gauges, stop), daemon=True).start()
+        stop.wait()
+
+
+def _turns(sources: Sources, schedule: Schedule, gauges: Gauges, stop: threading.Event) -> None:
+    while not stop.is_set():
+        _turn(sources, schedule, gauges)
+        stop.wait(schedule.every)
 
 
 def _turn(sources: Sources, schedule: Schedule, gauges: Gauges) -> None:
@@ -65,6 +70,9 @@ def _turn(sources: Sources, schedule: Schedule, gauges: Gauges) -> None:
         found = read_and_compare(sources.prometheus, sources.api, span, sources.book, sources.filters, sources.limits)
     except AnthropicExporterError as error:
         _log.error("%s", error)
+        return
+    except Exception as error:  # noqa: BLE001 - the next one may succeed; its text may hold what a server sent
+        _log.error("the comparison failed: %s", type(error).__name__)
         return
     gauges.show(found, time.time())
     _log.info("compared: %s", ", ".join(sorted({verdict.cause for verdict in found.verdicts})))
