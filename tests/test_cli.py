@@ -188,6 +188,18 @@ def test_the_version(run: Callable[..., tuple[int, list[str], list[str]]]) -> No
     assert run("--version") == (0, [f"anthropic-exporter {__version__}"], [])
 
 
+#: Options that take a number.
+NUMBERS = (
+    ("demo", "--max-usd"),
+    ("demo", "--calm"),
+    ("simulate", "--every"),
+    ("advise", "--at-least"),
+    ("calibrate", "--pages"),
+    ("reconcile", "--tolerance"),
+    ("review", "--usd"),
+)
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
@@ -201,6 +213,11 @@ def test_the_version(run: Callable[..., tuple[int, list[str], list[str]]]) -> No
         ),
         (("serve", "x"), "anthropic-exporter serve: Got unexpected extra argument"),
         (("simulate", "--prt", "1"), "anthropic-exporter simulate: No such option"),
+        *(
+            ((*command, word), f"anthropic-exporter {command[0]}: Invalid value for '{command[-1]}': {word} is not")
+            for command in NUMBERS
+            for word in ("nan", "inf")
+        ),
         (("check", "--prices"), "anthropic-exporter: Option '--prices' requires an argument."),
     ],
 )
@@ -211,6 +228,32 @@ def test_a_wrong_argument_is_one_line_and_2(
     assert (code, output, len(errors)) == (2, [], 1)
     assert errors[0].startswith(said)
     assert errors[0].endswith("--help)")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("advise", "--last", "261w"), "--last '261w': give at most 260w"),
+        (("advise", "--last", "99999999999w"), "--last '99999999999w': give a number and one of m, h, d, w"),
+        (("advise", "--last", "0d"), "--last '0d': give a number"),
+        (("backtest", "--lead", "soon"), "--lead 'soon': give a number"),
+        (
+            ("calibrate", "--exclude", "2026-11-22", "2026-11-21"),
+            "--exclude 2026-11-22 2026-11-21: ends before it begins",
+        ),
+        (("calibrate", "--picture", "no/such.svg"), "no/such.svg: cannot be written: the folder no does not exist"),
+        (("calibrate", "--write", "."), ".: cannot be written: it is a folder"),
+        (("backtest", "--picture", "no/such.svg"), "no/such.svg: cannot be written: the folder no does not exist"),
+        (("review", "--report", "no/week.html"), "no/week.html: cannot be written: the folder no does not exist"),
+        (("review", "--report", "."), ".: cannot be written: it is a folder"),
+    ],
+)
+def test_what_cannot_work_ends_before_anything_is_asked(
+    run: Callable[..., tuple[int, list[str], list[str]]], arguments: tuple[str, ...], said: str
+) -> None:
+    code, output, (line,) = run(*arguments, "--prometheus", "http://127.0.0.1:1")
+    assert (code, output) == (2, [])
+    assert line.startswith(f"anthropic-exporter: {said}")
 
 
 @pytest.mark.parametrize("command", ["demo", "serve", "simulate"])

@@ -85,12 +85,21 @@ def load(path: Path) -> Mapping:
         _check_shape(path, text)
         root = yaml.load(text, Loader=_loader())  # noqa: S506 - derives from the safe loader
     except (yaml.YAMLError, ValueError, AttributeError) as error:  # the latter two of a root that is one scalar
+        _check_conflicts(path, text)
         mark, problem = getattr(error, "problem_mark", None), getattr(error, "problem", None) or "not YAML"
         where = f"{path}:{mark.line + 1}" if mark else str(path)
         raise ConfigurationError(f"{where}: {problem}") from error
     if not isinstance(root, Mapping):
+        _check_conflicts(path, text)
         raise ConfigurationError(f"{path}:1: expected a mapping of keys to values")
     return root
+
+
+def _check_conflicts(path: Path, text: str) -> None:
+    """Name the marks of a merge as what they are: what YAML makes of them helps nobody."""
+    for number, line in enumerate(text.splitlines(), start=1):
+        if line.startswith(("<<<<<<< ", ">>>>>>> ", "||||||| ")):
+            raise ConfigurationError(f"{path}:{number}: a merge left a conflict here: choose one of both sides")
 
 
 def _check_shape(path: Path, text: str) -> None:

@@ -252,6 +252,15 @@ def test_what_is_not_worth_a_change_is_left_out() -> None:
     assert [one.kind for one in advice(waste={(*place, "cut_off"): 2.1}, **counts)] == ["cut_off_output"]
 
 
+def test_models_without_a_price_are_named() -> None:
+    read = usage(tokens={("claude-unheard-of", "chat", "standard", "input"): 1e6})
+    unpriced = items.unpriced(read, PriceBook.load(), dt.date(2026, 11, 30))
+    shown = io.StringIO()
+    Console(file=shown, width=200).print(show.table([], read, unpriced))
+    assert "Not judged, for lack of a price: claude-unheard-of. Add them by --prices." in shown.getvalue()
+    assert show.as_json([], read, unpriced)["unpriced_models"] == ["claude-unheard-of"]
+
+
 def test_without_a_watching_recorder_it_says_what_it_cannot_judge() -> None:
     place = ("claude-opus-5-5", "chat", "standard")
     shown = io.StringIO()

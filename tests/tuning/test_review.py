@@ -301,6 +301,11 @@ def test_what_the_team_wrote_into_the_file_stays(tmp_path: Path) -> None:
         ("verdicts:\n  - {id: a, at: soon, verdict: true}", ":2: at: expected a time such as"),
         ("verdicts:\n  - {id: a, at: 2026-11-21, verdict: true, by: me}", ":2: by: unknown key"),
         ("verdicts:\n  - a", ": verdicts: each must be a mapping"),
+        (
+            "verdicts:\n<<<<<<< HEAD\n  - {id: a, verdict: true}\n=======\n  - {id: b, verdict: true}\n>>>>>>> mine\n",
+            ":2: a merge left a conflict here: choose one of both sides",
+        ),
+        ("<<<<<<< HEAD\n", ":1: a merge left a conflict here"),
     ],
 )
 def test_a_mistake_in_the_file_is_named(tmp_path: Path, text: Any, message: Any) -> None:

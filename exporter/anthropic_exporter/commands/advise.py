@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from anthropic_exporter.commands import history
+from anthropic_exporter.commands.options import FiniteRange
 from anthropic_exporter.commands.signals import raising
 from anthropic_exporter.errors import ConfigurationError
 
@@ -21,7 +22,7 @@ from anthropic_exporter.errors import ConfigurationError
     "--at-least",
     default=1.0,
     show_default=True,
-    type=click.FloatRange(0),
+    type=FiniteRange(0),
     metavar="USD",
     help="Leave out advice that saves less than this a month.",
 )
@@ -50,16 +51,16 @@ def advise(**options: Any) -> int:
         raise ConfigurationError("nothing was recorded in this period: give --last or --until")
     day = dt.datetime.fromtimestamp(end, dt.timezone.utc).date()
     found = items.items(read, book, day, options["at_least"], options["waited_for"])
-    _print(found, read, as_json=options["as_json"])
+    _print(found, read, items.unpriced(read, book, day), as_json=options["as_json"])
     return 1 if found else 0
 
 
-def _print(found: Any, read: Any, *, as_json: bool) -> None:
+def _print(found: Any, read: Any, unpriced: list[str], *, as_json: bool) -> None:
     from rich.console import Console  # noqa: PLC0415 - imported when the command runs
 
     from anthropic_exporter.tuning.advice import show  # noqa: PLC0415 - as above
 
     if as_json:
-        history.print_json(show.as_json(found, read))
+        history.print_json(show.as_json(found, read, unpriced))
     else:
-        Console().print(show.table(found, read))
+        Console().print(show.table(found, read, unpriced))

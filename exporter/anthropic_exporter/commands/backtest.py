@@ -61,6 +61,7 @@ def backtest(**options: Any) -> int:
     start, end = history.span(options["last"], options["until"], 60)
     if len(options["thresholds"]) > _MOST_SETS:
         raise ConfigurationError("backtest: give --thresholds once or twice")
+    history.check_written(options["picture"])
     with raising():
         sets = _evaluated(options, start, end)
     _print(sets, (start, end), options)
@@ -77,7 +78,7 @@ def _evaluated(options: dict[str, Any], start: int, end: int) -> Sets:
     from anthropic_exporter.tuning.backtest import rules  # noqa: PLC0415 - as above
 
     source = history.connect(options["prometheus_url"], options["prometheus_token_file"])
-    begin = start - history.duration(options["lead"])
+    begin = start - history.duration(options["lead"], "--lead")
     if not tested.has_history(source, start, end):
         raise ConfigurationError("nothing was recorded in this time: give --last or --until")
     scrape = round(tested.scrape_seconds(source, end))

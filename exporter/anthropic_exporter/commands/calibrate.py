@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from anthropic_exporter.commands import history
+from anthropic_exporter.commands.options import FiniteRange
 from anthropic_exporter.commands.signals import raising
 from anthropic_exporter.errors import ConfigurationError
 
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     "--pages",
     default=1.0,
     show_default=True,
-    type=click.FloatRange(min=0, min_open=True),
+    type=FiniteRange(min=0, min_open=True),
     help="Accepted false pages a week, for all thresholds together.",
 )
 @click.option(
@@ -67,6 +68,7 @@ def calibrate(**options: Any) -> int:
     """
     if options["dry_run"] and options["target"] is None:
         raise ConfigurationError("calibrate: --dry-run needs --write")
+    history.check_written(options["picture"], options["target"])
     with raising():
         found = _calibrated(options)
     _print(found, options)
@@ -82,7 +84,7 @@ def _calibrated(options: dict[str, Any]) -> Calibration:
 
     source = history.connect(options["prometheus_url"], options["prometheus_token_file"])
     start, end = history.span(options["last"], options["until"], 60)
-    incidents = [(history.moment(since), history.moment(until)) for since, until in options["exclude"]]
+    incidents = [_period(since, until) for since, until in options["exclude"]]
     kinds = options["kinds"] or calibration.DEFAULT_KINDS
     judged, unjudged = _alerts(source, (start, end), options["verdicts"], kinds)
     with history.progress("Reading the history", end - start) as advance:
@@ -90,6 +92,13 @@ def _calibrated(options: dict[str, Any]) -> Calibration:
     if not found.found:
         raise ConfigurationError("the rules recorded nothing in this period: load the rules, or give --last or --until")
     return found._replace(unjudged=unjudged)
+
+
+def _period(since: str, until: str) -> tuple[float, float]:
+    start, end = history.moment(since), history.moment(until)
+    if end <= start:
+        raise ConfigurationError(f"--exclude {since} {until}: ends before it begins")
+    return start, end
 
 
 def _alerts(

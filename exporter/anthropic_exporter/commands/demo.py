@@ -6,11 +6,12 @@ from typing import Any
 
 import click
 
+from anthropic_exporter.commands.options import FiniteRange
 from anthropic_exporter.commands.signals import raising
 
 
 @click.command()
-@click.option("--calm", default=25.0, show_default=True, type=click.FloatRange(0), help="Seconds before the incident.")
+@click.option("--calm", default=25.0, show_default=True, type=FiniteRange(0), help="Seconds before the incident.")
 @click.option(
     "--requests", default=1000, show_default=True, type=click.IntRange(1, 10_000), help="Requests without a cache."
 )
@@ -25,9 +26,7 @@ from anthropic_exporter.commands.signals import raising
 @click.option(
     "--live", is_flag=True, help="Make a few real calls instead, with ANTHROPIC_API_KEY, on the cheapest model."
 )
-@click.option(
-    "--max-usd", default=0.05, show_default=True, type=click.FloatRange(0), help="With --live: the hard limit."
-)
+@click.option("--max-usd", default=0.05, show_default=True, type=FiniteRange(0), help="With --live: the hard limit.")
 @click.option("--base-url", default="", help="With --live: base URL of another API.")
 def demo(*, live: bool, max_usd: float, base_url: str, **options: Any) -> int:
     """Play a lost prompt cache in two minutes: its dollars, the alert and a notification.

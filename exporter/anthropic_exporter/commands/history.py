@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 _UNITS = {"m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
-_DURATION = re.compile(r"(\d+)([mhdw])")
+_DURATION = re.compile(r"(\d{1,9})([mhdw])")
+_LONGEST_SECONDS = 260 * _UNITS["w"]
 
 
 def prometheus_options(command: _Command) -> _Command:
@@ -78,12 +79,32 @@ def span(last: str, until: str | None, step: int) -> tuple[int, int]:
     return start, end
 
 
-def duration(text: str) -> int:
-    """`36h` as seconds."""
+def duration(text: str, option: str = "--last") -> int:
+    """`36h` as seconds.
+
+    Raises:
+        ConfigurationError: it is not a duration, is 0, or is longer than anybody keeps.
+    """
     found = _DURATION.fullmatch(text.strip())
     if found is None or not int(found[1]):
-        raise ConfigurationError(f"--last {text!r}: give a number and one of m, h, d, w, such as 36h")
-    return int(found[1]) * _UNITS[found[2]]
+        raise ConfigurationError(f"{option} {text!r}: give a number and one of m, h, d, w, such as 36h")
+    seconds = int(found[1]) * _UNITS[found[2]]
+    if seconds > _LONGEST_SECONDS:
+        raise ConfigurationError(f"{option} {text!r}: give at most {_LONGEST_SECONDS // _UNITS['w']}w")
+    return seconds
+
+
+def check_written(*paths: Path | None) -> None:
+    """Check that files can be written, before the work whose result they take.
+
+    Raises:
+        ConfigurationError: a folder does not exist, or a path is one.
+    """
+    for path in filter(None, paths):
+        if path.is_dir():
+            raise ConfigurationError(f"{path}: cannot be written: it is a folder")
+        if not path.parent.is_dir():
+            raise ConfigurationError(f"{path}: cannot be written: the folder {path.parent} does not exist")
 
 
 def moment(text: str) -> float:

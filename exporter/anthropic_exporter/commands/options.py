@@ -3,9 +3,23 @@
 from __future__ import annotations
 
 import logging
+import math
 import sys
+from typing import Any
 
 import click
+
+
+class FiniteRange(click.FloatRange):
+    """A range of numbers: click's lets through `nan`, and `inf` where it has no upper end."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """The number."""
+        found: float = super().convert(value, param, ctx)
+        if not math.isfinite(found):
+            self.fail(f"{value} is not a finite number.", param, ctx)
+        return found
+
 
 host_option = click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 port_option = click.option(

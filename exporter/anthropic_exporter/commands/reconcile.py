@@ -10,7 +10,7 @@ import click
 from click.core import ParameterSource
 
 from anthropic_exporter.commands import history
-from anthropic_exporter.commands.options import host_option, log_to_stdout
+from anthropic_exporter.commands.options import FiniteRange, host_option, log_to_stdout
 from anthropic_exporter.commands.signals import noticed, raising
 from anthropic_exporter.errors import ConfigurationError
 
@@ -40,7 +40,7 @@ _KEYS = ("ANTHROPIC_ADMIN_KEY", "ANTHROPIC_API_KEY")
     "--tolerance",
     default=0.01,
     show_default=True,
-    type=click.FloatRange(0, 1),
+    type=FiniteRange(0, 1),
     help="Share of the billed amount that may differ.",
 )
 @click.option("--prices", type=click.Path(path_type=Path), help="The price file that your recorders use, if any.")
@@ -157,7 +157,7 @@ def _watch(source: Prometheus, api: Anthropic, filters: Filters, options: dict[s
     from anthropic_exporter.reconcile.compare import Limits  # noqa: PLC0415 - as above
 
     log_to_stdout()
-    lengths = [history.duration(options[name]) for name in ("last", "lag", "every")]
+    lengths = [history.duration(options[name], f"--{name}") for name in ("last", "lag", "every")]
     book, limits = PriceBook.load(options["prices"]), Limits(ratio=options["tolerance"])
     with noticed() as stop:
         watch.run(

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from anthropic_exporter.commands import history
+from anthropic_exporter.commands.options import FiniteRange
 from anthropic_exporter.commands.signals import raising
 from anthropic_exporter.errors import ConfigurationError
 
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
     "--missed", nargs=2, multiple=True, metavar="TIME FEATURE", help="Add an incident without an alert; repeatable."
 )
 @click.option("--all", "with_quiet", is_flag=True, help="List alerts of severity info, too, which page nobody.")
-@click.option("--usd", type=float, help="With --missed: its cost in dollars.")
+@click.option("--usd", type=FiniteRange(0, 1e9), help="With --missed: its cost in dollars.")
 @click.option("--note", default="", help="With --mark or --missed: a few words.")
 @click.option(
     "--report", type=click.Path(path_type=Path), help="Write the review as one page, with dollars, charts and advice."
@@ -60,6 +61,7 @@ def review(**options: Any) -> int:
     """
     if options["report"] is None and (options["bill"] or options["prices"]):
         raise ConfigurationError("review: --reconcile and --prices need --report")
+    history.check_written(options["report"], options["verdicts"])
     with raising():
         found = _reviewed(options)
         if options["report"] is not None:

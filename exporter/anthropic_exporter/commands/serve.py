@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from anthropic_exporter.commands.options import host_option, log_to_stdout, port_option
+from anthropic_exporter.commands.options import FiniteRange, host_option, log_to_stdout, port_option
 from anthropic_exporter.commands.signals import noticed
 
 
@@ -44,7 +44,7 @@ from anthropic_exporter.commands.signals import noticed
     "--heartbeat-within",
     default=180.0,
     show_default=True,
-    type=click.FloatRange(1),
+    type=FiniteRange(1),
     help="Seconds without a heartbeat until it is considered lost: logs an error, and raises an alert for remedies.",
 )
 @click.option(

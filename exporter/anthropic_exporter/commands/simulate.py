@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from anthropic_exporter.commands.options import host_option, log_to_stdout, port_option
+from anthropic_exporter.commands.options import FiniteRange, host_option, log_to_stdout, port_option
 from anthropic_exporter.commands.signals import noticed
 
 
@@ -12,7 +12,7 @@ from anthropic_exporter.commands.signals import noticed
 @host_option
 @port_option
 @click.option("--seed", default=1, show_default=True, help="The same seed draws the same requests and incidents.")
-@click.option("--every", default=600.0, show_default=True, type=click.FloatRange(1), help="Seconds between incidents.")
+@click.option("--every", default=600.0, show_default=True, type=FiniteRange(1), help="Seconds between incidents.")
 @click.option("--publish", "queue", metavar="URL", help="Publish to this queue too, for `collect`.")
 @click.option("--service", default="sample", show_default=True, help="With --publish: the name of the service.")
 def simulate(host: str, port: int, seed: int, every: float, queue: str | None, service: str) -> int:

@@ -94,6 +94,12 @@ def _worth(place: Place, least_usd: float, waited_for: Sequence[str]) -> list[It
     return [item for item in _of(place, waited_for) if item.usd_per_month > 0 and item.usd_per_month >= least]
 
 
+def unpriced(usage: Usage, book: PriceBook, day: dt.date) -> list[str]:
+    """Models without a price on a day, which get no advice."""
+    priced = {place.model for place in _places(usage, book, day)}
+    return sorted({model for model, _ in usage.places} - priced)
+
+
 def _places(usage: Usage, book: PriceBook, day: dt.date) -> Iterator[Place]:
     for model, feature in usage.places:
         priced = book.model(model)

@@ -33,12 +33,12 @@ APART = "Each item is computed for itself: items on the same feature and model d
 _LEFT = 4
 
 
-def table(items: Sequence[Item], usage: Usage) -> RenderableType:
-    """All items, the most dollars first."""
-    return Group(*_parts(items, usage))
+def table(items: Sequence[Item], usage: Usage, unpriced: Sequence[str] = ()) -> RenderableType:
+    """All items, the most dollars first; `unpriced` models got none."""
+    return Group(*_parts(items, usage, unpriced))
 
 
-def _parts(items: Sequence[Item], usage: Usage) -> Iterator[RenderableType]:
+def _parts(items: Sequence[Item], usage: Usage, unpriced: Sequence[str]) -> Iterator[RenderableType]:
     spent = sum(usage.usd.values())
     monthly = spent * MONTH_DAYS / usage.days if usage.days else 0.0
     cost = f"{spent:,.2f} USD, {monthly:,.2f} USD a month at this pace"
@@ -52,6 +52,8 @@ def _parts(items: Sequence[Item], usage: Usage) -> Iterator[RenderableType]:
         yield Text("Nothing to change.", style="bold green")
     if not usage.is_watched:
         yield Text(NOT_WATCHED, style="yellow")
+    if unpriced:
+        yield Text(f"Not judged, for lack of a price: {', '.join(unpriced)}. Add them by --prices.", style="yellow")
 
 
 def _ranked(items: Sequence[Item]) -> Table:
@@ -83,12 +85,13 @@ def _number(value: float) -> str:
     return f"{value:,.0f}" if value >= 1_000 else f"{value:,.4g}"  # noqa: PLR2004 - from here on digits are grouped
 
 
-def as_json(items: Sequence[Item], usage: Usage) -> dict[str, Any]:
+def as_json(items: Sequence[Item], usage: Usage, unpriced: Sequence[str] = ()) -> dict[str, Any]:
     """Everything, for programs."""
     return {
         "days": usage.days,
         "usd": sum(usage.usd.values()),
         "usd_per_month": sum(usage.usd.values()) * MONTH_DAYS / usage.days if usage.days else 0.0,
         "is_watched": usage.is_watched,
+        "unpriced_models": list(unpriced),
         "items": [{**item._asdict(), "title": TITLES[item.kind]} for item in items],
     }
