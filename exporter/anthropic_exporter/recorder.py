@@ -27,6 +27,7 @@ from anthropic_exporter.metrics.series_budget import DEFAULT_SERIES
 from anthropic_exporter.pricing.book import PriceBook
 from anthropic_exporter.recording.calls import call_of, reading_of_usage
 from anthropic_exporter.recording.intake import Intake
+from anthropic_exporter.recording.settings import Settings
 from anthropic_exporter.recording.usages import key_of
 from anthropic_exporter.wire.plain_answer import plain_usage
 
@@ -100,31 +101,24 @@ class Recorder(Intake):
         strict: bool = False,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        names = (_names(features), _names(models) or (), _names(users))
+        asked = Settings(
+            prices, _names(features), _names(users), _names(models) or (), max_series, advise, strict, clock
+        )
         self._making.wait(this_frame(), _MAKING_SECONDS)
         try:
             if hasattr(self, "_collector"):
-                self._go_on(registry, prices, *names, advise=advise, stay=self._stay(max_series, strict, clock))
+                self._go_on(registry, asked)
             else:
-                settings: dict[str, Any] = {"max_series": max_series, "strict": strict, "clock": clock}
-                self._make(registry, prices, *names, advise=advise, **settings)
+                self._make(registry, asked)
         finally:
             self._making.release(this_frame())
 
-    def _make(
-        self,
-        registry: CollectorRegistry | None,
-        prices: str | Path | PriceBook | None,
-        features: tuple[str, ...] | None,
-        models: tuple[str, ...],
-        users: tuple[str, ...] | None,
-        **settings: Any,
-    ) -> None:
+    def _make(self, registry: CollectorRegistry | None, asked: Settings) -> None:
         #: The service whose processes count together; None for a process alone.
         self.membership: Membership | None = None
         self._ordinal = next(_ordinals)
         self._must_share = False
-        super().__init__(prices, features, models, users=users, **settings)
+        super().__init__(asked)
         collector = ReadingsCollector(self.read, self)
         if registry is not None:
             register(collector, registry)
@@ -133,33 +127,13 @@ class Recorder(Intake):
         if "PROMETHEUS_MULTIPROC_DIR" in os.environ or is_copy():
             self._join()
 
-    def _go_on(
-        self,
-        registry: CollectorRegistry | None,
-        prices: str | Path | PriceBook | None,
-        features: tuple[str, ...] | None,
-        models: tuple[str, ...],
-        users: tuple[str, ...] | None,
-        *,
-        advise: bool,
-        stay: str,
-    ) -> None:
-        _log.warning("this registry already has a Recorder: it continues to count, with the settings given now%s", stay)
+    def _go_on(self, registry: CollectorRegistry | None, asked: Settings) -> None:
+        stay = self.settings.not_followed(asked)
+        but = f", but for {', '.join(stay)}, which stays as it was" if stay else ""
+        _log.warning("this registry already has a Recorder: it continues to count, with the settings given now%s", but)
         if registry is not None:
             restore(self._collector, registry)
-        self._continue(prices, features, models, users)
-        if advise and self.advice is None:
-            self.watch_for_advice()
-
-    def _stay(self, max_series: int, strict: bool, clock: Callable[[], float]) -> str:
-        """The end of a sentence: the settings that differ from what a recorder that exists was made with."""
-        given = {
-            "max_series": max_series not in (DEFAULT_SERIES, self.max_series),
-            "strict": strict and not self.is_strict,
-            "clock": clock not in (time.time, self._clock),
-        }
-        names = [name for name, differs in given.items() if differs]
-        return f", but for {', '.join(names)}, which stays as it was" if names else ""
+        self._continue(asked)
 
     def _join(self) -> None:
         """Count together with the processes that this one was forked from."""

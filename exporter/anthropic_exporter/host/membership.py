@@ -348,7 +348,7 @@ class Membership:
 
     def bounds(self) -> MergedBounds:
         """The bounds over all processes, still empty."""
-        return MergedBounds(self._recorder.label_bounds(), self._recorder.max_series)
+        return MergedBounds(self._recorder.label_bounds(), self._recorder.settings.max_series)
 
     # -- a few times a second
 

@@ -24,7 +24,6 @@ from anthropic_exporter.metrics.cells import Reading, Snapshot
 from anthropic_exporter.metrics.label_sets import Slot
 from anthropic_exporter.metrics.ledger import new_life
 from anthropic_exporter.metrics.line import Line
-from anthropic_exporter.metrics.series_budget import DEFAULT_SERIES
 from anthropic_exporter.metrics.writer import Before, Metrics
 from anthropic_exporter.pricing.book import PriceBook
 from anthropic_exporter.pricing.reload import LivePrices
@@ -39,6 +38,7 @@ from anthropic_exporter.recording.process_gauges import process_gauges
 from anthropic_exporter.recording.retries import Retries
 from anthropic_exporter.recording.served_models import CachedThreads, ServedModels
 from anthropic_exporter.recording.session_memory import SessionMemory
+from anthropic_exporter.recording.settings import Settings
 from anthropic_exporter.recording.sharing import Keeper, Sharing
 from anthropic_exporter.recording.usages import Usages
 from anthropic_exporter.wire.plain_answer import Counts
@@ -84,14 +84,7 @@ class Intake:
     """Takes calls from any thread, and never raises into the application.
 
     Args:
-        prices: the price book, a price file over it, or None for the shipped prices; see `LivePrices`.
-        features: the only feature names that become label values; None for the first 100.
-        models: models whose series exist at 0 from the start, for each of `features`.
-        users: the only user names that become label values; None for the first 200.
-        max_series: series of all label sets together.
-        advise: watch requests for `advise`.
-        strict: raise our own failures, for tests.
-        clock: seconds since the epoch.
+        settings: how it was asked to be.
 
     Attributes:
         advice: what is remembered of requests for `advise`; None unless asked for.
@@ -104,7 +97,7 @@ class Intake:
         has_sinks: written calls are passed on.
         keeper: keeps a copy of the cells; None if nobody does, or they are shared.
         life: the life of the counters of this process.
-        is_strict: whether our own failures are raised.
+        settings: how it was asked to be.
         inflight: attempts that were sent and have not ended.
         retries: failed attempts that the SDK may try again.
         seen: batch results that are already counted.
@@ -113,49 +106,29 @@ class Intake:
         cached_threads: conversations whose later turns do not say that they are cached.
     """
 
-    def __init__(
-        self,
-        prices: Any = None,
-        features: Iterable[str] | None = None,
-        models: Iterable[str] = (),
-        *,
-        users: Iterable[str] | None = None,
-        max_series: int = DEFAULT_SERIES,
-        advise: bool = False,
-        strict: bool = False,
-        clock: Callable[[], float] = time.time,
-    ) -> None:
-        self._clock = self.clock = clock
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self._clock = self.clock = settings.clock
         self.advice: AdviceWatch | None = None
-        self.is_strict = strict
-        self._features = None if features is None else tuple(features)
-        self._users = None if users is None else tuple(users)
-        self.max_series = max_series
-        self._models = tuple(models)
         self._sinks: tuple[Sink, ...] = ()
         self._sinks_at_once: tuple[Sink, ...] = ()
         self.gates: tuple[Gate, ...] = ()
         self.sharing: Sharing | None = None
-        if advise:
+        if settings.advise:
             self.watch_for_advice()
         self._reset()
-        self._live = self._live_prices(prices)
+        self._live = self._live_prices(settings.prices)
         in_child(self._forked)
 
-    def _continue(
-        self, prices: Any, features: Iterable[str] | None, models: Iterable[str], users: Iterable[str] | None
-    ) -> None:
+    def _continue(self, asked: Settings) -> None:
         """Continue with other settings: prices are replaced; features, users and models are admitted as well."""
         self._write_all()
-        if prices is not None:
-            self._live = self._live_prices(prices)
-        if features is not None:
-            self._features = tuple(dict.fromkeys((*(self._features or ()), *features)))
-            self._metrics.label_sets.let_in(self._features)
-        if users is not None:
-            self._users = tuple(dict.fromkeys((*(self._users or ()), *users)))
-            self._metrics.label_sets.let_in((), self._users)
-        self._models = tuple(dict.fromkeys((*self._models, *models)))
+        if asked.prices is not None:
+            self._live = self._live_prices(asked.prices)
+        self.settings = self.settings.with_more(asked)
+        self._metrics.label_sets.let_in(asked.features or (), asked.users or ())
+        if asked.advise and self.advice is None:
+            self.watch_for_advice()
         self._expect_all()
 
     def watch_for_advice(self) -> None:
@@ -178,9 +151,10 @@ class Intake:
         self._sinks_lock = SafeLock()
         self._for_sinks: deque[Call] = deque(maxlen=_MOST_FOR_SINKS)
         self._snapshot = Snapshot([], {}, {})
-        self._faults = Faults(self._count_failure, self._clock, strict=self.is_strict)
+        self._faults = Faults(self._count_failure, self._clock, strict=self.settings.strict)
         cells = None if self.sharing is None else self.sharing.child_cells()
-        self._metrics = Metrics(self._clock, self._features, cells, self._users, self.max_series)
+        asked = self.settings
+        self._metrics = Metrics(self._clock, asked.features, cells, asked.users, asked.max_series)
         self.lines = Lines()
         self.answers = Answers(self, self._metrics)
         self.usages = Usages(self, self._metrics)
@@ -198,8 +172,8 @@ class Intake:
         self._expect_all()
 
     def _expect_all(self) -> None:
-        for model in self._models:
-            for feature in self._features or ("",):
+        for model in self.settings.models:
+            for feature in self.settings.features or ("",):
                 self.expect(model, feature, "")
 
     def _forked(self) -> None:
@@ -256,7 +230,7 @@ class Intake:
     def _decide_who_waits(self) -> None:
         """No answer waits that a sink wants at once, a test wants to see fail, or a killed process must not lose."""
         self.has_sinks = bool(self._sinks)
-        at_once = self._sinks_at_once or self.is_strict or self.sharing is not None
+        at_once = self._sinks_at_once or self.settings.strict or self.sharing is not None
         most = MOST_WAITING_FOR_A_SERVER if self._is_ticking else MOST_WAITING
         self.answers.most = 0 if at_once else most
         self.answers.limits_are_passed_on = bool(self._sinks_at_once)
@@ -457,7 +431,7 @@ class Intake:
 
     def label_bounds(self) -> dict[str, Bounded]:
         """The bounds of this recorder's labels, still empty."""
-        return label_bounds(self._features, self._users)
+        return label_bounds(self.settings.features, self.settings.users)
 
     # -- inside
 
