@@ -24,7 +24,6 @@ import collections
 import datetime as dt
 import itertools
 import os
-import random
 import sys
 import tempfile
 import time
@@ -37,7 +36,7 @@ import yaml
 from anthropic_exporter import export
 from anthropic_exporter.history import ledger, remote_write
 from anthropic_exporter.history.prometheus_api import Prometheus
-from anthropic_exporter.rules import Fit
+from anthropic_exporter.rules import Fit, settings
 from anthropic_exporter.stack.scratch import ScratchPrometheus
 from anthropic_exporter.tuning.backtest import rules as r
 from anthropic_exporter.tuning.backtest.replay import SLICE_SECONDS, Replay
@@ -47,8 +46,12 @@ RULES = Path(__file__).resolve().parent.parent.parent / "prometheus" / "rules"
 START = int(dt.datetime(2026, 1, 1, tzinfo=dt.timezone.utc).timestamp())  # a Thursday
 INTERVAL = 5
 LOUD = ("warning", "critical")
+MEMORY = settings.windows(INTERVAL)["memory"]
 BUDGETS = {"tokens_per_day": 1, "cost_usd_per_day": 1, "cost_usd_per_month": 22}
 LONG_ANSWERS = {"threshold": "latency_p95_seconds", "feature": "agent"}
+
+
+Held = dict[r.Rule, dict[remote_write.Labels, list[float]]]
 
 
 class Fired(NamedTuple):
@@ -78,18 +81,13 @@ class Scrapes:
     """
 
     def __init__(self, seed: int, step: int = INTERVAL, read: Collection[str] = ()) -> None:
-        chance = random.Random(seed)
         self.seconds = step
         self.read = read
         self.names: dict[remote_write.Labels, bool] = {}
-        self.processes = [
-            traffic.Process(feature, instance, random.Random(chance.random()), START, step)
-            for feature in traffic.FEATURES
-            for instance in traffic.INSTANCES
-        ]
+        instances = itertools.cycle(traffic.INSTANCES)
+        self.processes = [traffic.Process(one, next(instances), START) for one in traffic.arrivals(seed, step)]
         self.alive: set[remote_write.Labels] = set()
         self.pages: list[ledger.Page] = []
-        self.spent: dict[int, Spent] = {}
 
     def until(self, start: int, end: int) -> dict[remote_write.Labels, list[bytes]]:
         """Samples from one second of the week up to another; a series that a scrape did not find any more is ended.
@@ -115,28 +113,30 @@ class Scrapes:
             self.alive = {labels for labels, number in shown.items() if number != remote_write.STALE}
         return found
 
+    def skip(self, start: int, end: int) -> None:
+        """Pass over the calls from one second up to another: nothing is counted or scraped meanwhile."""
+        for now in range(start, end, self.seconds):
+            for process in self.processes:
+                process.skip(now)
+        self.alive = set()
+
     def is_read(self, labels: remote_write.Labels) -> bool:
         if (known := self.names.get(labels)) is None:
             known = self.names[labels] = not self.read or dict(labels)["__name__"] in self.read
         return known
 
-    def add_up(self, now: int) -> None:
-        sums = Spent(sum(one.tokens for one in self.processes), sum(one.usd for one in self.processes))
-        self.spent[now // traffic.DAY] = sums
-
-    def busiest_day(self) -> Spent:
-        pairs = list(itertools.pairwise([Spent(0, 0), *self.spent.values()]))
-        return Spent(max(b.tokens - a.tokens for a, b in pairs), max(b.usd - a.usd for a, b in pairs))
-
 
 def busiest_day(days: float, seed: int, step: int) -> Spent:
     """What the busiest day of a week spends: the week is drawn once for it."""
-    scrapes = Scrapes(seed, step)
+    instances = traffic.arrivals(seed, step)
+    tokens: dict[int, float] = collections.defaultdict(float)
+    usd: dict[int, float] = collections.defaultdict(float)
     for now in range(0, int(days * traffic.DAY), step):
-        for process in scrapes.processes:
-            process.step(now)
-        scrapes.add_up(now)
-    return scrapes.busiest_day()
+        for one in instances:
+            for call in one.until(now):
+                tokens[now // traffic.DAY] += one.feature.tokens(call)
+                usd[now // traffic.DAY] += call.usd
+    return Spent(max(tokens.values(), default=0.0), max(usd.values(), default=0.0))
 
 
 # --- the rules
@@ -154,10 +154,17 @@ def own_thresholds(rules: Path, own: Path | None, most: Spent) -> dict[str, Any]
     return document
 
 
+def defaults(path: Path) -> dict[str, float]:
+    """The default of each threshold of a file, by name."""
+    document = yaml.safe_load(path.read_text("utf-8"))
+    rules = [rule for group in document["groups"] for rule in group["rules"]]
+    return {rule["labels"]["threshold"]: float(rule["expr"]) for rule in rules if len(rule["labels"]) == 1}
+
+
 # --- what fired
 
 
-def all_fired(held: dict[r.Rule, dict[remote_write.Labels, list[float]]]) -> Iterator[Fired]:
+def all_fired(held: Held) -> Iterator[Fired]:
     """Each time that an alert fired."""
     for rule, by_labels in held.items():
         for labels, times in by_labels.items():
@@ -202,20 +209,67 @@ def rules_for(scrape: int, folder: Path) -> Path:
     return folder / "rules"
 
 
-def judge(week: Week, jobs: int, progress: Callable[[int], None]) -> tuple[list[Fired], Spent, list[r.Rule]]:
-    """What fires in a week, what its busiest day spends, and its rules."""
+def judge(
+    week: Week, jobs: int, progress: Callable[[int], None], kept: Collection[int] | None = None
+) -> tuple[list[Fired], Spent, list[r.Rule]]:
+    """What fires in a week, what its busiest day spends, and its rules.
+
+    Args:
+        week: which one.
+        jobs: rules that are asked for at a time.
+        progress: is called with the second that each half hour begins with.
+        kept: numbers of the half hours that are judged; all of them if None.
+    """
     most = busiest_day(week.days, week.seed, week.scrape)
+    held, read = conditions(week, jobs, progress, most, kept)
+    return list(all_fired(held)), most, read
+
+
+def conditions(
+    week: Week, jobs: int, progress: Callable[[int], None], most: Spent, kept: Collection[int] | None
+) -> tuple[Held, list[r.Rule]]:
+    """When the condition of each alert held in the half hours that are judged, and the rules."""
+    all_slices = range(int(week.days * traffic.DAY) // SLICE_SECONDS)
+    judged = set(all_slices if kept is None else kept)
     with tempfile.TemporaryDirectory() as name, ScratchPrometheus(Path(name)) as scratch:
         own = Path(name) / "thresholds.yml"
         own.write_text(yaml.safe_dump(own_thresholds(week.rules, week.thresholds, most)))
         read = [rule for rule in r.read(week.rules, own) if is_judged(rule, week.severities)]
         rules = Replay(Prometheus(scratch.url), read, week.scrape, phases(read), jobs)
         scrapes = Scrapes(week.seed, week.scrape, rules.families if week.severities else ())
-        for start in range(0, int(week.days * traffic.DAY), SLICE_SECONDS):
-            remote_write.write(scratch.url, scrapes.until(start, start + SLICE_SECONDS).items())
-            rules.evaluate(START + start, START + start + SLICE_SECONDS, scrapes.pages)
+        end = 0
+        for number in sorted(set(all_slices) & with_history(judged)):
+            start = number * SLICE_SECONDS
+            if start > end:
+                scrapes.skip(end, start)
+                rules.begin_anew()
+            end = start + SLICE_SECONDS
+            remote_write.write(scratch.url, scrapes.until(start, end).items())
+            rules.evaluate(START + start, START + end, scrapes.pages)
             progress(start)
-    return list(all_fired(rules.held)), most, read
+    return {
+        rule: {labels: of_slices(times, judged) for labels, times in by.items()} for rule, by in rules.held.items()
+    }, read
+
+
+def of_slices(times: list[float], judged: Collection[int]) -> list[float]:
+    """The moments that are within these half hours."""
+    return [at for at in times if int(at - START) // SLICE_SECONDS in judged]
+
+
+def with_history(kept: Collection[int]) -> set[int]:
+    """Half hours with those that their baselines read: the hour and a half before, and those a day and a week ago.
+
+    A gap that is shorter than the ledger's memory is filled.
+    """
+    found = {number + before for number in kept for before in (*range(-3, 1), *range(-49, -45), *range(-337, -333))}
+    memory = -(-int(r.seconds(MEMORY)) // SLICE_SECONDS)
+    return {
+        number + between
+        for number in found
+        for between in range(memory + 1)
+        if any(number + more in found for more in range(between, memory + 1))
+    }
 
 
 def is_judged(rule: r.Rule, severities: tuple[str, ...]) -> bool:

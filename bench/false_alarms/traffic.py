@@ -6,6 +6,7 @@ Second 0 is a Thursday, 00:00 UTC, so that Monday morning has no Monday to look 
 from __future__ import annotations
 
 import bisect
+import functools
 import math
 import random
 from collections import deque
@@ -25,6 +26,18 @@ PROMETHEUS_RESTARTS = range(6 * DAY + 15 * HOUR, 6 * DAY + 15 * HOUR + 60)  # We
 OUTCOMES = (("api_error", 0.004), ("overloaded_error", 0.004), ("rate_limit_error", 0.003), ("timeout", 0.002))
 
 
+class Call(NamedTuple):
+    """One call: when it ended, and what it used; one that failed used nothing. `first` is the time to first token."""
+
+    at: float
+    outcome: str
+    missed: bool = False
+    plain: int = 0
+    output: int = 0
+    usd: float = 0.0
+    first: float = 0.0
+
+
 class Feature(NamedTuple):
     """What one feature asks for; prices are dollars for a million tokens, `speed` is output tokens a second."""
 
@@ -38,6 +51,10 @@ class Feature(NamedTuple):
     output_price: float
     speed: float
     from_second: int = 0
+
+    def tokens(self, call: Call) -> int:
+        """Tokens of all kinds that a call used."""
+        return call.plain + self.cached_prompt + call.output if call.outcome == "success" else 0
 
 
 FEATURES = (
@@ -53,6 +70,7 @@ HISTOGRAMS = {
 }
 
 
+@functools.lru_cache(maxsize=64)
 def activity(second: float) -> float:
     """Part of the weekly peak: a ramp in the morning, a dip at noon, almost nothing at night and at the weekend."""
     hour = second % DAY / HOUR
@@ -62,26 +80,84 @@ def activity(second: float) -> float:
     return 0.02 if day >= 5 else (0.05 + 0.95 * working * lunch) * (1.15 if day == 0 else 1.0)
 
 
+class Arrivals:
+    """The calls of one instance of a feature, drawn scrape by scrape.
+
+    Attributes:
+        restarting: whether the process restarts at this scrape, and does not answer it.
+        oldest: age in seconds of the oldest request in flight.
+    """
+
+    def __init__(self, feature: Feature, instance: str, chance: random.Random, step: int) -> None:
+        self.feature = feature
+        self.seconds = step
+        self.chance = chance
+        self.moments = random.Random(f"{feature.name} {instance}")
+        self.noise = 0.0
+        self.restarts = [at + 60 * INSTANCES.index(instance) for at in DEPLOYS]
+        self.cold_until = 0.0
+        self.restarting = False
+        self.oldest = 0
+
+    def until(self, now: float) -> list[Call]:
+        """The calls since the last scrape."""
+        if now < self.feature.from_second:
+            return []
+        self.restarting = any(at <= now < at + self.seconds for at in self.restarts)
+        if self.restarting:
+            self.cold_until = now - self.seconds + COLD_SECONDS
+        self.noise = 0.999 * self.noise + self.chance.gauss(0, 0.008)
+        rate = self.feature.peak_per_minute / len(INSTANCES) * activity(now) * math.exp(self.noise)
+        count = poisson(self.chance, rate * self.seconds / 60)
+        calls = [self.call(now - self.seconds * self.moments.random(), rate) for _ in range(count)]
+        self.oldest = self.chance.randrange(30)
+        return calls
+
+    def call(self, now: float, per_minute: float) -> Call:
+        """One call."""
+        feature, outcome = self.feature, self.outcome()
+        if outcome != "success":
+            return Call(now, outcome)
+        missed = now < self.cold_until or self.chance.random() < 0.03 + math.exp(-5 * per_minute)
+        output = min(round(feature.output * math.exp(self.chance.gauss(0, 0.8))), 8192)
+        plain = round(feature.plain_prompt * math.exp(self.chance.gauss(0, 0.3)))
+        cached = feature.cached_prompt * (1.25 if missed else 0.1)
+        usd = feature.input_price / 1e6 * (plain + cached) + feature.output_price / 1e6 * output
+        return Call(now, outcome, missed, plain, output, usd, 0.6 * math.exp(self.chance.gauss(0, 0.4)))
+
+    def outcome(self) -> str:
+        drawn = self.chance.random()
+        for outcome, share in OUTCOMES:
+            if (drawn := drawn - share) < 0:
+                return outcome
+        return "success"
+
+
+def arrivals(seed: int, step: int) -> list[Arrivals]:
+    """Those of all instances of all features."""
+    chance = random.Random(seed)
+    return [
+        Arrivals(feature, instance, random.Random(chance.random()), step)
+        for feature in FEATURES
+        for instance in INSTANCES
+    ]
+
+
 class Process:
     """One instance of a feature: counts calls, restarts with a deploy, and misses the cache until it is warm again.
 
     `shown` is what a scrape finds: the eight bytes of each series' value.
     """
 
-    def __init__(self, feature: Feature, instance: str, chance: random.Random, epoch: int, step: int) -> None:
-        self.feature = feature
-        self.instance = f"{feature.name}-{instance}"
-        self.chance = chance
-        self.moments = random.Random(f"{feature.name} {instance}")
+    def __init__(self, arrivals: Arrivals, instance: str, epoch: int) -> None:
+        self.arrivals = arrivals
+        self.feature = arrivals.feature
+        self.instance = f"{self.feature.name}-{instance}"
         self.epoch = epoch
-        self.seconds = step
-        self.noise = 0.0
-        self.restarts = [at + 60 * INSTANCES.index(instance) for at in DEPLOYS]
-        self.cold_until = 0.0
-        self.tokens = self.usd = 0.0
-        self.recent: deque[tuple[float, float, float]] = deque()
+        self.usd = 0.0
+        self.recent: deque[Call] = deque()
         self.names: dict[tuple[str, str], Labels] = {}
-        self.started(feature.from_second)
+        self.started(self.feature.from_second)
 
     def started(self, now: float) -> None:
         self.created = now
@@ -98,19 +174,27 @@ class Process:
         """What a scrape finds after the calls of the last seconds."""
         if now < self.feature.from_second:
             return {}
-        if restarting := any(at <= now < at + self.seconds for at in self.restarts):
-            self.started(now)
-            self.cold_until = now - self.seconds + COLD_SECONDS
-        self.noise = 0.999 * self.noise + self.chance.gauss(0, 0.008)
-        rate = self.feature.peak_per_minute / len(INSTANCES) * activity(now) * math.exp(self.noise)
-        for _ in range(poisson(self.chance, rate * self.seconds / 60)):
-            self.call(now - self.seconds * self.moments.random(), rate)
-        while self.recent and self.recent[0][0] <= now - 60:
-            self.recent.popleft()
+        self.count(now)
         self.gauges(now)
-        self.answers = not restarting
-        up = {self.series("up", ""): value(float(not restarting))}
-        return up if restarting else self.shown | up
+        up = {self.series("up", ""): value(float(self.answers))}
+        return self.shown | up if self.answers else up
+
+    def skip(self, now: float) -> None:
+        """Pass over the calls of the last seconds. Rules read differences, so a counter may stand still meanwhile."""
+        self.arrivals.until(now)
+        if self.arrivals.restarting:
+            self.started(now)
+
+    def count(self, now: float) -> None:
+        """Count the calls of the last seconds."""
+        calls = self.arrivals.until(now)
+        if self.arrivals.restarting:
+            self.started(now)
+        for call in calls:
+            self.call(call)
+        while self.recent and self.recent[0].at <= now - 60:
+            self.recent.popleft()
+        self.answers = now >= self.feature.from_second and not self.arrivals.restarting
 
     def page(self, now: float) -> list[ledger.Page]:
         """What the ledger reads of the scrape that `step` answered, if it did."""
@@ -122,48 +206,40 @@ class Process:
 
     def gauges(self, now: float) -> None:
         self.show("anthropic_exporter_age_seconds", self.life, now - self.created)
-        costs, outputs = ([call[number] for call in self.recent] for number in (1, 2))
-        self.show("anthropic_request_cost_usd_max", "", max(costs, default=0))
-        self.show("anthropic_request_output_tokens_max", "", max(outputs, default=0))
-        self.show("anthropic_oldest_inflight_request_age_seconds", "", self.chance.randrange(30))
+        self.show("anthropic_request_cost_usd_max", "", max((call.usd for call in self.recent), default=0))
+        self.show("anthropic_request_output_tokens_max", "", max((call.output for call in self.recent), default=0))
+        self.show("anthropic_oldest_inflight_request_age_seconds", "", self.arrivals.oldest)
         self.show("anthropic_inflight_requests", "", float(bool(self.recent)))
 
-    def call(self, now: float, per_minute: float) -> None:
-        """One call as the recorder counts it."""
-        feature, outcome = self.feature, self.outcome()
+    def call(self, call: Call) -> None:
+        """Count one call as the recorder does."""
+        feature, output = self.feature, call.output
         self.add("requests", 1)
-        self.show("anthropic_exporter_last_record_timestamp_seconds", "", self.epoch + now)
-        if outcome != "success":
-            self.add(f"requests_{outcome}", 1)
+        self.show("anthropic_exporter_last_record_timestamp_seconds", "", self.epoch + call.at)
+        if call.outcome != "success":
+            self.add(f"requests_{call.outcome}", 1)
             return
-        missed = now < self.cold_until or self.chance.random() < 0.03 + math.exp(-5 * per_minute)
-        written, read = (feature.cached_prompt, 0) if missed else (0, feature.cached_prompt)
-        output = min(round(feature.output * math.exp(self.chance.gauss(0, 0.8))), 8192)
-        plain = round(feature.plain_prompt * math.exp(self.chance.gauss(0, 0.3)))
+        written, read = (feature.cached_prompt, 0) if call.missed else (0, feature.cached_prompt)
         price = feature.input_price / 1e6
-        cost = price * (plain + 1.25 * written + 0.1 * read) + feature.output_price / 1e6 * output
-        for kind, tokens in (("input", plain), ("cache_read", read), ("cache_write_5m", written), ("output", output)):
+        for kind, tokens in (
+            ("input", call.plain),
+            ("cache_read", read),
+            ("cache_write_5m", written),
+            ("output", output),
+        ):
             self.add(f"tokens_{kind}", tokens, "standard")
-        self.add("cost_usd", cost, "standard")
+        self.add("cost_usd", call.usd, "standard")
         if feature.cached_prompt:
             self.add("cache_miss_cost_usd", price * 1.15 * written)
             self.add("cache_savings_usd", price * 0.9 * read)
             self.add("cache_write_premium_usd", price * 0.25 * written)
-        result = "unasked" if not feature.cached_prompt else "miss" if missed else "hit"
+        result = "unasked" if not feature.cached_prompt else "miss" if call.missed else "hit"
         self.add(f"cache_requests_{result}", 1)
-        first = 0.6 * math.exp(self.chance.gauss(0, 0.4))
-        self.observe("anthropic_time_to_first_token_seconds", first)
-        self.observe("anthropic_request_duration_seconds", first + output / feature.speed)
+        self.observe("anthropic_time_to_first_token_seconds", call.first)
+        self.observe("anthropic_request_duration_seconds", call.first + output / feature.speed)
         self.observe("anthropic_request_output_tokens", output)
-        self.tokens, self.usd = self.tokens + plain + feature.cached_prompt + output, self.usd + cost
-        self.recent.append((now, cost, output))
-
-    def outcome(self) -> str:
-        drawn = self.chance.random()
-        for outcome, share in OUTCOMES:
-            if (drawn := drawn - share) < 0:
-                return outcome
-        return "success"
+        self.usd += call.usd
+        self.recent.append(call)
 
     def add(self, of: str, amount: float, tier: str = "") -> None:
         """Count in the ledger's counters, the only ones of which the rules read a growth; those at 0 are not shown."""

@@ -168,7 +168,8 @@ def of_feature(feature: traffic.Feature, seed: int, kinds: Sequence[str]) -> dic
 def evaluations(feature: traffic.Feature, seed: int) -> Iterator[tuple[int, Rules]]:
     """What the rules know of a feature, every 15 s of a week."""
     chance = random.Random(f"{feature.name} {seed}")
-    processes = [Timed(feature, name, random.Random(chance.random()), 0, STEP) for name in traffic.INSTANCES]
+    drawn = [traffic.Arrivals(feature, name, random.Random(chance.random()), STEP) for name in traffic.INSTANCES]
+    processes = [Timed(one, name, 0) for one, name in zip(drawn, traffic.INSTANCES, strict=True)]
     rules, before = Rules(), 0.0
     for now in range(0, 7 * traffic.DAY, STEP):
         for process in processes:
@@ -176,9 +177,9 @@ def evaluations(feature: traffic.Feature, seed: int) -> Iterator[tuple[int, Rule
         total = sum(process.usd for process in processes)
         recent = [call for process in processes for call in process.recent]
         durations = tuple(itertools.chain(*(process.durations for process in processes)))
-        requests = sum(at > now - STEP for at, _, _ in recent)
+        requests = sum(call.at > now - STEP for call in recent)
         if now >= feature.from_second:
-            rules.add(Step(total - before, requests, max((usd for _, usd, _ in recent), default=0.0), durations))
+            rules.add(Step(total - before, requests, max((call.usd for call in recent), default=0.0), durations))
             if now % LOOK == 0:
                 yield now, rules
         before = total

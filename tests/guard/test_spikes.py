@@ -52,26 +52,24 @@ def measured(windows: Windows) -> Callable[..., dict[str, Measure]]:
     return measure
 
 
-def test_three_answers_in_ten_above_the_usual_length_are_reported(
+def test_four_answers_in_ten_above_the_usual_length_are_reported(
     answer: Callable[..., None], measured: Callable[..., dict[str, Measure]]
 ) -> None:
-    answer(7, output=300, prompt=1_000)
-    answer(3, output=5_000, prompt=1_000)
+    answer(6, output=300, prompt=1_000)
+    answer(4, output=5_000, prompt=1_000)
     measure = measured()["token_spike"]
     assert measure.holds
     assert (measure.condition.alertname, measure.scope, measure.feature) == ("AnthropicTokenSpike", "feature", "chat")
     assert measure.threshold == 4_000
-    assert measure.value == pytest.approx(
-        4_000 + 4_000 / 3
-    )  # promtool: histogram_quantile(0.8, 7 below, 3 up to 8,000)
+    assert measure.value == pytest.approx(5_000)  # promtool: histogram_quantile(0.8, 6 and 5 below, 4 up to 8,000)
     assert measure.condition.window == "over 30 s"
 
 
-def test_one_in_five_is_just_not_enough(
+def test_one_in_five_with_five_short_ones_added_is_just_not_enough(
     answer: Callable[..., None], measured: Callable[..., dict[str, Measure]]
 ) -> None:
-    answer(8, output=300, prompt=1_000)
-    answer(2, output=5_000, prompt=1_000)
+    answer(7, output=300, prompt=1_000)
+    answer(3, output=5_000, prompt=1_000)
     assert not measured()["token_spike"].holds
 
 
@@ -83,25 +81,25 @@ def test_nine_answers_say_nothing(answer: Callable[..., None], measured: Callabl
 def test_answers_on_several_models_are_those_of_one_feature(
     answer: Callable[..., None], measured: Callable[..., dict[str, Measure]]
 ) -> None:
-    answer(7, output=300, prompt=1_000)
-    answer(3, output=5_000, prompt=1_000, model="claude-haiku-5-5")
+    answer(6, output=300, prompt=1_000)
+    answer(4, output=5_000, prompt=1_000, model="claude-haiku-5-5")
     assert measured()["token_spike"].holds
 
 
 def test_long_answers_below_the_least_rate_alert_nobody(
     answer: Callable[..., None], measured: Callable[..., dict[str, Measure]]
 ) -> None:
-    answer(7, output=300)
-    answer(3, output=5_000)  # 34,200 tokens a minute
-    assert measured(limits=LIMITS.replace(token_spike_min_tokens_per_minute=34_200)) == {}
-    assert measured(limits=LIMITS.replace(token_spike_min_tokens_per_minute=34_199))["token_spike"].holds
+    answer(6, output=300)
+    answer(4, output=5_000)  # 43,600 tokens a minute
+    assert measured(limits=LIMITS.replace(token_spike_min_tokens_per_minute=43_600)) == {}
+    assert measured(limits=LIMITS.replace(token_spike_min_tokens_per_minute=43_599))["token_spike"].holds
 
 
 def test_long_answers_are_over_when_they_left_the_30_seconds(
     answer: Callable[..., None], measured: Callable[..., dict[str, Measure]]
 ) -> None:
-    answer(7, output=300, prompt=1_000)
-    answer(3, output=5_000, prompt=1_000)
+    answer(6, output=300, prompt=1_000)
+    answer(4, output=5_000, prompt=1_000)
     assert measured(second=SECOND + 30)["token_spike"].holds
     assert measured(second=SECOND + 31) == {}
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from bench.false_alarms import run
+from bench.false_alarms import agreement, many, run, screen, traffic
 
 from anthropic_exporter.history import ledger, remote_write
 from anthropic_exporter.history.prometheus_api import Prometheus
@@ -154,3 +154,62 @@ def test_the_replay_says_what_promtool_says(promtool: Path, tmp_path: Path) -> N
         replayed = by_replay(scratch.url, tmp_path / "rules")
     assert set(expected) == {"AnthropicCostRateHigh", "AnthropicCostSpike", "AnthropicErrorRateHigh"}
     assert {name: (at - at % STEP, count) for name, (at, count) in replayed.items()} == expected
+
+
+@pytest.mark.stack
+def test_a_series_that_changes_between_two_windows_is_one_series(tmp_path: Path) -> None:
+    """Of `a or b`, a range query answers two series that a rule records as one."""
+    fast = [30, 30, 5, 5, 30, 5]
+    rules = [
+        Rule("anthropic_ledger:total", "0", (), "anthropic-ledger", 5.0, is_alert=False),
+        Rule("now", "anthropic_fast > 10 or anthropic_slow", (), "g", 5.0, is_alert=False),
+        Rule("Alert", "anthropic_fast > 10 or anthropic_slow", (("severity", "warning"),), "g", 5.0, is_alert=True),
+        Rule("Other", "now > 0", (("severity", "warning"),), "g", 5.0, is_alert=True),
+    ]
+    with ScratchPrometheus(tmp_path) as scratch:
+        for name, values in (("anthropic_fast", fast), ("anthropic_slow", [12] * 6)):
+            samples = written(values, range(6))
+            remote_write.write(scratch.url, [((("__name__", name), ("feature", "chat")), samples)])
+        replay = Replay(Prometheus(scratch.url), rules, STEP, {"anthropic-ledger": 0.0, "g": 1.0})
+        replay.evaluate(START, START + 6 * STEP, [])
+        (found,) = Prometheus(scratch.url).range("now", START + 1, START + 26, STEP)
+    moments = [START + 1.0 + STEP * step for step in range(6)]
+    assert found.points == tuple(zip(moments, [30.0, 30.0, 12.0, 12.0, 30.0, 12.0], strict=True))
+    assert [list(held.values()) for held in replay.held.values()] == [[moments], [moments]]
+
+
+def test_skipped_calls_leave_the_calls_after_them_as_they_are() -> None:
+    """Whoever judges some hours draws the same calls in them as whoever judges all."""
+    whole, some = run.Scrapes(1, 60), run.Scrapes(1, 60)
+    whole.until(0, 36_000)
+    some.skip(0, 34_200)
+    some.until(34_200, 36_000)
+    recent = [[process.recent for process in one.processes] for one in (whole, some)]
+    assert sum(map(len, recent[0])) == 66
+    assert recent[0] == recent[1]
+
+
+def test_baselines_of_a_half_hour_read_the_hour_and_a_half_before_and_yesterday() -> None:
+    found = run.with_history({100})
+    assert [number for number in sorted(found) if number >= 0] == [51, 52, 53, 54, 97, 98, 99, 100]
+
+
+def test_a_gap_that_is_shorter_than_the_memory_of_the_ledger_is_filled() -> None:
+    assert {number for number in run.with_history({200, 206}) if number > 190} == set(range(197, 207))
+    assert {number for number in run.with_history({200, 207}) if number > 190} == {*range(197, 201), *range(204, 208)}
+
+
+def test_the_screen_keeps_the_half_hours_of_events_and_no_quiet_night() -> None:
+    drawn = screen.drawn(1, 60, 2 * traffic.DAY)
+    kept = screen.Screen(drawn, 60, run.defaults(run.RULES / "thresholds.yml")).kept()
+    assert {(traffic.DAY + 14 * traffic.HOUR) // SLICE_SECONDS} <= kept  # a deploy
+    assert not kept & set(range(12))
+    assert len(kept) < 10
+
+
+@pytest.mark.stack
+def test_a_judge_of_some_hours_agrees_with_a_judge_of_all() -> None:
+    found = agreement.compared(many.Task(60, 1), ease=0.5, days=0.5)
+    assert (found.left_out, found.different) == ([], [])
+    assert found.evaluations.keys() >= {"AnthropicCostSpike", "AnthropicTokenSpike", "AnthropicCacheMissRateHigh"}
+    assert found.with_condition < found.kept < 24

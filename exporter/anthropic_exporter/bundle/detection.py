@@ -25,6 +25,7 @@ class DetectionNumbers(NamedTuple):
     long_answers_quantile: float
     usual_answers_quantile: float
     fast_window_share: float
+    short_answers_share: float
     cold_cache_share: float
     chance_deviations: float
     resolve_seconds: Mapping[str, float]

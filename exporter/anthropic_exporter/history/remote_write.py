@@ -14,6 +14,7 @@ from collections.abc import Iterable
 STALE = struct.pack("<Q", 0x7FF0000000000002)
 Labels = tuple[tuple[str, str], ...]
 _SEVEN_BITS = 127
+_ONE_BYTE = tuple(bytes((number,)) for number in range(_SEVEN_BITS + 1))
 #: Samples in one message.
 _TOGETHER = 20_000
 _PATIENCE_SECONDS = 600
@@ -46,7 +47,8 @@ def moment(milliseconds: int) -> bytes:
 
 def sample(number: bytes, when: bytes) -> bytes:
     """A sample, from `value` or `STALE` and `moment`."""
-    return field(b"\x12", b"\x09" + number + when)
+    content = b"\x09" + number + when
+    return b"\x12" + _ONE_BYTE[len(content)] + content
 
 
 def series(labels: Labels, samples: Iterable[bytes]) -> bytes:

@@ -20,6 +20,8 @@ _LABEL = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
 _OWN_LABELS = ("life", "of", "feature", "model", "tier", "when", "part", "le", "threshold", "alertname", "severity")
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _DURATION = re.compile(r"(\d+)([smhd])")
+#: MetricsQL counts from the scrape before a window on, and extrapolates nothing.
+_OF_VMALERT = {"rate_covered": "1"}
 FORMATS = ("rules", "prometheus-rule", "mimir", "vmalert")
 
 
@@ -80,6 +82,7 @@ class Fit:
             **_calendar(self.utc_offset_minutes),
             **windows(self.scrape_interval),
             **_shared_numbers(),
+            **(_OF_VMALERT if self.format == "vmalert" else {}),
         }
 
 
@@ -92,6 +95,7 @@ def windows(scrape: int, step: int | None = None) -> dict[str, str]:
     """
     step = step or _step(scrape)
     fast, ticks = _fast(scrape), -(-scrape // step) + 3
+    rate = max(fast, 4 * scrape)
     # The scrape after a failed one has answered by then, however late: one failure alone is no target that is down.
     down = scrape + max(step, min(scrape, _SCRAPE_TIMEOUT))
     return {
@@ -117,7 +121,8 @@ def windows(scrape: int, step: int | None = None) -> dict[str, str]:
         "slow_seconds": f"{SLOW}",
         "slow_minutes": f"{SLOW / 60:g}",
         "slow_per_minute": f"{60 / SLOW:g}",
-        "rate": duration(max(fast, 4 * scrape)),
+        "rate": duration(rate),
+        "rate_covered": f"{(rate - scrape) / rate:.6g}",
         "growth": "1m" if 4 * scrape <= MINUTE else duration(4 * scrape),
         "down": duration(down),
         "gone": duration(max(30, 2 * scrape)),

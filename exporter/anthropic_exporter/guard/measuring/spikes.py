@@ -85,12 +85,13 @@ def _token_spike(feature: str, pace: _Pace, usual: float, limits: Limits) -> Mea
 
 
 def _long_answers(feature: str, places: Sequence[Sums], fast: _Pace, usual: Usual, limits: Limits) -> Iterator[Measure]:
-    """One answer in five within 30 s; needs half as many requests as a pace, so that it fires earlier."""
+    """One answer in five within 30 s, even if some short ones are added; needs half as many answers as a pace does."""
     least = FAST_SHARE * max(1.0, limits.of("spike_min_requests"))
     if fast.requests < least or fast.tokens / fast.minutes <= limits.of("token_spike_min_tokens_per_minute"):
         return
     answers = added(one.spread(FAST_SECONDS, 1).answers or NO_ANSWERS for one in places)
     if sum(answers) >= least:
+        answers[0] += _NUMBERS.short_answers_share * limits.of("spike_min_requests")
         longer = quantile(_NUMBERS.long_answers_quantile, answers, f.REQUEST_OUTPUT_TOKENS.buckets)
         threshold = usual.answer_tokens * limits.of("token_spike_ratio", feature)
         yield Measure(LONG_ANSWERS, "feature", feature, "", longer, threshold)

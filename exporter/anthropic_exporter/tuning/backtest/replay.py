@@ -43,11 +43,16 @@ class Replay:
         self._phases = phases
         self._jobs = jobs
         self._total = next(rule for rule in found if rule.name == r.COMPUTED[-1])
-        self._ledger = ledger.Ledger(ledger.Durations.of(round(scrape), round(self._total.interval)))
+        self._durations = ledger.Durations.of(round(scrape), round(self._total.interval))
         self.layers = r.layers(r.wanted(found))
+        self.begin_anew()
+        self.held: dict[Rule, dict[Labels, list[float]]] = {}
+
+    def begin_anew(self) -> None:
+        """Forget what was alive: what comes next is more than the ledger's memory later, as after a pause."""
+        self._ledger = ledger.Ledger(self._durations)
         self._alive: dict[Labels, float] = {}
         self._recorded: dict[int, set[Labels]] = {}
-        self.held: dict[Rule, dict[Labels, list[float]]] = {}
 
     @property
     def families(self) -> set[str]:
@@ -66,11 +71,13 @@ class Replay:
         remote_write.write(self._scratch.url, self._totals(self._times(self._total, start, end), pages))
         with ThreadPoolExecutor(self._jobs) as pool:
             for layer in self.layers:
+                recorded: list[tuple[Labels, list[bytes]]] = []
                 for rule, times, answer in pool.map(lambda rule: self._asked(rule, start, end), layer):
                     if rule.is_alert:
                         self._keep(rule, answer)
                     else:
-                        remote_write.write(self._scratch.url, self._samples(rule, answer, times))
+                        recorded.extend(self._samples(rule, answer, times))
+                remote_write.write(self._scratch.url, recorded)
 
     def _times(self, rule: Rule, start: float, end: float) -> list[int]:
         """Milliseconds at which a rule is evaluated."""
@@ -104,19 +111,19 @@ class Replay:
 
     def _keep(self, rule: Rule, answer: Iterable[Series]) -> None:
         held = self.held.setdefault(rule, {})
-        for one in answer:
-            labels = tuple(sorted((name, text) for name, text in one.labels.items() if name != "__name__"))
-            held.setdefault(labels, []).extend(at for at, _ in one.points)
+        for labels, values in _joined(answer).items():
+            held.setdefault(labels, []).extend(sorted(values))
 
     def _samples(self, rule: Rule, answer: list[Series], times: list[int]) -> Iterator[tuple[Labels, list[bytes]]]:
         """The samples that a rule records, and a marker wherever a series ends."""
         if not times:
             return
         before, now = self._recorded.get(id(rule), set()), set()
-        for one in answer:
-            labels = tuple(sorted({**one.labels, **dict(rule.labels), "__name__": rule.name}.items()))
-            values = {round(at * 1000): value for at, value in one.points}
-            yield labels, list(_with_ends(values, times, is_alive=labels in before))
+        moments = [(at, remote_write.moment(at)) for at in times]
+        for own, by_second in _joined(answer).items():
+            labels = tuple(sorted({**dict(own), **dict(rule.labels), "__name__": rule.name}.items()))
+            values = {round(at * 1000): value for at, value in by_second.items()}
+            yield labels, list(_with_ends(values, moments, is_alive=labels in before))
             before.discard(labels)
             if times[-1] in values:
                 now.add(labels)
@@ -129,13 +136,22 @@ _PREFIXES = ("anthropic_", "prometheus_", "alertmanager_")
 _LEDGER = ("anthropic_ledger_total", "anthropic_exporter_start_timestamp_seconds", "anthropic_exporter_age_seconds")
 
 
-def _with_ends(values: Mapping[int, float], times: Iterable[int], *, is_alive: bool) -> Iterator[bytes]:
-    for at in times:
+def _joined(answer: Iterable[Series]) -> dict[Labels, dict[float, float]]:
+    """Values by second, by labels without the name: of `a or b`, Prometheus answers what comes from each separately."""
+    found: dict[Labels, dict[float, float]] = {}
+    for one in answer:
+        labels = tuple(sorted((name, text) for name, text in one.labels.items() if name != "__name__"))
+        found.setdefault(labels, {}).update(one.points)
+    return found
+
+
+def _with_ends(values: Mapping[int, float], moments: Iterable[tuple[int, bytes]], *, is_alive: bool) -> Iterator[bytes]:
+    for at, moment in moments:
         value = values.get(at)
         if value is not None:
-            yield remote_write.sample(remote_write.value(value), remote_write.moment(at))
+            yield remote_write.sample(remote_write.value(value), moment)
         elif is_alive:
-            yield remote_write.sample(remote_write.STALE, remote_write.moment(at))
+            yield remote_write.sample(remote_write.STALE, moment)
         is_alive = value is not None
 
 
