@@ -409,6 +409,22 @@ def test_a_queue_that_is_down_is_counted_and_the_totals_stay(
     assert shown(collector, REQUESTS) == 171.0
 
 
+def test_the_end_of_a_failure_is_logged_once(
+    opened: Callable[..., Collector],
+    log: Log,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("anthropic_exporter.collector.collector._PAUSE_AFTER_ERROR_SECONDS", 0.0)
+    collector = opened()
+    for log.down in (False, True, True, False, False):
+        collector.step(0.0)
+    assert [record.getMessage() for record in caplog.records] == [
+        "failed at stage queue: unreachable: test; retrying",
+        "the queue can be read again",
+    ]
+
+
 def test_what_waited_in_the_queue_is_late(opened: Callable[..., Collector], log: Log, clock: Clock) -> None:
     log.messages.append(encode(message(requests(), cells={0: 1.0}, sent_at=clock.now)))
     collector = opened()

@@ -75,6 +75,7 @@ class Collector:
         self._tokens: list[str] = []
         self.guard_state: Callable[[], dict[str, Any]] = dict
         self._logged: dict[str, float] = {}
+        self._said_failing: set[str] = set()
         self.progress = Progress(clock(), wall)
         self._catching_up, self._read_at = True, clock()
         self._save_due = clock()
@@ -99,6 +100,7 @@ class Collector:
             return
         now = self._clock()
         self.progress.queue_up = True
+        self._works_again("queue", "the queue can be read again")
         self._catching_up = self._catching_up or now - self._read_at > _AWAY_SECONDS
         for one in received:
             self._take(one, now)
@@ -165,6 +167,7 @@ class Collector:
         except Exception as error:  # noqa: BLE001 - whatever cannot be written, the totals are shown
             self.failed("state", error)
         else:
+            self._works_again("state", "the state can be written again")
             self._transport.acknowledge(self._tokens)
             self._tokens, self._position = [], position
             self.progress.saved_at, self.progress.waiting = self._clock(), False
@@ -212,7 +215,14 @@ class Collector:
         """Count a failure, and log it once a minute."""
         self.progress.errors[stage] += 1
         if self._is_due(stage, self._clock()):
+            self._said_failing.add(stage)
             _log.warning("failed at stage %s: %s; retrying", stage, _words(error))
+
+    def _works_again(self, stage: str, line: str) -> None:
+        """Log the end of a failure that was logged, once."""
+        if stage in self._said_failing:
+            self._said_failing.remove(stage)
+            _log.warning("%s", line)
 
     def run(self, stopped: threading.Event, tick: Callable[[], None] = lambda: None) -> None:
         """Read until `stopped`, calling `tick` after each read; then save."""
