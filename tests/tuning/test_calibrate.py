@@ -354,6 +354,12 @@ def test_a_picture_has_every_signal(calibrate: Any, tmp_path: Path) -> None:
     assert "Wed 25 Nov" in text
 
 
+def test_no_line_is_drawn_where_nothing_was_recorded() -> None:
+    drawn = pictures.with_gaps([(0.0, 1.0), (60.0, 2.0), (3_600.0, 3.0)])
+    assert [at for at, _ in drawn] == [0.0, 60.0, 61.0, 3_600.0]
+    assert [value for _, value in drawn if not math.isnan(value)] == [1.0, 2.0, 3.0]
+
+
 def test_names_on_a_picture_do_not_overlap() -> None:
     assert pictures.apart([1.0, 5.0], 1.0, 10.0) == [1.0, 5.0]
     assert pictures.apart([5.0, 5.2, 5.3], 1.0, 10.0) == [5.0, 6.0, 7.0]

@@ -119,6 +119,14 @@ def test_what_is_left_out_of_the_page_is_counted() -> None:
     assert 'class="verdict' not in shown
 
 
+def test_dollars_that_are_not_known_are_said() -> None:
+    shown = page.page(sample(unpriced=["claude-unheard-of", EVIL]))
+    assert "Not in these dollars, for lack of a price: claude-unheard-of, &lt;script&gt;" in shown
+    foreign = page.page(sample(bill=BILL | {"has_list_price": False, "currency": "EUR"}))
+    assert "98.8% of the billed tokens are recorded. The bill has no list price in USD to compare." in foreign
+    assert "365.20 USD" not in foreign
+
+
 def test_an_empty_week_is_a_page_too() -> None:
     blank = Review(MONDAY, MONDAY + 7 * DAY_SECONDS, (), (), None, Saved(0.0, 0, 0.0), ())
     shown = page.page(sample(review=blank, spend=Spend(0.0, {}, {}, {}), advice=[], is_watched=False, bill=None))

@@ -125,6 +125,7 @@ def _write_report(found: Review, options: dict[str, Any]) -> None:
     with history.progress("Reading what was used", 1.0) as advance:
         used = usage.read(source, found.start, found.end, advance)
     day = dt.datetime.fromtimestamp(found.end, dt.timezone.utc).date()
-    advice = items.items(used, PriceBook.load(options["prices"]), day, 1.0)
-    pictures.write(options["report"], page.page(page.Report(found, spent, advice, used.is_watched, billed)))
+    book = PriceBook.load(options["prices"])
+    advice, unpriced = items.items(used, book, day, 1.0), items.unpriced(used, book, day)
+    pictures.write(options["report"], page.page(page.Report(found, spent, advice, used.is_watched, billed, unpriced)))
     click.echo(f"wrote {options['report']}", err=True)

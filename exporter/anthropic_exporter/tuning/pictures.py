@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import io
+import math
 import textwrap
 import warnings
 from collections.abc import Callable, Iterable, Sequence
@@ -31,6 +32,8 @@ _STYLE: Any = {  # matplotlib names every key that it knows in its type
     "svg.hashsalt": "anthropic-exporter",
 }
 _MOST_ROWS = 20
+#: A pause in which nothing was recorded.
+_GAP_SECONDS = 300.0
 
 
 def figure(
@@ -78,7 +81,8 @@ def calibration(found: Calibration, method: str) -> str:
         for axis, one in zip(axes, shown, strict=True):
             place = ", ".join(filter(None, (one.feature, one.model))) or "everything together"
             axis.set_title(f"{one.judged.threshold}, {one.judged.unit}: {place}", loc="left", fontsize=9)
-            axis.plot(times(at for at, _ in one.points), [value for _, value in one.points], color=BLUE, linewidth=0.6)
+            points = with_gaps(one.points)
+            axis.plot(times(at for at, _ in points), [value for _, value in points], color=BLUE, linewidth=0.6)
             for since, until in found.left_out:
                 axis.axvspan(*times((since, until)), color=GREY, alpha=0.25, linewidth=0)
             highest = max(value for _, value in one.points)
@@ -94,6 +98,16 @@ def calibration(found: Calibration, method: str) -> str:
             span_axis(axis, found.start, found.end)
 
     return figure(len(shown), draw, title=_title(found, method))
+
+
+def with_gaps(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
+    """Points with a value that is none in each gap, so that no line is drawn where nothing was recorded."""
+    found: list[tuple[float, float]] = []
+    for at, value in points:
+        if found and at - found[-1][0] > _GAP_SECONDS:
+            found.append((found[-1][0] + 1, math.nan))
+        found.append((at, value))
+    return found
 
 
 def _title(found: Calibration, method: str) -> str:

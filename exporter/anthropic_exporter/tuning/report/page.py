@@ -22,20 +22,24 @@ _POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 
 
 class Report(NamedTuple):
-    """The content of the page. `bill` is the output of `reconcile --json`, or None."""
+    """The content of the page.
+
+    `bill` is the output of `reconcile --json`, or None. `unpriced` are models without a price: their dollars lack.
+    """
 
     review: Review
     spend: Spend
     advice: Sequence[Item]
     is_watched: bool
     bill: Mapping[str, Any] | None = None
+    unpriced: Sequence[str] = ()
 
 
 def page(report: Report) -> str:
     """The whole page."""
     span = f"{show_review.time(report.review.start)} to {show_review.time(report.review.end)} UTC"
     style = resources.files("anthropic_exporter.tuning.report").joinpath("report.css").read_text("utf-8")
-    sections = (_figures(report), _spending(report.spend), _alerts(report.review), _saved(report.review))
+    sections = (_figures(report), _spending(report), _alerts(report.review), _saved(report.review))
     body = "\n".join([*sections, _bill(report.bill), _advice(report)])
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
@@ -75,16 +79,19 @@ def _figures(report: Report) -> str:
     return f"<dl>{shown}</dl>"
 
 
-def _spending(spend: Spend) -> str:
+def _spending(report: Report) -> str:
+    spend, rest = report.spend, ""
+    if report.unpriced:
+        rest = f"<p>Not in these dollars, for lack of a price: {text(', '.join(report.unpriced))}.</p>"
     if not spend.total:
-        return _section("Where the dollars went", "<p>Nothing was spent.</p>")
+        return _section("Where the dollars went", rest or "<p>Nothing was spent.</p>")
     drawn = (
         ("By day", charts.dollars_by_day(spend, 1)),
         ("By feature", charts.dollars_by(spend.by_feature, 2, "Dollars by feature")),
         ("By model", charts.dollars_by(spend.by_model, 3, "Dollars by model")),
     )
     figures = "".join(_figure(name, svg) for name, svg in drawn)
-    return _section("Where the dollars went", f'<div class="pictures">{figures}</div>')
+    return _section("Where the dollars went", f'<div class="pictures">{figures}</div>{rest}')
 
 
 def _alerts(review: Review) -> str:
@@ -161,6 +168,8 @@ def _bill(bill: Mapping[str, Any] | None) -> str:
     share = f"{recorded['tokens'] / billed['tokens']:.1%}" if billed["tokens"] else "none"
     verdict = "There is drift to look into." if bill["drift"] else "No drift."
     line = f"{share} of the billed tokens are recorded: {usd(recorded['usd'])} of {usd(billed['usd'])}. {verdict}"
+    if bill.get("has_list_price") is False:
+        line = f"{share} of the billed tokens are recorded. The bill has no list price in USD to compare. {verdict}"
     rows = [
         [text(one[name]) for name in ("model", "tier", "heading", "found", "action")]
         for one in bill["verdicts"]
