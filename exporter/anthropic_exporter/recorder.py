@@ -10,8 +10,6 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from prometheus_client.registry import REGISTRY, CollectorRegistry
-
 from anthropic_exporter.attribution import Attribution, current
 from anthropic_exporter.errors import ConfigurationError
 from anthropic_exporter.forking import around
@@ -21,7 +19,6 @@ from anthropic_exporter.kept_text import MOST_CHARS, kept, text_of
 from anthropic_exporter.locking import SafeLock, this_frame
 from anthropic_exporter.metrics.cells import Reading, Snapshot
 from anthropic_exporter.metrics.ledger import Ledger
-from anthropic_exporter.metrics.registry import ReadingsCollector, owner_on, register, reserved, restore
 from anthropic_exporter.metrics.renderer import Renderer
 from anthropic_exporter.metrics.series_budget import DEFAULT_SERIES
 from anthropic_exporter.pricing.book import PriceBook
@@ -32,10 +29,12 @@ from anthropic_exporter.recording.usages import key_of
 from anthropic_exporter.wire.plain_answer import plain_usage
 
 if TYPE_CHECKING:
+    from prometheus_client.registry import CollectorRegistry
     from typing_extensions import Self
 
     from anthropic_exporter.capture.middleware import Capture
     from anthropic_exporter.host.membership import Membership
+    from anthropic_exporter.metrics.registry import ReadingsCollector
 
 _ordinals = itertools.count()
 
@@ -46,6 +45,16 @@ _MOST_SECONDS = 315_360_000
 _MAKING_SECONDS = 10.0
 
 _log = logging.getLogger("anthropic_exporter")
+
+
+class _Shared:
+    """Stands for prometheus_client's own registry: only those who have one import that library."""
+
+    def __repr__(self) -> str:
+        return "prometheus_client.REGISTRY"
+
+
+_SHARED: Any = _Shared()
 
 
 class Recorder(Intake):
@@ -79,19 +88,22 @@ class Recorder(Intake):
 
     _making: SafeLock
 
-    def __new__(cls, *, registry: CollectorRegistry | None = REGISTRY, **_: Any) -> Self:
+    def __new__(cls, *, registry: CollectorRegistry | None = _SHARED, **_: Any) -> Self:
         """The recorder that the registry already has, or that another thread is making for it; else a new one."""
-        shown = owner_on(registry)
-        if isinstance(shown, cls):
-            return shown
         made = super().__new__(cls)
         made._making = SafeLock()
-        return made if registry is None else reserved(registry, made)
+        if registry is None:
+            return made
+        from anthropic_exporter.metrics.registry import owner_on, reserved  # noqa: PLC0415 - see `_Shared`
+
+        joined = _joined(registry)
+        shown = owner_on(joined)
+        return shown if isinstance(shown, cls) else reserved(joined, made)
 
     def __init__(  # noqa: PLR0913 - one keyword for each setting
         self,
         *,
-        registry: CollectorRegistry | None = REGISTRY,
+        registry: CollectorRegistry | None = _SHARED,
         prices: str | Path | PriceBook | None = None,
         features: Iterable[str] | None = None,
         users: Iterable[str] | None = None,
@@ -106,10 +118,11 @@ class Recorder(Intake):
         )
         self._making.wait(this_frame(), _MAKING_SECONDS)
         try:
+            joined = None if registry is None else _joined(registry)
             if hasattr(self, "_collector"):
-                self._go_on(registry, asked)
+                self._go_on(joined, asked)
             else:
-                self._make(registry, asked)
+                self._make(joined, asked)
         finally:
             self._making.release(this_frame())
 
@@ -119,8 +132,11 @@ class Recorder(Intake):
         self._ordinal = next(_ordinals)
         self._must_share = False
         super().__init__(asked)
-        collector = ReadingsCollector(self.read, self)
+        collector: ReadingsCollector | None = None
         if registry is not None:
+            from anthropic_exporter.metrics.registry import ReadingsCollector, register  # noqa: PLC0415 - see `_Shared`
+
+            collector = ReadingsCollector(self.read, self)
             register(collector, registry)
         self._collector = collector
         around(self._about_to_fork, self._has_forked)
@@ -131,7 +147,9 @@ class Recorder(Intake):
         stay = self.settings.not_followed(asked)
         but = f", but for {', '.join(stay)}, which stays as it was" if stay else ""
         _log.warning("this registry already has a Recorder: it continues to count, with the settings given now%s", but)
-        if registry is not None:
+        if registry is not None and self._collector is not None:
+            from anthropic_exporter.metrics.registry import restore  # noqa: PLC0415 - see `_Shared`
+
             restore(self._collector, registry)
         self._continue(asked)
 
@@ -222,6 +240,15 @@ class Recorder(Intake):
         life = self.life if self.membership is None else self.membership.life(self.life)
         ledger = self._ledger.readings(snapshot, life, self._clock())
         return snapshot._replace(gauges={**snapshot.gauges, **ledger})
+
+
+def _joined(registry: CollectorRegistry) -> CollectorRegistry:
+    """The registry that was asked for: another one, or prometheus_client's own."""
+    if registry is not _SHARED:
+        return registry
+    from prometheus_client.registry import REGISTRY  # noqa: PLC0415 - see `_Shared`
+
+    return REGISTRY
 
 
 def _names(names: Iterable[str] | None) -> tuple[str, ...] | None:
