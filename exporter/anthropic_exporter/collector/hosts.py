@@ -7,6 +7,7 @@ restarted has a new identity: it takes the place of one of its name that was sil
 from __future__ import annotations
 
 import math
+from collections import deque
 from collections.abc import Iterable
 from typing import NamedTuple
 
@@ -66,11 +67,14 @@ def ages(hosts: Iterable[Host]) -> dict[tuple[str, str], float]:
 
 def _not_replaced(machines: list[Host]) -> list[Host]:
     """All machines of one name, but those whose place one took that began after they were silent; each takes one."""
-    left = sorted((one for one in machines if one.is_lost), key=lambda one: one.last_sent_at)
+    silent = deque(sorted((one for one in machines if one.is_lost), key=lambda one: one.last_sent_at))
+    left: list[Host] = []
     for successor in sorted(machines, key=lambda one: one.first_sent_at):
-        silent = [one for one in left if one.last_sent_at < successor.first_sent_at]
-        if silent:
-            left.remove(silent[-1])
+        while silent and silent[0].last_sent_at < successor.first_sent_at:
+            left.append(silent.popleft())
+        if left:
+            left.pop()  # the one that was silent for the shortest time
+    left += silent
     if any(one.age <= LIVE_SECONDS for one in machines):  # an older publisher may run on any machine of its name
         left = [one for one in left if one.machine]
-    return [one for one in machines if not one.is_lost or one in left]
+    return [one for one in machines if not one.is_lost] + left
