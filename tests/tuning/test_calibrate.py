@@ -473,3 +473,39 @@ def test_a_day_that_is_too_short_for_the_promise_is_said(calibrate: Any) -> None
 def test_a_single_peak_promises_nothing() -> None:
     points = [(0.0, 1.0), (60.0, 0.0)]
     assert expected_pages(tail.fit(points, DAY), points, 5.0, DAY) is None
+
+
+@pytest.mark.stack
+def test_a_new_feature_has_only_its_own_history(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Staging and production, gaps, and two features: one that is three days old, and one of this morning."""
+    began = {"chat": START, "agent": START + 2 * DAY, "search": START + 4 * DAY + 18 * 3_600}
+    target = tmp_path / "thresholds.yml"
+    shutil.copy(THRESHOLDS, target)
+    with histories.prometheus(tmp_path) as url:
+        for since in range(START, START + 5 * DAY, 1_800):
+            histories.write_series(url, list(of_features(since, began)))
+        where = ["calibrate", "--prometheus", url, "--last", "5d", "--until", "2026-11-28"]
+        assert run([*where, "--verdicts", str(tmp_path / "none.yml"), "--json", "--write", str(target)]) == 0
+    found = {one["feature"]: one for one in json.loads(capsys.readouterr().out)["thresholds"]}
+    assert {name: one["is_new"] for name, one in found.items()} == {"chat": False, "agent": False, "search": True}
+    assert found["search"]["choices"]["tail"]["expected"] is None
+    # production alone, not the sum with staging
+    hours = [number for number in range(START // 3_600, START // 3_600 + 120) if number % 7]
+    usual = [1.0 + random.Random(number).expovariate(4) for number in hours]
+    assert max(found["chat"]["greatest_by_day"]) == pytest.approx(max(usual))
+    # with fewer days of the same traffic it is the more careful
+    assert found["agent"]["choices"]["tail"]["value"] > found["chat"]["choices"]["tail"]["value"]
+    written = [one for one in yaml.safe_load(target.read_text())["groups"][0]["rules"] if "feature" in one["labels"]]
+    assert {one["labels"]["feature"] for one in written} == {"chat", "agent"}
+
+
+def of_features(since: int, began: dict[str, int]) -> Iterator[Any]:
+    """Half an hour of the features that have begun; an hour in seven is missing."""
+    times = [at for at in range(since, since + 1_800, MINUTE) if at // 3_600 % 7]
+    for feature, first in began.items():
+        points = [(at, 1.0 + random.Random(at // 3_600).expovariate(4)) for at in times if at >= first]
+        for env, part in (("production", 1.0), ("staging", 0.1)) if points else ():
+            labels = {"__name__": PACE, "feature": feature, "model": "claude-opus-5-5", "env": env}
+            yield labels, [(at, part * value) for at, value in points]
+    if times:
+        yield {"__name__": series.THRESHOLD, "threshold": "cost_usd_per_minute"}, [(at, 2.0) for at in times]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import math
 import statistics
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from anthropic_exporter.history import series
@@ -53,6 +53,7 @@ class Choice(NamedTuple):
 class Calibrated(NamedTuple):
     """One signal: what it was, the threshold in force, and the choices.
 
+    `is_new` says that it has less than a working day of history, because it began late: nothing is known of it yet.
     `is_limited` says that the history is too short for its share of the pages: `tail` would have to extrapolate
     further.
     """
@@ -64,6 +65,7 @@ class Calibrated(NamedTuple):
     choices: Mapping[str, Choice]
     points: Points
     is_limited: bool = False
+    is_new: bool = False
 
     @property
     def hours(self) -> int:
@@ -99,7 +101,7 @@ class Calibration(NamedTuple):
     @property
     def is_long_enough(self) -> bool:
         """Whether there is a whole working day of history, which expected pages a week need."""
-        return self.seconds >= DAY_SECONDS and self.working_seconds >= _WORKING_SECONDS
+        return _is_enough(self.seconds, self.working_seconds)
 
 
 def calibrate(
@@ -129,11 +131,19 @@ def calibrate(
         signals += [(judged, place, points) for place, points in _by_place(found, left_out).items() if points]
         advance((end - start) / len(asked))
     moments = _known_moments(prometheus, span, left_out, [points for _, _, points in signals])
-    seconds, working = (_STEP_SECONDS * len(some) for some in (moments, list(filter(_is_working, moments))))
-    empty = Calibration(start, end, seconds, pages, (), left_out, working)
-    current = thresholds(prometheus, end)
-    given = _Given(seconds, pages / max(len(signals), 1), empty.is_long_enough)
-    return empty._replace(found=tuple(_of(signal, given, current) for signal in signals))
+    seconds, working = _length(moments)
+    current, share = thresholds(prometheus, end), pages / max(len(signals), 1)
+    chosen = tuple(_of(signal, _given(signal[2], moments, start, share), current) for signal in signals)
+    return Calibration(start, end, seconds, pages, chosen, left_out, working)
+
+
+def _length(moments: Collection[float]) -> Span:
+    """Seconds of history, and those of them from Monday to Friday."""
+    return _STEP_SECONDS * len(moments), _STEP_SECONDS * sum(map(_is_working, moments))
+
+
+def _is_enough(seconds: float, working_seconds: float) -> bool:
+    return seconds >= DAY_SECONDS and working_seconds >= _WORKING_SECONDS
 
 
 def _greatest(judged: Judged) -> str:
@@ -172,18 +182,27 @@ def _is_working(at: float) -> bool:
 
 
 class _Given(NamedTuple):
-    """What holds for all signals: the seconds of history, each one's share of pages a week, whether that is enough."""
+    """The history of one signal: its seconds, its share of pages a week, whether it is enough, whether it is new."""
 
     seconds: float
     share: float
     is_enough: bool
+    is_new: bool
+
+
+def _given(points: Points, moments: Collection[float], start: float, share: float) -> _Given:
+    """The history of a signal. One that began more than a day after the others has none before."""
+    is_late = points[0][0] >= start + DAY_SECONDS
+    own = [at for at in moments if at >= points[0][0]] if is_late else moments
+    is_enough = _is_enough(*_length(own))
+    return _Given(_STEP_SECONDS * len(own), share, is_enough, is_late and not is_enough)
 
 
 def _of(
     signal: tuple[Judged, Place, Points], given: _Given, current: Mapping[tuple[str, str, str], float]
 ) -> Calibrated:
     judged, (feature, model), points = signal
-    seconds, share, known = given
+    seconds, share, known, is_new = given
     fitted = tail.fit(points, seconds, is_daily=judged.is_daily)
     ordinary = tail.peaks_of(points, tail.DAY_SECONDS) if judged.is_daily else [one for _, one in points if one > 0]
     values = {
@@ -200,7 +219,7 @@ def _of(
     now = resolve(current, judged.threshold, feature, model)
     is_limited = known and not judged.bounds and _wanted(fitted, share) > MOST_TIMES * max(value for _, value in points)
     in_force = None if now is None else choice("current", now)
-    return Calibrated(judged, feature, model, in_force, choices, points, is_limited)
+    return Calibrated(judged, feature, model, in_force, choices, points, is_limited, is_new)
 
 
 def _wanted(fitted: tail.Tail, share: float) -> float:
@@ -288,6 +307,7 @@ def as_json(calibration: Calibration, method: str) -> dict[str, Any]:
                 "unit": one.judged.unit,
                 "hours_with_traffic": one.hours,
                 "is_limited": one.is_limited,
+                "is_new": one.is_new,
                 "current": one.current and one.current._asdict(),
                 "choices": {name: choice._asdict() for name, choice in one.choices.items()},
                 "greatest_by_day": one.daily,

@@ -118,17 +118,7 @@ def unknown(calibration: Calibration) -> Iterator[str]:
         yield f"Only {working:.0f} h from Monday to Friday: without a working day pages a week are not known."
     elif days < _WEEK_DAYS:
         yield f"Only {days:.1f} days of history: weekdays or weekends that it does not have may be busier."
-    limited = sum(one.is_limited for one in calibration.found)
-    if limited:
-        which = "1 threshold of 'tail' is" if limited == 1 else f"{limited} thresholds of 'tail' are"
-        yield (
-            f"{which} {MOST_TIMES:g} times the greatest value seen and no higher: this history is too short to promise "
-            f"{calibration.pages:g} false pages a week. Calibrate again when there is more."
-        )
-    rare = sum(one.hours < _FEW_HOURS for one in calibration.found)
-    if rare and calibration.is_long_enough:
-        which = "1 threshold rests" if rare == 1 else f"{rare} thresholds rest"
-        yield f"{which} on fewer than {_FEW_HOURS} hours with traffic: calibrate again when there are more."
+    yield from _unknown_signals(calibration)
     if calibration.left_out:
         yield f"Left out as incidents: {len(calibration.left_out)}."
     if calibration.unjudged:
@@ -138,6 +128,26 @@ def unknown(calibration: Calibration) -> Iterator[str]:
             f"and {'counts' if one else 'count'} as ordinary traffic: an incident raises the thresholds. Judge with "
             "review --mark."
         )
+
+
+def _unknown_signals(calibration: Calibration) -> Iterator[str]:
+    """What the history of single signals is too short for."""
+    new = sum(one.is_new for one in calibration.found)
+    if new and calibration.is_long_enough:
+        which = "1 threshold is of a feature that is" if new == 1 else f"{new} thresholds are of features that are"
+        left_out = "it is" if new == 1 else "they are"
+        yield f"{which} new: without a working day of history pages a week are not known, and {left_out} not written."
+    limited = sum(one.is_limited for one in calibration.found)
+    if limited:
+        which = "1 threshold of 'tail' is" if limited == 1 else f"{limited} thresholds of 'tail' are"
+        yield (
+            f"{which} {MOST_TIMES:g} times the greatest value seen and no higher: this history is too short to promise "
+            f"{calibration.pages:g} false pages a week. Calibrate again when there is more."
+        )
+    rare = sum(one.hours < _FEW_HOURS and not one.is_new for one in calibration.found)
+    if rare and calibration.is_long_enough:
+        which = "1 threshold rests" if rare == 1 else f"{rare} thresholds rest"
+        yield f"{which} on fewer than {_FEW_HOURS} hours with traffic: calibrate again when there are more."
 
 
 def _time(at: float) -> str:
