@@ -113,6 +113,24 @@ def test_two_sets_of_thresholds_side_by_side(backtest: Any, folder: Any, tmp_pat
 
 
 @pytest.mark.stack
+def test_a_rule_that_cannot_be_evaluated_is_named(source: Any, folder: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    path = folder / "mine.yml"
+    path.write_text("groups: [{name: mine, rules: [{alert: AnthropicMine, expr: 'sum((anthropic_cost_usd_total'}]}]")
+    assert run(["backtest", "--prometheus", source, *SPAN, "--rules", str(folder)]) == 2
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert last.startswith("anthropic-exporter: rule AnthropicMine of the group mine: ")
+    assert "parse error: unclosed left parenthesis" in last
+    assert "127.0.0.1" not in last
+
+
+@pytest.mark.stack
+def test_a_folder_that_is_none_is_one_line(source: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    missing = tmp_path / "none"
+    assert run(["backtest", "--prometheus", source, *SPAN, "--rules", str(missing)]) == 2
+    assert capsys.readouterr().err.startswith(f"anthropic-exporter: {missing}: there is no such folder")
+
+
+@pytest.mark.stack
 def test_a_folder_without_rules_is_one_line(source: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     code = run(["backtest", "--prometheus", source, "--rules", str(tmp_path), *SPAN])
     assert code == 2

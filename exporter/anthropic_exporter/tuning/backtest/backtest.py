@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
+from anthropic_exporter.errors import ConfigurationError
 from anthropic_exporter.history import increases, series
 from anthropic_exporter.history.prometheus_api import Prometheus
 from anthropic_exporter.stack.scratch import ScratchPrometheus
@@ -49,8 +50,9 @@ class Plan(NamedTuple):
 def backtest(source: Prometheus, plan: Plan, advance: Callable[[float], None] = lambda _: None) -> list[Fired]:
     """Every alert that would have fired, oldest first. `advance` is called with the seconds that were evaluated."""
     with tempfile.TemporaryDirectory(prefix="anthropic-backtest-") as folder, ScratchPrometheus(Path(folder)) as own:
-        scrape = scrape_seconds(source, plan.end)
-        replay = Replay(Prometheus(own.url), plan.rules, scrape, _phases(source, plan))
+        scrape, scratch = scrape_seconds(source, plan.end), Prometheus(own.url)
+        _check(scratch, plan)
+        replay = Replay(scratch, plan.rules, scrape, _phases(source, plan))
         since = plan.begin
         while since < plan.end:
             until = min(plan.end, since + SLICE_SECONDS)
@@ -59,6 +61,20 @@ def backtest(source: Prometheus, plan: Plan, advance: Callable[[float], None] = 
             since = until
     fired = [_with_dollars(source, one) for one in _firings(replay, plan)]
     return sorted(fired, key=lambda one: (one.firing.start, one.firing.alert))
+
+
+def _check(scratch: Prometheus, plan: Plan) -> None:
+    """Evaluate every rule once, while there is no history yet.
+
+    Raises:
+        ConfigurationError: a rule cannot be evaluated; names it.
+    """
+    for rule in r.wanted(plan.rules):
+        try:
+            scratch.vector(rule.expression, plan.begin)
+        except ConfigurationError as error:
+            why = str(error).removeprefix(f"{scratch.url}: ").removeprefix("400: ")
+            raise ConfigurationError(f"rule {rule.name} of the group {rule.group}: {why}") from error
 
 
 def scrape_seconds(source: Prometheus, at: float) -> float:

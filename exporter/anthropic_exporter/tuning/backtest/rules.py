@@ -44,6 +44,8 @@ def read(folder: Path, thresholds: Path | None = None) -> list[Rule]:
     Raises:
         ConfigurationError: there are none, or a file cannot be read; names it.
     """
+    if not folder.is_dir():
+        raise ConfigurationError(f"{folder}: there is no such folder; give --rules one such as prometheus/rules")
     paths = sorted(folder.glob("*.yml"))
     if thresholds is not None:
         paths = [path for path in paths if path.name != "thresholds.yml"] + [thresholds]
