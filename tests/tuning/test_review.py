@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import io
 import json
 import shutil
@@ -107,6 +108,23 @@ def test_every_firing_with_its_duration_dollars_and_time_to_detection(review: An
         assert one["detection"]["to_delivery"] == pytest.approx(DELIVERED_SECONDS, abs=STEP)
     assert found["detection"]["mean"] == pytest.approx(20.67 + 10, abs=STEP)
     assert found["precision"] is None
+
+
+@pytest.mark.parametrize(
+    ("since", "until", "found"),
+    [
+        ("02:00:12", "03:00:12", 1),  # it began 10 s after the week did
+        ("01:00:12", "02:00:12", 0),
+        ("01:00:22", "02:00:22", 1),  # at the last second of the week, and not in the next one
+        ("02:00:22", "03:00:22", 0),
+        ("02:01:00", "03:01:00", 1),  # it still fires as the week begins: only the next alert is in it
+    ],
+)
+def test_an_alert_at_the_edge_of_the_week_is_in_one_week(week: str, since: str, until: str, found: int) -> None:
+    begin, end = (dt.datetime.fromisoformat(f"2026-11-21T{edge}+00:00").timestamp() for edge in (since, until))
+    alerts = firings.read(Prometheus(week), begin, end)
+    assert len(alerts) == found
+    assert all(begin < one.start <= end for one in alerts)
 
 
 def test_verdicts_give_precision_and_suggest_a_threshold(review: Any) -> None:

@@ -16,6 +16,8 @@ _OF_PROMETHEUS = ("__name__", "alertstate")
 #: The pause between two samples that ends a firing, in evaluations.
 _PAUSE = 2.5
 _USUAL_INTERVAL_SECONDS = 5.0
+#: More than the longest interval between evaluations.
+_LOOK_BACK_SECONDS = 300.0
 _ID_CHARACTERS = 8
 
 
@@ -64,17 +66,20 @@ def read(
     *,
     with_cost: bool = True,
 ) -> list[Firing]:
-    """All firings that began between two Unix seconds, oldest first, with their dollars if they are asked for."""
+    """All firings that began after `start` and until `end`, oldest first, with their dollars if they are asked for.
+
+    Times are Unix seconds. Each firing belongs to one of two spans that follow each other.
+    """
     joined: dict[frozenset[tuple[str, str]], list[float]] = {}
-    since = start
+    since = start - _LOOK_BACK_SECONDS  # to know what had begun before
     while since < end:
         until = min(end, since + _DAY_SECONDS)
         for one in prometheus.samples(series.FIRING, until - since, until):
             joined.setdefault(frozenset(one.labels.items()), []).extend(at for at, _ in one.points)
-        advance(until - since)
+        advance(until - max(since, start))
         since = until
     found = [firing for labels, times in joined.items() for firing in of_times(dict(labels), times, end)]
-    began = [one for one in found if one.start > start + _USUAL_INTERVAL_SECONDS]
+    began = [one for one in found if one.start > start]
     found = [_with_cost(prometheus, one) for one in began] if with_cost else began
     return sorted(found, key=lambda one: (one.start, one.alert))
 
