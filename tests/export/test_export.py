@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from anthropic_exporter import bundle, toolchain
+from anthropic_exporter.bundle import checks
 from anthropic_exporter.commands.main import run as run_command
 from anthropic_exporter.errors import ConfigurationError
 from anthropic_exporter.export import files, write
@@ -253,6 +254,15 @@ def test_mimir_evaluates_the_ledger_in_one_group() -> None:
     ("options", "line"),
     [
         ({"without": ("ledger",)}, "ledger cannot be left out: the other rules read it"),
+        ({"without": ("tokens",)}, "tokens cannot be left out without cost: its rules read it"),
+        ({"keep_labels": ("user",)}, "label 'user' cannot be kept: name a label of your targets"),
+        ({"job": ""}, "job '' is not a regular expression of Prometheus"),
+        ({"job": "("}, r"job '\(' is not a regular expression: missing \)"),
+        ({"job": "(?!a)b"}, r"job '\(\?!a\)b' is not a regular expression of Prometheus"),
+        ({"job": "a\nb"}, r"job 'a\\nb' is not a regular expression of Prometheus"),
+        ({"dashboard_url": "grafana/d/x"}, "dashboard URL 'grafana/d/x': expected an address such as https://host"),
+        ({"dashboard_url": 'http://g/"{{'}, "dashboard URL .*: expected an address such as https://host"),
+        ({"runbook_url": "http://r?page=1"}, r"runbook URL 'http://r\?page=1': expected an address such as https"),
         ({"without": ("metre",)}, "'metre' is not a rule file; leave out one of budget, cache, cost, errors"),
         ({"keep_labels": ("feature",)}, "label 'feature' cannot be kept: name a label of your targets"),
         ({"keep_labels": ("my label",)}, "label 'my label' cannot be kept: name a label of your targets"),
@@ -266,3 +276,73 @@ def test_what_no_rules_can_be_written_for_is_refused(options: dict[str, tuple[st
 def test_a_refused_option_is_one_line_and_2(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run_command(["export", "--out", str(tmp_path), "--without", "ledger"]) == 2
     assert capsys.readouterr().err.strip().endswith("ledger cannot be left out: the other rules read it")
+
+
+def test_no_rules_read_those_of_a_question_that_may_be_left_out() -> None:
+    """A question that is left out takes its records with it; a rule that read them would be wrong and say nothing."""
+    rules = {name: rules_of((RULES / name).read_text()) for name in QUESTIONS}
+    records = {name: {rule["record"] for rule in own if "record" in rule} for name, own in rules.items()}
+    read = {
+        name: set(re.findall(r"[\w:]+", " ".join(str(rule["expr"]) for rule in own))) for name, own in rules.items()
+    }
+    found = {
+        (asked.removesuffix(".yml"), reader.removesuffix(".yml"))
+        for asked, own in records.items()
+        for reader, words in read.items()
+        if asked not in (reader, "ledger.yml", "thresholds.yml") and words & own - records[reader]
+    }
+    assert found == set(rule_settings.READ_BY.items())
+
+
+@pytest.mark.stack
+@pytest.mark.parametrize(
+    ("job", "matched", "name"),
+    [
+        ('my "job"', 'my "job"', r'"my \"job\""'),
+        (r"api\.eu|web", "api.eu", "api.eu"),
+        ("api.*", "api-7", "anthropic"),
+        ("it's {{x}} ${y}", None, "anthropic"),
+        ("日本", "日本", '"日本"'),
+    ],
+)
+def test_jobs_of_any_name_are_watched(tmp_path: Path, job: str, matched: str | None, name: str) -> None:
+    """A quote ended the text, and a backslash was read by PromQL before it was one of the regular expression."""
+    exported = files(Fit(job=job))
+    assert f"- job_name: {name}\n" in exported["prometheus/scrape_config.yml"]
+    assert yaml.safe_load(exported["prometheus/scrape_config.yml"])[0]["job_name"]
+    write(exported, tmp_path)
+    promtool = toolchain.provide(["promtool"])["promtool"]
+    quoted = json.dumps(matched or "", ensure_ascii=False)
+    test = {
+        "rule_files": ["rules/meter.yml"],
+        "evaluation_interval": "5s",
+        "tests": [
+            {
+                "interval": "5s",
+                "input_series": [{"series": f"up{{job={quoted}}}", "values": "0x20"}],
+                "promql_expr_test": [
+                    {
+                        "expr": 'count(ALERTS{alertname="AnthropicExporterDown", alertstate="firing"})',
+                        "eval_time": "1m",
+                        "exp_samples": [{"value": 1}] if matched else [],
+                    }
+                ],
+            }
+        ],
+    }
+    (tmp_path / "test.yml").write_text(yaml.safe_dump(test, allow_unicode=True))
+    ran = subprocess.run(
+        [promtool, "test", "rules", "test.yml"], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+
+
+def test_an_address_of_a_dashboard_may_have_a_query() -> None:
+    exported = files(Fit(dashboard_url="http://g/d/x?orgId=2", runbook_url="http://r/"))
+    assert "dashboard_url: http://g/d/x?orgId=2&viewPanel=10&var-feature=" in exported["rules/cost.yml"]
+    assert "runbook_url: http://r/AnthropicCostSpike.md" in exported["rules/cost.yml"]
+
+
+def test_what_is_left_out_leaves_nothing_to_find(tmp_path: Path) -> None:
+    write(files(Fit(without=("meter", "fleet"))), tmp_path)
+    assert checks.thresholds(tmp_path) == []

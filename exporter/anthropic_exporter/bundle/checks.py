@@ -11,7 +11,7 @@ import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from anthropic_exporter import toolchain, yaml_with_lines
+from anthropic_exporter import bundle, toolchain, yaml_with_lines
 from anthropic_exporter.errors import ConfigurationError
 from anthropic_exporter.pricing import price_file
 
@@ -67,10 +67,18 @@ def thresholds(folder: Path) -> list[Finding]:
     files = rule_files(folder)
     known = {name for file in files for name in _ASKED_FOR.findall(file.read_text(encoding="utf-8", errors="replace"))}
     first: dict[tuple[str, ...], str] = {}
-    found = [one for file in files for rule in _threshold_rules(file) for one in _judged(file, rule, known, first)]
+    used = known | _used_by_what_is_left_out(files)
+    found = [one for file in files for rule in _threshold_rules(file) for one in _judged(file, rule, used, first)]
     missing = sorted(name for name in known if (name, "", "") not in first)
     where = next((file for file in files if file.name == "thresholds.yml"), folder / "rules" / "thresholds.yml")
     return found + [Finding(where, 0, f"threshold {name} has no default: its alert cannot fire") for name in missing]
+
+
+def _used_by_what_is_left_out(files: Iterable[Path]) -> set[str]:
+    """Thresholds of shipped rule files that a folder does not have: `export --without` leaves the thresholds in."""
+    names = {file.name for file in files}
+    left_out = [file for file in rule_files(bundle.path("prometheus")) if file.name not in names]
+    return {name for file in left_out for name in _ASKED_FOR.findall(file.read_text(encoding="utf-8"))}
 
 
 def rule_files(folder: Path) -> list[Path]:

@@ -39,8 +39,7 @@ def kept(shipped: str, labels: Sequence[str]) -> str:
 
 def scrape_config(fit: Fit) -> str:
     """A scrape job for processes that import the recorder."""
-    job = fit.job.split("|", 1)[0]
-    return _SCRAPE.format(job=job, interval=fit.scrape_interval)
+    return _SCRAPE.format(job=fit.job_name, interval=fit.scrape_interval)
 
 
 def route(shipped: str) -> str:

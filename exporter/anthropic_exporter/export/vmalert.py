@@ -57,7 +57,7 @@ def dashboard(text: str) -> str:
 
 def scrape_config(fit: Fit) -> str:
     """Scrape jobs for the processes that import the recorder, and for vmalert."""
-    return _SCRAPE.format(job=fit.job.split("|", 1)[0], interval=fit.scrape_interval)
+    return _SCRAPE.format(job=fit.job_name, interval=fit.scrape_interval)
 
 
 def _empty_panels(dashboard: dict[str, Any], missing: Sequence[str]) -> list[str]:

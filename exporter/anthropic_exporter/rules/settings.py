@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import dataclass
 
@@ -16,8 +17,20 @@ MINUTE = 60
 _SCRAPE_TIMEOUT = 10
 #: What every other rule file reads.
 NEEDED = ("ledger",)
+#: A question, and another one that reads what its rules record.
+READ_BY = {"tokens": "cost"}
 _LABEL = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
-_OWN_LABELS = ("life", "of", "feature", "model", "tier", "when", "part", "le", "threshold", "alertname", "severity")
+#: What Python's regular expressions have and Prometheus' do not: assertions, conditions, references to groups.
+_NOT_RE2 = re.compile(r"\(\?(?:[=!#(>]|<[=!]|P=)|\\[1-9Z]")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+#: A name in a regular expression: no operators but the dot, which is in many names.
+_PLAIN_JOB = re.compile(r"(?:[^\\*+?()\[\]{}|^$]|\\\W)+")
+_URL = re.compile(r"https?://[^\s\"'<>{}\\^`|#]+")
+#: Labels that rules or metrics of the bundle have, so that none of them can be one of a target.
+_OWN_LABELS = (
+    *("life", "of", "feature", "model", "tier", "when", "part", "le", "quantile", "threshold", "alertname", "severity"),
+    *("category", "user", "outcome", "type", "tool", "stage", "reason", "stop_reason", "resource", "__name__"),
+)
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _DURATION = re.compile(r"(\d+)([smhd])")
 #: MetricsQL counts from the scrape before a window on, and extrapolates nothing.
@@ -55,6 +68,8 @@ class Fit:
     def __post_init__(self) -> None:
         if self.scrape_interval not in SCRAPE_INTERVALS:
             raise ConfigurationError(f"scrape interval {self.scrape_interval} s: use 5 to 60 seconds")
+        self._check_job()
+        self._check_urls()
         if self.format not in FORMATS:
             raise ConfigurationError(f"format {self.format!r}: use one of {', '.join(FORMATS)}")
         for question in self.without:
@@ -65,8 +80,30 @@ class Fit:
                     f"label {label!r} cannot be kept: name a label of your targets, such as namespace"
                 )
 
-    @staticmethod
-    def _check_left_out(question: str) -> None:
+    def _check_job(self) -> None:
+        try:
+            re.compile(self.job)
+        except re.error as error:
+            raise ConfigurationError(f"job {self.job!r} is not a regular expression: {error}") from error
+        if not self.job or _CONTROL.search(self.job) or _NOT_RE2.search(self.job):
+            raise ConfigurationError(f"job {self.job!r} is not a regular expression of Prometheus (RE2)")
+
+    def _check_urls(self) -> None:
+        for what, url in (("dashboard", self.dashboard_url), ("runbook", self.runbook_url)):
+            if not _URL.fullmatch(url) or (what == "runbook" and "?" in url):
+                raise ConfigurationError(f"{what} URL {url!r}: expected an address such as https://host/path")
+
+    @property
+    def job_name(self) -> str:
+        """A name for a scrape job, as YAML: the first alternative of `job`, if it is a name."""
+        first = _PLAIN_JOB.match(self.job)
+        name = first[0] if first and self.job[first.end() :][:1] in ("", "|") else "anthropic"
+        plain = re.sub(r"\\(\W)", r"\1", name)
+        return plain if re.fullmatch(r"[a-zA-Z][\w.-]*", plain) else json.dumps(plain, ensure_ascii=False)
+
+    def _check_left_out(self, question: str) -> None:
+        if (reader := READ_BY.get(question)) and reader not in self.without:
+            raise ConfigurationError(f"{question} cannot be left out without {reader}: its rules read it")
         if question in NEEDED:
             raise ConfigurationError(f"{question} cannot be left out: the other rules read it")
         if question not in QUESTIONS:
@@ -76,9 +113,9 @@ class Fit:
     def placeholders(self) -> dict[str, str]:
         """The value of each `${name}` in a template."""
         return {
-            "job": self.job,
-            "dashboard_url": self.dashboard_url,
-            "runbook_url": self.runbook_url,
+            "job": self.job.replace("\\", "\\\\").replace('"', '\\"'),
+            "dashboard_url": self.dashboard_url + ("&" if "?" in self.dashboard_url else "?"),
+            "runbook_url": self.runbook_url.rstrip("/"),
             **_calendar(self.utc_offset_minutes),
             **windows(self.scrape_interval),
             **_shared_numbers(),
