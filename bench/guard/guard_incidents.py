@@ -175,7 +175,7 @@ class World:
         for model in slow:
             calls = fast[model] if len(fast.get(model, ())) >= 20 else slow[model]
             refused = sum(call.outcome == outcome for call in calls)
-            if len(calls) >= 20 and refused >= 5 and refused / len(calls) > 0.1:
+            if len(calls) >= 20 and refused >= 6 and refused / len(calls) > 0.1:
                 return True
         return False
 

@@ -246,15 +246,15 @@ def test_failures_limits_and_overload_are_distinguished(
     guard: Guard, recorder: Recorder, call: Callable[..., Call], outcome: str, told: tuple[str, str, str] | None
 ) -> None:
     for number in range(20):
-        recorder.record(call(feature="chat", outcome=outcome if number < 5 else "success"))
+        recorder.record(call(feature="chat", outcome=outcome if number < 6 else "success"))
     guard.tick()
     assert names(guard) == ([told] if told else [])
 
 
 @pytest.mark.parametrize("outcome", ["api_error", "rate_limit_error", "overloaded_error"])
-def test_four_failures_are_bad_luck(guard: Guard, recorder: Recorder, call: Callable[..., Call], outcome: str) -> None:
+def test_five_failures_are_bad_luck(guard: Guard, recorder: Recorder, call: Callable[..., Call], outcome: str) -> None:
     for number in range(20):
-        recorder.record(call(feature="chat", outcome=outcome if number < 4 else "success"))
+        recorder.record(call(feature="chat", outcome=outcome if number < 5 else "success"))
     guard.tick()
     assert names(guard) == []
 
