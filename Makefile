@@ -4,10 +4,11 @@ BIN := .venv/bin
 VERSION := $(shell $(PYTHON) -c 'import sys; print("3.10" if sys.version_info < (3, 11) else "3.11")' 2>/dev/null)
 CONSTRAINTS := constraints/python$(VERSION).txt
 SUPPLY := .venv-supply/bin
+LIBRARIES := .venv-libraries/bin
 HASHED := -c constraints/python3.11.txt --python-version 3.13 --universal --generate-hashes --no-annotate --custom-compile-command 'make lock-image' --quiet
 .DEFAULT_GOAL := help
 
-.PHONY: help setup tools browser test test-again test-fast coverage test-lowest test-newest matrix lint format types check generate drift mutants bench demo lock lock-image audit sbom dist clean
+.PHONY: help setup tools browser test test-again test-fast coverage test-lowest test-newest test-libraries matrix lint format types check generate drift mutants bench demo lock lock-image audit sbom dist clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -48,6 +49,16 @@ test-lowest: ## what goes through the SDK, on the oldest Python here, with the l
 test-newest: setup ## the rules, the routing and the running parts on the newest Prometheus and Alertmanager (Debian only)
 	@$(BIN)/python scripts/newest_tools.py .tools-newest
 	PATH="$(CURDIR)/.tools-newest/bin:$$PATH" $(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder tests/rules tests/alertmanager tests/stack $(ARGS)
+
+test-libraries: .venv-libraries/ready tools ## the tests of libraries that `make test` skips, in an environment of their own (Python 3.11 or later; uWSGI where a C compiler is)
+	$(LIBRARIES)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder tests/deployments/test_uwsgi.py tests/wire/test_usage_shapes.py tests/capture/test_other_clients.py tests/documentation $(ARGS)
+
+.venv-libraries/ready: pyproject.toml constraints/libraries.txt
+	@$(PYTHON) -m venv .venv-libraries
+	@$(LIBRARIES)/python -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1'
+	$(LIBRARIES)/python -m pip install --quiet --disable-pip-version-check -c constraints/libraries.txt -e '.[cli,prices,web]' --group libraries
+	@if command -v cc >/dev/null; then $(LIBRARIES)/python -m pip install --quiet --disable-pip-version-check -c constraints/libraries.txt uWSGI; else echo "no C compiler is here: uWSGI is not built, and its tests are skipped"; fi
+	@touch $@
 
 matrix: ## what goes through the SDK, on each Python from 3.10 to 3.13 that is here, with four versions of the SDK
 	@$(PYTHON) scripts/matrix.py $(ARGS)
