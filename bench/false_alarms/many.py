@@ -17,6 +17,7 @@ import collections
 import functools
 import hashlib
 import json
+import math
 import multiprocessing
 import re
 import sys
@@ -96,14 +97,28 @@ def known(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in lines]
 
 
+def at_most(events: int) -> float:
+    """The largest mean with which so few events come by chance in one of twenty cases (Poisson), by bisection."""
+    low, high = 0.0, 10.0 + 3 * events
+    while high - low > 1e-6:
+        mean = (low + high) / 2
+        few = sum(math.exp(-mean) * mean**number / math.factorial(number) for number in range(events + 1))
+        low, high = (mean, high) if few > 0.05 else (low, mean)
+    return high
+
+
 def report(weeks: list[dict[str, Any]]) -> int:
     by_interval = collections.defaultdict(list)
     for week in weeks:
-        by_interval[week["scrape"]].append(week)
-    print("| scrape interval | weeks | alerts | a month of traffic |\n|---|---|---|---|")
-    for scrape, some in sorted(by_interval.items()):
-        fired = sum(len(week["fired"]) for week in some)
-        print(f"| {scrape} s | {len(some)} | {fired} | {fired / len(some) / 7 * DAYS_A_MONTH:.2f} |")
+        by_interval[f"{week['scrape']} s"].append(week)
+    print(
+        "| scrape interval | weeks | alerts | a month of traffic | below, with 95 % confidence |\n|---|---|---|---|---|"
+    )
+    rows = sorted(by_interval.items(), key=lambda row: row[1][0]["scrape"])
+    for name, some in [*rows, ("all", weeks)]:
+        fired, months = sum(len(week["fired"]) for week in some), len(some) * 7 / DAYS_A_MONTH
+        if some:
+            print(f"| {name} | {len(some)} | {fired} | {fired / months:.2f} | {at_most(fired) / months:.2f} |")
     alerts = [(week, one) for week in weeks for one in week["fired"]]
     for week, one in alerts:
         labels = ", ".join(f"{key}={value}" for key, value in one["labels"].items())

@@ -213,3 +213,8 @@ def test_a_judge_of_some_hours_agrees_with_a_judge_of_all() -> None:
     assert (found.left_out, found.different) == ([], [])
     assert found.evaluations.keys() >= {"AnthropicCostSpike", "AnthropicTokenSpike"}
     assert found.with_condition < found.kept < 24
+
+
+def test_no_alert_in_some_weeks_says_how_many_there_may_be() -> None:
+    assert many.at_most(0) == pytest.approx(2.9957, abs=1e-4)  # -ln 0.05
+    assert many.at_most(1) == pytest.approx(4.7439, abs=1e-4)
