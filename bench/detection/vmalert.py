@@ -56,7 +56,7 @@ class Alerts:
     def __init__(self) -> None:
         self.began: dict[tuple[str, str], float] = {}
         self.ended: dict[tuple[str, str], float] = {}
-        self.texts: dict[str, str] = {}
+        self.texts: dict[tuple[str, str], str] = {}
         self.changed = threading.Condition()
         outer = self
 
@@ -86,7 +86,7 @@ class Alerts:
                 labels = alert["labels"]
                 key = (labels["alertname"], labels.get("feature") or labels.get("instance", ""))
                 self.began.setdefault(key, now)
-                self.texts.setdefault(key[0], " ".join(alert["annotations"].values()))
+                self.texts.setdefault(key, " ".join(alert["annotations"].values()))
                 self.ended.pop(key, None)
                 if _seconds(alert["endsAt"]) <= now:
                     self.ended[key] = now

@@ -131,7 +131,7 @@ def test_incidents_fire_and_nothing_else_does(tmp_path: Path, parts: Any) -> Non
         assert {title for title in WITH_DATA if not any(shown[title])} == set()
     for text in alerts.texts.values():
         assert not re.search(r"<no value>|%!|NaN|threshold is +USD|budget is +tokens", text)
-    cost = alerts.texts[COST]
+    cost = alerts.texts[COST, "agent"]
     assert "agent on claude-opus-5-5" in cost
     assert "the threshold is 2.00 USD a minute" in cost
     assert {feature for _, feature in alerts.began} & {"chat", "web", "page"} == set()
