@@ -249,6 +249,19 @@ def test_the_newest_rate_limits_are_shown_though_newer_answers_have_none(
     assert samples("anthropic_ratelimit_remaining", resource="requests") == 5
 
 
+def test_an_answer_of_another_model_that_quotes_this_one_hides_no_rate_limits(
+    fake_api: FakeApi, client: anthropic.Anthropic, samples: Samples
+) -> None:
+    limits = "anthropic-ratelimit-requests-remaining"
+    call(fake_api, client, headers={limits: "9"})
+    assert samples("anthropic_ratelimit_remaining", model=MODEL, resource="requests") == 9
+    call(fake_api, client, headers={limits: "7"})
+    quoted = [{"type": "text", "text": MODEL, "of": MODEL}]
+    call(fake_api, client, headers={limits: "3"}, model="claude-sonnet-4-6", content=quoted)
+    assert samples("anthropic_ratelimit_remaining", model=MODEL, resource="requests") == 7
+    assert samples("anthropic_ratelimit_remaining", model="claude-sonnet-4-6", resource="requests") == 3
+
+
 def test_an_attempt_in_flight_is_shown(registry: CollectorRegistry, clock: Clock) -> None:
     recorder, samples = Recorder(registry=registry, clock=clock), Samples(registry)
     seen = []

@@ -86,7 +86,7 @@ class Newest:
     Attributes:
         named: the bytes by which such an answer is known.
         at: when the attempt that they answer was sent, in seconds since the epoch.
-        of: that attempt, and its headers.
+        of: that attempt and the one before it, each with its headers: the newest may turn out to be of another model.
     """
 
     __slots__ = ("at", "named", "of")
@@ -94,7 +94,7 @@ class Newest:
     def __init__(self, named: bytes) -> None:
         self.named = named
         self.at = 0.0
-        self.of: tuple[Sent | None, RawHeaders] = (None, ())
+        self.of: tuple[tuple[Sent, RawHeaders], ...] = ()
 
 
 class Answers:
@@ -137,7 +137,7 @@ class Answers:
             for newest in self._newest.get((sent.model, sent.where.feature), ()):
                 if content.find(newest.named, 0, _HEAD_BYTES) > 0:
                     if sent.at >= newest.at:
-                        newest.at, newest.of = sent.at, (sent, fields)
+                        newest.at, newest.of = sent.at, ((sent, fields), *newest.of[:1])
                     return _NO_LIMITS
         return heading(fields).rate_limit_headers
 
@@ -151,8 +151,9 @@ class Answers:
     def _limits_of(self, sent: Sent) -> RawHeaders:
         """The headers that were kept of an answer; empty if it has none, or a newer one has."""
         for newest in self._newest.get((sent.model, sent.where.feature), ()):
-            if newest.of[0] is sent:
-                return newest.of[1]
+            for of, fields in newest.of:
+                if of is sent:
+                    return fields
         return ()
 
     def _expect_limits(self, asked_model: str, feature: str, named: str) -> None:
