@@ -214,3 +214,15 @@ def test_what_is_no_call_is_counted_and_never_raised(clock: Clock, call: Any) ->
     recorder = Recorder(registry=None, clock=clock)
     recorder.record(call)
     assert [one.values for one in recorder.read()["anthropic_exporter_record_errors_total"]] == [[1.0]]
+
+
+@pytest.mark.parametrize("tokens", [None, (1, 2), Tokens("3"), Tokens(3, None), Tokens(3, 0, 0, 0, [1])])  # type: ignore[arg-type]
+def test_tokens_that_are_no_numbers_are_counted_as_a_failure_and_nothing_else(clock: Clock, tokens: Any) -> None:
+    recorder = Recorder(registry=None, clock=clock)
+    for _ in range(2):
+        recorder.record(Call("claude-opus-5-5", inferences=(Inference("claude-opus-5-5", Tokens(output=171)),)))
+    recorder.record(Call("claude-opus-5-5", inferences=(Inference("claude-opus-5-5", tokens),)))
+    found = recorder.read()
+    assert [one.values for one in found["anthropic_exporter_record_errors_total"]] == [[1.0]]
+    assert [one.values[0] for one in found["anthropic_requests_total"] if one.values[0]] == [2.0]
+    assert [one.values[0] for one in found["anthropic_tokens_total"] if one.values[0]] == [342.0]

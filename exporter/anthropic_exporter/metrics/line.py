@@ -55,14 +55,18 @@ class Line:
         return self.rates
 
 
-def spend(line: Line, counts: tuple[int, int, int, int, int], *, asked: bool) -> float:
-    """Write the tokens and dollars of a plain call, and what the cache did for it. Returns its dollars."""
+def write_spend(line: Line, counts: tuple[int, int, int, int, int], *, asked: bool) -> float:
+    """Write the tokens and dollars of a plain call, and what the cache did for it. Returns its dollars.
+
+    Counts that are no numbers raise before anything is written.
+    """
     fresh, read, short, long, output = counts
     fresh_rate, read_rate, short_rate, long_rate, output_rate = (
         line.rates if line.long_rates is None else line.rates_of(counts)
     )
     spend, block = line.slot.spend, line.slot.place.block
     fresh_usd, output_usd = fresh * fresh_rate, output * output_rate
+    read_usd, short_usd, long_usd = read * read_rate, short * short_rate, long * long_rate
     spend[INPUT] += fresh
     spend[OUTPUT] += output
     spend[INPUT_USD] += fresh_usd
@@ -70,7 +74,6 @@ def spend(line: Line, counts: tuple[int, int, int, int, int], *, asked: bool) ->
     if not (read or short or long):
         block[CACHE_RESULT["ineligible" if asked else "unasked"]] += 1.0
         return fresh_usd + output_usd
-    read_usd, short_usd, long_usd = read * read_rate, short * short_rate, long * long_rate
     spend[CACHE_READ] += read
     spend[CACHE_WRITE_5M] += short
     spend[CACHE_WRITE_1H] += long

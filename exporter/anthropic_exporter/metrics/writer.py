@@ -50,7 +50,7 @@ from anthropic_exporter.metrics.layout import (
     USD_REST,
     USD_SINCE,
 )
-from anthropic_exporter.metrics.line import Line, spend
+from anthropic_exporter.metrics.line import Line, write_spend
 from anthropic_exporter.metrics.series_budget import DEFAULT_SERIES
 from anthropic_exporter.pricing.book import Card, PriceBook
 from anthropic_exporter.wire.headers import RateLimitHeaders, RawHeaders, heading
@@ -195,6 +195,7 @@ class Metrics:
             if id(block) not in self.before:
                 self.before[id(block)] = (block, self.cells.saved(block))
         slot, stop_reason = line.slot, line.stop_reason
+        usd = write_spend(line, counts, asked=asked)
         self._last_record = now
         slot.requests[0] += 1.0
         if stop_reason is not None:
@@ -206,7 +207,6 @@ class Metrics:
         if whole is not None:
             block[CALL_DURATION + bisect_left(f.CALL_DURATION.buckets, whole)] += 1.0
             block[CALL_DURATION_SUM] += whole
-        usd = spend(line, counts, asked=asked)
         output, second = counts[OUTPUT], int(now)
         block[OUTPUT_TOKENS + bisect_left(f.REQUEST_OUTPUT_TOKENS.buckets, output)] += 1.0
         block[OUTPUT_TOKENS_SUM] += output
