@@ -29,6 +29,8 @@ MOST_BODY_BYTES = 4_096
 _MOST_PLACES, _MOST_NAMES = 200, 8
 #: A body names its model before its content.
 _HEAD_BYTES = 512
+#: What stands before it, in JSON with and without spaces. No text in a body contains this: its quotes are escaped.
+_KEYS_OF_MODEL = (b'"model":', b'"model": ')
 _NO_LIMITS: RateLimitHeaders = {}
 
 _LineKey = tuple[Kind, str, str, str, bytes]
@@ -86,7 +88,7 @@ class Newest:
     Attributes:
         named: the bytes by which such an answer is known.
         at: when the attempt that they answer was sent, in seconds since the epoch.
-        of: that attempt and the one before it, each with its headers: the newest may turn out to be of another model.
+        of: that attempt, and its headers.
     """
 
     __slots__ = ("at", "named", "of")
@@ -94,7 +96,7 @@ class Newest:
     def __init__(self, named: bytes) -> None:
         self.named = named
         self.at = 0.0
-        self.of: tuple[tuple[Sent, RawHeaders], ...] = ()
+        self.of: tuple[Sent | None, RawHeaders] = (None, ())
 
 
 class Answers:
@@ -135,9 +137,10 @@ class Answers:
             return _NO_LIMITS
         if not self.limits_are_passed_on:
             for newest in self._newest.get((sent.model, sent.where.feature), ()):
-                if content.find(newest.named, 0, _HEAD_BYTES) > 0:
+                at = content.find(newest.named, 0, _HEAD_BYTES)
+                if at > 0 and content.endswith(_KEYS_OF_MODEL, 0, at):
                     if sent.at >= newest.at:
-                        newest.at, newest.of = sent.at, ((sent, fields), *newest.of[:1])
+                        newest.at, newest.of = sent.at, (sent, fields)
                     return _NO_LIMITS
         return heading(fields).rate_limit_headers
 
@@ -151,9 +154,8 @@ class Answers:
     def _limits_of(self, sent: Sent) -> RawHeaders:
         """The headers that were kept of an answer; empty if it has none, or a newer one has."""
         for newest in self._newest.get((sent.model, sent.where.feature), ()):
-            for of, fields in newest.of:
-                if of is sent:
-                    return fields
+            if newest.of[0] is sent:
+                return newest.of[1]
         return ()
 
     def _expect_limits(self, asked_model: str, feature: str, named: str) -> None:
