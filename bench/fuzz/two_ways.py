@@ -26,7 +26,7 @@ from unittest import mock
 from anthropic import Anthropic, APIError
 
 from anthropic_exporter import Recorder, attribution
-from anthropic_exporter.capture import attempt, sent
+from anthropic_exporter.capture import attempt, middleware, sent
 from anthropic_exporter.pricing.reload import LivePrices
 from anthropic_exporter.recording.advice import prefixes
 from bench.fuzz.fuzz_bodies import http as http_library
@@ -204,7 +204,7 @@ class TwoWays:
         options: dict[str, Any] = {"registry": None, "clock": lambda: self.world.now, "prices": prices}
         with mock.patch(f"{prefixes.__name__}.os.urandom", bytes):  # both recorders know a prompt by the same hash
             self.short, self.general = Recorder(**options, advise=advise), AtOnce(**options, advise=advise)
-        self.general.inflight.sending = Everything()
+        self.general.inflight.sending = self.general.answers.sending = Everything()
         self.general.life = self.short.life
         http = http_library.Client(transport=http_library.MockTransport(self.world.respond))
         both = [self.short.middleware(), self.general.middleware()]
@@ -214,8 +214,8 @@ class TwoWays:
         self.leave: list[Any] = []
         self.seen: Counter[str] = Counter()
         self.advised = 0
-        kept = sent.Sent.kept
-        self.kept = lambda one, http: self._counted(kept(one, http))
+        is_kept = sent.is_kept
+        self.is_kept = lambda *answered: self._counted(is_kept(*answered))
 
     def _counted(self, was_kept: bool) -> bool:
         self.seen["kept" if was_kept else "not kept"] += 1
@@ -229,9 +229,9 @@ class TwoWays:
         """Make one call, whatever it ends with."""
         world = self.world
         client = self.doubled if world.likely(0.05) else self.client
-        key = f"key-{world.rng.random()}"
+        key = f"stainless-python-retry-{world.rng.random()}"  # as the SDK makes them
         if world.likely(0.02):
-            world.meanwhile = lambda: self.post(self.client, key)
+            world.meanwhile = lambda: self.post(client, key)
         with world.labels():
             self.post(client, key)
 
@@ -306,7 +306,7 @@ def run(count: int, seed: int, *, advise: bool = False) -> Counter[str]:
         with (
             mock.patch.object(attempt, "time", counter),
             mock.patch.object(sent, "perf_counter", counter.perf_counter),
-            mock.patch.object(sent.Sent, "kept", both.kept),
+            mock.patch.object(middleware, "is_kept", both.is_kept),
             mock.patch.object(LivePrices, "refresh_soon"),  # scrapes read the price file, no thread at its own time
         ):
             for _ in range(count):

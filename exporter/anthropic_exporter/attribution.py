@@ -51,17 +51,17 @@ class _Block:
 _Blocks = tuple[_Block, ...]
 # The blocks of a context, innermost last. A generator that holds a block may be closed anywhere: inside another block,
 # in another task, by the garbage collector in another thread. So a block is left by its identity, not by its place.
-_blocks: ContextVar[_Blocks] = ContextVar("anthropic_exporter_attribution", default=(_Block(Attribution()),))
+entered_blocks: ContextVar[_Blocks] = ContextVar("anthropic_exporter_attribution", default=(_Block(Attribution()),))
 
 
 def current() -> Attribution:
     """The attribution of the running block."""
-    block = _blocks.get()[-1]
+    block = entered_blocks.get()[-1]
     return block.value if block.is_open else _open_blocks()[-1].value
 
 
 def _open_blocks() -> _Blocks:
-    return tuple(block for block in _blocks.get() if block.is_open)
+    return tuple(block for block in entered_blocks.get() if block.is_open)
 
 
 _NO_TASK = ("", None, None)
@@ -120,11 +120,11 @@ class attribution:  # noqa: N801 - reads as a statement: `with attribution(...)`
     def __enter__(self) -> Attribution:
         block = _Block(self._inner(current()), self, id(_caller(1)))
         self._entered[block] = None
-        block.token = _blocks.set((*_open_blocks(), block))
+        block.token = entered_blocks.set((*_open_blocks(), block))
         return block.value
 
     def __exit__(self, *_: object) -> None:
-        blocks, frame = _blocks.get(), id(_caller(1))
+        blocks, frame = entered_blocks.get(), id(_caller(1))
         innermost = blocks[-1]
         is_usual = innermost.owner is self and innermost.frame == frame
         block = innermost if is_usual else self._left(blocks, frame)
@@ -136,7 +136,7 @@ class attribution:  # noqa: N801 - reads as a statement: `with attribution(...)`
             return
         if not _was_entered_here(block):
             block.is_open = False
-        _blocks.set(blocks[:-1] if block is innermost else tuple(one for one in blocks if one is not block))
+        entered_blocks.set(blocks[:-1] if block is innermost else tuple(one for one in blocks if one is not block))
 
     def _left(self, blocks: _Blocks, frame: int) -> _Block | None:
         """The block that is being left: the innermost that the same function entered, here or in another context.
@@ -198,7 +198,7 @@ class _Carried(attribution):
 def _was_entered_here(block: _Block) -> bool:
     """Whether this context is the one in which the block was entered, and not a copy of it or another one."""
     try:
-        _blocks.reset(block.token)  # type: ignore[arg-type]  # set by whoever entered it
+        entered_blocks.reset(block.token)  # type: ignore[arg-type]  # set by whoever entered it
     except (ValueError, RuntimeError):
         return False
     return True
@@ -277,16 +277,16 @@ class _Step:
 
     def __init__(self, block: attribution) -> None:
         with block._again():  # noqa: SLF001 - this module's own
-            self._inside = _blocks.get()
-        self._outside = _blocks.get()
+            self._inside = entered_blocks.get()
+        self._outside = entered_blocks.get()
 
     def __enter__(self) -> None:
-        self._outside = _blocks.get()
-        _blocks.set(self._inside)
+        self._outside = entered_blocks.get()
+        entered_blocks.set(self._inside)
 
     def __exit__(self, *_: object) -> None:
-        self._inside = _blocks.get()
-        _blocks.set(self._outside)
+        self._inside = entered_blocks.get()
+        entered_blocks.set(self._outside)
 
 
 def _generator(function: Callable[..., Any], block: attribution) -> Callable[..., Any]:

@@ -382,11 +382,13 @@ def test_what_is_not_billed_is_not_a_request(fake_api: FakeApi, client: anthropi
 
 
 def test_of_what_is_not_billed_nothing_is_kept(fake_api: FakeApi, client: anthropic.Anthropic) -> None:
-    fake_api.push(*[Scripted.of(b'{"input_tokens": 7}')] * 50, answer(USAGE))
+    fake_api.push(*[Scripted.of(b'{"input_tokens": 7}')] * 50, streamed(events(USAGE)))
     sending.innermost.set(None)
     for _ in range(50):
         client.messages.count_tokens(model=MODEL, messages=ASK["messages"])
-    client.messages.create(**ASK)
+    assert sending.innermost.get() is None
+    with client.messages.stream(**ASK):
+        pass
     last = sending.innermost.get()
     assert last is not None
     assert last.outer is None

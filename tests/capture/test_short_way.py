@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import contextvars
 import gc
 import json
@@ -429,3 +430,32 @@ def test_an_answer_is_counted_once_or_not_at_all_wherever_the_short_way_is_inter
         found.append(counted)
     assert set(found) == {1, 2, 3}
     assert found == sorted(found)  # what was taken in before the interruption is counted, what came later is not
+
+
+class Hedged(Middleware):
+    """Sends each attempt twice at a time, as a middleware does that wants the faster answer."""
+
+    async def handle_async(self, request: Any, call_next: Any) -> Any:
+        first, _ = await asyncio.gather(call_next(request), asyncio.create_task(call_next(request)))
+        return first
+
+
+@pytest.mark.parametrize("copies", [1, 2], ids=["once", "middleware twice"])
+@pytest.mark.parametrize("wrong", [False, True], ids=["answered", "refused"])
+async def test_both_attempts_of_a_hedged_request_are_counted(
+    registry: CollectorRegistry, clock: Clock, copies: int, *, wrong: bool
+) -> None:
+    recorder = Recorder(registry=registry, clock=clock)
+
+    async def respond(_: Any) -> Any:
+        await asyncio.sleep(0)  # both are under way
+        return library.Response(400 if wrong else 200, json={} if wrong else message())
+
+    http = library.AsyncClient(transport=library.MockTransport(respond))
+    middleware = [Hedged(), *[recorder.middleware() for _ in range(copies)]]
+    async with AsyncAnthropic(api_key="none", middleware=middleware, http_client=http, max_retries=0) as client:
+        for _ in range(3):
+            with contextlib.suppress(anthropic.BadRequestError):
+                await client.messages.create(**ASK)
+    assert Samples(registry)("anthropic_requests_total") == 6
+    assert recorder.inflight.snapshot() == []

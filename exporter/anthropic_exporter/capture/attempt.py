@@ -48,12 +48,18 @@ _CANCELLATIONS = frozenset({"CancelledError", "KeyboardInterrupt", "SystemExit",
 class Begun(Protocol):
     """An attempt that began on the short way; see `Sent` for the attributes."""
 
-    recorder: Intake
     model: str
     where: Attribution
     at: float
     started: float
-    inflight: Inflight
+
+    @property
+    def recorder(self) -> Intake:
+        """Where its call goes."""
+
+    @property
+    def inflight(self) -> Inflight:
+        """The registry that it is in."""
 
 
 class Attempt:

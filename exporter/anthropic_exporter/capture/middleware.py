@@ -15,7 +15,7 @@ from anthropic_exporter.attribution import current
 from anthropic_exporter.capture.attempt import Attempt
 from anthropic_exporter.capture.batches import BatchLookup, BatchResults, batch_of_results, is_about_batches
 from anthropic_exporter.capture.sending import Sending, innermost, is_sent_by, under_way
-from anthropic_exporter.capture.sent import Sent, sent_by_the_short_way
+from anthropic_exporter.capture.sent import Sent, is_inside, is_kept, sent_by_the_short_way
 from anthropic_exporter.capture.tee import tee
 from anthropic_exporter.errors import SpendLimitExceeded
 from anthropic_exporter.recording.intake import Intake
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from anthropic_exporter.capture.sessions import SessionReader
 
-Watched = Union[Sent, Attempt, BatchResults, BatchLookup, "SessionReader"]
+Watched = Union[Attempt, BatchResults, BatchLookup, "SessionReader"]
 
 _MANAGED_AGENTS = re.compile(r"/v1/(?:sessions|dreams)(?:/|$)")
 _NOTHING_SENT = Sending(None, None, 0, "")
@@ -43,9 +43,55 @@ class Capture(Middleware):
 
     def handle(self, request: APIRequest, call_next: CallNext) -> Any:
         """Pass a sync attempt through, unless a gate stops it."""
-        if self.recorder.gates:
+        recorder = self.recorder
+        if recorder.gates:
             request = self._admitted(request)
-        watched, sending = self._begin(request)
+        try:
+            sent = sent_by_the_short_way(recorder, request, call_next)
+        except Exception as error:  # noqa: BLE001 - the error boundary
+            recorder.failed("begin", error)
+            sent = None
+        if sent is None:
+            return self._handle(request, call_next)
+        try:
+            response = call_next(request)
+        except BaseException as error:
+            sent.raised(request, error)
+            raise
+        try:
+            if not is_kept(sent, recorder, request, response):
+                self._responded(sent.as_attempt(request), response)
+        except Exception as error:  # noqa: BLE001 - the error boundary
+            self._failed("response", error, sent)
+        return response
+
+    async def handle_async(self, request: APIRequest, call_next: AsyncCallNext) -> Any:
+        """Pass an async attempt through, unless a gate stops it."""
+        recorder = self.recorder
+        if recorder.gates:
+            request = self._admitted(request)
+        try:
+            sent = sent_by_the_short_way(recorder, request, call_next)
+        except Exception as error:  # noqa: BLE001 - the error boundary
+            recorder.failed("begin", error)
+            sent = None
+        if sent is None:
+            return await self._handle_async(request, call_next)
+        try:
+            response = await call_next(request)
+        except BaseException as error:
+            sent.raised(request, error)
+            raise
+        try:
+            if not is_kept(sent, recorder, request, response):
+                self._responded(sent.as_attempt(request), response)
+        except Exception as error:  # noqa: BLE001 - the error boundary
+            self._failed("response", error, sent)
+        return response
+
+    def _handle(self, request: APIRequest, call_next: CallNext) -> Any:
+        """The general way of a sync attempt."""
+        watched, sending = self._begin(request, call_next)
         if watched is None:
             return call_next(request)
         try:
@@ -58,11 +104,9 @@ class Capture(Middleware):
         self._responded(watched, response)
         return response
 
-    async def handle_async(self, request: APIRequest, call_next: AsyncCallNext) -> Any:
-        """Pass an async attempt through, unless a gate stops it."""
-        if self.recorder.gates:
-            request = self._admitted(request)
-        watched, sending = self._begin(request)
+    async def _handle_async(self, request: APIRequest, call_next: AsyncCallNext) -> Any:
+        """The general way of an async attempt."""
+        watched, sending = self._begin(request, call_next)
         if watched is None:
             return await call_next(request)
         try:
@@ -95,7 +139,7 @@ class Capture(Middleware):
             recorder.failed("gate", error)
         return request
 
-    def _begin(self, request: APIRequest) -> tuple[Watched | None, Sending]:
+    def _begin(self, request: APIRequest, call_next: Any) -> tuple[Watched | None, Sending]:
         """Return the watcher of this request, None if nobody watches it, and what is now being sent from here."""
         recorder = self.recorder
         try:
@@ -104,11 +148,8 @@ class Capture(Middleware):
                 outer = under_way(outer)
                 if outer is not None and is_sent_by(outer, recorder, request):
                     return None, outer
-            sent = sent_by_the_short_way(recorder, request)
-            if sent is not None:
-                sent.outer = outer
-                innermost.set(sent)
-                return sent, sent
+            if is_inside(recorder, request, call_next):
+                return None, _NOTHING_SENT
             watched, options = _watched(recorder, request), request.options
             if watched is None:
                 return None, _NOTHING_SENT
@@ -122,27 +163,22 @@ class Capture(Middleware):
 
     def _responded(self, watched: Watched, response: Any) -> None:
         try:
-            try:
-                http = response.http_response
-            except AttributeError:  # another middleware answered from memory: no HTTP attempt was made
-                http = None
-            if isinstance(watched, Sent):
-                if http is not None and watched.kept(http):
-                    return
-                watched = watched.as_attempt()
-            _read(watched, http)
+            _read(watched, response)
         except Exception as error:  # noqa: BLE001 - the error boundary
-            watched.forget()
-            self._failed("response", error)
+            self._failed("response", error, watched)
 
-    def _failed(self, stage: str, error: Exception) -> None:
+    def _failed(self, stage: str, error: Exception, watched: Watched | Sent | None = None) -> None:
+        if watched is not None:
+            watched.forget()
         self.recorder.failed(stage, error)
         self.recorder.drain()
 
 
-def _read(watched: Attempt | BatchResults | BatchLookup | SessionReader, http: Any) -> None:
-    """Read a response by the general way; None if there is none."""
-    if http is None:
+def _read(watched: Watched, response: Any) -> None:
+    """Read a response by the general way."""
+    try:
+        http = response.http_response
+    except AttributeError:  # another middleware answered from memory: no HTTP attempt was made
         if isinstance(watched, Attempt):
             watched.expect()
         watched.forget()

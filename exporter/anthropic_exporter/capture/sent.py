@@ -2,6 +2,9 @@
 
 Of such an answer the thread of the call only keeps the bytes and the times; `recording/answers.py` reads them later.
 Anything else (an error, a stream, an exception, an answer of an unexpected model) continues as an `Attempt`.
+
+Between two calls of the SDK none of this is in the processor's caches: each function, object and attribute counts. So
+each of the two steps is one function, and what it needs of the recorder is in one object, its `Answers`.
 """
 
 from __future__ import annotations
@@ -10,74 +13,64 @@ from time import perf_counter
 from typing import Any
 
 from anthropic_exporter import threads
-from anthropic_exporter.attribution import Attribution, current
+from anthropic_exporter.attribution import Attribution, current, entered_blocks
 from anthropic_exporter.call import Call, Sight
 from anthropic_exporter.capture.attempt import Attempt
-from anthropic_exporter.capture.sending import Sending
+from anthropic_exporter.capture.sending import innermost, under_way
 from anthropic_exporter.kept_text import MOST_CHARS
-from anthropic_exporter.recording.answers import MOST_BODY_BYTES
+from anthropic_exporter.recording.answers import MOST_BODY_BYTES, NO_FIELDS, Answers
 from anthropic_exporter.recording.inflight import Inflight
 from anthropic_exporter.recording.intake import Intake
-from anthropic_exporter.wire.headers import RateLimitHeaders
+from anthropic_exporter.wire.headers import RateLimitHeaders, RawHeaders
 from anthropic_exporter.wire.plain_answer import Plain, plain_of
 from anthropic_exporter.wire.usage import asks_for_caching
 
 #: The paths of the SDK's own methods; `options.url` is one of them, regardless of the base URL.
 _PATHS = frozenset({"/v1/messages", "/v1/messages?beta=true"})
+#: What the SDK's own idempotency keys begin with. One of them belongs to one logical call, wherever it is sent from.
+_KEYS = "stainless-python-retry-"
 _OK = 200
 _NAMES_CACHE_CONTROL = b'"cache_control"'
 #: A body that ends otherwise is no JSON.
 _LAST_BYTES = frozenset(b"}\r\n\t ")
-_NOTHING: dict[str, Any] = {}
 
 
-class Sent(Sending):
+class Sent:
     """An attempt on the short way.
 
     Attributes:
-        recorder: where its call goes.
+        answers: where its answer waits.
+        key: the SDK's idempotency key.
+        call_next: what sends it. The same request passes again with another one if a client carries the middleware of
+            one recorder twice.
+        fields: the headers of its answer, if it is the newest that names rate limits.
         model: the requested id.
         where: who it is for.
-        body: the JSON body of the request; empty once the answer waits.
         at: when it was sent, in seconds since the epoch.
         started: the same by `time.perf_counter()`.
-        inflight: the registry that it is in.
     """
 
-    __slots__ = ("at", "body", "inflight", "model", "started", "where")
+    __slots__ = ("answers", "at", "call_next", "fields", "key", "model", "started", "where")
 
-    recorder: Intake
+    answers: Answers
     at: float
-    body: dict[str, Any]
-    inflight: Inflight
+    call_next: Any
+    fields: RawHeaders
+    key: str
     model: str
     started: float
     where: Attribution
 
-    def kept(self, http: Any) -> bool:
-        """Keep the answer to read it later. Returns False if it must take the general way."""
-        ended = perf_counter()
-        recorder, inflight = self.recorder, self.inflight
-        if http.status_code != _OK or not http.is_closed or inflight is not recorder.inflight:
-            return False
-        try:
-            content, request = http.content, http.request
-            may_ask = _NAMES_CACHE_CONTROL in request.content
-        except RuntimeError:  # another middleware made the response, or a body that cannot be read again
-            return False
-        body: bytes | Plain | None = content if len(content) <= MOST_BODY_BYTES else plain_of(content)
-        if body is None or content[:1] != b"{" or content[-1] not in _LAST_BYTES:
-            return False
-        asked = may_ask and asks_for_caching(self.body)
-        answers, pending, now, advice = recorder.answers, recorder.pending, recorder.clock(), recorder.advice
-        limits = answers.note_limits(self, content, http.headers)
-        prompt = None if advice is None else advice.sight(self.body)
-        self.body = _NOTHING  # while the answer waits, the request's memory is used again
-        pending.append((answers.write, self, ended, now, body, request.url, asked, limits, prompt))
-        inflight.sending.pop(self.key, None)
-        if len(pending) >= answers.most:
-            recorder.drain()
-        return True
+    @property
+    def recorder(self) -> Intake:
+        """Where its call goes."""
+        recorder: Intake = self.answers.intake  # type: ignore[assignment]  # whose `Answers` they are
+        return recorder
+
+    @property
+    def inflight(self) -> Inflight:
+        """The registry that it is in."""
+        return self.answers.inflight
 
     def call(
         self,
@@ -93,52 +86,93 @@ class Sent(Sending):
         attempt = Attempt.__new__(Attempt)
         return attempt.answered(self, ended, body, path, rate_limit_headers, prompt, asked=asked)
 
-    def as_attempt(self) -> Attempt:
+    def as_attempt(self, request: Any) -> Attempt:
         """Continue this attempt on the general way."""
         self.forget()
-        body, self.body = self.body, _NOTHING
-        return Attempt(self.recorder, body, 0, self.key, self)
+        return Attempt(self.recorder, request.json, 0, self.key, self)
 
-    def raised(self, error: BaseException) -> None:
+    def raised(self, request: Any, error: BaseException) -> None:
         """The attempt raised."""
         try:
-            self.as_attempt().raised(error)
+            self.as_attempt(request).raised(error)
         except Exception as failure:  # noqa: BLE001 - the error boundary
             self.recorder.failed("attempt", failure)
 
     def forget(self) -> None:
         """Forget an attempt that goes on as another one, or that nobody can read."""
-        self.inflight.sending.pop(self.key, None)
+        self.answers.sending.pop(self.key, None)
 
 
-def sent_by_the_short_way(recorder: Intake, request: Any) -> Sent | None:
-    """Return a first attempt whose answer may come whole; None for any other request."""
+def sent_by_the_short_way(recorder: Intake, request: Any, call_next: Any) -> Sent | None:
+    """Return a first attempt whose answer may come whole; None for any other request, or inside of another attempt."""
+    outer, answers = innermost.get(), recorder.answers
+    if outer is not None and under_way(outer) is not None:
+        return None
     try:
         options = vars(request.options)  # each attribute of a pydantic model takes three times as long
         url, body, key = options["url"], options["json_data"], options["idempotency_key"]
+        model, sending = body["model"], answers.sending
         if (
             url not in _PATHS
             or options["method"] != "post"
             or request.retries_taken
             or type(body) is not dict
-            or type(key) is not str
+            or not key.startswith(_KEYS)
+            or type(model) is not str
+            or not 0 < len(model) <= MOST_CHARS
+            or key in sending  # the same is under way: see `is_inside`
+            or body.get("stream")
+            or body.get("max_tokens") == 0
+            or "thread" in body
             or threads.waiting  # the general way tries again to start them
         ):
             return None
-    except (TypeError, KeyError):  # another SDK keeps its options elsewhere
+    except (TypeError, KeyError, AttributeError):  # another SDK keeps its options elsewhere
         return None
-    model, inflight = body.get("model"), recorder.inflight
-    sending = inflight.sending
-    if type(model) is not str or not 0 < len(model) <= MOST_CHARS or key in sending:  # hedged: the same is under way
-        return None
-    if body.get("stream") or body.get("max_tokens") == 0 or "thread" in body:
-        return None
+    block = entered_blocks.get()[-1]
     sent = Sent.__new__(Sent)
-    sent.recorder, sent.key, sent.retries, sent.url, sent.has_ended = recorder, key, 0, url, False
-    sent.model, sent.where, sent.body, sent.inflight = model, current(), body, inflight
-    sent.at = recorder.clock()
-    if recorder.sharing is not None:
-        recorder.begun(model, sent.where)
+    sent.answers, sent.key, sent.model, sent.call_next = answers, key, model, call_next
+    sent.where = where = block.value if block.is_open else current()
+    sent.at, sent.fields = answers.clock(), NO_FIELDS
+    if answers.are_shared:
+        recorder.begun(model, where)
     sending[key] = sent
     sent.started = perf_counter()
     return sent
+
+
+def is_inside(recorder: Intake, request: Any, call_next: Any) -> bool:
+    """Whether this request is being sent by an attempt on the short way that another middleware of a client watches.
+
+    A request that is hedged by a middleware further out passes here twice too, but on to the same `call_next`.
+    """
+    sent = recorder.answers.sending.get(request.options.idempotency_key)
+    return sent is not None and sent.call_next is not call_next
+
+
+def is_kept(sent: Sent, recorder: Intake, request: Any, response: Any) -> bool:
+    """Keep an answer to read it later. Returns False if it must take the general way."""
+    ended, answers = perf_counter(), sent.answers
+    try:
+        http = response.http_response
+    except AttributeError:  # another middleware answered from memory: no HTTP attempt was made
+        return False
+    if http.status_code != _OK or not http.is_closed or answers is not recorder.answers:
+        return False
+    try:
+        content, asking = http.content, http.request
+        may_ask = _NAMES_CACHE_CONTROL in asking.content
+    except RuntimeError:  # another middleware made the response, or a body that cannot be read again
+        return False
+    body: bytes | Plain | None = content if len(content) <= MOST_BODY_BYTES else plain_of(content)
+    if body is None or content[:1] != b"{" or content[-1] not in _LAST_BYTES:
+        return False
+    asked = may_ask and asks_for_caching(request.json)
+    pending, now, advice = answers.pending, answers.clock(), recorder.advice
+    limits = answers.note_limits(sent, content, http.headers)
+    prompt = None if advice is None else advice.sight(request.json)
+    pending.append((answers.write, sent, ended, now, body, asking.url.raw_path, asked, limits, prompt))
+    answers.sending.pop(sent.key, None)
+    if len(pending) >= answers.most:
+        recorder.drain()
+    return True

@@ -30,8 +30,8 @@ from anthropic_exporter.pricing.price_file import Rates
 class Line:
     """Where successful calls of one kind are written, and their prices: everything except their counts and times.
 
-    `like` is one of them; `blocks` are those that each of them changes. `advice` is where advice counts them; None
-    until the first.
+    `like` is one of them; `blocks` are those that each of them changes, by identity. `advice` is where advice counts
+    them; None until the first.
 
     Valid for requests from `start` on and before `end`, in seconds since the epoch, and while `book` is in force.
     """
@@ -45,7 +45,8 @@ class Line:
         self.like, self.slot, self.stop_reason, self.book = like, slot, stop_reason, book
         self.advice: Any = None
         blocks = (slot.requests, slot.place.block, slot.spend)
-        self.blocks = blocks if stop_reason is None else (*blocks, stop_reason)
+        changed = blocks if stop_reason is None else (*blocks, stop_reason)
+        self.blocks = tuple([(id(block), block) for block in changed])
         self.start, self.end, self.rates, self.long_rates, self.long_above_tokens, _ = card
 
     def rates_of(self, counts: tuple[int, int, int, int, int]) -> Rates:

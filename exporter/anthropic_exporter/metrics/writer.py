@@ -191,9 +191,10 @@ class Metrics:
             whole: `call_duration_seconds` of the call.
             asked: `cache_asked` of the call.
         """
-        for block in line.blocks:
-            if id(block) not in self.before:
-                self.before[id(block)] = (block, self.cells.saved(block))
+        before = self.before
+        for key, block in line.blocks:
+            if key not in before:
+                before[key] = (block, self.cells.saved(block))
         slot, stop_reason = line.slot, line.stop_reason
         usd = write_spend(line, counts, asked=asked)
         self._last_record = now

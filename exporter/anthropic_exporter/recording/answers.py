@@ -8,6 +8,8 @@ general way wrote, and only if that call says nothing that the line does not wri
 
 from __future__ import annotations
 
+from collections import deque
+from collections.abc import Callable
 from typing import Any, Protocol
 
 from anthropic_exporter.attribution import Attribution
@@ -16,13 +18,14 @@ from anthropic_exporter.metrics.label_sets import Slot
 from anthropic_exporter.metrics.line import Line
 from anthropic_exporter.metrics.writer import Metrics
 from anthropic_exporter.recording.calls import Asked, priced_call
+from anthropic_exporter.recording.inflight import Inflight
 from anthropic_exporter.recording.lines import Lines
 from anthropic_exporter.recording.served_models import ServedModels
 from anthropic_exporter.wire.headers import RateLimitHeaders, RawHeaders, fields_of, first_rate_limit, heading
 from anthropic_exporter.wire.plain_answer import Counts, Kind, Plain, plain_of
 
 #: The most answers that wait: if nothing writes them regularly, and while a server's thread does.
-MOST_WAITING, MOST_WAITING_FOR_A_SERVER = 32, 256
+MOST_WAITING, MOST_WAITING_FOR_A_SERVER = 128, 256
 #: The largest body that waits unread, in bytes; a larger one is read at once.
 MOST_BODY_BYTES = 4_096
 #: Headers of the newest answer are kept for so many models and features that ask, and models that answer each.
@@ -32,6 +35,7 @@ _HEAD_BYTES = 512
 #: What stands before it, in JSON with and without spaces. No text in a body contains this: its quotes are escaped.
 _KEYS_OF_MODEL = (b'"model":', b'"model": ')
 _NO_LIMITS: RateLimitHeaders = {}
+NO_FIELDS: RawHeaders = ()
 
 _LineKey = tuple[Kind, str, str, str, bytes]
 
@@ -41,6 +45,9 @@ class Writing(Protocol):
 
     served: ServedModels
     lines: Lines
+    inflight: Inflight
+    pending: deque[Any]
+    clock: Callable[[], float]
     #: Whether written calls are passed on.
     has_sinks: bool
 
@@ -67,7 +74,9 @@ class Sent(Asked, Protocol):
     """An attempt that was answered; see `capture.sent`."""
 
     model: str
+    call_next: Any
     started: float
+    fields: RawHeaders
 
     def call(
         self,
@@ -83,38 +92,52 @@ class Sent(Asked, Protocol):
 
 
 class Newest:
-    """The newest headers of the answers of one model to one feature.
+    """The newest answer of one model to one feature, which keeps its headers.
 
     Attributes:
         named: the bytes by which such an answer is known.
-        at: when the attempt that they answer was sent, in seconds since the epoch.
-        of: that attempt, and its headers.
+        sent: the attempt that it answers; None before the first.
     """
 
-    __slots__ = ("at", "named", "of")
+    __slots__ = ("named", "sent")
 
     def __init__(self, named: bytes) -> None:
         self.named = named
-        self.at = 0.0
-        self.of: tuple[Sent | None, RawHeaders] = (None, ())
+        self.sent: Sent | None = None
 
 
 class Answers:
     """Writes waiting answers, and keeps the newest rate-limit headers until the next scrape.
+
+    A process has one for each recorder, and a forked child a new one.
 
     Args:
         intake: where calls are written. All methods but `note_limits` are called with its lock held.
         metrics: where lines are written.
 
     Attributes:
+        intake: where calls are written.
+        inflight: attempts that were sent and have not ended.
+        sending: those of them on the short way, by the SDK's idempotency key.
+        pending: what waits to be written, the oldest first.
+        clock: the time, in seconds since the epoch.
         most: how many answers may wait; 0 if each is to be written at once.
+        are_shared: other processes read the cells.
         limits_are_passed_on: each call carries its rate-limit headers, because a sink may want them.
     """
 
+    __slots__ = (
+        *("_first_limit", "_limits_from", "_lines", "_metrics", "_newest"),
+        *("are_shared", "clock", "inflight", "intake", "limits_are_passed_on", "most", "pending", "sending"),
+    )
+
     def __init__(self, intake: Writing, metrics: Metrics) -> None:
-        self._intake = intake
+        self.intake = intake
+        self.inflight, self.pending, self.clock = intake.inflight, intake.pending, intake.clock
+        self.sending = intake.inflight.sending
         self._metrics = metrics
         self.most = MOST_WAITING
+        self.are_shared = False
         self.limits_are_passed_on = False
         self._lines = intake.lines
         self._newest: dict[tuple[str, str], tuple[Newest, ...]] = {}
@@ -139,8 +162,11 @@ class Answers:
             for newest in self._newest.get((sent.model, sent.where.feature), ()):
                 at = content.find(newest.named, 0, _HEAD_BYTES)
                 if at > 0 and content.endswith(_KEYS_OF_MODEL, 0, at):
-                    if sent.at >= newest.at:
-                        newest.at, newest.of = sent.at, (sent, fields)
+                    last = newest.sent
+                    if last is None or sent.at >= last.at:
+                        sent.fields, newest.sent = fields, sent
+                        if last is not None:
+                            last.fields = NO_FIELDS
                     return _NO_LIMITS
         return heading(fields).rate_limit_headers
 
@@ -150,13 +176,6 @@ class Answers:
             return False
         self._limits_from, self._first_limit = index, fields[index][0]
         return True
-
-    def _limits_of(self, sent: Sent) -> RawHeaders:
-        """The headers that were kept of an answer; empty if it has none, or a newer one has."""
-        for newest in self._newest.get((sent.model, sent.where.feature), ()):
-            if newest.of[0] is sent:
-                return newest.of[1]
-        return ()
 
     def _expect_limits(self, asked_model: str, feature: str, named: str) -> None:
         """Let the headers of the next answers wait that are of this model too."""
@@ -174,7 +193,7 @@ class Answers:
         ended: float,
         now: float,
         body: bytes | Plain,
-        url: Any,
+        target: bytes,
         asked: bool,
         limits: RateLimitHeaders,
         prompt: Sight | None,
@@ -186,23 +205,23 @@ class Answers:
             ended: when it ended.
             now: when it ended, in seconds since the epoch.
             body: the body of the answer, or what it says.
-            url: the `httpx.URL` that was asked.
+            target: the path that was asked, and its query.
             asked: whether it asked for caching.
             limits: the rate-limit headers to write with it.
             prompt: what advice remembers of the request; None unless asked for.
         """
-        intake, where, path = self._intake, sent.where, url.raw_path.partition(b"?")[0]
+        intake, model, (feature, user, _) = self.intake, sent.model, sent.where
         plain = body if type(body) is tuple else plain_of(body)  # type: ignore[arg-type]
-        key, kept = None, self._limits_of(sent)
+        path, key, kept = target.partition(b"?")[0], None, sent.fields
         if plain is not None:
             kind, counts = plain
-            key = (kind, sent.model, where.feature, where.user, path)
+            key = (kind, model, feature, user, path)
             line = self._lines.get(key)
             if line is not None and intake.may_use(line, sent.at):
-                if not intake.served.is_last(sent.model, kind[0]):
-                    intake.expect_now(sent.model, where)
-                    intake.served.learn(sent.model, kind[0])
-                    self._expect_limits(sent.model, where.feature, kind[0])
+                if not intake.served.is_last(model, kind[0]):
+                    intake.expect_now(model, sent.where)
+                    intake.served.learn(model, kind[0])
+                    self._expect_limits(model, feature, kind[0])
                 seconds = ended - sent.started
                 touched_cache = counts[1] or counts[2] or counts[3]
                 self._metrics.write_plain(line, counts, now, seconds, seconds, asked=bool(asked or touched_cache))
@@ -213,7 +232,7 @@ class Answers:
                 if intake.has_sinks:
                     intake.pass_on(priced_call(line, sent, counts, seconds, limits, prompt, asked=asked))
                 return
-        intake.expect_now(sent.model, where)
+        intake.expect_now(model, sent.where)
         call = sent.call(ended, body, path, limits or heading(kept).rate_limit_headers, prompt, asked=asked)
         slot = None if call is None else intake.write_now(call, now)
         if call is not None and slot is not None and key and plain:
@@ -222,7 +241,7 @@ class Answers:
     def _learn(self, key: _LineKey, plain: Plain, call: Call, slot: Slot, *, asked: bool) -> None:
         """Make the line for answers that differ from this one only in counts and times."""
         model, asked_model = key[0][0], key[1]
-        line = self._intake.line_of(call, slot)
+        line = self.intake.line_of(call, slot)
         if line is None or not says_no_more(call, plain, call.duration_seconds, asked=asked) or call.model != model:
             return
         if self._lines.add(key, line):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from anthropic_exporter.attribution import Attribution
 
@@ -33,6 +33,7 @@ class Sending(Protocol):
 
     model: str
     at: float
+    call_next: Any
 
     @property
     def where(self) -> Attribution:

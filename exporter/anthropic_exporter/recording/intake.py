@@ -156,9 +156,9 @@ class Intake:
         asked = self.settings
         self._metrics = Metrics(self._clock, asked.features, cells, asked.users, asked.max_series)
         self.lines = Lines()
+        self.inflight = Inflight()
         self.answers = Answers(self, self._metrics)
         self.usages = Usages(self, self._metrics)
-        self.inflight = Inflight()
         self.retries = Retries()
         self.seen = SeenResults()
         self.sessions = SessionMemory()
@@ -234,6 +234,7 @@ class Intake:
         most = MOST_WAITING_FOR_A_SERVER if self._is_ticking else MOST_WAITING
         self.answers.most = 0 if at_once else most
         self.answers.limits_are_passed_on = bool(self._sinks_at_once)
+        self.answers.are_shared = self.sharing is not None
 
     def expect(self, model: str, feature: str, user: str) -> None:
         """Make a label set exist at 0 from the next scrape on."""

@@ -9,7 +9,7 @@ import itertools
 from typing import Any
 
 from anthropic_exporter.call import REFUSAL
-from anthropic_exporter.wire.events import json_object
+from anthropic_exporter.wire.events import json_value
 
 #: The words of a message that determine its labels and prices: model, stop reason, service tier, speed, geography.
 Kind = tuple[str, str, str | None, str | None, str | None]
@@ -46,9 +46,10 @@ _UNCOUNTED = -1
 def plain_of(body: bytes) -> Plain | None:
     """Read a body, if it is a plain answer."""
     try:
-        return read_plain(json_object(body))
+        message = json_value(body)
     except ValueError:
         return None
+    return read_plain(message) if type(message) is dict else None
 
 
 def read_plain(message: dict[str, Any]) -> Plain | None:
@@ -56,25 +57,21 @@ def read_plain(message: dict[str, Any]) -> Plain | None:
     said, usage = message.get, message.get("usage")
     if type(usage) is not dict or said("type") != "message" or said("diagnostics"):
         return None
-    used = usage.get
-    kind: Any = (said("model"), said("stop_reason"), used("service_tier"), used("speed"), used("inference_geo"))
-    if tuple(map(type, kind)) not in _KIND_TYPES or kind[1] in _NOT_PLAIN or not kind[0]:
+    stop_reason = said("stop_reason")
+    if type(stop_reason) is not str or stop_reason in _NOT_PLAIN:
         return None
-    counts = _counts(usage, usage.get("cache_creation")) if _says_only_counts(usage) else None
-    return None if counts is None else (kind, counts)
+    return _plain(said("model"), stop_reason, usage, usage.get("cache_creation"))
 
 
 def plain_usage(usage: Any, model: str) -> Plain | None:
     """Read a usage object of the API, as a mapping or as the SDK has it, if it says nothing unusual."""
     fields = usage if type(usage) is dict and usage.keys() <= _FIELDS else _fields_of_sdk(usage)
-    if fields is None or not _says_only_counts(fields):
-        return None
-    kind = (model, "", fields.get("service_tier"), fields.get("speed"), fields.get("inference_geo"))
-    if tuple(map(type, kind)) not in _KIND_TYPES or not model:
+    if fields is None:
         return None
     split = fields.get("cache_creation")
-    counts = _counts(fields, split if split is None or type(split) is dict else _fields_of_sdk(split) or _NO_SPLIT)
-    return None if counts is None else (kind, counts)
+    if split is not None and type(split) is not dict:
+        split = _fields_of_sdk(split) or _NO_SPLIT
+    return _plain(model, "", fields, split)
 
 
 def _fields_of_sdk(usage: Any) -> dict[str, Any] | None:
@@ -87,17 +84,6 @@ def _fields_of_sdk(usage: Any) -> dict[str, Any] | None:
         return None
     is_known = fields.keys() <= _FIELDS or all(fields[name] is None for name in fields.keys() - _FIELDS)
     return fields if is_known else None
-
-
-def _says_only_counts(usage: dict[str, Any]) -> bool:
-    """Whether a usage object counts nothing but tokens of one inference."""
-    used = usage.get
-    return not (
-        used("server_tool_use")
-        or used("iterations")
-        or used("output_tokens_details") is not None
-        or used("fallback_credit") is not None
-    )
 
 
 def message_of(plain: Plain) -> dict[str, Any]:
@@ -121,9 +107,23 @@ def usage_of(plain: Plain) -> dict[str, Any]:
     }
 
 
-def _counts(usage: dict[str, Any], split: Any) -> Counts | None:
-    """The partition as `wire.usage` makes it; None where a count is no count, or the prompt has none."""
+def _plain(model: Any, stop_reason: Any, usage: dict[str, Any], split: Any) -> Plain | None:
+    """The kind, and the partition as `wire.usage` makes it, of a usage object that says nothing else.
+
+    None where a word is no word, a count is no count, the prompt has none, or more is counted than the tokens of one
+    inference.
+    """
     used = usage.get
+    kind: Any = (model, stop_reason, used("service_tier"), used("speed"), used("inference_geo"))
+    if (
+        tuple(map(type, kind)) not in _KIND_TYPES
+        or not model
+        or used("server_tool_use")
+        or used("iterations")
+        or used("output_tokens_details") is not None
+        or used("fallback_credit") is not None
+    ):
+        return None
     short = long = 0
     if split is not None:
         if type(split) is not dict:
@@ -137,4 +137,4 @@ def _counts(usage: dict[str, Any], split: Any) -> Counts | None:
     if not prompt or not 0 < prompt | output < _BEYOND_ANY:  # a negative one makes all of it negative
         return None
     rest = written - long
-    return fresh, read, max(short, rest), long, output
+    return kind, (fresh, read, max(short, rest), long, output)
