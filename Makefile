@@ -7,6 +7,8 @@ SUPPLY := .venv-supply/bin
 LIBRARIES := .venv-libraries/bin
 HASHED := -c constraints/python3.11.txt --python-version 3.13 --universal --generate-hashes --no-annotate --custom-compile-command 'make lock-image' --quiet
 .DEFAULT_GOAL := help
+# The tests start hundreds of Python processes: without byte code each of them compiles the package again.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help setup tools browser test test-again test-fast coverage test-lowest test-newest test-libraries matrix lint format types check generate drift mutants bench demo lock lock-image audit sbom dist clean
 
