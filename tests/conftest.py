@@ -9,20 +9,22 @@ from typing import Any
 import pytest
 from prometheus_client import CollectorRegistry
 
+import running_order
 from anthropic_exporter import Call, Inference, Recorder, Tokens
 from support import MODEL, NOON, Clock, Samples
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers() -> int:
-    """One more than there are cores: tests with real servers mostly wait."""
-    return (os.cpu_count() or 1) + 1
+    """Three more than there are cores: tests with real servers mostly wait."""
+    return (os.cpu_count() or 1) + 3
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with the files that start servers: one of them at the end would leave the other workers idle."""
-    waiting = {item.path for item in items if item.get_closest_marker("stack")}
-    items.sort(key=lambda item: item.path not in waiting)
+    """Let files that wait and files that compute run side by side, the longest first."""
+    with_servers = {item.path for item in items if item.get_closest_marker("stack")}
+    positions = running_order.positions(dict.fromkeys(item.path for item in items), with_servers)
+    items.sort(key=lambda item: positions[item.path])
 
 
 @pytest.fixture
