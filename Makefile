@@ -10,7 +10,7 @@ HASHED := -c constraints/python3.11.txt --python-version 3.13 --universal --gene
 # The tests start hundreds of Python processes: without byte code each of them compiles the package again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup tools browser test test-again test-fast coverage test-lowest test-newest test-libraries matrix lint format types check generate drift mutants bench demo lock lock-image audit sbom dist clean
+.PHONY: help setup tools browser test test-again test-fast coverage test-lowest lowest-ready test-newest test-libraries matrix lint format types check generate drift mutants bench demo lock lock-image audit sbom dist clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -47,6 +47,9 @@ coverage: setup tools browser ## all tests, and the lines and branches that none
 
 test-lowest: ## what goes through the SDK, on the oldest Python here, with the lowest versions that are let in
 	@$(PYTHON) scripts/matrix.py --lowest
+
+lowest-ready: ## make the environment of test-lowest, and run no tests
+	@$(PYTHON) scripts/matrix.py --lowest --prepare
 
 test-newest: setup ## the rules, the routing and the running parts on the newest Prometheus and Alertmanager (Debian only)
 	@$(BIN)/python scripts/newest_tools.py .tools-newest

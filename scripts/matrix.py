@@ -22,7 +22,7 @@ PYTHONS = ("3.10", "3.11", "3.12", "3.13")
 SDKS = ("anthropic==0.108.0", "anthropic<1", "anthropic==1.0.0", "anthropic<3")
 #: What the tests need beside the recorder: the fake API, pytest, and what the SDK's cloud clients sign with.
 NEEDED = (
-    *("uvicorn>=0.34,<1", "starlette>=0.45,<2", "pytest>=9.2", "pytest-asyncio>=1.5"),
+    *("uvicorn>=0.34,<1", "starlette>=0.45,<2", "pytest>=9.2", "pytest-asyncio>=1.5", "pytest-xdist>=3.8"),
     *("boto3>=1.28.57", "google-auth[requests]>=2", "hypothesis>=6.100"),
 )
 #: Everything that goes through the SDK.
@@ -81,7 +81,7 @@ def passes(python: str, version: str, pins: tuple[str, ...], tests: Sequence[str
     began = time.perf_counter()
     try:
         inside = environment(python, version, pins)
-        options = ("-q", "-p", "no:cacheprovider")
+        options = ("-q", "-p", "no:cacheprovider", "-n", "auto", "--dist", "loadfile", "--no-loadscope-reorder")
         done = subprocess.run([inside, "-m", "pytest", *options, *tests], cwd=ROOT, check=False, env=_bare())
         passed = done.returncode == 0
     except subprocess.CalledProcessError:
@@ -100,6 +100,7 @@ def main() -> None:
     """Run the matrix or its lowest corner; exit 1 where a combination fails, 2 where no Python was found."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--lowest", action="store_true", help="the lowest versions on the oldest Python alone")
+    parser.add_argument("--prepare", action="store_true", help="make the environments, and run no tests")
     parser.add_argument("--python", choices=PYTHONS, action="append", help="only this Python; may be repeated")
     parser.add_argument("--sdk", choices=SDKS, action="append", help="only this SDK; may be repeated")
     parser.add_argument("tests", nargs="*", default=TESTS, help="only these files of tests")
@@ -108,13 +109,16 @@ def main() -> None:
     if not found:
         print(f"no Python {', '.join(asked.python or PYTHONS)} with venv on PATH or below ~/.pyenv", file=sys.stderr)
         sys.exit(2)
+    sdks: list[tuple[str, ...]] = [(sdk,) for sdk in asked.sdk or SDKS]
     if asked.lowest:
-        version = next(iter(found))
-        sys.exit(not passes(found[version], version, lowest(), asked.tests))
-    missing = [version for version in asked.python or PYTHONS if version not in found]
-    results = [
-        passes(path, version, (sdk,), asked.tests) for version, path in found.items() for sdk in asked.sdk or SDKS
-    ]
+        found, sdks = dict([next(iter(found.items()))]), [lowest()]
+    combinations = [(version, path, pins) for version, path in found.items() for pins in sdks]
+    if asked.prepare:
+        for version, path, pins in combinations:
+            environment(path, version, pins)
+        return
+    missing = [version for version in asked.python or PYTHONS if version not in found and not asked.lowest]
+    results = [passes(path, version, pins, asked.tests) for version, path, pins in combinations]
     print(f"{sum(results)} of {len(results)} passed" + (f"; not here: Python {', '.join(missing)}" if missing else ""))
     sys.exit(not all(results))
 
