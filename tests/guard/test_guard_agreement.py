@@ -8,12 +8,18 @@ import pytest
 from bench.detection import incidents
 from bench.guard import guard_agreement, guard_incidents
 
+from rules.promtool_tests import RARE_GARBAGE_COLLECTION
+
 TELLING = [one for one in incidents.INCIDENTS if not guard_incidents.METER & set(one.told_by)]
 
 
 @pytest.mark.stack
 @pytest.mark.parametrize("incident", TELLING, ids=lambda incident: incident.name)
-def test_both_fire_the_same_alerts_and_the_guard_not_after_the_rules(incident: Any) -> None:
+def test_both_fire_the_same_alerts_and_the_guard_not_after_the_rules(
+    incident: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in RARE_GARBAGE_COLLECTION.items():
+        monkeypatch.setenv(name, value)
     played, fired = guard_agreement.play(incident)
     assert played.told == fired.keys() - guard_agreement.RULES_ALONE
     # It looks every half second; of 30 s Prometheus 3 reads 25 or 20, since it leaves a range's first moment out.
