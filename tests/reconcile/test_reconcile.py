@@ -123,12 +123,111 @@ def test_names_the_callers_who_are_not_recorded(reconcile: Any) -> None:
     code, by_model, _, _ = reconcile(extra, "--json")
     assert causes(by_model) == ALL_AGREE | {(CHAT, "standard"): ["other_callers"]}
     (verdict,) = by_model[CHAT, "standard"]
-    assert verdict["callers"] == [{"api_key_id": "apikey_laptop", "product": "claude_code"}]
+    assert verdict["callers"] == [{"api_key_id": "apikey_laptop", "product": "claude_code", "workspace_id": "wrkspc_1"}]
     assert verdict["billed"]["tokens"] - verdict["recorded"]["tokens"] == 248_000
     assert code == 1
     code, by_model, _, _ = reconcile(extra, "--json", "--product", "messages_api", "--product", "message_batches_api")
     assert causes(by_model) == ALL_AGREE
     assert code == 0
+
+
+def others(keys: int, **fields: Any) -> list[Use]:
+    """600 calls of another workspace, by so many keys in turn, each an hour after the other."""
+    named: dict[str, Any] = {"workspace_id": "wrkspc_2", **fields}
+    return [
+        Use(START + 120 + number * 280, CHAT, MISSING, api_key_id=f"apikey_other_{number % keys}", **named)
+        for number in range(600)
+    ]
+
+
+@pytest.mark.parametrize(("keys", "has_analytics"), [(1, True), (20, True), (3, False)])
+def test_names_the_workspace_whose_callers_are_not_recorded(reconcile: Any, keys: int, has_analytics: bool) -> None:
+    code, by_model, _, _ = reconcile(others(keys), "--json", has_analytics=has_analytics)
+    assert causes(by_model) == ALL_AGREE | {(CHAT, "standard"): ["other_callers"]}
+    assert code == 1
+    (verdict,) = by_model[CHAT, "standard"]
+    assert verdict["billed"]["tokens"] - verdict["recorded"]["tokens"] == 744_000
+    (caller,) = verdict["callers"]
+    assert caller["workspace_id"] == "wrkspc_2"
+    assert caller["api_key_id"] == ("apikey_other_0" if keys == 1 else "")
+    assert ("all callers in workspace wrkspc_2." in verdict["found"]) is (keys > 1)
+    # the workspace that the recorder's own key is in
+    code, by_model, _, _ = reconcile(others(keys), "--json", "--workspace", "wrkspc_1", has_analytics=has_analytics)
+    assert (causes(by_model), code) == (ALL_AGREE, 0)
+
+
+def test_the_wrong_workspace_has_nothing_of_what_was_recorded(reconcile: Any) -> None:
+    both = ("--workspace", "wrkspc_1", "--workspace", "wrkspc_2")
+    assert causes(reconcile(others(3), "--json", *both)[1]) == ALL_AGREE | {(CHAT, "standard"): ["other_callers"]}
+    code, by_model, _, _ = reconcile(others(3), "--json", "--workspace", "wrkspc_2")
+    # results of batches may have been read long after these ran
+    assert causes(by_model) == {one: ["billed_elsewhere"] for one in ALL_AGREE} | {
+        (NIGHTLY, "batch"): ["batches_in_flight"]
+    }
+    assert code == 1
+
+
+def test_one_of_two_workspaces_has_another_price_and_the_other_callers(reconcile: Any) -> None:
+    """Each cause is named where it is: an unknown price of one model, callers of the other workspace on another."""
+    code, by_model, _, _ = reconcile(others(20), "--json", surcharge={SUMMARY: 1.25})
+    assert causes(by_model) == ALL_AGREE | {
+        (CHAT, "standard"): ["other_callers"],
+        (SUMMARY, "standard"): ["price_book"],
+    }
+    assert code == 1
+    code, by_model, _, _ = reconcile(others(20), "--json", "--workspace", "wrkspc_1", surcharge={CHAT: 1.25})
+    assert causes(by_model) == ALL_AGREE | {(CHAT, "standard"): ["price_book"]}
+    code, by_model, _, _ = reconcile(others(20), "--json", surcharge={CHAT: 1.25})
+    assert causes(by_model)[CHAT, "standard"] == ["other_callers", "price_book"]
+
+
+def test_a_key_without_a_workspace_of_its_own_is_named_without_one(reconcile: Any) -> None:
+    """Somebody who signs in calls in both workspaces."""
+    calls = [
+        one._replace(api_key_id=None, product="claude_code", workspace_id=f"wrkspc_{1 + number % 2}")
+        for number, one in enumerate(others(1))
+    ]
+    _, by_model, _, _ = reconcile(calls, "--json")
+    (verdict,) = by_model[CHAT, "standard"]
+    assert verdict["callers"] == [{"api_key_id": "", "product": "claude_code", "workspace_id": ""}]
+    assert "exactly those of no API key claude_code." in verdict["found"]
+
+
+@pytest.fixture(scope="module")
+def restarts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """Four hours of a process that restarts every six minutes, each time with more calls than before."""
+    fleet, uses = histories.Fleet(START), []
+
+    def step(since: Any, now: Any) -> None:
+        minutes, life = (since - START) / 60 % 6, int((since - START) // 360)
+        if minutes == 0:
+            fleet.start("a")
+        if minutes == 2:  # so that each life has been scraped with all that it counts
+            for _ in range(1 + life):
+                fleet["a"].record(histories.call(CHAT, now - 2, CHAT_TOKENS, feature="chat", user="a"))
+                uses.append(Use(now - 2, CHAT, CHAT_TOKENS))
+
+    with histories.prometheus(tmp_path_factory.mktemp("restarts")) as url:
+        histories.write(url, fleet, START + 4 * HOUR, 120, step)
+        yield url, uses
+
+
+def test_restarts_after_which_counters_regain_their_values_are_no_drift(
+    restarts: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    url, uses = restarts
+    (tmp_path / "key").write_text(KEY)
+    missing = [one._replace(api_key_id="apikey_9", workspace_id="wrkspc_2") for one in uses[::10]]
+    for bill, expected in ((uses, "agrees"), ([*uses, *missing], "other_callers")):
+        with FakeBill(Books(bill, PriceBook.load()), key=KEY, clock=lambda: END) as fake:
+            where = ["--prometheus", url, "--base-url", fake.url, "--key-file", str(tmp_path / "key")]
+            assert run(["reconcile", *where, "--last", "4h", "--until", "2026-11-21T04:00", "--json"]) == (
+                expected != "agrees"
+            )
+        found = json.loads(capsys.readouterr().out)
+        assert [one["cause"] for one in found["verdicts"]] == [expected]
+        # 1 + 2 + ... + 40 calls of 8,400 tokens
+        assert found["recorded"]["tokens"] == 6_888_000
 
 
 def test_names_the_hours_in_which_calls_were_not_recorded(reconcile: Any) -> None:
@@ -193,7 +292,7 @@ def test_tables_for_people(reconcile: Any) -> None:
     extra = [Use(START + number * 600, CHAT, MISSING, api_key_id="apikey_2") for number in range(200)]
     code, _, out, _ = reconcile(extra, "--by-hour")
     assert code == 1
-    assert "They are exactly those of apikey_2 messages_api." in " ".join(out.split())
+    assert "They are exactly those of apikey_2 messages_api (workspace wrkspc_1)." in " ".join(out.split())
     assert re.search(r"claude-opus-5-5 +24,192,000 +24,440,000 +-248,000 +99.0% calls not|other callers", out)
     assert re.search(r"together +\S+ +\S+ +-248,000 +99\.\d%", out)
     assert "Sat 21 Nov 14:00" in out

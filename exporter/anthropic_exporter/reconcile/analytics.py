@@ -9,7 +9,7 @@ from __future__ import annotations
 import datetime as dt
 import math
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from anthropic_exporter.errors import ConfigurationError
@@ -26,6 +26,8 @@ _ROWS = 1_000
 _PATIENCE_SECONDS = 60.0
 _CENTS = 100.0
 _DIMENSIONS = ["model", "service_tier", "speed", "api_key_id", "product"]
+#: A request has at most five dimensions: the workspaces of callers are asked for apart.
+_CALLERS = ["workspace_id", "api_key_id", "product"]
 _TYPES = {
     "uncached_input_tokens": "input",
     "output_tokens": "output",
@@ -112,13 +114,15 @@ def _newest(
     paid, currencies = 0.0, {USD}
     refreshed: float | None = None
     for first, last in _months(start, end):
-        asked = {**_span(first, last), **filters.parameters(), "limit": _ROWS, "order_by": "time", "order": "asc"}
+        whole = {"starting_at": _utc(first), "ending_at": _utc(last), **filters.parameters(), "limit": _ROWS}
+        asked = {**whole, "time_bucket_width": "1h", "order_by": "time", "order": "asc"}
+        workspaces = _workspaces(analytics.usage.list(**whole, group_by=_CALLERS))
         page = analytics.usage.list(**asked, group_by=_DIMENSIONS)
         refreshed = page.data_refreshed_at.timestamp() if page.data_refreshed_at else refreshed
-        lines += [line for row in _rows(page) for line in _tokens(row, book)]
+        lines += [line for row in _rows(page) for line in _tokens(row, book, workspaces)]
         for row in _rows(analytics.cost.list(**asked, group_by=[*_DIMENSIONS, "cost_type", "token_type"])):
             currencies.add(_currency(row.cost.currency))
-            lines.append(_dollars(row, book))
+            lines.append(_dollars(row, book, workspaces))
             paid += lines[-1].paid_usd or 0.0
         advance(last - first)
     foreign = sorted(currencies - {USD})
@@ -162,16 +166,23 @@ def _months(start: int, end: int) -> Iterator[tuple[int, int]]:
         yield first, min(end, first + most)
 
 
-def _span(start: int, end: int) -> dict[str, Any]:
-    utc = dt.timezone.utc
-    return {
-        "starting_at": dt.datetime.fromtimestamp(start, utc),
-        "ending_at": dt.datetime.fromtimestamp(end, utc),
-        "time_bucket_width": "1h",
-    }
+def _utc(at: int) -> dt.datetime:
+    return dt.datetime.fromtimestamp(at, dt.timezone.utc)
 
 
-def _tokens(row: Any, book: PriceBook) -> Iterator[BilledLine]:
+def _workspaces(first: Any) -> dict[Caller, str]:
+    """The workspace of each caller who is in one alone."""
+    found: dict[Caller, set[str]] = {}
+    for row in _rows(first):
+        found.setdefault(_caller(row), set()).add(row.group.workspace_id or "")
+    return {caller: next(iter(ids)) for caller, ids in found.items() if len(ids) == 1}
+
+
+def _caller(row: Any) -> Caller:
+    return Caller(row.group.api_key_id or "", row.group.product or "")
+
+
+def _tokens(row: Any, book: PriceBook, workspaces: Mapping[Caller, str]) -> Iterator[BilledLine]:
     usage = row.usage
     counts = {
         "input": usage.uncached_input_tokens,
@@ -182,13 +193,14 @@ def _tokens(row: Any, book: PriceBook) -> Iterator[BilledLine]:
     }
     for kind, count in counts.items():
         if count:
-            yield _line(row, kind, Amount(_number(count), 0.0), None, book)
+            yield _line(row, kind, Amount(_number(count), 0.0), book, workspaces)
 
 
-def _dollars(row: Any, book: PriceBook) -> BilledLine:
+def _dollars(row: Any, book: PriceBook, workspaces: Mapping[Caller, str]) -> BilledLine:
     kind = _TYPES.get(row.group.token_type or "", row.group.cost_type or "other")
     cost = row.cost
-    return _line(row, kind, Amount(0.0, _number(cost.list_amount) / _CENTS), _number(cost.amount) / _CENTS, book)
+    line = _line(row, kind, Amount(0.0, _number(cost.list_amount) / _CENTS), book, workspaces)
+    return line._replace(paid_usd=_number(cost.amount) / _CENTS)
 
 
 def _number(said: Any) -> float:
@@ -198,11 +210,12 @@ def _number(said: Any) -> float:
     return number
 
 
-def _line(row: Any, kind: str, amount: Amount, paid_usd: float | None, book: PriceBook) -> BilledLine:
+def _line(row: Any, kind: str, amount: Amount, book: PriceBook, workspaces: Mapping[Caller, str]) -> BilledLine:
     group = row.group
     place = Place(canonical(group.model or "", book), tier(group.service_tier, group.speed), kind)
     hour = int(row.starting_at.timestamp()) // HOUR * HOUR
-    return BilledLine(hour, place, Caller(group.api_key_id or "", group.product or ""), amount, paid_usd)
+    caller = _caller(row)
+    return BilledLine(hour, place, caller._replace(workspace_id=workspaces.get(caller, "")), amount)
 
 
 def tier(service_tier: str | None, speed: str | None) -> str:

@@ -241,8 +241,16 @@ class _Judge:
         return min(runs)[1:]
 
     def _callers_of(self, group: Group, ours: Vector, theirs: Vector) -> tuple[Caller, ...]:
-        """The smallest set of callers who together sent exactly what is missing."""
-        vectors, at_edges = _by_caller(self._bill.lines, group), _vector(self._at_edges, group)
+        """The fewest callers, or else whole workspaces, that together sent exactly what is missing."""
+        vectors = _by_caller(self._bill.lines, group)
+        single = self._smallest(vectors, group, ours, theirs)
+        whole = self._smallest(_by_workspace(vectors), group, ours, theirs)
+        return whole if whole and len(whole) < (len(single) or len(vectors)) else single
+
+    def _smallest(
+        self, vectors: Mapping[Caller, dict[str, float]], group: Group, ours: Vector, theirs: Vector
+    ) -> tuple[Caller, ...]:
+        at_edges = _vector(self._at_edges, group)
         if len(vectors) > _MOST_CALLERS:
             return ()
         for count in range(1, len(vectors) + 1):
@@ -302,6 +310,17 @@ def _by_caller(lines: Iterable[BilledLine], group: Group) -> dict[Caller, dict[s
         if _group(line.place) == group and line.amount.tokens:
             vector = found.setdefault(line.caller, {})
             vector[line.place.type] = vector.get(line.place.type, 0.0) + line.amount.tokens
+    return found
+
+
+def _by_workspace(vectors: Mapping[Caller, dict[str, float]]) -> dict[Caller, dict[str, float]]:
+    """The same, with the callers of a named workspace as one."""
+    found: dict[Caller, dict[str, float]] = {}
+    for caller, vector in vectors.items():
+        whole = Caller(workspace_id=caller.workspace_id) if caller.workspace_id else caller
+        of_all = found.setdefault(whole, {})
+        for kind, tokens in vector.items():
+            of_all[kind] = of_all.get(kind, 0.0) + tokens
     return found
 
 

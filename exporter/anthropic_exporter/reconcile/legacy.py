@@ -35,7 +35,11 @@ def read(
         AttributeError, LookupError, TypeError, ValueError: an answer has another form.
     """
     asked = {name: list(values) for name, values in filters.items() if name in _FILTERS}
-    grouped = {"group_by": ["model", "service_tier", "api_key_id"], "bucket_width": "1h", "limit": _HOURS_A_PAGE}
+    grouped = {
+        "group_by": ["model", "service_tier", "api_key_id", "workspace_id"],
+        "bucket_width": "1h",
+        "limit": _HOURS_A_PAGE,
+    }
     lines = [
         line
         for bucket in _buckets(api, _USAGE, start, end, {**asked, **grouped})
@@ -72,12 +76,13 @@ def _lines(
 ) -> Iterator[BilledLine]:
     hour = int(dt.datetime.fromisoformat(bucket["starting_at"].replace("Z", "+00:00")).timestamp()) // HOUR * HOUR
     writes = result.get("cache_creation") or {}
+    caller = Caller(result.get("api_key_id") or "", workspace_id=result.get("workspace_id") or "")
     counts = {kind: result.get(name) for kind, name in _COUNTS.items()}
     counts |= {kind: writes.get(name) for kind, name in _WRITES.items()}
     for kind, count in counts.items():
         if count:
             place = Place(canonical(result.get("model") or ""), result.get("service_tier") or "standard", kind)
-            yield BilledLine(hour, place, Caller(result.get("api_key_id") or ""), Amount(float(count), 0.0))
+            yield BilledLine(hour, place, caller, Amount(float(count), 0.0))
 
 
 def _iso(at: float) -> str:

@@ -34,13 +34,22 @@ class Amount(NamedTuple):
 
 
 class Caller(NamedTuple):
-    """The sender of billed requests, as far as the bill says: ids as the Console shows them, never a key."""
+    """The sender of billed requests, as far as the bill says: ids as the Console shows them, never a key.
+
+    `workspace_id` is empty where the bill does not say it, as the older endpoints do of the default workspace. With
+    nothing but a workspace it stands for all callers in it.
+    """
 
     api_key_id: str = ""
     product: str = ""
+    workspace_id: str = ""
 
     def __str__(self) -> str:
-        return " ".join(filter(None, (self.api_key_id or "no API key", self.product)))
+        workspace = f"workspace {self.workspace_id}" if self.workspace_id else ""
+        if workspace and not (self.api_key_id or self.product):
+            return f"all callers in {workspace}"
+        name = " ".join(filter(None, (self.api_key_id or "no API key", self.product)))
+        return f"{name} ({workspace})" if workspace else name
 
 
 class BilledLine(NamedTuple):
