@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 import yaml
+from bench.tuning import broken_history
 
 import histories
 from anthropic_exporter.commands.main import run
@@ -477,8 +478,16 @@ def test_a_single_peak_promises_nothing() -> None:
 
 @pytest.mark.stack
 def test_a_new_feature_has_only_its_own_history(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Staging and production, gaps, and two features: one that is three days old, and one of this morning."""
-    began = {"chat": START, "agent": START + 2 * DAY, "search": START + 4 * DAY + 18 * 3_600}
+    """Staging and production, gaps, features that are three days old and of this morning, and such as have ended."""
+    end = START + 5 * DAY
+    began = {
+        "chat": (START, end),
+        "agent": (START + 2 * DAY, end),
+        "search": (START + 4 * DAY + 18 * 3_600, end),
+        "legacy": (START, START + 2 * DAY),
+        "trial": (START + DAY, START + DAY + 6 * 3_600),
+        "configured": (START + 4 * DAY + 18 * 3_600, end),
+    }
     target = tmp_path / "thresholds.yml"
     shutil.copy(THRESHOLDS, target)
     with histories.prometheus(tmp_path) as url:
@@ -486,24 +495,46 @@ def test_a_new_feature_has_only_its_own_history(tmp_path: Path, capsys: pytest.C
             histories.write_series(url, list(of_features(since, began)))
         where = ["calibrate", "--prometheus", url, "--last", "5d", "--until", "2026-11-28"]
         assert run([*where, "--verdicts", str(tmp_path / "none.yml"), "--json", "--write", str(target)]) == 0
-    found = {one["feature"]: one for one in json.loads(capsys.readouterr().out)["thresholds"]}
-    assert {name: one["is_new"] for name, one in found.items()} == {"chat": False, "agent": False, "search": True}
-    assert found["search"]["choices"]["tail"]["expected"] is None
+        shown = capsys.readouterr().out
+        # its own two days alone, with the same share of the pages: at their end four of the six have begun
+        first_days = ["--last", "2d", "--until", "2026-11-25", "--pages", str(4 / 6), "--json"]
+        assert run(["calibrate", "--prometheus", url, *first_days, "--verdicts", str(tmp_path / "none.yml")]) == 0
+        alone = chosen(capsys.readouterr())["legacy"]
+    found = {one["feature"]: one for one in json.loads(shown)["thresholds"]}
+    assert {name for name, one in found.items() if one["is_new"]} == {"search", "configured"}
+    assert {name for name, one in found.items() if one["is_gone"]} == {"trial"}
+    for unknown in ("search", "configured", "trial"):
+        assert found[unknown]["choices"]["tail"]["expected"] is None
     # production alone, not the sum with staging
     hours = [number for number in range(START // 3_600, START // 3_600 + 120) if number % 7]
     usual = [1.0 + random.Random(number).expovariate(4) for number in hours]
     assert max(found["chat"]["greatest_by_day"]) == pytest.approx(max(usual))
     # with fewer days of the same traffic it is the more careful
     assert found["agent"]["choices"]["tail"]["value"] > found["chat"]["choices"]["tail"]["value"]
+    assert found["legacy"]["choices"]["tail"] == alone
     written = [one for one in yaml.safe_load(target.read_text())["groups"][0]["rules"] if "feature" in one["labels"]]
-    assert {one["labels"]["feature"] for one in written} == {"chat", "agent"}
+    assert {one["labels"]["feature"] for one in written} == {"chat", "agent", "legacy"}
 
 
-def of_features(since: int, began: dict[str, int]) -> Iterator[Any]:
-    """Half an hour of the features that have begun; an hour in seven is missing."""
+@pytest.mark.stack
+def test_restarts_and_gaps_give_no_pace_that_was_not_there(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """The short form of `python -m bench.tuning.broken_history`: half a day."""
+    whole, broken = (
+        broken_history.judge(0.5, tmp_path_factory.mktemp("history"), broken=number > 0) for number in range(2)
+    )
+    assert whole.greatest.keys() == broken.greatest.keys() == {"chat", "search", "legacy"}
+    for feature, most in whole.greatest.items():
+        assert 0.5 * most < broken.greatest[feature] <= 1.1 * most
+    assert whole.calibration.seconds == pytest.approx(43_200, abs=120)
+    assert broken.calibration.seconds == pytest.approx(43_200, abs=120)
+
+
+def of_features(since: int, began: dict[str, tuple[int, int]]) -> Iterator[Any]:
+    """Half an hour of the features; an hour in seven is missing, and "configured" is there at 0 before it begins."""
     times = [at for at in range(since, since + 1_800, MINUTE) if at // 3_600 % 7]
-    for feature, first in began.items():
-        points = [(at, 1.0 + random.Random(at // 3_600).expovariate(4)) for at in times if at >= first]
+    for feature, (first, end) in began.items():
+        points = [(at, 1.0 + random.Random(at // 3_600).expovariate(4)) for at in times if first <= at < end]
+        points = points or [(at, 0.0) for at in times if feature == "configured"]
         for env, part in (("production", 1.0), ("staging", 0.1)) if points else ():
             labels = {"__name__": PACE, "feature": feature, "model": "claude-opus-5-5", "env": env}
             yield labels, [(at, part * value) for at, value in points]

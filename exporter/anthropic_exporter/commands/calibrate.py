@@ -139,7 +139,7 @@ def _write(found: Calibration, options: dict[str, Any]) -> int:
     chosen = [
         threshold_file.Override(one.judged.threshold, one.feature, one.model, one.choices[options["method"]].value)
         for one in found.found
-        if not one.is_new
+        if one.is_known
     ]
     text = threshold_file.edited(options["target"], chosen)
     difference = threshold_file.difference(options["target"], text)

@@ -54,6 +54,7 @@ class Calibrated(NamedTuple):
     """One signal: what it was, the threshold in force, and the choices.
 
     `is_new` says that it has less than a working day of history, because it began late: nothing is known of it yet.
+    `is_gone` says the same of one that ended early: nothing would be known of it if it came back.
     `is_limited` says that the history is too short for its share of the pages: `tail` would have to extrapolate
     further.
     """
@@ -66,6 +67,12 @@ class Calibrated(NamedTuple):
     points: Points
     is_limited: bool = False
     is_new: bool = False
+    is_gone: bool = False
+
+    @property
+    def is_known(self) -> bool:
+        """Whether its own history is enough for a threshold that somebody relies on."""
+        return not (self.is_new or self.is_gone)
 
     @property
     def hours(self) -> int:
@@ -182,27 +189,35 @@ def _is_working(at: float) -> bool:
 
 
 class _Given(NamedTuple):
-    """The history of one signal: its seconds, its share of pages a week, whether it is enough, whether it is new."""
+    """The history of one signal: its seconds, its share of pages a week, whether it is enough; if not, why."""
 
     seconds: float
     share: float
     is_enough: bool
     is_new: bool
+    is_gone: bool
 
 
 def _given(points: Points, moments: Collection[float], start: float, share: float) -> _Given:
-    """The history of a signal. One that began more than a day after the others has none before."""
-    is_late = points[0][0] >= start + DAY_SECONDS
-    own = [at for at in moments if at >= points[0][0]] if is_late else moments
+    """The history of a signal.
+
+    One that began more than a day after the others has none before, and one that ended more than a day before them has
+    none after. Only days from Monday to Friday end one: a job of weekdays is silent at the weekend.
+    """
+    active = [at for at, value in points if value > 0]
+    is_late = active[0] >= start + DAY_SECONDS
+    has_ended = _length([at for at in moments if at > active[-1]])[1] > DAY_SECONDS
+    own = [at for at in moments if not (is_late and at < active[0]) and not (has_ended and at > active[-1])]
     is_enough = _is_enough(*_length(own))
-    return _Given(_STEP_SECONDS * len(own), share, is_enough, is_late and not is_enough)
+    is_gone = has_ended and not is_enough
+    return _Given(_STEP_SECONDS * len(own), share, is_enough, is_late and not (is_enough or is_gone), is_gone)
 
 
 def _of(
     signal: tuple[Judged, Place, Points], given: _Given, current: Mapping[tuple[str, str, str], float]
 ) -> Calibrated:
     judged, (feature, model), points = signal
-    seconds, share, known, is_new = given
+    seconds, share, known, is_new, is_gone = given
     fitted = tail.fit(points, seconds, is_daily=judged.is_daily)
     ordinary = tail.peaks_of(points, tail.DAY_SECONDS) if judged.is_daily else [one for _, one in points if one > 0]
     values = {
@@ -219,7 +234,7 @@ def _of(
     now = resolve(current, judged.threshold, feature, model)
     is_limited = known and not judged.bounds and _wanted(fitted, share) > MOST_TIMES * max(value for _, value in points)
     in_force = None if now is None else choice("current", now)
-    return Calibrated(judged, feature, model, in_force, choices, points, is_limited, is_new)
+    return Calibrated(judged, feature, model, in_force, choices, points, is_limited, is_new, is_gone)
 
 
 def _wanted(fitted: tail.Tail, share: float) -> float:
@@ -308,6 +323,7 @@ def as_json(calibration: Calibration, method: str) -> dict[str, Any]:
                 "hours_with_traffic": one.hours,
                 "is_limited": one.is_limited,
                 "is_new": one.is_new,
+                "is_gone": one.is_gone,
                 "current": one.current and one.current._asdict(),
                 "choices": {name: choice._asdict() for name, choice in one.choices.items()},
                 "greatest_by_day": one.daily,

@@ -132,11 +132,9 @@ def unknown(calibration: Calibration) -> Iterator[str]:
 
 def _unknown_signals(calibration: Calibration) -> Iterator[str]:
     """What the history of single signals is too short for."""
-    new = sum(one.is_new for one in calibration.found)
-    if new and calibration.is_long_enough:
-        which = "1 threshold is of a feature that is" if new == 1 else f"{new} thresholds are of features that are"
-        left_out = "it is" if new == 1 else "they are"
-        yield f"{which} new: without a working day of history pages a week are not known, and {left_out} not written."
+    if calibration.is_long_enough:
+        yield from _not_written(sum(one.is_new for one in calibration.found), "new")
+        yield from _not_written(sum(one.is_gone for one in calibration.found), "gone, or silent for days")
     limited = sum(one.is_limited for one in calibration.found)
     if limited:
         which = "1 threshold of 'tail' is" if limited == 1 else f"{limited} thresholds of 'tail' are"
@@ -144,10 +142,17 @@ def _unknown_signals(calibration: Calibration) -> Iterator[str]:
             f"{which} {MOST_TIMES:g} times the greatest value seen and no higher: this history is too short to promise "
             f"{calibration.pages:g} false pages a week. Calibrate again when there is more."
         )
-    rare = sum(one.hours < _FEW_HOURS and not one.is_new for one in calibration.found)
+    rare = sum(one.hours < _FEW_HOURS and one.is_known for one in calibration.found)
     if rare and calibration.is_long_enough:
         which = "1 threshold rests" if rare == 1 else f"{rare} thresholds rest"
         yield f"{which} on fewer than {_FEW_HOURS} hours with traffic: calibrate again when there are more."
+
+
+def _not_written(count: int, why: str) -> Iterator[str]:
+    if count:
+        which = "1 threshold is of a feature that is" if count == 1 else f"{count} thresholds are of features that are"
+        left_out = "it is" if count == 1 else "they are"
+        yield f"{which} {why}: without a working day of history pages a week are not known, and {left_out} not written."
 
 
 def _time(at: float) -> str:
