@@ -6,11 +6,12 @@ import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 
 import histories
+import printed
 from anthropic_exporter import Tokens
 from anthropic_exporter.commands.main import run
 from anthropic_exporter.history.prometheus_api import Prometheus
@@ -296,6 +297,31 @@ def test_tables_for_people(reconcile: Any) -> None:
     assert re.search(r"claude-opus-5-5 +24,192,000 +24,440,000 +-248,000 +99.0% calls not|other callers", out)
     assert re.search(r"together +\S+ +\S+ +-248,000 +99\.\d%", out)
     assert "Sat 21 Nov 14:00" in out
+
+
+@pytest.mark.parametrize("has_analytics", [True, False], ids=["analytics", "older endpoints"])
+def test_json_has_every_figure_of_the_tables(
+    reconcile: Any, monkeypatch: pytest.MonkeyPatch, has_analytics: bool
+) -> None:
+    monkeypatch.setenv("COLUMNS", printed.WIDE)
+    unlisted = Use(START, None, service_tier=None, speed=None, product=None, extra_usd={"code_execution": 0.05})
+    part = [Use(START + 14 * HOUR + number * 30, SUMMARY, MISSING) for number in range(240)]
+    bill = [*others(20), *part, unlisted]
+
+    def run_it(*arguments: str) -> Any:
+        code, _, out, _ = reconcile(bill, *arguments, surcharge={CHAT: 1.25}, discount=0.9, has_analytics=has_analytics)
+        return code, Shown(out)
+
+    found = printed.same(run_it, printed.reconcile, "--by-hour")
+    assert [one["cause"] for one in found["verdicts"]] == (
+        ["other_callers", "price_book", "coverage", "agrees"]
+        if has_analytics
+        else ["other_callers", "coverage", "agrees"]
+    )
+
+
+class Shown(NamedTuple):
+    out: str
 
 
 def test_a_refused_key_is_one_line(

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 import histories
+import printed
 from anthropic_exporter.commands.main import run
 from anthropic_exporter.errors import ConfigurationError
 from anthropic_exporter.history import remote_write
@@ -110,6 +111,24 @@ def test_two_sets_of_thresholds_side_by_side(backtest: Any, folder: Any, tmp_pat
     shipped_count, high_count = (int(cell) for cell in row.replace("│", " ").split()[1:])
     assert shipped_count >= 1
     assert high_count == 0
+
+
+@pytest.mark.stack
+def test_json_has_every_figure_of_the_tables(
+    backtest: Any, folder: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", printed.WIDE)
+    low = tmp_path / "low.yml"
+    low.write_text((folder / "thresholds.yml").read_text().replace('expr: "2"\n', 'expr: "1"\n'))
+    both = ("--thresholds", str(folder / "thresholds.yml"), "--thresholds", str(low))
+
+    def run_it(*arguments: str) -> Any:
+        code, shown = backtest(*both, *arguments)
+        tables, _, _ = shown.out.partition("With --lead")
+        return code, shown._replace(out=tables)
+
+    found = printed.same(run_it, printed.backtest, "--all")
+    assert {one["alert"] for fired in found["sets"].values() for one in fired} == FOUND
 
 
 @pytest.mark.stack

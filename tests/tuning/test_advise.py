@@ -14,6 +14,7 @@ from bench.tuning import jobs_and_people
 from rich.console import Console
 
 import histories
+import printed
 from anthropic_exporter import Recorder
 from anthropic_exporter.commands.main import run
 from anthropic_exporter.pricing.book import PriceBook
@@ -111,6 +112,13 @@ def test_planted_waste_is_found_within_a_tenth_of_its_true_dollars(advise: Any) 
         assert saved[feature, kind] == pytest.approx(truth(feature), rel=0.1), feature
     dollars = [one["usd_per_month"] for one in found["items"]]
     assert dollars == sorted(dollars, reverse=True)
+
+
+@pytest.mark.stack
+def test_json_has_every_figure_of_the_tables(advise: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", printed.WIDE)
+    found = printed.same(advise, printed.advise)
+    assert len(found["items"]) == len(PLANTED)
 
 
 @pytest.mark.stack

@@ -17,6 +17,7 @@ import yaml
 from bench.tuning import broken_history
 
 import histories
+import printed
 from anthropic_exporter.commands.main import run
 from anthropic_exporter.errors import ConfigurationError
 from anthropic_exporter.history import series
@@ -112,6 +113,19 @@ def test_the_promise_holds_on_other_weeks(calibrate: Any) -> None:
     # and it is not simply out of reach: the incident of 9 dollars a minute is found
     assert max(value for _, value in WEEK_1["chat"]) < found["chat"]["value"] < 9.0
     assert all(choice["seen"] == 0 for choice in found.values())
+
+
+@pytest.mark.stack
+def test_json_has_every_figure_of_the_tables(calibrate: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", printed.WIDE)
+
+    def run_it(*arguments: str) -> Any:
+        code, shown = calibrate(*arguments)
+        tables, _, _ = shown.out.partition("Left out as incidents")
+        return code, shown._replace(out=tables)
+
+    found = printed.same(run_it, printed.calibrate)
+    assert len(found["thresholds"]) == len(FEATURES)
 
 
 @pytest.mark.stack

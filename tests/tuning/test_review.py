@@ -15,6 +15,7 @@ import pytest
 from rich.console import Console
 
 import histories
+import printed
 from anthropic_exporter.commands.main import run
 from anthropic_exporter.errors import ConfigurationError
 from anthropic_exporter.history.prometheus_api import Prometheus
@@ -146,6 +147,21 @@ def test_verdicts_give_precision_and_suggest_a_threshold(review: Any) -> None:
     assert code == 0
     assert "67% of 3 judged were true" in shown.out
     assert "cost_usd_per_minute, chat, claude-opus-5-5: 2.4 USD a minute (false alerts reached 2.2)" in shown.out
+
+
+def test_json_has_every_figure_of_the_tables(review: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", printed.WIDE)
+    first, second, third = (one["id"] for one in as_json(review("--json")[1])["alerts"])
+    review("--mark", first, "true", "--mark", second, "false", "--note", "a load test")
+    review("--mark", third, "true", "--missed", "2026-11-21T07:00", "search", "--usd", "1234.5")
+
+    def run_it(*arguments: str) -> Any:
+        code, shown = review(*arguments)
+        tables, _, _ = shown.out.partition("\nFor ")
+        return code, shown._replace(out=tables)
+
+    found = printed.same(run_it, printed.review, "--all")
+    assert [one["verdict"] for one in found["alerts"]] == ["true", "false", "true"]
 
 
 def test_what_breakers_saved_is_measured_apart_from_the_estimate(review: Any) -> None:

@@ -294,15 +294,16 @@ def resolve(current: Mapping[tuple[str, str, str], float], name: str, feature: s
     return None
 
 
-def _total(calibration: Calibration, method: str) -> float | None:
-    """Expected pages of all thresholds of a method; None if unknown."""
+def total_expected(calibration: Calibration, method: str) -> tuple[float | None, int]:
+    """Expected pages a week of all thresholds of a method, None if they are known of none; of how many they are not."""
     expected = [one.choices[method].expected for one in calibration.found]
     known = [one for one in expected if one is not None]
-    return sum(known) if len(known) == len(expected) else None
+    return sum(known) if known else None, len(expected) - len(known)
 
 
 def as_json(calibration: Calibration, method: str) -> dict[str, Any]:
     """Everything but the points, for programs."""
+    expected, unknown = total_expected(calibration, method)
     return {
         "start": calibration.start,
         "end": calibration.end,
@@ -310,7 +311,8 @@ def as_json(calibration: Calibration, method: str) -> dict[str, Any]:
         "pages_a_week": calibration.pages,
         "is_long_enough": calibration.is_long_enough,
         "alerts_without_verdict": calibration.unjudged,
-        "expected_pages_a_week": _total(calibration, method),
+        "expected_pages_a_week": expected,
+        "thresholds_without_expected_pages": unknown,
         "left_out": [list(span) for span in calibration.left_out],
         "method": method,
         "methods": SAYS,

@@ -12,7 +12,16 @@ from rich.table import Table
 from rich.text import Text
 
 from anthropic_exporter import tables
-from anthropic_exporter.tuning.calibrate import DAY_SECONDS, METHODS, MOST_TIMES, SAYS, Calibrated, Calibration, Choice
+from anthropic_exporter.tuning.calibrate import (
+    DAY_SECONDS,
+    METHODS,
+    MOST_TIMES,
+    SAYS,
+    Calibrated,
+    Calibration,
+    Choice,
+    total_expected,
+)
 
 _BARS = "▁▂▃▄▅▆▇█"
 #: A week without an incident of some hours still has every weekday.
@@ -98,14 +107,13 @@ def sparkline(values: Sequence[float]) -> str:
 
 def promise(calibration: Calibration, method: str) -> str:
     """The promise of the chosen method for all thresholds together."""
-    chosen = [one.choices[method].expected for one in calibration.found]
-    known = [expected for expected in chosen if expected is not None]
-    if not calibration.is_long_enough or not known:
+    expected, without = total_expected(calibration, method)
+    if not calibration.is_long_enough or expected is None:
         return "How often these thresholds will page cannot be said yet."
-    which = f"The {len(known)} thresholds of '{method}' together" if len(known) > 1 else f"The threshold of '{method}'"
-    without = len(chosen) - len(known)
+    known = len(calibration.found) - without
+    which = f"The {known} thresholds of '{method}' together" if known > 1 else f"The threshold of '{method}'"
     rest = f" How often the other {without} will page cannot be said yet." if without else ""
-    return f"{which}: {pages(sum(known))} false pages a week expected; {calibration.pages:g} accepted.{rest}"
+    return f"{which}: {pages(expected)} false pages a week expected; {calibration.pages:g} accepted.{rest}"
 
 
 def unknown(calibration: Calibration) -> Iterator[str]:
