@@ -14,6 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from bench.host import lone_restarts
 from prometheus_client import CollectorRegistry, generate_latest
 
 from anthropic_exporter import Recorder, serve
@@ -67,6 +68,14 @@ def test_the_next_process_continues(
     assert [total(scrape(port)) for _ in range(2)] == [calls + 1, calls + 1]
     assert round(total(scrape(port), "anthropic_cost_usd_total"), 9) == round((calls + 1) * 0.00414, 9)
     assert second.ask(ALONE) == "Cells"
+
+
+def test_many_lives_leave_nothing_behind(port: int) -> None:
+    """Memory and seconds, and 200 lives, are in bench/host/lone_restarts.py."""
+    found = lone_restarts.run(12, port)
+    assert (found.made, found.shown, found.falls, found.shared) == (60, 60, 0, 0)
+    assert len(found.created) == 1
+    assert found.is_flat
 
 
 def test_a_process_alone_counts_in_plain_lists_until_another_one_comes(start: Callable[..., Worker], port: int) -> None:
