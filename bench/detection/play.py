@@ -43,6 +43,7 @@ from anthropic_exporter.attribution import Attribution
 from anthropic_exporter.metrics.families import REQUEST_OUTPUT_TOKENS
 from anthropic_exporter.rules import Fit, generate
 from anthropic_exporter.stack import Notification, Stack, Threshold
+from anthropic_exporter.tuning.firings import Firing
 from bench.detection import incidents
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -371,7 +372,7 @@ def notifications_of(play: Play, address: str, heard: Iterable[Notification], ep
     ]
 
 
-def about(play: Play, address: str, one: Notification) -> bool:
+def about(play: Play, address: str, one: Notification | Firing) -> bool:
     if "feature" in one.labels:
         return one.labels["feature"] == play.feature
     if "instance" in one.labels:

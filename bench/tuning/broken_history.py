@@ -173,7 +173,8 @@ def judge(days: float, folder: Path, *, broken: bool) -> Found:
     with ScratchPrometheus(folder) as scratch:
         replay = Replay(Prometheus(scratch.url), read, SCRAPE, phases(read))
         for second, page in History(days, replay.families, broken=broken).pages():
-            replay.add(START + second - SLICE_SECONDS, START + second, page)
+            if page.series:  # while Prometheus is down no rules are evaluated either
+                replay.add(START + second - SLICE_SECONDS, START + second, page)
         span = (float(START), START + days * DAY)
         source = Prometheus(scratch.url)
         found = calibrate.calibrate(source, span, 1.0)

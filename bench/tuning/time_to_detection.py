@@ -34,29 +34,25 @@ def main() -> int:
     parser.add_argument("--warm", type=float, default=300.0)
     options = parser.parse_args()
     played = play.plays(options.rounds, options.only, options.warm, seed=1)
-    found: dict[tuple[str, str], float | None] = {}
-    gaps: dict[tuple[str, str], float] = {}
-    by_rules: dict[tuple[str, str], float] = {}
+    found: list[tuple[firings.Firing, float | None, float]] = []
+    notified: list[Notification] = []
     watch = play.watch
 
     def watch_and_review(*arguments: object) -> None:
         watch(*arguments)  # type: ignore[arg-type]
         running, epoch = arguments[3], arguments[4]
         source = Prometheus(running.prometheus_url)  # type: ignore[attr-defined]
-        for firing in firings.read(source, float(epoch) - 60, time.time()):  # type: ignore[arg-type]
-            key = (firing.feature, firing.alert)
-            found.setdefault(key, onset.detection(source, firing).to_firing)
-            gaps.setdefault(key, longest_gap(source, firing.start))
-        by_rules.update(said_by_rules(running.receiver.notifications))  # type: ignore[attr-defined]
+        seen = firings.read(source, float(epoch) - 60, time.time())  # type: ignore[arg-type]
+        found.extend((one, onset.detection(source, one).to_firing, longest_gap(source, one.start)) for one in seen)
+        notified.extend(running.receiver.notifications)  # type: ignore[attr-defined]
 
     play.watch = watch_and_review  # type: ignore[assignment]
     pairs, of_rules, rest = [], [], []
     for result in play.run(played):
-        ours = found.get((result.play.feature, result.alert))
+        ours, gap = of_review(result, found)
         line = f"{result.play.feature:28} {result.alert:34}"
-        rules = by_rules.get((result.play.feature, result.alert))
+        rules = of_rules_alone(result, notified)
         known = None if result.fired is None else result.fired - (result.recorded or 0.0)
-        gap = gaps.get((result.play.feature, result.alert), 0.0)
         print(f"{line} bench {shown(known)}  review {shown(ours)}  rules {shown(rules)}  scrapes {shown(gap)}")
         if result.play.incident.step and known is not None:
             of_rules += [(known, rules)] if rules is not None else []
@@ -81,14 +77,22 @@ def longest_gap(source: Prometheus, at: float) -> float:
     return max((b - a for one in times for a, b in itertools.pairwise(one)), default=0.0)
 
 
-def said_by_rules(notifications: list[Notification]) -> dict[tuple[str, str], float]:
-    """Seconds from the onset that an alert names to its firing, by feature and alert; of the first that came."""
-    found: dict[tuple[str, str], float] = {}
-    for one in notifications:
-        if one.firing and one.annotations.get("began"):
-            key = (one.labels.get("feature", ""), one.alertname)
-            found.setdefault(key, one.fired_at - float(one.annotations["began"]))
-    return found
+def of_review(
+    result: play.Result, found: list[tuple[firings.Firing, float | None, float]]
+) -> tuple[float | None, float]:
+    """What `review` says of the alert that told of an incident, and the longest time between two scrapes before it."""
+    for firing, seconds, gap in found:
+        if firing.alert == result.alert and play.about(result.play, "", firing):
+            return seconds, gap
+    return None, 0.0
+
+
+def of_rules_alone(result: play.Result, notified: list[Notification]) -> float | None:
+    """Seconds from the onset that an alert names to its firing; of the first notification."""
+    for one in notified:
+        if one.firing and one.alertname == result.alert and play.about(result.play, "", one):
+            return one.fired_at - float(one.annotations["began"]) if one.annotations.get("began") else None
+    return None
 
 
 def shown(seconds: float | None) -> str:

@@ -14,7 +14,7 @@ import pytest
 from anthropic_exporter import toolchain
 from deployments.applications import CELERY, DJANGO, MULTIPROCESSING, UVICORN
 from deployments.running import needs
-from host.workers import wait_for
+from host.workers import scrape, wait_for
 from ports import free_port
 
 
@@ -57,7 +57,9 @@ def redis(tmp_path: Path) -> Iterator[Any]:
 
 @needs("celery")
 @needs("redis")
-@pytest.mark.parametrize("options", [(), ("--max-tasks-per-child", "1")], ids=" ".join)
+@pytest.mark.parametrize(
+    "options", [(), ("--max-tasks-per-child", "1"), ("-P", "solo"), ("-P", "threads")], ids=" ".join
+)
 def test_celery_tasks_count_though_their_processes_end(deploy: Any, redis: Any, options: Any) -> None:
     command = ("-m", "celery", "-A", "application", "worker", "-c", "2", "--without-gossip", "--without-mingle")
     server = deploy(CELERY, *command, *options, REDIS=redis)
@@ -67,3 +69,6 @@ def test_celery_tasks_count_though_their_processes_end(deploy: Any, redis: Any, 
     printed = subprocess.check_output(command, cwd=server.folder, env=environment, text=True, timeout=90)
     assert printed.strip() == "8"
     server.settled(8)
+    if "-P" in options:  # all tasks ran in the parent; the process that sent them has ended
+        line = 'anthropic_exporter_workers{state="alive"} 1.0\n'
+        assert wait_for(lambda: line in scrape(server.metrics_port))

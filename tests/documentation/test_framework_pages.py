@@ -133,6 +133,30 @@ def test_fastapi(page: Any, deployed: Any) -> None:
     assert page.alive(4)
 
 
+HYPERCORN = "hypercorn app:app --workers 4"
+GRANIAN = "granian --interface asgi app:app --workers 4 --workers-kill-timeout 5"
+
+
+@needs("fastapi")
+@pytest.mark.parametrize(
+    ("shown", "address"),
+    [
+        pytest.param(HYPERCORN, ("-b", "127.0.0.1:PORT"), marks=needs("hypercorn"), id="hypercorn"),
+        pytest.param(GRANIAN, ("--port", "PORT"), marks=needs("granian"), id="granian"),
+    ],
+)
+def test_fastapi_under_other_servers(page: Any, deployed: Any, shown: str, address: Any) -> None:
+    page = page("fastapi")
+    page.write(1)
+    server = deployed(page, *page.command(shown), *address)
+    ask(server, 6)
+    assert page.shows("ask", 6)
+    assert page.alive(4)
+    server.restart(stop_by=signal.SIGTERM)  # a deploy
+    ask(server, 3)
+    assert page.shows("ask", 9)
+
+
 @needs("flask")
 @needs("gunicorn")
 def test_flask(page: Any, deployed: Any) -> None:
