@@ -160,7 +160,7 @@ class History:
                 yield from process.scrape(START + second, self._wanted)
 
     def _is_within(self, second: int, span: tuple[int, int]) -> bool:
-        return self._broken and span[0] <= second < span[1]
+        return self._broken and span[0] < second <= span[1]
 
 
 def judge(days: float, folder: Path, *, broken: bool) -> Found:

@@ -540,7 +540,8 @@ def test_restarts_and_gaps_give_no_pace_that_was_not_there(tmp_path_factory: pyt
     for feature, most in whole.greatest.items():
         assert 0.5 * most < broken.greatest[feature] <= 1.1 * most
     assert whole.calibration.seconds == pytest.approx(43_200, abs=120)
-    assert broken.calibration.seconds == pytest.approx(39_600, abs=120)
+    # without the hour in which Prometheus was down; a sample counts for five minutes
+    assert broken.calibration.seconds == pytest.approx(39_900, abs=180)
 
 
 def of_features(since: int, began: dict[str, tuple[int, int]]) -> Iterator[Any]:
