@@ -33,10 +33,11 @@ WORKER = """
 class Worker:
     """A process that serves a port like every other worker, and evaluates expressions."""
 
-    def __init__(self, port: int, folder: Path) -> None:
+    def __init__(self, port: int, folder: Path, before: str = "") -> None:
+        """`before` are lines to run before the library is imported."""
         environment = {**os.environ, "ANTHROPIC_EXPORTER_RUNTIME_DIR": str(folder)}
         self.process = subprocess.Popen(
-            [sys.executable, "-c", textwrap.dedent(WORKER), str(port)],
+            [sys.executable, "-c", textwrap.dedent(before) + textwrap.dedent(WORKER), str(port)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,

@@ -196,6 +196,8 @@ class Merge:
 
 
 _RECENT_SECONDS = 15.0
+#: A time that is further ahead was written before the clock was set back.
+_AHEAD_SECONDS = 5.0
 
 
 def _is_summed(stored: StoredSeries) -> bool:
@@ -228,15 +230,18 @@ def _age_of_oldest(values: Iterable[StoredGauge], now: float) -> float | None:
 
 def _largest_of_a_minute(values: Iterable[StoredGauge], now: float) -> float | None:
     """The largest of the trailing 60 s; processes that ended in it count."""
-    return max((one.value for one in values if int(now) - _MAX_SECONDS < one.at), default=0.0)
+    recent = (one for one in values if int(now) - _MAX_SECONDS < one.at <= now + _AHEAD_SECONDS)
+    return max((one.value for one in recent), default=0.0)
 
 
-def _largest(values: Iterable[StoredGauge], _: float) -> float | None:
-    return max(one.value for one in values)
+def _latest_time(values: Iterable[StoredGauge], now: float) -> float | None:
+    """The latest of several Unix times; what a clock said before it was set back counts only where nothing else is."""
+    times = [one.value for one in values]
+    return max((at for at in times if at <= now + _AHEAD_SECONDS), default=max(times))
 
 
-def _newest(values: Iterable[StoredGauge], _: float) -> float | None:
-    newest = max(values, key=lambda one: one.at)
+def _newest(values: Iterable[StoredGauge], now: float) -> float | None:
+    newest = max(values, key=lambda one: (one.at <= now + _AHEAD_SECONDS, one.at))
     return None if math.isnan(newest.value) else newest.value
 
 
@@ -255,8 +260,8 @@ _GAUGE_MERGES: Mapping[str, Callable[[Iterable[StoredGauge], float], float | Non
     f.LONGEST_SILENCE.name: _age_of_oldest,
     f.REQUEST_OUTPUT_TOKENS_MAX.name: _largest_of_a_minute,
     f.REQUEST_COST_MAX.name: _largest_of_a_minute,
-    f.LAST_RECORD.name: _largest,
-    f.LAST_HEARTBEAT.name: _largest,
+    f.LAST_RECORD.name: _latest_time,
+    f.LAST_HEARTBEAT.name: _latest_time,
     f.BUILD_INFO.name: _any_recent,
     f.PRICE_SOURCE.name: _any_recent,
     f.PRICES_CHECKED.name: _oldest_recent,
