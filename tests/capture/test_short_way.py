@@ -263,6 +263,19 @@ def test_an_answer_of_another_model_that_quotes_this_one_hides_no_rate_limits(
     assert samples("anthropic_ratelimit_remaining", model="claude-sonnet-4-6", resource="requests") == 3
 
 
+@pytest.mark.parametrize("are_read_between", [True, False])
+def test_the_newest_rate_limits_are_shown_after_the_clock_was_set_back(
+    fake_api: FakeApi, client: anthropic.Anthropic, clock: Clock, samples: Samples, *, are_read_between: bool
+) -> None:
+    limits = "anthropic-ratelimit-requests-remaining"
+    for remaining, passed in (("9", 1), ("7", 1), ("5", -86_400), ("3", 1)):
+        clock.now += passed
+        call(fake_api, client, headers={limits: remaining})
+        if are_read_between:
+            assert samples("anthropic_ratelimit_remaining", resource="requests") == int(remaining)
+    assert samples("anthropic_ratelimit_remaining", resource="requests") == 3
+
+
 def test_an_attempt_in_flight_is_shown(registry: CollectorRegistry, clock: Clock) -> None:
     recorder, samples = Recorder(registry=registry, clock=clock), Samples(registry)
     seen = []

@@ -223,12 +223,13 @@ class Metrics:
     def keep_rate_limits(self, model: str, at: float, headers: RateLimitHeaders | RawHeaders) -> None:
         """Keep the headers of a request that was sent `at`, if they are the newest of a model as it is shown.
 
-        A long stream ends with headers that are as old as its beginning.
+        A long stream ends with headers that are as old as its beginning. Those of a request that is yet to come were kept
+        before the clock was set back.
         """
         kept = self._rate_limit_headers.get(model)
         if kept is None:
             self.label_sets.budget.take(_RATE_LIMIT_FAMILIES)
-        if kept is None or at >= kept[0]:
+        if kept is None or at >= kept[0] or kept[0] > self._last_record:
             self._rate_limit_headers[model] = (at, headers)
 
     def _stop_reason(self, slot: Slot, stop_reason: str) -> Block:

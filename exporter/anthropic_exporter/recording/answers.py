@@ -163,7 +163,7 @@ class Answers:
                 at = content.find(newest.named, 0, _HEAD_BYTES)
                 if at > 0 and content.endswith(_KEYS_OF_MODEL, 0, at):
                     last = newest.sent
-                    if last is None or sent.at >= last.at:
+                    if last is None or sent.at >= last.at or sent.started > last.started:  # the clock was set back
                         sent.fields, newest.sent = fields, sent
                         if last is not None:
                             last.fields = NO_FIELDS
