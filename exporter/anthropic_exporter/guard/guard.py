@@ -45,6 +45,9 @@ _log = logging.getLogger("anthropic_exporter.guard")
 _LAST_CALLBACKS_SECONDS = 2.0
 #: Calls wait to be judged at most so long, where no request follows them.
 _MOST_WAITING_SECONDS = 1.0
+#: So long another worker of the service may hold the folder: until this one knows that it does not judge, and when the
+#: judge changes.
+_HANDOVER_SECONDS = 5.0
 #: The Guards of each recorder: every process of a service numbers them in the same order.
 _guards: WeakKeyDictionary[Recorder, dict[int, weakref.ref[Guard]]] = WeakKeyDictionary()
 
@@ -128,6 +131,7 @@ class Guard:
         self._state_dir = state_dir
         self._memory: Memory | None = None
         self._was_logged = False
+        self._refused_at: float | None = None
         self._open_memory()
         self._number = _number_of(self)
         self._wire(clock or recorder.clock)
@@ -369,14 +373,24 @@ class Guard:
         if self._state_dir is not None and self._memory is None:
             try:
                 self._memory = Memory(self._state_dir, self._budgets, self._learning.baselines, restore=False)
+            except FolderHeldError as error:
+                now = self._clock.moment().now
+                if self._refused_at is None:
+                    self._refused_at = now
+                elif now - self._refused_at >= _HANDOVER_SECONDS:
+                    self._refused(error)
             except ConfigurationError as error:
-                if not self._was_logged:
-                    self._was_logged = True
-                    _log.error("%s; until that one ends, this one keeps no state there", error)
-                self._failed("guard_state", error)
+                self._refused(error)
             else:
+                self._refused_at = None
                 if self._part.knows_nothing:
                     self._restore_beside_own(self._memory)
+
+    def _refused(self, error: ConfigurationError) -> None:
+        if not self._was_logged:
+            self._was_logged = True
+            _log.error("%s; until that one ends, this one keeps no state there", error)
+        self._failed("guard_state", error)
 
     def _restore_beside_own(self, memory: Memory) -> None:
         _, own = self._budgets.spent()

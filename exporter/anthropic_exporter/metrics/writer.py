@@ -223,8 +223,8 @@ class Metrics:
     def keep_rate_limits(self, model: str, at: float, headers: RateLimitHeaders | RawHeaders) -> None:
         """Keep the headers of a request that was sent `at`, if they are the newest of a model as it is shown.
 
-        A long stream ends with headers that are as old as its beginning. Those of a request that is yet to come were kept
-        before the clock was set back.
+        A long stream ends with headers that are as old as its beginning. Headers of a request that is yet to come are
+        from before the clock was set back.
         """
         kept = self._rate_limit_headers.get(model)
         if kept is None:
