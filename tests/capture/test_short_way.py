@@ -263,6 +263,19 @@ def test_an_answer_of_another_model_that_quotes_this_one_hides_no_rate_limits(
     assert samples("anthropic_ratelimit_remaining", model="claude-sonnet-4-6", resource="requests") == 3
 
 
+def test_an_answer_with_an_inference_of_another_model_hides_no_rate_limits_of_that(
+    fake_api: FakeApi, client: anthropic.Anthropic, samples: Samples
+) -> None:
+    limits, sonnet = "anthropic-ratelimit-requests-remaining", "claude-sonnet-4-6"
+    call(fake_api, client, headers={limits: "9"}, model=sonnet)
+    assert samples("anthropic_ratelimit_remaining", model=sonnet, resource="requests") == 9
+    call(fake_api, client, headers={limits: "7"}, model=sonnet)
+    inside = {"container": {"model": sonnet}}
+    call(fake_api, client, headers={limits: "3"}, **inside)
+    assert samples("anthropic_ratelimit_remaining", model=sonnet, resource="requests") == 7
+    assert samples("anthropic_ratelimit_remaining", model=MODEL, resource="requests") == 3
+
+
 @pytest.mark.parametrize("are_read_between", [True, False])
 def test_the_newest_rate_limits_are_shown_after_the_clock_was_set_back(
     fake_api: FakeApi, client: anthropic.Anthropic, clock: Clock, samples: Samples, *, are_read_between: bool

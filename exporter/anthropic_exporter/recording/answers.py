@@ -32,7 +32,8 @@ MOST_BODY_BYTES = 4_096
 _MOST_PLACES, _MOST_NAMES = 200, 8
 #: A body names its model before its content.
 _HEAD_BYTES = 512
-#: What stands before it, in JSON with and without spaces. No text in a body contains this: its quotes are escaped.
+#: What stands before it, in JSON with and without spaces. No text in a body contains this: its quotes are escaped. An
+#: object inside of the message may, and begins with a brace.
 _KEYS_OF_MODEL = (b'"model":', b'"model": ')
 _NO_LIMITS: RateLimitHeaders = {}
 NO_FIELDS: RawHeaders = ()
@@ -161,7 +162,7 @@ class Answers:
         if not self.limits_are_passed_on:
             for newest in self._newest.get((sent.model, sent.where.feature), ()):
                 at = content.find(newest.named, 0, _HEAD_BYTES)
-                if at > 0 and content.endswith(_KEYS_OF_MODEL, 0, at):
+                if at > 0 and content.endswith(_KEYS_OF_MODEL, 0, at) and content.find(b"{", 1, at) < 0:
                     last = newest.sent
                     if last is None or sent.at >= last.at or sent.started > last.started:  # the clock was set back
                         sent.fields, newest.sent = fields, sent
