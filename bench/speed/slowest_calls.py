@@ -4,8 +4,8 @@
 
 One thread calls the SDK without a pause, on a transport that answers from memory: the worst case for whoever else wants
 the interpreter, such as the server's thread that writes what waits. Variants take turns in one process: the plain
-client, each answer written in its call (as with a sink of your own), every 32nd call writing what waits, and a server's
-thread writing it. Printed are microseconds of one call, at the median and at the 99th and 99.9th percentile.
+client, each answer written in its call (as with a sink of your own), every 128th call writing what waits, and a
+server's thread writing it. Printed are microseconds of one call, at the median and at the 99th and 99.9th percentile.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from bench.speed.fake_sdk_client import ASKED, BODIES, client
 
 QUICK = "--quick" in sys.argv
 PLAIN, AT_ONCE = "plain client", "written at once"
-EVERY_32ND, SERVED = "every 32nd call writes", "a server's thread writes"
+EVERY_128TH, SERVED = "every 128th call writes", "a server's thread writes"
 _BUSY = "while True: pass"
 
 
@@ -41,7 +41,7 @@ def variants(owned: contextlib.ExitStack) -> dict[str, Any]:
     at_once, alone, served = (Recorder(registry=None) for _ in range(3))
     at_once.subscribe(lambda _: None)
     owned.enter_context(contextlib.closing(serve(served, port=0)))
-    recorders = {AT_ONCE: at_once, EVERY_32ND: alone, SERVED: served}
+    recorders = {AT_ONCE: at_once, EVERY_128TH: alone, SERVED: served}
     return {PLAIN: client(body), **{name: client(body, one.middleware()) for name, one in recorders.items()}}
 
 

@@ -10,7 +10,7 @@ def test_every_way_is_measured_beside_the_plain_client() -> None:
     assert list(found) == [
         "plain client",
         "written at once",
-        "every 32nd call writes",
+        "every 128th call writes",
         "a server's thread writes",
     ]
     assert all(0 < one.p50 <= one.p99 <= one.p999 for one in found.values())

@@ -46,11 +46,7 @@ class Capture(Middleware):
         recorder = self.recorder
         if recorder.gates:
             request = self._admitted(request)
-        try:
-            sent = sent_by_the_short_way(recorder, request, call_next)
-        except Exception as error:  # noqa: BLE001 - the error boundary
-            recorder.failed("begin", error)
-            sent = None
+        sent = sent_by_the_short_way(recorder, request, call_next)
         if sent is None:
             return self._handle(request, call_next)
         try:
@@ -58,11 +54,8 @@ class Capture(Middleware):
         except BaseException as error:
             sent.raised(request, error)
             raise
-        try:
-            if not is_kept(sent, recorder, request, response):
-                self._responded(sent.as_attempt(request), response)
-        except Exception as error:  # noqa: BLE001 - the error boundary
-            self._failed("response", error, sent)
+        if not is_kept(sent, recorder, request, response):
+            self._continue(sent, request, response)
         return response
 
     async def handle_async(self, request: APIRequest, call_next: AsyncCallNext) -> Any:
@@ -70,11 +63,7 @@ class Capture(Middleware):
         recorder = self.recorder
         if recorder.gates:
             request = self._admitted(request)
-        try:
-            sent = sent_by_the_short_way(recorder, request, call_next)
-        except Exception as error:  # noqa: BLE001 - the error boundary
-            recorder.failed("begin", error)
-            sent = None
+        sent = sent_by_the_short_way(recorder, request, call_next)
         if sent is None:
             return await self._handle_async(request, call_next)
         try:
@@ -82,11 +71,8 @@ class Capture(Middleware):
         except BaseException as error:
             sent.raised(request, error)
             raise
-        try:
-            if not is_kept(sent, recorder, request, response):
-                self._responded(sent.as_attempt(request), response)
-        except Exception as error:  # noqa: BLE001 - the error boundary
-            self._failed("response", error, sent)
+        if not is_kept(sent, recorder, request, response):
+            self._continue(sent, request, response)
         return response
 
     def _handle(self, request: APIRequest, call_next: CallNext) -> Any:
@@ -160,6 +146,15 @@ class Capture(Middleware):
             self._failed("begin", error)
             return None, _NOTHING_SENT
         return watched, sending
+
+    def _continue(self, sent: Sent, request: APIRequest, response: Any) -> None:
+        """Read a response by the general way that turns out not to be one of the short way."""
+        try:
+            watched = sent.as_attempt(request)
+        except Exception as error:  # noqa: BLE001 - the error boundary
+            self._failed("response", error, sent)
+        else:
+            self._responded(watched, response)
 
     def _responded(self, watched: Watched, response: Any) -> None:
         try:

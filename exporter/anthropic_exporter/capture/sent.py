@@ -105,10 +105,10 @@ class Sent:
 
 def sent_by_the_short_way(recorder: Intake, request: Any, call_next: Any) -> Sent | None:
     """Return a first attempt whose answer may come whole; None for any other request, or inside of another attempt."""
-    outer, answers = innermost.get(), recorder.answers
-    if outer is not None and under_way(outer) is not None:
-        return None
     try:
+        outer, answers = innermost.get(), recorder.answers
+        if outer is not None and under_way(outer) is not None:
+            return None
         options = vars(request.options)  # each attribute of a pydantic model takes three times as long
         url, body, key = options["url"], options["json_data"], options["idempotency_key"]
         model, sending = body["model"], answers.sending
@@ -127,17 +127,20 @@ def sent_by_the_short_way(recorder: Intake, request: Any, call_next: Any) -> Sen
             or threads.waiting  # the general way tries again to start them
         ):
             return None
+        block = entered_blocks.get()[-1]
+        sent = Sent.__new__(Sent)
+        sent.answers, sent.key, sent.model, sent.call_next = answers, key, model, call_next
+        sent.where = where = block.value if block.is_open else current()
+        sent.at, sent.fields = answers.clock(), NO_FIELDS
+        if answers.are_shared:
+            recorder.begun(model, where)
+        sending[key] = sent
+        sent.started = perf_counter()
     except (TypeError, KeyError, AttributeError):  # another SDK keeps its options elsewhere
         return None
-    block = entered_blocks.get()[-1]
-    sent = Sent.__new__(Sent)
-    sent.answers, sent.key, sent.model, sent.call_next = answers, key, model, call_next
-    sent.where = where = block.value if block.is_open else current()
-    sent.at, sent.fields = answers.clock(), NO_FIELDS
-    if answers.are_shared:
-        recorder.begun(model, where)
-    sending[key] = sent
-    sent.started = perf_counter()
+    except Exception as error:  # noqa: BLE001 - the error boundary
+        recorder.failed("begin", error)
+        return None
     return sent
 
 
@@ -154,25 +157,30 @@ def is_kept(sent: Sent, recorder: Intake, request: Any, response: Any) -> bool:
     """Keep an answer to read it later. Returns False if it must take the general way."""
     ended, answers = perf_counter(), sent.answers
     try:
-        http = response.http_response
-    except AttributeError:  # another middleware answered from memory: no HTTP attempt was made
-        return False
-    if http.status_code != _OK or not http.is_closed or answers is not recorder.answers:
-        return False
-    try:
-        content, asking = http.content, http.request
-        may_ask = _NAMES_CACHE_CONTROL in asking.content
-    except RuntimeError:  # another middleware made the response, or a body that cannot be read again
-        return False
-    body: bytes | Plain | None = content if len(content) <= MOST_BODY_BYTES else plain_of(content)
-    if body is None or content[:1] != b"{" or content[-1] not in _LAST_BYTES:
-        return False
-    asked = may_ask and asks_for_caching(request.json)
-    pending, now, advice = answers.pending, answers.clock(), recorder.advice
-    limits = answers.note_limits(sent, content, http.headers)
-    prompt = None if advice is None else advice.sight(request.json)
-    pending.append((answers.write, sent, ended, now, body, asking.url.raw_path, asked, limits, prompt))
-    answers.sending.pop(sent.key, None)
-    if len(pending) >= answers.most:
+        try:
+            http = response.http_response
+        except AttributeError:  # another middleware answered from memory: no HTTP attempt was made
+            return False
+        if http.status_code != _OK or not http.is_closed or answers is not recorder.answers:
+            return False
+        try:
+            content, asking = http.content, http.request
+            may_ask = _NAMES_CACHE_CONTROL in asking.content
+        except RuntimeError:  # another middleware made the response, or a body that cannot be read again
+            return False
+        body: bytes | Plain | None = content if len(content) <= MOST_BODY_BYTES else plain_of(content)
+        if body is None or content[:1] != b"{" or content[-1] not in _LAST_BYTES:
+            return False
+        asked = may_ask and asks_for_caching(request.json)
+        pending, now, advice = answers.pending, answers.clock(), recorder.advice
+        limits = answers.note_limits(sent, content, http.headers)
+        prompt = None if advice is None else advice.sight(request.json)
+        pending.append((answers.write, sent, ended, now, body, asking.url.raw_path, asked, limits, prompt))
+        answers.sending.pop(sent.key, None)
+        if len(pending) >= answers.most:
+            recorder.drain()
+    except Exception as error:  # noqa: BLE001 - the error boundary
+        sent.forget()
+        recorder.failed("response", error)
         recorder.drain()
     return True

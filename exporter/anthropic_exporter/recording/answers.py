@@ -75,7 +75,6 @@ class Sent(Asked, Protocol):
     """An attempt that was answered; see `capture.sent`."""
 
     model: str
-    call_next: Any
     started: float
     fields: RawHeaders
 
