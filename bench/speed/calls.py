@@ -8,6 +8,10 @@ collecting the garbage of another, which moved OpenTelemetry's share between 5 a
 microseconds that a variant adds to the plain client, on the calling thread and in the whole process; the ratio is to
 the OpenTelemetry metrics instrumentation in the same round. p99 is what the 99th percentile of a call's duration grows
 by. With words, only the cases whose name holds one of them run.
+
+Without a pause each call finds the answer of the call before still waiting, which a Guard's gate has to write. A call
+of Claude takes longer than the 50 ms after which a server's thread has written it. The cases "written in between" stand
+for that: what waits is written after each call, outside of the time of the calling thread.
 """
 
 from __future__ import annotations
@@ -51,21 +55,23 @@ class Nothing(Middleware):
 
 
 class Variant(NamedTuple):
-    """A client, what runs after each of its calls, and the context that it runs in."""
+    """A client, what belongs to each of its calls, what runs in between, and the context that it runs in."""
 
     client: Any
     after: Callable[[], object] | None = None
+    between: Callable[[], object] = int
     context: Callable[[], contextlib.AbstractContextManager[object]] = contextlib.nullcontext
 
 
 class Case(NamedTuple):
-    """One kind of call, and how many of them make a round."""
+    """One kind of call, and how many of them make a round; `is_apart` if each is written before the next."""
 
     name: str
     body: bytes
     is_async: bool
     is_stream: bool
     calls: int
+    is_apart: bool = False
 
 
 CASES = (
@@ -77,6 +83,8 @@ CASES = (
     Case("async, 200 kB", BODIES["200 kB"], is_async=True, is_stream=False, calls=32),
     Case("sync, stream of 200 events", BODIES["450 B"], is_async=False, is_stream=True, calls=12),
     Case("async, stream of 200 events", BODIES["450 B"], is_async=True, is_stream=True, calls=12),
+    Case("sync, 450 B, written in between", BODIES["450 B"], is_async=False, is_stream=False, calls=64, is_apart=True),
+    Case("async, 450 B, written in between", BODIES["450 B"], is_async=True, is_stream=False, calls=64, is_apart=True),
 )
 
 
@@ -143,14 +151,33 @@ def variants(case: Case, ours: dict[str, Recorder], *, has_opentelemetry: bool) 
     }
     if has_opentelemetry:
         found[OPENTELEMETRY] = Variant(plain, context=opentelemetry)
-    return {**found, **{name: Variant(make(case.body, one.middleware())) for name, one in ours.items()}}
+    for name, one in ours.items():
+        found[name] = Variant(make(case.body, one.middleware()), between=one.drain if case.is_apart else int)
+    return found
 
 
-def call_sync(case: Case, variant: Variant, calls: int, seconds: list[float]) -> None:
-    """Make calls, and note how long each takes."""
+class Times:
+    """Seconds of each call, and CPU seconds of the calling thread in all of them."""
+
+    def __init__(self) -> None:
+        self.calls: list[float] = []
+        self.thread = self._began = self._thread = 0.0
+
+    def begin(self) -> None:
+        """A call begins."""
+        self._began, self._thread = perf_counter(), thread_time()
+
+    def end(self) -> None:
+        """It ended."""
+        self.thread += thread_time() - self._thread
+        self.calls.append(perf_counter() - self._began)
+
+
+def call_sync(case: Case, variant: Variant, calls: int, times: Times) -> None:
+    """Make calls, and note what each takes."""
     create, after = variant.client.messages.create, variant.after
     for _ in range(calls):
-        began = perf_counter()
+        times.begin()
         if case.is_stream:
             for _ in create(**ASKED, stream=True):
                 pass
@@ -158,14 +185,15 @@ def call_sync(case: Case, variant: Variant, calls: int, seconds: list[float]) ->
             create(**ASKED)
         if after:
             after()
-        seconds.append(perf_counter() - began)
+        times.end()
+        variant.between()
 
 
-async def call_async(case: Case, variant: Variant, calls: int, seconds: list[float]) -> None:
+async def call_async(case: Case, variant: Variant, calls: int, times: Times) -> None:
     """The same, async."""
     create, after = variant.client.messages.create, variant.after
     for _ in range(calls):
-        began = perf_counter()
+        times.begin()
         if case.is_stream:
             async for _ in await create(**ASKED, stream=True):
                 pass
@@ -173,7 +201,8 @@ async def call_async(case: Case, variant: Variant, calls: int, seconds: list[flo
             await create(**ASKED)
         if after:
             after()
-        seconds.append(perf_counter() - began)
+        times.end()
+        variant.between()
 
 
 class Spent:
@@ -190,27 +219,28 @@ def measured(case: Case, found: dict[str, Variant], rounds: int) -> dict[str, Sp
     spent = {name: Spent() for name in found}
     loop = asyncio.new_event_loop()
 
-    def run(variant: Variant, calls: int, seconds: list[float]) -> None:
+    def run(variant: Variant, calls: int) -> Times:
+        times = Times()
         if case.is_async:
-            loop.run_until_complete(call_async(case, variant, calls, seconds))
+            loop.run_until_complete(call_async(case, variant, calls, times))
         else:
-            call_sync(case, variant, calls, seconds)
+            call_sync(case, variant, calls, times)
+        return times
 
     names, order = list(found), random.Random(1)
     for number in range(rounds + 1):
         order.shuffle(names)
         for name in names:
-            seconds: list[float] = []
             with found[name].context():
                 gc.collect()
-                run(found[name], 2 if case.is_stream else 8, [])
-                process, thread = process_time(), thread_time()
-                run(found[name], case.calls, seconds)
-                thread, process = thread_time() - thread, process_time() - process
+                run(found[name], 2 if case.is_stream else 8)
+                process = process_time()
+                times = run(found[name], case.calls)
+                process = process_time() - process
             if number:  # the first round warms up
-                spent[name].thread.append(thread / case.calls * 1e6)
+                spent[name].thread.append(times.thread / case.calls * 1e6)
                 spent[name].process.append(process / case.calls * 1e6)
-                spent[name].calls += [one * 1e6 for one in seconds]
+                spent[name].calls += [one * 1e6 for one in times.calls]
     loop.close()
     return spent
 
