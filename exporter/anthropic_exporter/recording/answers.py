@@ -95,14 +95,19 @@ class Newest:
     """The newest answer of one model to one feature, which keeps its headers.
 
     Attributes:
-        named: the bytes by which such an answer is known.
+        name: the model that answers, in quotes.
+        named: how the newest answer names it, key and name.
+        at: where it does.
+        asked_model: the model that was asked for.
+        feature: the feature that asked.
         sent: the attempt that it answers; None before the first.
     """
 
-    __slots__ = ("named", "sent")
+    __slots__ = ("asked_model", "at", "feature", "name", "named", "sent")
 
-    def __init__(self, named: bytes) -> None:
-        self.named = named
+    def __init__(self, name: bytes) -> None:
+        self.name = self.named = name
+        self.asked_model, self.feature, self.at = "", "", 0
         self.sent: Sent | None = None
 
 
@@ -127,7 +132,7 @@ class Answers:
     """
 
     __slots__ = (
-        *("_first_limit", "_limits_from", "_lines", "_metrics", "_newest"),
+        *("_first_limit", "_last", "_limits_from", "_lines", "_metrics", "_newest"),
         *("are_shared", "clock", "inflight", "intake", "limits_are_passed_on", "most", "pending", "sending"),
     )
 
@@ -141,6 +146,7 @@ class Answers:
         self.limits_are_passed_on = False
         self._lines = intake.lines
         self._newest: dict[tuple[str, str], tuple[Newest, ...]] = {}
+        self._last: Newest | None = None
         self._limits_from, self._first_limit = 0, b""
 
     # -- rate-limit headers
@@ -148,27 +154,50 @@ class Answers:
     def note_limits(self, sent: Sent, content: bytes, headers: Any) -> RateLimitHeaders:
         """Keep the headers of an answer, if they name rate limits. Returns what its call must carry, usually nothing.
 
-        Of the answers of one model that wait, the headers of the newest are enough. The names are looked for where the
-        answer before had them.
+        Of the answers of one model that wait, the headers of the newest are enough. Names and model are looked for
+        where the answer before had them.
         """
-        fields = fields_of(headers)
         try:
-            is_there = fields[self._limits_from][0] == self._first_limit
-        except IndexError:
-            is_there = False
-        if not is_there and not self._find_limits(fields):
-            return _NO_LIMITS
-        if not self.limits_are_passed_on:
-            for newest in self._newest.get((sent.model, sent.where.feature), ()):
-                at = content.find(newest.named, 0, _HEAD_BYTES)
-                if at > 0 and content.endswith(_KEYS_OF_MODEL, 0, at) and content.find(b"{", 1, at) < 0:
-                    last = newest.sent
-                    if last is None or sent.at >= last.at or sent.started > last.started:  # the clock was set back
-                        sent.fields, newest.sent = fields, sent
-                        if last is not None:
-                            last.fields = NO_FIELDS
-                    return _NO_LIMITS
-        return heading(fields).rate_limit_headers
+            fields = headers._list  # noqa: SLF001 - see `fields_of`
+            if fields[self._limits_from][0] != self._first_limit and not self._find_limits(fields):
+                return _NO_LIMITS
+        except (AttributeError, IndexError):
+            fields = fields_of(headers)
+            if not self._find_limits(fields):
+                return _NO_LIMITS
+        newest: Newest | None = self._last
+        if (
+            newest is None
+            or newest.asked_model is not sent.model
+            or newest.feature is not sent.where.feature
+            or not content.startswith(newest.named, newest.at)
+            or content.find(b"{", 1, newest.at) > 0
+            or self.limits_are_passed_on
+        ):
+            newest = self._newest_of(sent, content)
+            if newest is None:
+                return heading(fields).rate_limit_headers
+        last = newest.sent
+        if last is None or sent.at >= last.at or sent.started > last.started:  # the clock was set back
+            sent.fields, newest.sent = fields, sent
+            if last is not None:
+                last.fields = NO_FIELDS
+        return _NO_LIMITS
+
+    def _newest_of(self, sent: Sent, content: bytes) -> Newest | None:
+        """The newest answer of the model that this one names; None if none is known, or headers are passed on."""
+        if self.limits_are_passed_on:
+            return None
+        for newest in self._newest.get((sent.model, sent.where.feature), ()):
+            for key in _KEYS_OF_MODEL:
+                named = key + newest.name
+                at = content.find(named, 0, _HEAD_BYTES)
+                if at > 0 and content.find(b"{", 1, at) < 0:
+                    newest.named, newest.at = named, at
+                    newest.asked_model, newest.feature = sent.model, sent.where.feature
+                    self._last = newest
+                    return newest
+        return None
 
     def _find_limits(self, fields: RawHeaders) -> bool:
         index = first_rate_limit(fields)
@@ -182,7 +211,7 @@ class Answers:
         place, name = (asked_model, feature), b'"%b"' % named.encode(errors="replace")
         known = self._newest.get(place, ())
         has_room = len(known) < _MOST_NAMES if known else len(self._newest) < _MOST_PLACES
-        if has_room and name not in [one.named for one in known]:
+        if has_room and name not in [one.name for one in known]:
             self._newest[place] = (Newest(name), *known)
 
     # -- answers
