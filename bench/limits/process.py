@@ -149,10 +149,10 @@ def while_the_cells_are_held() -> tuple[float, float]:
 
     def hold() -> None:
         frame = this_frame()
-        recorder._lock.acquire(frame)  # noqa: SLF001 - what a thread that the system stopped would hold
+        recorder._waiting.lock.acquire(frame)  # noqa: SLF001 - what a thread that the system stopped would hold
         held.set()
         release.wait(60)
-        recorder._lock.release(frame)  # noqa: SLF001 - as above
+        recorder._waiting.lock.release(frame)  # noqa: SLF001 - as above
 
     thread = threading.Thread(target=hold)
     thread.start()

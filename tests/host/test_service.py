@@ -77,10 +77,10 @@ def test_a_short_job_beside_a_service_counts_once_and_for_ever(
 HOLD = """
 def hold():
     from anthropic_exporter.locking import this_frame
-    recorder._lock.wait(this_frame(), 5)
+    recorder._waiting.lock.wait(this_frame(), 5)
     held.set()
     threading.Event().wait(0.3)
-    recorder._lock.release(this_frame())
+    recorder._waiting.lock.release(this_frame())
 
 import threading
 held = threading.Event()

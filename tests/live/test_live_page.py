@@ -116,8 +116,8 @@ def test_on_another_address_any_name_is_right(recorder: Recorder) -> None:
 
 def test_closing_the_server_ends_the_subscription(recorder: Recorder) -> None:
     with serve(recorder, port=0, live=True):
-        assert len(recorder._sinks) == 1
-    assert recorder._sinks == ()  # type: ignore[comparison-overlap]
+        assert len(recorder._sinks.all) == 1
+    assert recorder._sinks.all == ()  # type: ignore[comparison-overlap]
 
 
 def test_the_chart_library_is_what_was_published() -> None:

@@ -111,7 +111,7 @@ def test_a_worker_records_though_another_thread_held_the_locks_when_it_was_forke
         held, release = threading.Event(), threading.Event()
 
         def hold():
-            assert recorder._lock.acquire(sys._getframe())
+            assert recorder._waiting.lock.acquire(sys._getframe())
             assert recorder._live._lock.acquire(sys._getframe())
             held.set()
             release.wait(30)

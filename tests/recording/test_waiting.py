@@ -19,7 +19,7 @@ from prometheus_client import CollectorRegistry
 
 from anthropic_exporter import Call, Recorder
 from anthropic_exporter.locking import SafeLock, this_frame
-from anthropic_exporter.recording import intake
+from anthropic_exporter.recording import intake, sinks, waiting
 from anthropic_exporter.simulator.fake_api import FakeApi
 from bodies import ASK, answer
 from support import Samples
@@ -90,7 +90,8 @@ def test_a_slow_sink_holds_up_no_scrape_and_no_other_thread(
 def test_calls_beyond_what_a_slow_sink_can_take_are_dropped_and_counted(
     registry: CollectorRegistry, call: Callable[..., Call], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(intake, "_MOST_FOR_SINKS", 10)
+    for module in (sinks, waiting):
+        monkeypatch.setattr(module, "MOST_CALLS", 10)
     recorder, samples, seen = Recorder(registry=registry), Samples(registry), []
 
     def sink(one: Call) -> None:
@@ -143,16 +144,16 @@ def test_a_scrape_writes_only_what_waited_when_it_began(registry: CollectorRegis
 def test_a_scrape_that_cannot_read_the_cells_in_time_shows_the_page_before_and_is_counted(
     recorder: Recorder, samples: Samples, call: Callable[..., Call], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(intake, "_PATIENCE_SECONDS", 0.02)
+    monkeypatch.setattr(intake, "PATIENCE_SECONDS", 0.02)
     recorder.record(call(output=171))
     page = recorder.render()
     held, release = threading.Event(), threading.Event()
 
     def hold() -> None:
-        assert recorder._lock.acquire(this_frame())
+        assert recorder._waiting.lock.acquire(this_frame())
         held.set()
         release.wait(30)
-        recorder._lock.release(this_frame())
+        recorder._waiting.lock.release(this_frame())
 
     holder = threading.Thread(target=hold)
     holder.start()

@@ -73,6 +73,9 @@ class Metrics:
         users: the only user names let in; None for the first 200.
         max_series: series of all label sets together; see `SeriesBudget`.
         cells: where to write; plain lists if None.
+
+    Attributes:
+        before: gets each block as it was before it was written to. Who writes a batch gives it an empty one.
     """
 
     def __init__(
@@ -90,10 +93,6 @@ class Metrics:
         self._last_record = 0.0
         self._unsettled = 0
         self.before: Before = {}
-
-    def start_batch(self, before: Before) -> None:
-        """Keep in `before` how each block is before it is written to, until the next batch starts."""
-        self.before = before
 
     def undo_batch(self) -> None:
         """Restore every block to its state before the batch. Idempotent."""

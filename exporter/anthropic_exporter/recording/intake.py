@@ -1,15 +1,12 @@
 """The single entry for calls: they wait here until they are priced, written into cells and passed on to the sinks.
 
-An exception may interrupt any thread at any instruction here. Waiting calls are written in batches: the next thread
-that drains undoes an interrupted batch and writes it again, so that nothing is lost or counted twice.
+Calls, failures and events of ours wait to be written in `Waiting`; here is what each of them writes.
 """
 
 from __future__ import annotations
 
 import time
-from collections import deque
-from collections.abc import Callable, Iterable, Sequence
-from itertools import islice
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 from anthropic_exporter import threads
@@ -17,14 +14,14 @@ from anthropic_exporter.attribution import Attribution
 from anthropic_exporter.call import BLOCKED, Call, Sight
 from anthropic_exporter.forking import in_child
 from anthropic_exporter.kept_text import kept
-from anthropic_exporter.locking import SafeLock, this_frame
+from anthropic_exporter.locking import this_frame
 from anthropic_exporter.metrics import families as f
 from anthropic_exporter.metrics.bounded_labels import Bounded, label_bounds
 from anthropic_exporter.metrics.cells import Reading, Snapshot
 from anthropic_exporter.metrics.label_sets import Slot
 from anthropic_exporter.metrics.ledger import new_life
 from anthropic_exporter.metrics.line import Line
-from anthropic_exporter.metrics.writer import Before, Metrics
+from anthropic_exporter.metrics.writer import Metrics
 from anthropic_exporter.pricing.book import PriceBook
 from anthropic_exporter.pricing.reload import LivePrices
 from anthropic_exporter.recording.answers import MOST_WAITING, MOST_WAITING_FOR_A_SERVER, Answers
@@ -40,44 +37,19 @@ from anthropic_exporter.recording.served_models import CachedThreads, ServedMode
 from anthropic_exporter.recording.session_memory import SessionMemory
 from anthropic_exporter.recording.settings import Settings
 from anthropic_exporter.recording.sharing import Keeper, Sharing
+from anthropic_exporter.recording.sinks import Sink, Sinks
 from anthropic_exporter.recording.usages import Usages
+from anthropic_exporter.recording.waiting import PATIENCE_SECONDS, Entry, Waiting
 from anthropic_exporter.wire.plain_answer import Counts
 
 if TYPE_CHECKING:
     from anthropic_exporter.recording.advice.watch import AdviceWatch
 
 _MOST_EXPECTED = 20_000
-#: A call writes at most this many waiting entries, including its own; the next call or scrape writes the rest.
-_PORTION = 64
-_ROUNDS = 4
-#: How long a scrape waits for the cells before it shows the previous page.
-_PATIENCE_SECONDS = 1.0
-#: How long one call or one scrape passes calls on to sinks; a slow sink does not hold up its caller for longer.
-_PASSING_SECONDS = 0.05
-_MOST_FOR_SINKS = 10_000
 #: How long moving to shared cells waits for another thread.
 _SHARING_SECONDS = 10.0
-#: Threads that record without a pause append faster than one thread writes: beyond this they wait for the writer.
-_MOST_WAITING = 5_000
-_PAUSE_SECONDS = 0.001
-
-#: An entry that waits to be written: a function and its arguments.
-Entry = Sequence[Any]
-Sink = Callable[[Call], None]
 #: Called before a request of the SDK is sent: returns it, or another one; raises `SpendLimitExceeded` to stop it.
 Gate = Callable[[Any, Attribution], Any]
-
-
-class Batch:
-    """Entries that are written together, and what is needed to undo them."""
-
-    __slots__ = ("before", "entries", "for_sinks", "is_written")
-
-    def __init__(self) -> None:
-        self.entries: list[Entry] = []
-        self.before: Before = {}
-        self.for_sinks: deque[Call] | tuple[()] = ()
-        self.is_written = False
 
 
 class Intake:
@@ -92,7 +64,8 @@ class Intake:
         answers: the short way of a successful answer.
         usages: the short way of `record_usage`.
         lines: where calls of one kind are written.
-        pending: what waits to be written, the oldest first.
+        pending: what waits to be written, the oldest first; see `Waiting`.
+        drain: writes what waits, unless another thread does; see `Waiting`.
         expected: label sets that exist, or will exist when what waits is written.
         has_sinks: written calls are passed on.
         keeper: keeps a copy of the cells; None if nobody does, or they are shared.
@@ -110,8 +83,7 @@ class Intake:
         self.settings = settings
         self._clock = self.clock = settings.clock
         self.advice: AdviceWatch | None = None
-        self._sinks: tuple[Sink, ...] = ()
-        self._sinks_at_once: tuple[Sink, ...] = ()
+        self._sinks = Sinks(self.failed)
         self.gates: tuple[Gate, ...] = ()
         self.sharing: Sharing | None = None
         if settings.advise:
@@ -122,7 +94,7 @@ class Intake:
 
     def _continue(self, asked: Settings) -> None:
         """Continue with other settings: prices are replaced; features, users and models are admitted as well."""
-        self._write_all()
+        self._waiting.write_all()
         if asked.prices is not None:
             self._live = self._live_prices(asked.prices)
         self.settings = self.settings.with_more(asked)
@@ -142,19 +114,16 @@ class Intake:
 
     def _reset(self) -> None:
         """Start empty: at construction, and in a forked child, which has its own counters."""
-        self._lock = SafeLock()
-        self.pending: deque[Entry] = deque()
-        self._next_pending = iter(self.pending.popleft, None)
-        self._batch = self._kept = Batch()
         self.keeper: Keeper | None = None
         self.life = new_life(self._clock())
-        self._sinks_lock = SafeLock()
-        self._for_sinks: deque[Call] = deque(maxlen=_MOST_FOR_SINKS)
+        self._sinks.reset()
         self._snapshot = Snapshot([], {}, {})
         self._faults = Faults(self._count_failure, self._clock, strict=self.settings.strict)
         cells = None if self.sharing is None else self.sharing.child_cells()
         asked = self.settings
         self._metrics = Metrics(self._clock, asked.features, cells, asked.users, asked.max_series)
+        self._waiting = Waiting(self._metrics, self._faults, self._sinks)
+        self.pending, self.drain, self._kept = self._waiting.pending, self._waiting.drain, self._waiting.batch
         self.lines = Lines()
         self.inflight = Inflight()
         self.answers = Answers(self, self._metrics)
@@ -195,7 +164,7 @@ class Intake:
         entry: list[Any] = [self._write, call, self._clock(), None]
         self.pending.append(entry)
         try:
-            if not self._sinks:
+            if not self.has_sinks:
                 entry[-1] = kind_of(call)
             is_known = entry[-1] in self.lines
         except Exception as error:
@@ -229,11 +198,11 @@ class Intake:
 
     def _decide_who_waits(self) -> None:
         """No answer waits that a sink wants at once, a test wants to see fail, or a killed process must not lose."""
-        self.has_sinks = bool(self._sinks)
-        at_once = self._sinks_at_once or self.settings.strict or self.sharing is not None
+        self.has_sinks = bool(self._sinks.all)
+        at_once = self._sinks.at_once or self.settings.strict or self.sharing is not None
         most = MOST_WAITING_FOR_A_SERVER if self._is_ticking else MOST_WAITING
         self.answers.most = 0 if at_once else most
-        self.answers.limits_are_passed_on = bool(self._sinks_at_once)
+        self.answers.limits_are_passed_on = bool(self._sinks.at_once)
         self.answers.are_shared = self.sharing is not None
 
     def expect(self, model: str, feature: str, user: str) -> None:
@@ -301,21 +270,21 @@ class Intake:
             may_wait: it is enough if a call comes before the next request passes a gate, or at the next `drain`; calls
                 come without rate-limit headers then.
         """
-        self._write_all()  # this sink does not get calls that ended before
-        self._pass_on()
-        self._sinks = (*self._sinks, sink)
-        if not may_wait:
-            self._sinks_at_once = (*self._sinks_at_once, sink)
+        self._flush()  # this sink does not get calls that ended before
+        self._sinks.add(sink, may_wait=may_wait)
         self._decide_who_waits()
 
         def unsubscribe() -> None:
-            self._write_all()  # what ended before is
-            self._pass_on()
-            self._sinks = tuple(one for one in self._sinks if one is not sink)
-            self._sinks_at_once = tuple(one for one in self._sinks_at_once if one is not sink)
+            self._flush()
+            self._sinks.remove(sink)
             self._decide_who_waits()
 
         return unsubscribe
+
+    def _flush(self) -> None:
+        """Write all that waits, and pass it on."""
+        self._waiting.write_all()
+        self._sinks.pass_on()
 
     def admit_by(self, gate: Gate) -> Callable[[], None]:
         """Call `gate` before each request of the SDK is sent. Returns a function that undoes it."""
@@ -347,26 +316,26 @@ class Intake:
         if not self._read_cells():
             self.count(f.STALE_SCRAPES)
         self.drain()  # what came meanwhile
-        self._pass_on()
+        self._sinks.pass_on()
         self._faults.log()
         return self._snapshot
 
     def _read_cells(self) -> bool:
         """Write everything that waits, and copy every number. False if that takes too long."""
         try:
-            if not self._lock.wait(this_frame(), _PATIENCE_SECONDS):
+            if not self._waiting.lock.wait(this_frame(), PATIENCE_SECONDS):
                 return False
             self._write_late()
-            self._write_batch(len(self.pending))
+            self._waiting.write(len(self.pending))
             for one in self.inflight.snapshot():
                 self.expect(self.served.label(one.model), one.feature, one.user)
-            self._write_batch(len(self.pending), self._metrics.prepare_page)  # with what failed in the first
+            self._waiting.write(len(self.pending), self._metrics.prepare_page)  # with what failed in the first
             gauges, cells = self._gauges(), self._metrics.cells
             self._publish(gauges)
             self._snapshot = Snapshot(cells.copy(), cells.series, gauges)
             return True
         finally:
-            self._lock.release(this_frame())
+            self._waiting.lock.release(this_frame())
 
     def _publish(self, gauges: dict[str, list[Reading]]) -> None:
         if self.sharing is not None:
@@ -384,10 +353,10 @@ class Intake:
     def share(self, sharing: Sharing, *, wait: bool) -> bool:
         """Write into cells that other processes read, and show theirs. Returns False if it would have to wait."""
         try:
-            if not self._lock.wait(this_frame(), _SHARING_SECONDS if wait else 0.0):
+            if not self._waiting.lock.wait(this_frame(), _SHARING_SECONDS if wait else 0.0):
                 return False
             # Nothing waits in shared cells; what was interrupted is written to the cells that it began in.
-            self._write_batch(len(self.pending))
+            self._waiting.write(len(self.pending))
             cells, moved = sharing.adopt(self._metrics.cells)
             self._metrics.move_to(cells, moved)
             self.lines.clear()
@@ -395,7 +364,7 @@ class Intake:
             self._decide_who_waits()
             return True
         finally:
-            self._lock.release(this_frame())
+            self._waiting.lock.release(this_frame())
             if wait:  # else the process forks: no sink is called then
                 self.drain()  # what came meanwhile
 
@@ -403,27 +372,27 @@ class Intake:
         """Write what is pending, and show the gauges of this process to the others."""
         self.drain()
         try:
-            if self._lock.wait(this_frame(), _PATIENCE_SECONDS):
+            if self._waiting.lock.wait(this_frame(), PATIENCE_SECONDS):
                 self._write_late()
                 if self.keeper is not None:
-                    self._write_batch(len(self.pending), self._metrics.settle)
+                    self._waiting.write(len(self.pending), self._metrics.settle)
                 self._publish(self._gauges())
         finally:
-            self._lock.release(this_frame())
+            self._waiting.lock.release(this_frame())
         self.drain()
 
     def keep(self) -> None:
         """Copy what was counted since the last time to where it outlives this process. Never waits."""
-        if self.keeper is None or not (self.pending or self._batch is not self._kept):
+        if self.keeper is None or not (self.pending or self._waiting.batch is not self._kept):
             return
         try:
-            if self._lock.acquire_unless_wanted(this_frame()):
-                self._write_batch(len(self.pending), self._metrics.settle)
+            if self._waiting.lock.acquire_unless_wanted(this_frame()):
+                self._waiting.write(len(self.pending), self._metrics.settle)
                 if self.keeper is not None:
                     self.keeper.keep(self._metrics.cells)
-                self._kept = self._batch
+                self._kept = self._waiting.batch
         finally:
-            self._lock.release(this_frame())
+            self._waiting.lock.release(this_frame())
         self.drain()
 
     def rate_limits_at(self, model: str) -> float:
@@ -454,72 +423,7 @@ class Intake:
 
     def _write_all(self) -> None:
         """Write all that waits now, before something changes that it must not see."""
-        try:
-            if self.pending and self._lock.wait(this_frame(), _PATIENCE_SECONDS):
-                self._write_batch(len(self.pending))
-        finally:
-            self._lock.release(this_frame())
-
-    def drain(self) -> None:
-        """Write what waits, unless another thread does; then that thread, the next call or a scrape writes it."""
-        rounds = 0
-        while self.pending and rounds < _ROUNDS and self._write_portion():
-            rounds += 1
-        if not rounds and len(self.pending) > _MOST_WAITING:
-            time.sleep(_PAUSE_SECONDS)
-        if self._for_sinks:
-            self._pass_on()
-        if self._faults.lines:
-            self._faults.log()
-
-    def _write_portion(self) -> bool:
-        """Write at most `_PORTION` entries. False if another thread is writing."""
-        try:
-            if not self._lock.acquire_unless_wanted(this_frame()):
-                return False
-            self._write_batch(_PORTION)
-            return True
-        finally:
-            self._lock.release(this_frame())
-
-    def _write_batch(self, most: int, *more: Callable[[], None]) -> None:
-        """Write at most `most` entries, and those of a batch that was interrupted. Called with the lock held."""
-        if self._batch.is_written:
-            self._finish(self._batch)
-        batch = self._batch
-        self._metrics.start_batch(batch.before)
-        if batch.before or batch.for_sinks:  # it was interrupted: undo what it has written
-            self._metrics.undo_batch()
-            batch.before.clear()
-            batch.for_sinks = ()
-        entries = batch.entries
-        # One step moves them from one to the other.
-        entries.extend(islice(self._next_pending, min(most, len(self.pending))))
-        raised = None
-        for entry in [*entries, *((one,) for one in more)] if more else entries:
-            try:
-                entry[0](*entry[1:])
-            except Exception as error:
-                if is_interruption(error):
-                    raise
-                raised = error
-                if entry[1:2] != (f.RECORD_ERRORS,):  # counting a failure is where failures end
-                    self._faults.note("record", error)
-        batch.is_written = True
-        self._finish(batch)
-        if raised is not None and self._faults.strict:
-            raise raised
-
-    def _finish(self, batch: Batch) -> None:
-        """Pass a written batch on to the sinks, and start the next. Idempotent."""
-        if batch.is_written:
-            for_sinks = batch.for_sinks
-            if isinstance(for_sinks, deque):
-                beyond = len(self._for_sinks) + len(for_sinks) - _MOST_FOR_SINKS
-                for _ in range(beyond):
-                    self.pending.append((self._write_event, f.SINK_DROPPED, ()))
-                self._for_sinks.extend(islice(iter(for_sinks.popleft, None), len(for_sinks)))
-            self._batch = Batch()
+        self._waiting.write_all()
 
     def _write_late(self) -> None:
         """Count what is known only some time after a call: that it was not retried, and what advice needs."""
@@ -540,10 +444,7 @@ class Intake:
 
     def pass_on(self, call: Call) -> None:
         """Pass a call that was written to the sinks, with the lock held: they get it when its batch is written."""
-        batch = self._batch
-        if not isinstance(batch.for_sinks, deque):
-            batch.for_sinks = deque()
-        batch.for_sinks.append(call)
+        self._waiting.pass_on(call)
 
     def advise(self, line: Line, sent: Asked, counts: Counts, prompt: Sight, *, asked: bool) -> None:
         """Count an answer that is written by a line for advice, with the lock held."""
@@ -561,7 +462,7 @@ class Intake:
         return None if card is None else self._metrics.line(call, slot, card, book)
 
     def _write(self, call: Call, now: float, kind: Kind | None = None) -> Slot | None:
-        line = None if kind is None or self._sinks else self.lines.get(kind)
+        line = None if kind is None or self.has_sinks else self.lines.get(kind)
         if line is None or not self.may_use(line, call.started_at):
             return self._write_in_full(call, now, kind)
         tokens, seconds, whole = call.inferences[0].tokens, call.duration_seconds, call.call_duration_seconds
@@ -583,7 +484,7 @@ class Intake:
         slot = self._metrics.write(call, bill, now)
         if self.advice is not None and call.prompt is not None:
             self.advice.write(call, bill, live.book, slot.place[:2])
-        if self._sinks:
+        if self.has_sinks:
             self.pass_on(call.shown(slot.place.model, slot.place.feature, slot.user, bill))
         line = None if kind is None else self.line_of(call, slot)
         if kind is not None and line is not None:
@@ -592,25 +493,6 @@ class Intake:
 
     def _write_event(self, family: f.Family, labels: tuple[str, ...]) -> None:
         self._metrics.count_event(family, labels)
-
-    def _pass_on(self) -> None:
-        """Pass written calls on to the sinks, unless another thread is doing so, or this one further up its stack."""
-        until = time.monotonic() + _PASSING_SECONDS
-        try:
-            if self._sinks_lock.acquire(this_frame()):
-                for _ in range(len(self._for_sinks)):
-                    self._pass_on_one(self._for_sinks.popleft())
-                    if time.monotonic() > until:
-                        break
-        finally:
-            self._sinks_lock.release(this_frame())
-
-    def _pass_on_one(self, call: Call) -> None:
-        for sink in self._sinks:
-            try:
-                sink(call)
-            except Exception as error:  # noqa: BLE001 - the error boundary
-                self.failed("sink", error)
 
     def _resume(self, calls: Iterable[Call]) -> None:
         """Write calls that waited for a price."""
