@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import itertools
 import json
 import os
@@ -252,6 +253,27 @@ def test_links_are_followed_unless_refused(tmp_path: Path) -> None:
     assert bounded_files.read_text(tmp_path / "link", 10) == "x"
     with pytest.raises(ConfigurationError, match="link: is a symbolic link; expected a regular file"):
         bounded_files.read_text(tmp_path / "link", 10, follow_links=False)
+
+
+@pytest.mark.parametrize("reader", [price_file.read, lambda path: Recorder(registry=None, prices=path)])
+def test_a_name_with_a_nul_is_one_line(tmp_path: Path, reader: Any) -> None:
+    with pytest.raises(ConfigurationError, match="cannot be read: the path is not valid"):
+        reader(tmp_path / "a\0b")
+
+
+def test_a_file_of_the_kernel_that_has_nothing_to_say_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """/proc/kmsg is a regular file whose reader waits; it is not read here, because that takes its lines away."""
+
+    class Silent(io.FileIO):
+        def read(self, *_: Any) -> Any:
+            return None
+
+    (tmp_path / "kmsg").touch()
+    monkeypatch.setattr(os, "fdopen", Silent)
+    with pytest.raises(ConfigurationError, match="kmsg: cannot be read: it has no content at this moment"):
+        bounded_files.read_bytes(tmp_path / "kmsg", 10)
 
 
 def test_a_file_that_hides_its_size_is_still_bounded() -> None:

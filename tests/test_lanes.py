@@ -114,3 +114,40 @@ def test_a_lane_that_hangs_delays_no_other_and_is_watched_without_anybody(
     finally:
         end.set()
         lanes.close(1.0)
+
+
+class Ended(BaseException):
+    """What ends a thread, unless somebody takes it."""
+
+
+def test_a_report_that_raises_ends_no_thread_and_takes_no_place(lane: Callable[..., Lane[Any]]) -> None:
+    """As a log handler of the application may: after three threads that ended so, a lane would accept nothing more."""
+    one, reported = lane(lambda *_: Outcome(OK)), []
+
+    def report(item: int, result: str) -> None:
+        reported.append((item, result))
+        raise Ended
+
+    one._ended = report
+    for number in range(5):
+        assert one.put(number)
+        assert one.flush(5.0)
+        one.watch()
+    assert reported == [(number, OK) for number in range(5)]
+    assert one.room == 10
+
+
+def test_a_thread_that_is_ended_in_the_middle_of_an_item_reports_it_and_leaves_its_place(
+    lane: Callable[..., Lane[Any]], results: Counter[Any]
+) -> None:
+    def do(item: int, *_: Any) -> Outcome:
+        if item < 5:
+            raise Ended
+        return Outcome(OK)
+
+    one = lane(do)
+    for number in range(6):
+        assert one.put(number)
+        assert one.flush(5.0)
+    assert results == {**{(number, "failed"): 1 for number in range(5)}, (5, OK): 1}
+    assert one.room == 10

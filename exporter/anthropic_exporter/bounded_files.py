@@ -24,6 +24,8 @@ MOST_PEM_BYTES = 1_048_576
 #: The deepest file of the product has 6 levels, a request of the Messages API about 10.
 MOST_DEPTH = 64
 
+Stamp = tuple[int, int, int]
+
 _KINDS = (
     (stat.S_ISDIR, "a directory"),
     (stat.S_ISFIFO, "a FIFO"),
@@ -54,13 +56,24 @@ def read_bytes(path: Path, most_bytes: int, *, follow_links: bool = True) -> byt
         descriptor = os.open(path, flags if follow_links else flags | getattr(os, "O_NOFOLLOW", 0))
         with os.fdopen(descriptor, "rb") as file:
             _check(path, os.fstat(file.fileno()), most_bytes)
-            content = file.read(most_bytes + 1)
+            content: bytes | None = file.read(most_bytes + 1)
     except (OSError, ValueError) as error:  # ValueError: a NUL in the path
         reason = getattr(error, "strerror", None) or "the path is not valid"
         raise ConfigurationError(f"{path}: cannot be read: {reason}") from error
+    if content is None:  # a file of the kernel, such as /proc/kmsg, for which others wait
+        raise ConfigurationError(f"{path}: cannot be read: it has no content at this moment")
     if len(content) > most_bytes:  # files below /proc have a size of 0
         raise _too_large(path, most_bytes)
     return content
+
+
+def stamp(path: Path) -> Stamp | None:
+    """A value that changes whenever the file does; None if it cannot be found."""
+    try:
+        found = path.stat()
+    except (OSError, ValueError):  # ValueError: a NUL in the path
+        return None
+    return found.st_mtime_ns, found.st_size, found.st_ino
 
 
 def read_text(path: Path, most_bytes: int, *, follow_links: bool = True) -> str:

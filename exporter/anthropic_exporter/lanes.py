@@ -9,6 +9,7 @@ from collections.abc import Callable, Hashable, Iterable
 from typing import Any, Generic, NamedTuple, TypeVar
 
 from anthropic_exporter import threads
+from anthropic_exporter.interruptions import is_interruption
 
 OK, FAILED, TIMEOUT, DROPPED = "ok", "failed", "timeout", "dropped"
 #: A function that hangs keeps its thread. With this many hanging, its lane accepts nothing until one returns.
@@ -55,7 +56,7 @@ class Lane(Generic[_Item]):
 
     Args:
         name: of the thread.
-        do: gets an item, how many attempts have begun, and the seconds since it was put in. Never raises.
+        do: gets an item, how many attempts have begun, and the seconds since it was put in. If it raises, it failed.
         ended: gets an item and the result of an attempt: what `do` returned, `timeout` or `dropped`.
         timeout_seconds: how long `do` may take. After that `ended` is called, and the lane goes on in another thread.
         most_waiting: items that may wait.
@@ -124,7 +125,7 @@ class Lane(Generic[_Item]):
             self._start()
             self._changed.notify_all()
         if late is not None:
-            self._ended(late.item, TIMEOUT)
+            self._report(late.item, TIMEOUT)
 
     def flush(self, timeout: float) -> bool:
         """Wait until no attempt is due or under way; False if `timeout` seconds are not enough."""
@@ -152,7 +153,7 @@ class Lane(Generic[_Item]):
             left, self._waiting = self._waiting, deque()
             self._changed.notify_all()
         for job in left:
-            self._ended(job.item, DROPPED)
+            self._report(job.item, DROPPED)
 
     def _idle(self, timeout: float) -> bool:
         def idle() -> bool:
@@ -173,25 +174,45 @@ class Lane(Generic[_Item]):
                 self._worker = worker
 
     def _work(self, worker: _Worker[_Item]) -> None:
-        while (job := self._next(worker)) is not None:
-            outcome = self._do(job.item, job.attempts, time.monotonic() - job.put_at)
-            if self._left_behind(worker):  # the timeout was reported
-                return
-            kept = outcome.retry_after is not None and self._put_back(job, outcome.retry_after)
-            self._ended(job.item, outcome.result)
-            if outcome.retry_after is not None and not kept:
-                self._ended(job.item, DROPPED)
-            with self._changed:
-                worker.job = None
-                self._changed.notify_all()
-            if self._left_behind(worker):  # while it reported
-                return
+        try:
+            while not worker.stale and (job := self._next(worker)) is not None:
+                self._work_on(job, worker)
+        finally:
+            self._leave(worker)
 
-    def _left_behind(self, worker: _Worker[_Item]) -> bool:
-        """Whether another thread has replaced this one."""
+    def _work_on(self, job: _Job[_Item], worker: _Worker[_Item]) -> None:
+        outcome = self._attempt(job)
+        if worker.stale:  # the timeout was reported
+            return
+        kept = outcome.retry_after is not None and self._put_back(job, outcome.retry_after)
+        self._report(job.item, outcome.result)
+        if outcome.retry_after is not None and not kept:
+            self._report(job.item, DROPPED)
+        with self._changed:
+            worker.job = None
+            self._changed.notify_all()
+
+    def _attempt(self, job: _Job[_Item]) -> Outcome:
+        try:
+            return self._do(job.item, job.attempts, time.monotonic() - job.put_at)
+        except BaseException:  # noqa: BLE001 - whatever was raised into this thread, the item is accounted for
+            return Outcome(FAILED)
+
+    def _leave(self, worker: _Worker[_Item]) -> None:
+        """End a thread, whatever ended it: it hangs no longer, and another one may take its place."""
         with self._changed:
             self._hanging -= worker.stale
-            return worker.stale
+            if self._worker is worker:
+                self._worker = None
+            self._changed.notify_all()
+
+    def _report(self, item: _Item, result: str) -> None:
+        """Report a result. Nothing that this raises ends a thread of the lane, or an evaluation that watches it."""
+        try:
+            self._ended(item, result)
+        except BaseException as error:
+            if is_interruption(error):
+                raise
 
     def _put_back(self, job: _Job[_Item], retry_after: float) -> bool:
         with self._changed:
@@ -211,7 +232,7 @@ class Lane(Generic[_Item]):
                     worker.job, worker.began_at = job, time.monotonic()
                     return job
                 self._changed.wait(max(0.0, min(job.due for job in self._waiting) - time.monotonic()))
-            if self._worker is worker:
+            if self._worker is worker:  # in the same step: what is put now gets a thread of its own
                 self._worker = None
             return None
 

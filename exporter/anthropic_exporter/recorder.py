@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import logging
 import os
 import time
 from collections.abc import Callable, Iterable
@@ -17,6 +16,7 @@ from anthropic_exporter.host.identity import is_copy
 from anthropic_exporter.host.joining import join_family
 from anthropic_exporter.kept_text import MOST_CHARS, kept, text_of
 from anthropic_exporter.locking import SafeLock, this_frame
+from anthropic_exporter.logs import Log
 from anthropic_exporter.metrics.cells import Reading, Snapshot
 from anthropic_exporter.metrics.ledger import Ledger
 from anthropic_exporter.metrics.renderer import Renderer
@@ -44,7 +44,7 @@ _MOST_SECONDS = 315_360_000
 #: How long a thread waits for another one that makes the recorder of the same registry.
 _MAKING_SECONDS = 10.0
 
-_log = logging.getLogger("anthropic_exporter")
+_log = Log("anthropic_exporter")
 
 
 class _Shared:

@@ -10,9 +10,18 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 
+class OwnThread(threading.Thread):
+    """A thread of this library: nothing that is raised in it can be meant for the application."""
+
+
+def is_own() -> bool:
+    """Whether the current thread is one of this library."""
+    return isinstance(threading.current_thread(), OwnThread)
+
+
 def start(target: Callable[..., Any], *arguments: Any, name: str) -> threading.Thread | None:
     """Start a daemon thread. Returns None if the system cannot start one: the caller tries again later."""
-    thread = threading.Thread(target=target, args=arguments, name=name, daemon=True)
+    thread = OwnThread(target=target, args=arguments, name=name, daemon=True)
     try:
         thread.start()
     except (RuntimeError, MemoryError):

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -175,3 +176,19 @@ def test_a_folder_without_rules_is_one_line_and_2(tmp_path: Path, capfd: pytest.
     assert run_command(["check", "--prometheus", str(tmp_path)]) == 2
     line = f"anthropic-exporter: {tmp_path}: neither prometheus.yml nor rule files (rules/*.yml or *.yml)\n"
     assert capfd.readouterr().err == line
+
+
+@pytest.mark.parametrize(
+    ("kind", "place"),
+    [
+        ("prometheus", "prometheus/rules/odd.yml"),
+        ("prometheus", "prometheus/rules/thresholds.yml"),
+        ("alertmanager", "alertmanager/odd.yml"),
+        ("alertmanager", "alertmanager/alertmanager.yml"),
+    ],
+)
+def test_a_fifo_in_a_folder_is_one_line(folder: Any, capfd: pytest.CaptureFixture[str], kind: str, place: str) -> None:
+    (folder / place).unlink(missing_ok=True)
+    os.mkfifo(folder / place)
+    assert run_command(["check", f"--{kind}", str(folder / kind)]) == 2
+    assert f"{folder / place}: is a FIFO; expected a regular file\n" in capfd.readouterr().err

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from prometheus_client import CollectorRegistry
 
-from anthropic_exporter import Call, Recorder, threads
+from anthropic_exporter import Call, Recorder, bounded_files, threads
 from anthropic_exporter.pricing import genai_lookup, reload
 from anthropic_exporter.pricing.price_file import Model
 from support import Clock, Samples, wait_for_prices
@@ -121,8 +121,8 @@ def test_the_file_is_checked_every_30_seconds_and_not_more_often(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     looked = []
-    stamp = reload._stamp
-    monkeypatch.setattr(reload, "_stamp", lambda path: looked.append(clock.now) or stamp(path))
+    stamp = bounded_files.stamp
+    monkeypatch.setattr(bounded_files, "stamp", lambda path: looked.append(clock.now) or stamp(path))
     begun = clock.now
     for _ in range(600):  # ten minutes of calls and scrapes
         clock.now += 1

@@ -17,7 +17,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from typing_extensions import Self
 
 from anthropic_exporter import Call, Recorder
-from anthropic_exporter.recording.interruptions import is_interruption
+from anthropic_exporter.interruptions import is_interruption
 
 OURS = "anthropic_exporter"
 

@@ -9,6 +9,7 @@ import signal
 import sys
 import threading
 import time
+import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ import anthropic
 import pytest
 from prometheus_client import CollectorRegistry
 
-from anthropic_exporter import Call, Recorder
+from anthropic_exporter import Call, Recorder, serve
 from anthropic_exporter.locking import SafeLock, this_frame
 from anthropic_exporter.recording import intake, sinks, waiting
 from anthropic_exporter.simulator.fake_api import FakeApi
@@ -308,3 +309,44 @@ def test_a_lock_is_not_waited_for_by_a_function_that_its_holder_calls() -> None:
     assert time.monotonic() - began < 10
     lock.release(this_frame())
     assert lock.acquire(this_frame())
+
+
+class Ended(BaseException):
+    """What ends a thread, unless somebody takes it."""
+
+
+@pytest.mark.parametrize("error", [Ended(), SystemExit(3), GeneratorExit(), RecursionError("x")])
+def test_a_sink_ends_no_thread_of_ours_and_takes_no_call_from_the_next_sink(
+    call: Callable[..., Call], error: BaseException
+) -> None:
+    """The server's thread passes calls on as well: if the sink ended it, the port would hang for good."""
+    recorder, seen = Recorder(registry=None), list[Call]()
+
+    def raising(_: Call) -> None:
+        raise error
+
+    with serve(recorder, port=0) as server:
+        recorder.subscribe(raising, may_wait=True)
+        recorder.subscribe(seen.append, may_wait=True)
+        recorder.record_later(call(output=171))
+        deadline = time.monotonic() + 30
+        while not seen and time.monotonic() < deadline:
+            time.sleep(0.01)  # the server's thread comes by
+        assert [one.output_tokens for one in seen] == [171]
+        with urllib.request.urlopen(f"{server.url}/metrics", timeout=10) as answered:
+            page = answered.read().decode()
+    assert 'anthropic_exporter_record_errors_total{stage="sink"} 1.0\n' in page
+
+
+def test_a_sink_that_ends_the_applications_thread_takes_no_call_from_the_next_sink(call: Callable[..., Call]) -> None:
+    recorder, seen = Recorder(registry=None), list[Call]()
+
+    def raising(_: Call) -> None:
+        raise Ended
+
+    recorder.subscribe(raising)
+    recorder.subscribe(seen.append)
+    for _ in range(3):
+        with pytest.raises(Ended):
+            recorder.record(call(output=171))
+    assert [one.output_tokens for one in seen] == [171, 171, 171]

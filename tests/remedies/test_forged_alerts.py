@@ -17,6 +17,7 @@ from anthropic_exporter import Recorder
 from anthropic_exporter.bounded_http import AnswerTooLongError
 from anthropic_exporter.errors import ConfigurationError
 from anthropic_exporter.guard import Guard, Timing
+from anthropic_exporter.logs import Log
 from anthropic_exporter.remedies import IncomingAlert, Remedies
 from anthropic_exporter.remedies.firings import KNOWN, NEWS, REFUSED, Firings
 from anthropic_exporter.remedies.log_lines import LogLines
@@ -262,7 +263,7 @@ def test_a_log_handler_that_hangs_delays_no_breaker(remedies: Remedies, opened: 
 
 def test_in_a_flood_what_is_dropped_is_one_line_a_minute(caplog: pytest.LogCaptureFixture) -> None:
     clock = Clock(100.0)
-    lines = LogLines(logging.getLogger("anthropic_exporter.remedies"), clock)
+    lines = LogLines(Log("anthropic_exporter.remedies"), clock)
     for _ in range(1_000):
         lines.note("page", "dropped", alert("chat"), is_repetitive=True)
     lines.note("open_breaker", "applied", alert("chat"))

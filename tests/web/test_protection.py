@@ -8,6 +8,7 @@ import os
 import socket
 import ssl
 import sys
+import tempfile
 import threading
 import time
 import urllib.error
@@ -18,7 +19,7 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives import serialization
 
-from anthropic_exporter import ConfigurationError, Recorder, serve
+from anthropic_exporter import ConfigurationError, Recorder, bounded_files, serve
 from anthropic_exporter.remedies import Remedies
 from anthropic_exporter.serving import serve_alone
 from anthropic_exporter.web import passwords
@@ -204,6 +205,31 @@ def test_certificates_that_cannot_be_used_are_one_line(certificates: Any, damage
         serve(Recorder(registry=None), port=0, web_config=path)
     assert said in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("in_memory", [True, False])
+def test_a_file_that_is_replaced_between_its_check_and_its_use_is_not_waited_for(
+    certificates: Any, monkeypatch: pytest.MonkeyPatch, in_memory: Any
+) -> None:
+    """What was checked is what is used: OpenSSL never opens the file that the user named, which is a FIFO by then."""
+    path = certificates.config("web.yml", *CLIENTS)
+    read_bytes, temporary = bounded_files.read_bytes, set(Path(tempfile.gettempdir()).iterdir())
+
+    def read_and_replace(path: Path, most_bytes: int, **options: Any) -> bytes:
+        content = read_bytes(path, most_bytes, **options)
+        if path.suffix in (".crt", ".key"):
+            path.unlink()
+            os.mkfifo(path)
+        return content
+
+    recorder, context = Recorder(registry=None), certificates.context("client")
+    monkeypatch.setattr(bounded_files, "read_bytes", read_and_replace)
+    if not in_memory:
+        monkeypatch.delattr(os, "memfd_create", raising=False)
+    with serve_alone(recorder, port=0, web_config=path) as server:
+        monkeypatch.undo()
+        assert get(server, context=context) == 200
+    assert set(Path(tempfile.gettempdir()).iterdir()) <= temporary | {certificates.folder}
 
 
 def test_an_encrypted_key_is_one_line_and_asks_nobody(certificates: Any) -> None:

@@ -31,7 +31,8 @@ def test_a_request_of_prometheus() -> None:
 
 
 def test_the_target_may_name_the_host() -> None:
-    assert parse(b"GET http://evil.example/metrics HTTP/1.1", HOST).headers["host"] == "evil.example"
+    assert parse(b"GET http://evil.example/metrics HTTP/1.0").headers["host"] == "evil.example"
+    assert parse(b"GET http://Localhost:9464/metrics HTTP/1.1", b"Host: localhost:9464").target == "/metrics"
 
 
 @pytest.mark.parametrize(
@@ -70,6 +71,11 @@ def test_which_requests_have_a_body(lines: tuple[Any], has: bool) -> None:
         ((b"GET //evil@x/../ HTTP/9.1", HOST), 505),
         ((b"PRI * HTTP/2.0", HOST), 505),
         ((b"CONNECT a:1 HTTP/1.1", HOST), 400),
+        ((b"GET http://localhost/ HTTP/1.1", b"Host: evil.example"), 400),
+        ((b"GET http://evil.example/ HTTP/1.1", b"Host: localhost"), 400),
+        ((b"GET http://evil@localhost/ HTTP/1.1", b"Host: localhost"), 400),
+        ((b"GET http://localhost\\@evil.example/ HTTP/1.1", b"Host: localhost"), 400),
+        ((b"PROXY TCP4 1.1.1.1 2.2.2.2 1 2", b"GET / HTTP/1.1", HOST), 400),
         ((b"GET / HTTP/1.1", b"Host : localhost"), 400),
         ((b"GET / HTTP/1.1", HOST, b" folded"), 400),
         ((b"GET / HTTP/1.1", HOST, b"X: a\nY: b"), 400),

@@ -11,7 +11,7 @@ import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from anthropic_exporter import bundle, toolchain, yaml_with_lines
+from anthropic_exporter import bounded_files, bundle, toolchain, yaml_with_lines
 from anthropic_exporter.errors import ConfigurationError
 from anthropic_exporter.pricing import price_file
 
@@ -65,7 +65,7 @@ def prometheus(folder: Path) -> list[Finding]:
 def thresholds(folder: Path) -> list[Finding]:
     """Findings in the thresholds of the rules in a folder that promtool cannot see."""
     files = rule_files(folder)
-    known = {name for file in files for name in _ASKED_FOR.findall(file.read_text(encoding="utf-8", errors="replace"))}
+    known = {name for file in files for name in _ASKED_FOR.findall(_text(file))}
     first: dict[tuple[str, ...], str] = {}
     used = known | _used_by_what_is_left_out(files)
     found = [one for file in files for rule in _threshold_rules(file) for one in _judged(file, rule, used, first)]
@@ -88,6 +88,10 @@ def rule_files(folder: Path) -> list[Path]:
     return [file for file in found if file.name not in ("prometheus.yml", "alertmanager.yml")]
 
 
+def _text(file: Path) -> str:
+    return bounded_files.read_bytes(file, bounded_files.MOST_JSON_BYTES).decode(errors="replace")
+
+
 def _existing_rules(folder: Path) -> list[Path]:
     files = rule_files(folder)
     if not files:
@@ -104,6 +108,8 @@ def alertmanager(folder: Path) -> list[Finding]:
     _existing(folder / "alertmanager.yml")
     amtool = toolchain.provide(["amtool"])["amtool"]
     files = sorted(folder.glob("*.yml"))
+    for file in files:  # amtool would wait for a FIFO
+        _text(file)
     return [one for file in files for one in _failures(_output([str(amtool), "check-config", str(file)]), file)]
 
 
@@ -125,7 +131,7 @@ def prices(files: Iterable[Path]) -> list[Finding]:
 
 
 def _existing(file: Path) -> Path:
-    if not file.is_file():
+    if not file.exists():
         raise ConfigurationError(f"{file}: no such file")
     return file
 

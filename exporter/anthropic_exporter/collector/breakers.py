@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 import time
 from collections import Counter
@@ -12,11 +11,12 @@ from anthropic_exporter.collector.own_metrics import Progress
 from anthropic_exporter.collector.watch import FleetWatch
 from anthropic_exporter.errors import AnthropicExporterError
 from anthropic_exporter.guard.notifications.alerts import FIRING
+from anthropic_exporter.logs import Log
 from anthropic_exporter.transport import breakers_message
 from anthropic_exporter.transport.breakers_message import BreakersMessage, Holding
 from anthropic_exporter.transport.interface import Transport, TransportError
 
-_log = logging.getLogger("anthropic_exporter.collect")
+_log = Log("anthropic_exporter.collect")
 _EVALUATE_EVERY_SECONDS = 0.25
 PERIOD_SECONDS = 1.0
 #: Followers read the newest message; the others help people who inspect the queue.

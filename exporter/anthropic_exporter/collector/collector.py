@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -16,6 +15,7 @@ from anthropic_exporter.collector.series import COMPUTED, SHOWN
 from anthropic_exporter.collector.state_file import Saved, StateFolder
 from anthropic_exporter.errors import ConfigurationError
 from anthropic_exporter.escaping import for_log
+from anthropic_exporter.logs import Log
 from anthropic_exporter.metrics.cells import Snapshot
 from anthropic_exporter.metrics.ledger import Ledger, new_life
 from anthropic_exporter.metrics.renderer import Renderer
@@ -23,7 +23,7 @@ from anthropic_exporter.transport.cells_message import CellsMessage, decode
 from anthropic_exporter.transport.container import UnreadableError
 from anthropic_exporter.transport.interface import Received, Transport, TransportError
 
-_log = logging.getLogger("anthropic_exporter.collect")
+_log = Log("anthropic_exporter.collect")
 _BATCH = 500
 _SAVE_EVERY_SECONDS = 1.0
 #: Saving takes at most this share of the time.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -19,6 +18,7 @@ from anthropic_exporter.collector.watch import FleetWatch
 from anthropic_exporter.errors import ConfigurationError
 from anthropic_exporter.guard.thresholds import Limits
 from anthropic_exporter.live import Live
+from anthropic_exporter.logs import Log
 from anthropic_exporter.transport.address import Address, parse
 from anthropic_exporter.transport.interface import Transport
 from anthropic_exporter.transport.opening import open_transport
@@ -27,7 +27,7 @@ from anthropic_exporter.web.server import check_web_config
 if TYPE_CHECKING:
     from anthropic_exporter.recorder import Recorder
 
-_log = logging.getLogger("anthropic_exporter.collect")
+_log = Log("anthropic_exporter.collect")
 _STANDBY_LOOKS_EVERY_SECONDS = 0.25
 #: The queue may be down when the collector starts: then it serves what it saved.
 CATCH_UP_SECONDS = 10.0

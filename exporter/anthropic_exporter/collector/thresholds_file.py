@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Callable
 from pathlib import Path
 
+from anthropic_exporter import bounded_files
 from anthropic_exporter.errors import ConfigurationError
 from anthropic_exporter.guard.thresholds import Limits
+from anthropic_exporter.logs import Log
 
-_log = logging.getLogger("anthropic_exporter.collect")
+_log = Log("anthropic_exporter.collect")
 _LOOK_SECONDS = 1.0
 
 
@@ -34,7 +35,7 @@ class ThresholdsFile:
     ) -> None:
         self._path, self._clock = path, clock
         self.broken = broken
-        self._stamp = _stamp(path)
+        self._stamp = bounded_files.stamp(path)
         self.limits = Limits.from_file(path)
         self._looks_at = clock() + _LOOK_SECONDS
 
@@ -43,7 +44,7 @@ class ThresholdsFile:
         if self._clock() < self._looks_at:
             return None
         self._looks_at = self._clock() + _LOOK_SECONDS
-        stamp = _stamp(self._path)
+        stamp = bounded_files.stamp(self._path)
         if stamp == self._stamp:
             return None
         self._stamp = stamp
@@ -55,11 +56,3 @@ class ThresholdsFile:
             return None
         _log.info("%s: read again", self._path)
         return found
-
-
-def _stamp(path: Path) -> tuple[int, int, int] | None:
-    try:
-        found = path.stat()
-    except OSError:
-        return None
-    return found.st_mtime_ns, found.st_size, found.st_ino

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import threading
 import time
 from collections.abc import Callable
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING
 from anthropic_exporter import threads
 from anthropic_exporter.guard.anomalies import CONDITIONS, DAILY, Identity, Measure
 from anthropic_exporter.guard.breaker import Held
+from anthropic_exporter.logs import Log
 from anthropic_exporter.metrics import families as f
 from anthropic_exporter.transport import breakers_message
 from anthropic_exporter.transport.address import Address
@@ -23,7 +23,7 @@ from anthropic_exporter.transport.opening import open_transport
 if TYPE_CHECKING:
     from anthropic_exporter.recorder import Recorder
 
-_log = logging.getLogger("anthropic_exporter.guard")
+_log = Log("anthropic_exporter.guard")
 _WAIT_SECONDS = 1.0
 _PAUSE_AFTER_ERROR_SECONDS = 0.5
 _NOTE = "Measured by the collector, for the whole fleet."
@@ -62,8 +62,8 @@ class Following:
         while not stopped.is_set():
             try:
                 self.step(_WAIT_SECONDS)
-            except Exception as error:  # noqa: BLE001 - the error boundary
-                with contextlib.suppress(Exception):  # a strict recorder raises it; it is counted
+            except BaseException as error:  # noqa: BLE001 - the error boundary of this thread
+                with contextlib.suppress(BaseException):  # a strict recorder raises it; it is counted
                     self._recorder.failed("guard_follow", error)
                 stopped.wait(_PAUSE_AFTER_ERROR_SECONDS)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import atexit
 import contextlib
 import itertools
-import logging
 import weakref
 from collections.abc import Callable, Iterable
 from collections.abc import Set as AbstractSet
@@ -33,6 +32,7 @@ from anthropic_exporter.guard.thresholds import Limits
 from anthropic_exporter.guard.ticker import Ticker
 from anthropic_exporter.guard.usual.learning import Learning
 from anthropic_exporter.guard.watch import Watch
+from anthropic_exporter.logs import Log
 from anthropic_exporter.metrics import families as f
 from anthropic_exporter.recorder import Recorder
 
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
     from anthropic_exporter.guard.following import Following
 
-_log = logging.getLogger("anthropic_exporter.guard")
+_log = Log("anthropic_exporter.guard")
 _LAST_CALLBACKS_SECONDS = 2.0
 #: Calls wait to be judged at most so long, where no request follows them.
 _MOST_WAITING_SECONDS = 1.0
@@ -355,7 +355,7 @@ class Guard:
 
     # -- its failures, its end, its children
 
-    def _failed(self, stage: str, error: Exception) -> None:
+    def _failed(self, stage: str, error: BaseException) -> None:
         with contextlib.suppress(Exception):  # a strict recorder raises; the failure is counted, and the thread goes on
             self.recorder.failed(stage, error)
 

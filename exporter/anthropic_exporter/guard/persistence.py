@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import json
-import logging
 import os
 import re
 import stat
@@ -20,6 +19,7 @@ from anthropic_exporter import bounded_files
 from anthropic_exporter.errors import ConfigurationError
 from anthropic_exporter.guard.measuring.budgets import Budgets
 from anthropic_exporter.guard.usual.baseline import Baselines
+from anthropic_exporter.logs import Log
 
 fcntl: Any
 try:
@@ -27,7 +27,7 @@ try:
 except ImportError:  # Windows has no flock; two processes on one folder are not told apart there
     fcntl = None
 
-_log = logging.getLogger("anthropic_exporter.guard")
+_log = Log("anthropic_exporter.guard")
 #: A hundred features on three models take about 3 MB.
 _MOST_BYTES = 33_554_432
 _OURS = re.compile(r"lock|\.?\w+\.json(\.new|\.damaged)?")

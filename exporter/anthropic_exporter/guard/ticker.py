@@ -29,7 +29,7 @@ class Ticker:
     """
 
     def __init__(
-        self, tick: Callable[[], None], every_seconds: float | None, failed: Callable[[str, Exception], None]
+        self, tick: Callable[[], None], every_seconds: float | None, failed: Callable[[str, BaseException], None]
     ) -> None:
         self._tick = tick
         self._every_seconds = every_seconds
@@ -65,7 +65,7 @@ class Ticker:
             began = time.thread_time()
             try:
                 self._tick()
-            except Exception as error:  # noqa: BLE001 - the error boundary
+            except BaseException as error:  # noqa: BLE001 - the error boundary of this thread
                 self._failed("guard", error)
             pause = max(every_seconds, (time.thread_time() - began) / _MOST_OF_A_CORE)
 

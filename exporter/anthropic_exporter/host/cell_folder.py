@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import os
 import re
 import sys
@@ -16,13 +15,14 @@ from typing import NamedTuple, Protocol
 from anthropic_exporter.forking import in_child
 from anthropic_exporter.host import folding, locks, runtime_dir
 from anthropic_exporter.host.identity import boot_id, family_root, process_name
+from anthropic_exporter.logs import Log
 from anthropic_exporter.metrics.ledger import Life, from_text, to_text
 from anthropic_exporter.metrics.stores.cell_file import CellFile
 from anthropic_exporter.metrics.stores.cell_reader import CellReader
 from anthropic_exporter.metrics.stores.file_format import Header, Record
 from anthropic_exporter.metrics.stores.merged_bounds import MergedBounds
 
-_log = logging.getLogger("anthropic_exporter")
+_log = Log("anthropic_exporter")
 _LOCKS, _OWN = "locks", "own "
 #: Bytes of the lock file: who holds the port, who folds the files of ended processes, who writes down the life.
 _PORT, _CARETAKER, _LIFE = range(3)

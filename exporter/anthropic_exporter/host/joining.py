@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from anthropic_exporter.host import runtime_dir
 from anthropic_exporter.host.identity import family_root, process_name
+from anthropic_exporter.logs import Log
 
 if TYPE_CHECKING:
     from anthropic_exporter.host.membership import Membership
     from anthropic_exporter.recording.intake import Intake
 
-_log = logging.getLogger("anthropic_exporter")
+_log = Log("anthropic_exporter")
 _logged: set[str] = set()
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import atexit
 import contextlib
 import errno
-import logging
 import os
 import secrets
 import sys
@@ -20,6 +19,7 @@ from anthropic_exporter.host.cell_folder import CellFolder, Workers
 from anthropic_exporter.host.multiproc_dir import MultiprocFiles
 from anthropic_exporter.host.ticking import TICKER
 from anthropic_exporter.locking import SafeLock, this_frame
+from anthropic_exporter.logs import Log
 from anthropic_exporter.metrics import families as f
 from anthropic_exporter.metrics.cells import Block, Cells, Reading, Snapshot
 from anthropic_exporter.metrics.ledger import Life
@@ -30,7 +30,7 @@ from anthropic_exporter.metrics.stores.merge import Merge
 from anthropic_exporter.metrics.stores.merged_bounds import MergedBounds
 from anthropic_exporter.recording.intake import Intake
 
-_log = logging.getLogger("anthropic_exporter")
+_log = Log("anthropic_exporter")
 _PUBLISH_SECONDS = 1.0
 #: The process that holds the port may still count alone; it notices others within a tick.
 _WAIT_SECONDS = 1.0

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import logging
 import threading
 import time
 from collections.abc import Callable
@@ -13,6 +12,7 @@ from anthropic_exporter.errors import ConfigurationError
 from anthropic_exporter.forking import in_child
 from anthropic_exporter.host.listen_address import ListenAddress
 from anthropic_exporter.host.ticking import TICKER
+from anthropic_exporter.logs import Log
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -36,7 +36,7 @@ class Server(Protocol):
         ...
 
 
-_log = logging.getLogger("anthropic_exporter")
+_log = Log("anthropic_exporter")
 _RETRY_SECONDS = 0.4
 
 

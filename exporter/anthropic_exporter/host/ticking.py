@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import functools
-import logging
 import threading
 import weakref
 from collections.abc import Callable
 
 from anthropic_exporter import threads
 from anthropic_exporter.forking import in_child
+from anthropic_exporter.logs import Log
 
-_log = logging.getLogger("anthropic_exporter")
+_log = Log("anthropic_exporter")
 #: How often a worker looks whether the port is free, and whether other processes share its service; and how often a
 #: process that is alone copies what it counted.
 TICK_SECONDS = 0.1
@@ -60,7 +60,7 @@ class _Ticker:
 def _call(method: Callable[[], None]) -> None:
     try:
         method()
-    except Exception as error:  # noqa: BLE001 - the error boundary of this thread
+    except BaseException as error:  # noqa: BLE001 - the error boundary of this thread
         _log_once(f"{type(error).__name__}: {error.strerror}" if isinstance(error, OSError) else type(error).__name__)
 
 

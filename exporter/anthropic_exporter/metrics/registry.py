@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 from collections.abc import Callable, Iterator
 from typing import TypeVar
 
@@ -11,11 +10,12 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector, CollectorRegistry
 
 from anthropic_exporter.errors import ConfigurationError
+from anthropic_exporter.logs import Log
 from anthropic_exporter.metrics.cells import Reading
 from anthropic_exporter.metrics.families import COUNTER, FAMILIES, HISTOGRAM, Family
 from anthropic_exporter.metrics.text import format_value
 
-_log = logging.getLogger("anthropic_exporter")
+_log = Log("anthropic_exporter")
 _T = TypeVar("_T")
 _RESERVED_UNDER = "_anthropic_exporter_recorder"
 _HELD_UNDER = "_anthropic_exporter_collector"

@@ -2,27 +2,25 @@
 
 from __future__ import annotations
 
-import logging
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
-from anthropic_exporter import threads
+from anthropic_exporter import bounded_files, threads
 from anthropic_exporter.call import Call
 from anthropic_exporter.errors import ConfigurationError
 from anthropic_exporter.locking import SafeLock, this_frame
+from anthropic_exporter.logs import Log
 from anthropic_exporter.pricing import genai_lookup
 from anthropic_exporter.pricing.book import PriceBook
 from anthropic_exporter.pricing.price_file import Model
 
-_log = logging.getLogger("anthropic_exporter")
+_log = Log("anthropic_exporter")
 _CHECK_EVERY_SECONDS = 30.0
 #: How long a scrape waits for another thread that reads prices.
 _PATIENCE_SECONDS = 1.0
 _MOST_ASKED = 200
 _MOST_HELD = 10_000
-
-Stamp = tuple[int, int, int]
 
 
 class LivePrices:
@@ -52,7 +50,7 @@ class LivePrices:
         changing: Callable[[], None] = lambda: None,
     ) -> None:
         self._path = Path(prices) if isinstance(prices, str | Path) else None
-        self._stamp = _stamp(self._path) if self._path else None
+        self._stamp = bounded_files.stamp(self._path) if self._path else None
         self.book = prices if isinstance(prices, PriceBook) else PriceBook.load(self._path)
         self._clock, self._resume, self._broken = clock, resume, broken
         self._changing = changing
@@ -110,8 +108,10 @@ class LivePrices:
 
     def _read_again(self) -> None:
         """Reload the file if it changed. A broken edit changes nothing and is reported once."""
-        stamp = _stamp(self._path)
-        if self._path is None or stamp == self._stamp:
+        if self._path is None:
+            return
+        stamp = bounded_files.stamp(self._path)
+        if stamp == self._stamp:
             return
         self._stamp = stamp
         try:
@@ -143,12 +143,3 @@ class LivePrices:
 
 def _known(answers: Mapping[str, Model | None]) -> dict[str, Model]:
     return {name: model for name, model in answers.items() if model is not None}
-
-
-def _stamp(path: Path | None) -> Stamp | None:
-    """A value that changes whenever the file does; None if there is no file."""
-    try:
-        stat = path.stat() if path else None
-    except OSError:
-        return None
-    return (stat.st_mtime_ns, stat.st_size, stat.st_ino) if stat else None

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import atexit
 import contextlib
-import logging
 import random
 import socket
 import threading
@@ -18,6 +17,7 @@ from anthropic_exporter.errors import ConfigurationError
 from anthropic_exporter.forking import in_child
 from anthropic_exporter.host import sent_alone
 from anthropic_exporter.host.identity import boot_id
+from anthropic_exporter.logs import Log
 from anthropic_exporter.metrics import families as f
 from anthropic_exporter.publisher.cells import Cells, CellSource
 from anthropic_exporter.publisher.changes import Changes, Origin
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from anthropic_exporter.transport.cells_message import CellsMessage
 
-_log = logging.getLogger("anthropic_exporter.publish")
+_log = Log("anthropic_exporter.publish")
 PERIOD_SECONDS = 1.0
 FULL_EVERY_SECONDS = 60.0
 #: A queue that failed may have lost what it had accepted; hosts that were cut off together do not send at one moment.
@@ -93,7 +93,7 @@ class Publisher:
         while not self._stopped.wait(self._period_seconds):
             try:
                 self.flush()
-            except Exception as error:  # noqa: BLE001 - the error boundary
+            except BaseException as error:  # noqa: BLE001 - the error boundary
                 self._failed(error)
 
     def flush(self, *, final: bool = False) -> bool:
@@ -157,7 +157,7 @@ class Publisher:
             line = "the queue %s does not take messages: %s; recording goes on, and is sent when it does"
             _log.warning(line, self._address.shown, result.text)
 
-    def _failed(self, error: Exception) -> None:
+    def _failed(self, error: BaseException) -> None:
         with contextlib.suppress(Exception):  # a strict recorder raises it; it is counted, and this thread goes on
             self._recorder.failed("publish", error)
 
@@ -189,7 +189,7 @@ class Publisher:
                 if self.flush(final=True) and self._left():
                     done.set()
                     break
-            except Exception as error:  # noqa: BLE001 - the error boundary
+            except BaseException as error:  # noqa: BLE001 - the error boundary
                 self._failed(error)
                 break
             time.sleep(0.1)

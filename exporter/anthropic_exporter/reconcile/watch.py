@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 import time
 from typing import TYPE_CHECKING, NamedTuple
 
 from anthropic_exporter.errors import AnthropicExporterError
 from anthropic_exporter.history.prometheus_api import Prometheus
+from anthropic_exporter.logs import Log
 from anthropic_exporter.metrics import families as f
 from anthropic_exporter.pricing.book import PriceBook
 from anthropic_exporter.reconcile.analytics import Filters
@@ -21,7 +21,7 @@ from anthropic_exporter.serving import serve
 if TYPE_CHECKING:
     from anthropic import Anthropic
 
-_log = logging.getLogger("anthropic_exporter.reconcile")
+_log = Log("anthropic_exporter.reconcile")
 
 
 class Sources(NamedTuple):

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import logging
+import contextlib
 from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from anthropic_exporter.call import Bill, Call
-from anthropic_exporter.recording.interruptions import is_interruption
+from anthropic_exporter.interruptions import is_interruption
+from anthropic_exporter.logs import Log
 
-_log = logging.getLogger("anthropic_exporter")
+_log = Log("anthropic_exporter")
 _LOG_EVERY_SECONDS = 60.0
 _MOST_UNPRICED_LINES = 50
 
@@ -88,11 +89,8 @@ class Faults:
     def log(self) -> None:
         """Write the waiting lines. Never with a lock held: a log handler may be slow, or scrape."""
         for _ in range(len(self.lines)):
-            try:
+            with contextlib.suppress(IndexError):  # another thread logged it
                 _log.warning(*self.lines.popleft())
-            except Exception as error:
-                if is_interruption(error):  # else another thread logged it, or a log filter failed
-                    raise
 
 
 def _place(error: BaseException) -> str:

@@ -13,6 +13,7 @@ from anthropic_exporter import threads
 from anthropic_exporter.attribution import Attribution
 from anthropic_exporter.call import BLOCKED, Call, Sight
 from anthropic_exporter.forking import in_child
+from anthropic_exporter.interruptions import is_interruption
 from anthropic_exporter.kept_text import kept
 from anthropic_exporter.locking import this_frame
 from anthropic_exporter.metrics import families as f
@@ -29,7 +30,6 @@ from anthropic_exporter.recording.batch_memory import SeenResults
 from anthropic_exporter.recording.calls import Asked, priced_call
 from anthropic_exporter.recording.faults import Faults
 from anthropic_exporter.recording.inflight import Heard, Inflight, Started
-from anthropic_exporter.recording.interruptions import is_interruption
 from anthropic_exporter.recording.lines import Kind, Lines, kind_of
 from anthropic_exporter.recording.process_gauges import process_gauges
 from anthropic_exporter.recording.retries import Retries

@@ -57,15 +57,20 @@ class Sinks:
         try:
             if self._lock.acquire(this_frame()):
                 for _ in range(len(self.waiting)):
-                    self._pass_on_one(self.waiting.popleft())
+                    self._pass_on_one(self.waiting.popleft(), self.all)
                     if time.monotonic() > until:
                         break
         finally:
             self._lock.release(this_frame())
 
-    def _pass_on_one(self, call: Call) -> None:
-        for sink in self.all:
+    def _pass_on_one(self, call: Call, sinks: tuple[Sink, ...]) -> None:
+        """Pass a call on. One that is interrupted, or ends the thread, takes the call from no other sink."""
+        for number, sink in enumerate(sinks, start=1):
             try:
                 sink(call)
-            except Exception as error:  # noqa: BLE001 - the error boundary
-                self._failed("sink", error)
+            except BaseException as error:  # noqa: BLE001 - the error boundary
+                try:
+                    self._failed("sink", error)
+                except BaseException:
+                    self._pass_on_one(call, sinks[number:])
+                    raise

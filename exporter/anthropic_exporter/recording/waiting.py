@@ -13,11 +13,11 @@ from itertools import islice
 from typing import Any
 
 from anthropic_exporter.call import Call
+from anthropic_exporter.interruptions import is_interruption
 from anthropic_exporter.locking import SafeLock, this_frame
 from anthropic_exporter.metrics import families as f
 from anthropic_exporter.metrics.writer import Before, Metrics
 from anthropic_exporter.recording.faults import Faults
-from anthropic_exporter.recording.interruptions import is_interruption
 from anthropic_exporter.recording.sinks import MOST_CALLS, Sinks
 
 #: A call writes at most this many waiting entries, including its own; the next call or scrape writes the rest.

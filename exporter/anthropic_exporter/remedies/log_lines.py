@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import threading
 from collections import deque
 from collections.abc import Callable
 
 from anthropic_exporter.escaping import for_log
+from anthropic_exporter.logs import Log
 from anthropic_exporter.wire.alertmanager import IncomingAlert
 
 _LONGEST_WORD = 80
@@ -27,7 +27,7 @@ class LogLines:
         clock: monotonic seconds.
     """
 
-    def __init__(self, log: logging.Logger, clock: Callable[[], float]) -> None:
+    def __init__(self, log: Log, clock: Callable[[], float]) -> None:
         self._log, self._clock = log, clock
         self._noted: deque[tuple[str, ...]] = deque(maxlen=_MOST_NOTED)
         self._lock = threading.Lock()
@@ -56,5 +56,5 @@ class LogLines:
     def write(self) -> None:
         """Write what was noted until now. Call it without a lock."""
         for _ in range(len(self._noted)):
-            with contextlib.suppress(Exception):  # another thread took it, or a log handler failed
+            with contextlib.suppress(IndexError):  # another thread took it
                 self._log.warning("remedy %s %s: %s %s feature=%s%s", *self._noted.popleft())

@@ -163,7 +163,7 @@ class Poller:
         sources: Sequence[Source],
         every_seconds: float,
         take: Callable[[Look], None],
-        failed: Callable[[Exception], None],
+        failed: Callable[[BaseException], None],
     ) -> None:
         self._sources = sources
         self._every_seconds = every_seconds
@@ -185,7 +185,7 @@ class Poller:
         active = {alert.key: alert for look in looks for alert in look.active}
         try:
             self._take(Look(list(active.values()), any(look.complete for look in looks)))
-        except Exception as error:  # noqa: BLE001 - the error boundary
+        except BaseException as error:  # noqa: BLE001 - the error boundary of this thread
             self._failed(error)
 
     def _look(self, source: Source) -> Look | None:
@@ -194,14 +194,14 @@ class Poller:
         except AnswerTooLongError as error:  # a flood of alerts must not hide those of breakers
             self._failed(error)
             return self._look_for_breakers(source)
-        except Exception as error:  # noqa: BLE001 - the error boundary
+        except BaseException as error:  # noqa: BLE001 - the error boundary of this thread
             self._failed(error)
             return None
 
     def _look_for_breakers(self, source: Source) -> Look | None:
         try:
             return source.look(only_breakers=True)
-        except Exception as error:  # noqa: BLE001 - the error boundary
+        except BaseException as error:  # noqa: BLE001 - the error boundary of this thread
             self._failed(error)
             return None
 

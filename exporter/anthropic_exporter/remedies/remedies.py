@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 from anthropic_exporter import threads
 from anthropic_exporter.errors import ConfigurationError
 from anthropic_exporter.lanes import DROPPED, FAILED, Lane, Lanes, Outcome
+from anthropic_exporter.logs import Log
 from anthropic_exporter.metrics import families as f
 from anthropic_exporter.remedies.breakers import OPEN_BREAKER, AlertBreakers
 from anthropic_exporter.remedies.firings import MAX_AGE_SECONDS, NEWS, REFUSED, Firings
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from anthropic_exporter.guard import Guard
     from anthropic_exporter.recorder import Recorder
 
-_log = logging.getLogger("anthropic_exporter.remedies")
+_log = Log("anthropic_exporter.remedies")
 MOST_BYTES = 1_048_576
 _MOST_WAITING = 1_000
 #: Writing all prompts of a feature into the cache.

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import hmac
-import logging
 from collections.abc import Mapping
 from http import HTTPStatus
 from pathlib import Path
 
 from anthropic_exporter import bounded_files
 from anthropic_exporter.errors import ConfigurationError
+from anthropic_exporter.logs import Log
 from anthropic_exporter.web.routes import Answer, refusal
 
-_log = logging.getLogger("anthropic_exporter.remedies")
+_log = Log("anthropic_exporter.remedies")
 
 
 class Token:

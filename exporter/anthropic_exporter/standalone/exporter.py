@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
-import logging
 import traceback
 from collections.abc import Callable, Sequence
 from http import HTTPStatus
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from anthropic_exporter import bounded_files
 from anthropic_exporter.errors import ConfigurationError
+from anthropic_exporter.logs import Log
 from anthropic_exporter.metrics import families as f
 from anthropic_exporter.remedies.remedies import Remedies
 from anthropic_exporter.remedies.token import Token
@@ -25,7 +25,7 @@ from anthropic_exporter.wire.alertmanager import FIRING, IncomingAlert
 if TYPE_CHECKING:
     from anthropic_exporter.recorder import Recorder
 
-_log = logging.getLogger("anthropic_exporter.remedies")
+_log = Log("anthropic_exporter.remedies")
 _FUNCTION = "register"
 _MOST_CODE_BYTES = 1_048_576
 

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Callable
 from http import HTTPStatus
 
 from anthropic_exporter.escaping import for_log
+from anthropic_exporter.logs import Log
 from anthropic_exporter.metrics import families as f
 from anthropic_exporter.recorder import Recorder
 from anthropic_exporter.standalone.delays import Delays
 from anthropic_exporter.web.routes import TEXT, Answer, Request, Route, refusal
 from anthropic_exporter.wire.alertmanager import IncomingAlert, parse_webhook
 
-_log = logging.getLogger("anthropic_exporter")
+_log = Log("anthropic_exporter")
 #: Alertmanager sends a whole group at once; with the shipped annotations an alert takes about 1.5 kB.
 MOST_BYTES = 1_048_576
 _SHOWN_LABELS = ("feature", "model", "job", "instance")

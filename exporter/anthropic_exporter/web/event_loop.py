@@ -171,7 +171,7 @@ class EventLoop:
     def _guarded(self, act: Callable[[], None]) -> None:
         try:
             act()
-        except Exception as error:  # noqa: BLE001 - one broken connection must not end the others
+        except BaseException as error:  # noqa: BLE001 - one broken connection must not end the others
             self._site.failed(error)
 
     def _pause(self, used_seconds: float) -> None:
@@ -369,7 +369,7 @@ class EventLoop:
             self._advance(connection)
         except OSError:  # the client went away, or did not speak TLS
             self._drop(connection)
-        except Exception:
+        except BaseException:
             self._drop(connection)
             raise
 
@@ -557,7 +557,7 @@ class EventLoop:
         try:
             return act()
         except BaseException as error:  # noqa: BLE001 - MemoryError, SystemExit of a handler: the client gets an answer
-            self._site.failed(error if isinstance(error, Exception) else RuntimeError(type(error).__name__))
+            self._site.failed(error)
             return response.build(refusal(HTTPStatus.INTERNAL_SERVER_ERROR, "failed"), gzip=False)
 
     # -- the answer

@@ -6,6 +6,8 @@ import threading
 from collections import deque
 from collections.abc import Callable
 
+from anthropic_exporter import threads
+
 _IDLE_SECONDS = 10.0
 
 Job = Callable[[], None]
@@ -46,13 +48,11 @@ class HandlerThreads:
             self._changed.notify_all()
 
     def _started(self) -> bool:
-        try:
-            threading.Thread(target=self._work, name="anthropic-exporter-handler", daemon=True).start()
-        except RuntimeError:  # "can't start new thread": a limit of processes, or no memory
-            with self._changed:
-                self._threads -= 1
-            return False
-        return True
+        if threads.start(self._work, name="anthropic-exporter-handler") is not None:
+            return True
+        with self._changed:  # a limit of processes, or no memory
+            self._threads -= 1
+        return False
 
     def _run_all(self) -> None:
         while self._jobs:

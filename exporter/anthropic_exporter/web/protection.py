@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hmac
-import logging
 import socket
 import threading
 import time
@@ -14,13 +13,14 @@ from typing import Any, NamedTuple
 
 from anthropic_exporter import bounded_files
 from anthropic_exporter.errors import ConfigurationError
+from anthropic_exporter.logs import Log
 from anthropic_exporter.web import web_config
 from anthropic_exporter.web.passwords import Passwords, TooManyLogins
 from anthropic_exporter.web.routes import Answer, refusal
 from anthropic_exporter.web.tls import Tls
 from anthropic_exporter.web.web_config import Rate, WebConfig
 
-_log = logging.getLogger("anthropic_exporter")
+_log = Log("anthropic_exporter")
 _LOOK_SECONDS = 1.0
 _REPEATED_EVERY_SECONDS = 3_600.0
 _BUSY = refusal(HTTPStatus.SERVICE_UNAVAILABLE, "too many passwords to check; ask again", ("Retry-After", "1"))
@@ -156,7 +156,7 @@ class Protection:
         config = self._state.config
         pems = (config.tls.cert, config.tls.key, config.tls.client_ca) if config.tls else ()
         paths = [self._path, *config.token_files, *(pem.path for pem in pems if pem and pem.path)]
-        return tuple(map(_stamp, paths))
+        return tuple(map(bounded_files.stamp, paths))
 
 
 class _Bucket:
@@ -209,11 +209,3 @@ def _unauthorized(state: _State) -> Answer:
     schemes = (*(("Basic",) if state.config.users else ()), *(("Bearer",) if state.tokens else ()))
     challenge = ", ".join(f'{scheme} realm="anthropic-exporter"' for scheme in schemes)
     return refusal(HTTPStatus.UNAUTHORIZED, "wrong or no credentials", ("WWW-Authenticate", challenge))
-
-
-def _stamp(path: Path) -> tuple[int, int, int] | None:
-    try:
-        found = path.stat()
-    except OSError:
-        return None
-    return found.st_mtime_ns, found.st_size, found.st_ino

@@ -56,13 +56,9 @@ def parse(head: bytes) -> Head | Answer:
     headers = _headers(lines)
     if isinstance(headers, Answer):
         return headers
-    length = headers.get("content-length", "0")
-    if not (length.isascii() and length.isdigit()):
-        return _bad("Content-Length is not a number")
-    if target[1]:
-        headers["host"] = target[1]
-    minor = int(found[4])
-    return Head(found[1].decode("ascii"), target[2], minor, headers) if _names_host(minor, headers) else _bad("no Host")
+    parsed = Head(found[1].decode("ascii"), target[2], int(found[4]), headers)
+    mistake = _mistake(parsed, target[1] or "")
+    return _bad(mistake) if mistake else parsed
 
 
 def body_length(head: Head, most: int) -> int | Answer:
@@ -90,8 +86,14 @@ def _headers(lines: list[bytes]) -> dict[str, str] | Answer:
     return headers
 
 
-def _names_host(minor_version: int, headers: dict[str, str]) -> bool:
-    return minor_version == 0 or "host" in headers
+def _mistake(head: Head, authority: str) -> str:
+    """What is wrong with a head whose target may name a host; that name counts if there is no `Host`."""
+    length = head.headers.get("content-length", "0")
+    if not (length.isascii() and length.isdigit()):
+        return "Content-Length is not a number"
+    if authority and head.headers.setdefault("host", authority).lower() != authority.lower():
+        return "the request target and Host name different hosts"
+    return "no Host" if head.minor_version and "host" not in head.headers else ""
 
 
 def _bad(reason: str) -> Answer:

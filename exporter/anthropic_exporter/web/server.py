@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import logging
 import socket
 import threading
 from collections.abc import Iterable
@@ -15,6 +14,7 @@ from anthropic_exporter import threads
 from anthropic_exporter.errors import ConfigurationError
 from anthropic_exporter.forking import in_child
 from anthropic_exporter.host.listen_address import ListenAddress
+from anthropic_exporter.logs import Log
 from anthropic_exporter.metrics import families as f
 from anthropic_exporter.recorder import Recorder
 from anthropic_exporter.web import limits
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from anthropic_exporter.web.protection import Protection
 
-_log = logging.getLogger("anthropic_exporter")
+_log = Log("anthropic_exporter")
 
 _MAX_PORT = 65_535
 #: Connections that the system keeps until the server accepts them: those of a flood wait there in order.

@@ -86,21 +86,21 @@ class Site:
     def _asked(self, ask: Authenticate | None, headers: Mapping[str, str]) -> Answer | None:
         try:
             return ask(headers) if ask else None
-        except Exception as error:  # noqa: BLE001 - the error boundary
+        except BaseException as error:  # noqa: BLE001 - the error boundary: SystemExit of a handler ends nothing
             return self._failed(error)
 
     def answer(self, route: Route, request: Request) -> Answer:
         """What the route answers."""
         try:
             return route.handle(request)
-        except Exception as error:  # noqa: BLE001 - the error boundary
+        except BaseException as error:  # noqa: BLE001 - the error boundary: SystemExit of a handler ends nothing
             return self._failed(error)
 
     def tick(self) -> bool:
         """Write what waits in the recorder. Returns whether anything waited."""
         try:
             return self._recorder.tick()
-        except Exception as error:  # noqa: BLE001 - a strict recorder raises
+        except BaseException as error:  # noqa: BLE001 - a strict recorder raises
             self.failed(error)
             return False
 
@@ -110,15 +110,15 @@ class Site:
 
     def limited(self, limit: str) -> None:
         """Count that a limit was reached."""
-        with contextlib.suppress(Exception):  # the server goes on whatever a sink or a strict recorder does
+        with contextlib.suppress(BaseException):  # the server goes on whatever a sink or a strict recorder does
             self._recorder.count(f.LIMITS_REACHED, limit)
 
-    def failed(self, error: Exception) -> None:
+    def failed(self, error: BaseException) -> None:
         """Count and log a failure of ours."""
-        with contextlib.suppress(Exception):  # a strict recorder raises
+        with contextlib.suppress(BaseException):  # a strict recorder raises
             self._recorder.failed("serve", error)
 
-    def _failed(self, error: Exception) -> Answer:
+    def _failed(self, error: BaseException) -> Answer:
         self.failed(error)
         return refusal(HTTPStatus.INTERNAL_SERVER_ERROR, "failed; the application's log says where")
 

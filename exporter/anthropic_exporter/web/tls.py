@@ -24,6 +24,7 @@ _NOUNS = {"cert": "certificate", "key": "private key", "client_ca": "certificate
 _CERTIFICATE, _KEY = (
     re.compile(rb"-----BEGIN [A-Z ]*" + kind + rb"-----") for kind in (b"CERTIFICATE", b"PRIVATE KEY")
 )
+_DESCRIPTORS = "/proc/self/fd/"
 _BEGINS = {"cert": _CERTIFICATE, "key": _KEY, "client_ca": _CERTIFICATE}
 
 
@@ -41,11 +42,12 @@ class Tls:
     def __init__(self, path: Path, config: TlsConfig) -> None:
         self._names = frozenset(config.client_names)
         try:
-            self._context = _context(config)
+            cert, key = _content("cert", config.cert), _content("key", config.key)
+            authorities = b"" if config.client_ca is None else _content("client_ca", config.client_ca)
+            self._context = _context(config, cert, key, authorities)
         except (ssl.SSLError, OSError, ValueError) as error:
             raise ConfigurationError(f"{path}: tls_server_config: {_reason(error)}") from error
-        self._own = _validities(config.cert)
-        self._authorities = [] if config.client_ca is None else _validities(config.client_ca)
+        self._own, self._authorities = _validities(cert), _validities(authorities)
 
     def problem(self, now: float) -> str:
         """Why every client is refused, or refuses this server, at `now` (Unix seconds); empty if none does."""
@@ -66,50 +68,68 @@ class Tls:
         return not any(value in self._names for _, value in certificate.get("subjectAltName", ()))
 
 
-def _context(config: TlsConfig) -> ssl.SSLContext:
+def _context(config: TlsConfig, cert: bytes, key: bytes, authorities: bytes) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version, context.maximum_version = (_VERSIONS[name] for name in config.versions)
     if config.server_prefers:
         context.options |= ssl.OP_CIPHER_SERVER_PREFERENCE
     if config.ciphers:
         context.set_ciphers(":".join(config.ciphers))
-    with _file("cert", config.cert) as cert, _file("key", config.key) as key:
-        context.load_cert_chain(cert, key, password=_no_password)
-    if config.client_ca is not None:
-        with _file("client_ca", config.client_ca) as authority:
-            context.load_verify_locations(authority)
+    with _file(cert) as cert_path, _file(key) as key_path:
+        context.load_cert_chain(cert_path, key_path, password=_no_password)
+    if authorities:
+        with _file(authorities) as path:
+            context.load_verify_locations(path)
     context.verify_mode = _VERIFY[config.client_auth]
     return context
 
 
-def _validities(pem: Pem) -> list[Validity]:
-    text = pem.text
-    if pem.path is not None:
-        text = bounded_files.read_bytes(pem.path, bounded_files.MOST_PEM_BYTES).decode("ascii", "replace")
-    return certificate_dates.read_validities(text)
+def _validities(pem: bytes) -> list[Validity]:
+    return certificate_dates.read_validities(pem.decode("ascii", "replace"))
 
 
 def _no_password() -> str:
     raise ValueError("the key is encrypted; give one without a passphrase, readable by this process alone")
 
 
+def _content(key: str, pem: Pem) -> bytes:
+    if pem.path is None:
+        content, name = pem.text.encode(errors="replace"), f"{key}:"
+    else:
+        content, name = bounded_files.read_bytes(pem.path, bounded_files.MOST_PEM_BYTES), f"{key}_file: {pem.path}"
+    if not _BEGINS[key].search(content):
+        raise ValueError(f"{name} holds no {_NOUNS[key]} in PEM")
+    return content
+
+
 @contextlib.contextmanager
-def _file(key: str, pem: Pem) -> Iterator[Path]:
-    """A file that `ssl` may read: it takes no text, waits forever for a FIFO, and names no file that it refuses."""
-    if pem.path is not None:
-        if not _BEGINS[key].search(bounded_files.read_bytes(pem.path, bounded_files.MOST_PEM_BYTES)):
-            raise ValueError(f"{key}_file: {pem.path} holds no {_NOUNS[key]} in PEM")
-        yield pem.path
-        return
-    if not _BEGINS[key].search(pem.text.encode(errors="replace")):
-        raise ValueError(f"{key}: holds no {_NOUNS[key]} in PEM")
-    descriptor, name = tempfile.mkstemp()  # readable by this user alone
+def _file(content: bytes) -> Iterator[str]:
+    """A file with this content, for `ssl`, which reads files only.
+
+    It is not the file that the user named: that one may be replaced, by a FIFO too, after it was checked.
+    """
+    descriptor, name = _in_memory() or tempfile.mkstemp()  # readable by this user alone
     try:
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            file.write(pem.text)
-        yield Path(name)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+            file.flush()
+            yield name
     finally:
-        Path(name).unlink()
+        if not name.startswith(_DESCRIPTORS):
+            Path(name).unlink()
+
+
+def _in_memory() -> tuple[int, str] | None:
+    """A file that is on no disk, so that no copy of a key can stay there; None where the system has none."""
+    try:
+        descriptor = os.memfd_create("pem")
+    except (AttributeError, OSError):
+        return None
+    name = f"{_DESCRIPTORS}{descriptor}"
+    if Path(name).exists():
+        return descriptor, name
+    os.close(descriptor)
+    return None
 
 
 def _reason(error: Exception) -> str:

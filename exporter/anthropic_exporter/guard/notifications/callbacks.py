@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable
@@ -13,8 +12,9 @@ from urllib.error import HTTPError
 from anthropic_exporter.errors import ConfigurationError
 from anthropic_exporter.guard.notifications.alerts import Alert
 from anthropic_exporter.lanes import DROPPED, FAILED, OK, Lane, Outcome, close_all
+from anthropic_exporter.logs import Log
 
-_log = logging.getLogger("anthropic_exporter.guard")
+_log = Log("anthropic_exporter.guard")
 
 #: Seconds before the second attempt, doubled with each one, and seconds after which the alert is dropped.
 _FIRST_RETRY_SECONDS, _LONGEST_RETRY_SECONDS, _GIVE_UP_SECONDS = 1.0, 60.0, 900.0

@@ -7,7 +7,6 @@ runs but hangs, each process judges itself until it recovers.
 from __future__ import annotations
 
 import contextlib
-import logging
 import threading
 import time
 from collections.abc import Callable
@@ -25,6 +24,7 @@ from anthropic_exporter.guard.service import commands, spend
 from anthropic_exporter.guard.service.commands import Command, Commands
 from anthropic_exporter.guard.service.files import ServiceFiles, Version
 from anthropic_exporter.guard.service.spend import ServiceSpend
+from anthropic_exporter.logs import Log
 
 if TYPE_CHECKING:
     from anthropic_exporter.guard.clock import GuardClock, Moment
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from anthropic_exporter.guard.watch import Watch
     from anthropic_exporter.recorder import Recorder
 
-_log = logging.getLogger("anthropic_exporter.guard")
+_log = Log("anthropic_exporter.guard")
 ALONE, JUDGE, FOLLOWER = "alone", "judge", "follower"
 _SERVICE = "service"
 #: The judge evaluates twice a second.

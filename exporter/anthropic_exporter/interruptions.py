@@ -13,12 +13,19 @@ from opcode import opmap
 from pathlib import Path
 from types import CodeType, FrameType, TracebackType
 
-_FOLDER = str(Path(__file__).parents[1])
+from anthropic_exporter import threads
+
+_FOLDER = str(Path(__file__).parent)
 _RAISES = frozenset(opmap[name] for name in ("RAISE_VARARGS", "RERAISE") if name in opmap)
 
 
 def is_interruption(error: BaseException) -> bool:
-    """Whether an exception was raised into our code from outside: to be passed on, not to be counted."""
+    """Whether an exception was raised into our code from outside: to be passed on, not to be counted.
+
+    On a thread of this library nothing is: no signal handler runs there, and nobody waits for what it raises.
+    """
+    if threads.is_own():
+        return False
     if not isinstance(error, Exception):
         return True
     traces = list(_traces(error.__traceback__))
@@ -27,7 +34,8 @@ def is_interruption(error: BaseException) -> bool:
     handlers = _signal_handlers()
     if any(_is_signal_handler(trace.tb_frame, handlers) for trace in traces):
         return True
-    return not error.args and not isinstance(error, MemoryError) and _came_from_nowhere(type(error), traces[-1])
+    arguments = BaseException.args.__get__(error)  # type: ignore[attr-defined] # a class may have `args` of its own
+    return not arguments and not isinstance(error, MemoryError) and _came_from_nowhere(type(error), traces[-1])
 
 
 def _traces(trace: TracebackType | None) -> Iterator[TracebackType]:
