@@ -3,6 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 VERSION := $(shell $(PYTHON) -c 'import sys; print("3.10" if sys.version_info < (3, 11) else "3.11")' 2>/dev/null)
 CONSTRAINTS := constraints/python$(VERSION).txt
+PINNED_LIBRARIES := constraints/libraries-python$(VERSION).txt
 SUPPLY := .venv-supply/bin
 LIBRARIES := .venv-libraries/bin
 HASHED := -c constraints/python3.11.txt --python-version 3.13 --universal --generate-hashes --no-annotate --custom-compile-command 'make lock-image' --quiet
@@ -10,7 +11,7 @@ HASHED := -c constraints/python3.11.txt --python-version 3.13 --universal --gene
 # The tests start hundreds of Python processes: without byte code each of them compiles the package again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup tools browser test test-again test-fast coverage test-lowest lowest-ready test-newest test-libraries matrix lint format types check generate drift mutants bench demo lock lock-image audit sbom dist clean
+.PHONY: help setup tools browser test test-again test-fast coverage test-lowest lowest-ready test-newest test-libraries libraries-ready matrix lint format types check generate drift mutants bench demo lock lock-image audit sbom dist clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -33,8 +34,9 @@ demo: setup ## the main job in two minutes: a Claude call becomes dollars, an al
 browser: setup ## unpack Chromium into .tools where PATH has none; where that fails the tests of the live page are skipped
 	@$(BIN)/python -m anthropic_exporter.toolchain chromium chromedriver || true
 
-test: setup tools browser ## all tests, with real Prometheus, Alertmanager and Chromium
+test: setup tools browser $(if $(ARGS),,libraries-ready) ## all tests, with real Prometheus, Alertmanager and Chromium
 	$(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder $(ARGS)
+	$(if $(ARGS),,@$(MAKE) --no-print-directory test-libraries)
 
 test-again: setup ## the tests that failed in the last run once more, one at a time; one that passes now is unsteady
 	$(BIN)/python -m pytest --last-failed --last-failed-no-failures none --maxfail 1 $(ARGS)
@@ -55,14 +57,16 @@ test-newest: setup ## the rules, the routing and the running parts on the newest
 	@$(BIN)/python scripts/newest_tools.py .tools-newest
 	PATH="$(CURDIR)/.tools-newest/bin:$$PATH" $(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder tests/rules tests/alertmanager tests/stack $(ARGS)
 
-test-libraries: .venv-libraries/ready tools ## the tests of libraries that `make test` skips, in an environment of their own (Python 3.11 or later; uWSGI where a C compiler is)
-	$(LIBRARIES)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder tests/deployments/test_uwsgi.py tests/wire/test_usage_shapes.py tests/capture/test_other_clients.py tests/documentation $(ARGS)
+test-libraries: libraries-ready ## the tests of libraries that want other versions of what .venv has; `make test` runs them too
+	$(LIBRARIES)/python -m pytest -p no:cacheprovider -n 3 --dist load tests/wire/test_usage_shapes.py tests/capture/test_other_clients.py tests/documentation/test_python_blocks.py -k 'litellm or instructor or llm-libraries' $(ARGS)
 
-.venv-libraries/ready: pyproject.toml constraints/libraries.txt
-	@$(PYTHON) -m venv .venv-libraries
-	@$(LIBRARIES)/python -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1'
-	$(LIBRARIES)/python -m pip install --quiet --disable-pip-version-check -c constraints/libraries.txt -e '.[cli,prices,web]' --group libraries
-	@if command -v cc >/dev/null; then $(LIBRARIES)/python -m pip install --quiet --disable-pip-version-check -c constraints/libraries.txt uWSGI; else echo "no C compiler is here: uWSGI is not built, and its tests are skipped"; fi
+libraries-ready: .venv-libraries/ready ## make the environment of test-libraries, and run no tests
+
+# It has what .venv has, but for the packages that these libraries need in other versions.
+.venv-libraries/ready: .venv/ready $(PINNED_LIBRARIES)
+	@$(PYTHON) -m venv --without-pip --clear .venv-libraries
+	@echo "import site; site.addsitedir('$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')')" > "$$($(LIBRARIES)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/development.pth"
+	$(LIBRARIES)/python -m pip install --quiet --disable-pip-version-check -c $(PINNED_LIBRARIES) --group libraries
 	@touch $@
 
 matrix: ## what goes through the SDK, on each Python from 3.10 to 3.13 that is here, with four versions of the SDK
@@ -120,4 +124,4 @@ sbom: .venv-supply/ready ## write sbom.json, a CycloneDX list of what the image 
 	@touch $@
 
 clean: ## remove what setup and tools made
-	rm -rf .venv .venv-matrix .venv-supply sbom.json .tools .tools-newest .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage
+	rm -rf .venv .venv-matrix .venv-supply .venv-libraries sbom.json .tools .tools-newest .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage

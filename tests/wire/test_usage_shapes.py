@@ -511,7 +511,8 @@ def test_pydantic_ai(recorded: Callable[..., Samples]) -> None:
     assert parts(recorded(usage.RunUsage(**counts, requests=1))) == FIVE_MINUTES
 
 
-def test_litellm(recorded: Callable[..., Samples]) -> None:
+def test_litellm(recorded: Callable[..., Samples], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LITELLM_LOCAL_MODEL_COST_MAP", "True")  # nothing is fetched
     models = pytest.importorskip("litellm.llms.anthropic.chat.transformation")
     one = models.AnthropicConfig().calculate_usage(usage_object=API, reasoning_content=None)
     assert one.prompt_tokens == 5100
