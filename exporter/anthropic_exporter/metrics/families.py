@@ -24,13 +24,13 @@ REQUESTS = Family(
     "anthropic_requests_total",
     COUNTER,
     ("model", "feature", "user", "outcome"),
-    "HTTP attempts by outcome; a retried call is several. Batch results and free calls (count_tokens) are not in it.",
+    "HTTP attempts by outcome; a retried call has several. Excludes batch results and free calls (count_tokens).",
 )
 RETRIES = Family(
     "anthropic_request_retries_total",
     COUNTER,
     ("model", "feature", "reason"),
-    "Attempts that the SDK retried, by the outcome that made it retry. The last failing attempt is no retry.",
+    "Failed attempts that the SDK retried, by outcome. Excludes the last attempt, because it was not retried.",
 )
 TOKENS = Family(
     "anthropic_tokens_total",
@@ -42,63 +42,63 @@ COST = Family(
     "anthropic_cost_usd_total",
     COUNTER,
     _SPEND,
-    "US dollars at list price, by the same partition plus priced server tools. Unknown models are not in it.",
+    "US dollars at list price, by the same partition plus priced server tools. Excludes models without a price.",
 )
 ESTIMATED_TOKENS = Family(
     "anthropic_exporter_estimated_tokens_total",
     COUNTER,
     _WHERE,
-    "Output tokens of unfinished streams, estimated from the text that passed. Never part of anthropic_tokens_total.",
+    "Output tokens of unfinished streams, estimated from the text received. Not included in anthropic_tokens_total.",
 )
 ESTIMATED_COST = Family(
     "anthropic_exporter_estimated_cost_usd_total",
     COUNTER,
     ("model", "feature", "reason"),
-    "US dollars that the invoice may differ by: below anthropic_cost_usd_total by as much for fallback_credit and "
-    "priority_tier, above it for fallback_hop and inference_profile.",
+    "US dollars by which the invoice may differ from anthropic_cost_usd_total: lower for fallback_credit and "
+    "priority_tier, higher for fallback_hop and inference_profile.",
 )
 THINKING = Family(
     "anthropic_thinking_tokens_total",
     COUNTER,
     _WHERE,
-    "Thinking tokens; already part of anthropic_tokens_total with type output.",
+    "Thinking tokens; already included in anthropic_tokens_total with type output.",
 )
 SERVER_TOOLS = Family(
     "anthropic_server_tool_requests_total",
     COUNTER,
     ("model", "feature", "tool"),
-    "Server tool requests (web_search, web_fetch, ...), free ones too.",
+    "Server tool requests (web_search, web_fetch, ...), including free ones.",
 )
 CACHE_REQUESTS = Family(
     "anthropic_cache_requests_total",
     COUNTER,
     ("model", "feature", "result"),
-    "Responses by prompt cache result: hit read some, miss wrote without reading, ineligible asked and did neither, "
-    "unasked.",
+    "Responses by prompt cache result: hit (read something), miss (wrote without reading), ineligible (requested, but "
+    "did neither), unasked (not requested).",
 )
 CACHE_MISS_COST = Family(
     "anthropic_cache_miss_cost_usd_total",
     COUNTER,
     _WHERE,
-    "US dollars that misses paid above what reading the same prompt from the cache would have cost.",
+    "US dollars that cache misses cost more than reading the same prompt from the cache would have.",
 )
 CACHE_SAVINGS = Family(
     "anthropic_cache_savings_usd_total",
     COUNTER,
     _WHERE,
-    "US dollars saved by cache reads against plain input.",
+    "US dollars that cache reads saved compared with uncached input.",
 )
 CACHE_WRITE_PREMIUM = Family(
     "anthropic_cache_write_premium_usd_total",
     COUNTER,
     _WHERE,
-    "US dollars paid for cache writes above plain input.",
+    "US dollars that cache writes cost more than uncached input.",
 )
 CACHE_MISS_REASONS = Family(
     "anthropic_cache_miss_reasons_total",
     COUNTER,
     ("model", "feature", "reason"),
-    "Cache misses by diagnostics.cache_miss_reason, where the caller asked for diagnostics.",
+    "Cache misses by diagnostics.cache_miss_reason, if the caller requested diagnostics.",
 )
 STOP_REASONS = Family(
     "anthropic_stop_reasons_total",
@@ -110,15 +110,15 @@ DURATION = Family(
     "anthropic_request_duration_seconds",
     HISTOGRAM,
     _WHERE,
-    "Seconds from sending an attempt to the end of its body. Pre-warming calls (max_tokens 0) are not in it.",
+    "Seconds from sending an attempt to the end of its body. Excludes pre-warming calls (max_tokens 0).",
     (0.1, 0.25, 0.5, 1, 2, 5, 10, 20, 30, 60, 120, 300, 600),
 )
 CALL_DURATION = Family(
     "anthropic_call_duration_seconds",
     HISTOGRAM,
     _WHERE,
-    "Seconds from the first attempt of a call to the end of its last, waits between retries included. "
-    "One whose last attempt failed is in it once nobody has tried again for 90 s.",
+    "Seconds from the first attempt of a call to the end of its last, including waits between retries. "
+    "A call whose last attempt failed is included once it has not been retried for 90 s.",
     (0.1, 0.25, 0.5, 1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1800),
 )
 TTFT = Family(
@@ -165,37 +165,37 @@ INFLIGHT = Family(
     "anthropic_inflight_requests",
     GAUGE,
     _WHERE,
-    "Attempts sent and not yet ended; a stream is in flight until its body ends.",
+    "Attempts that were sent and have not ended; a stream is in flight until its body ends.",
 )
 OLDEST_INFLIGHT = Family(
     "anthropic_oldest_inflight_request_age_seconds",
     GAUGE,
     _WHERE,
-    "Seconds since the oldest attempt in flight was sent; 0 where none is.",
+    "Seconds since the oldest attempt in flight was sent; 0 if there is none.",
 )
 LONGEST_SILENCE = Family(
     "anthropic_longest_inflight_silence_seconds",
     GAUGE,
     _WHERE,
-    "Seconds since the last byte of the quietest attempt in flight, to within a scrape; 0 where none is.",
+    "Longest time in seconds without a byte received by an attempt in flight, to within a scrape; 0 if there is none.",
 )
 RATELIMIT_LIMIT = Family(
     "anthropic_ratelimit_limit",
     GAUGE,
     ("model", "resource"),
-    "Limit of the newest rate-limit headers, by resource.",
+    "Limit in the newest rate-limit headers, by resource.",
 )
 RATELIMIT_REMAINING = Family(
     "anthropic_ratelimit_remaining",
     GAUGE,
     ("model", "resource"),
-    "What is left of the limit, by the newest rate-limit headers; the API rounds tokens to thousands.",
+    "Remaining part of the limit in the newest rate-limit headers; the API rounds tokens to thousands.",
 )
 RATELIMIT_RESET = Family(
     "anthropic_ratelimit_reset_timestamp_seconds",
     GAUGE,
     ("model", "resource"),
-    "Unix time at which the resource is full again, by the newest rate-limit headers.",
+    "Unix time at which the limit is fully replenished, from the newest rate-limit headers.",
 )
 BUILD_INFO = Family(
     "anthropic_exporter_build_info",
@@ -207,7 +207,7 @@ RECORD_ERRORS = Family(
     "anthropic_exporter_record_errors_total",
     COUNTER,
     ("stage",),
-    "Failures of this library by stage. They never reach the application; the affected calls may be missing here.",
+    "Failures of this library by stage. They never reach the application; affected calls may not be counted.",
 )
 STALE_SCRAPES = Family(
     "anthropic_exporter_stale_scrapes_total",
@@ -225,26 +225,25 @@ UNMETERED_RESPONSES = Family(
     "anthropic_exporter_unmetered_responses_total",
     COUNTER,
     ("model", "reason"),
-    "Answers that succeeded without usable usage, so that their tokens are not counted: no_usage, unknown_shape, "
-    "unreadable.",
+    "Successful responses without usable usage, whose tokens are not counted: no_usage, unknown_shape, unreadable.",
 )
 SESSION_COST_MISMATCHES = Family(
     "anthropic_exporter_session_cost_mismatches_total",
     COUNTER,
     ("model",),
-    "Sessions of managed agents whose dollars here differ from the API's own list_cost by more than a cent and 1 %.",
+    "Managed-agent sessions whose recorded cost differs from the API's own list_cost by more than a cent and 1 %.",
 )
 UNPRICED_TOKENS = Family(
     "anthropic_exporter_unpriced_tokens_total",
     COUNTER,
     ("model",),
-    "Tokens of models that the price book does not know: counted in anthropic_tokens_total, absent from the dollars.",
+    "Tokens of models without a price: included in anthropic_tokens_total, but not in anthropic_cost_usd_total.",
 )
 PRICE_SOURCE = Family(
     "anthropic_exporter_price_source_info",
     GAUGE,
     ("model", "source"),
-    "Always 1; where the prices of a model that was used come from: shipped, file, genai-prices, or none.",
+    "Always 1; the source of the prices of each model in use: shipped, file, genai-prices, or none.",
 )
 GUARD_BLOCKED = Family(
     "anthropic_guard_blocked_total",
@@ -256,13 +255,13 @@ GUARD_CALLBACKS = Family(
     "anthropic_guard_callbacks_total",
     COUNTER,
     ("callback", "result"),
-    "Attempts to send an alert to a callback of the Guard, by result: ok, failed, timeout; dropped: given up.",
+    "Attempts to send an alert to a callback of the Guard, by result: ok, failed, timeout, dropped (given up).",
 )
 REMEDY_ACTIONS = Family(
     "anthropic_remedy_actions_total",
     COUNTER,
     ("remedy", "outcome"),
-    "What remedies did: applied, undone, skipped (nothing to do), dry_run, failed, timeout, refused, dropped.",
+    "Actions of remedies: applied, undone, skipped (nothing to do), dry_run, failed, timeout, refused, dropped.",
 )
 GUARD_FLEET_FOLLOWED = Family(
     "anthropic_guard_fleet_followed",
@@ -280,44 +279,44 @@ PUBLISH_MESSAGES = Family(
     "anthropic_publish_messages_total",
     COUNTER,
     ("result",),
-    "Attempts to send changed cells to a queue: sent, or why the queue took nothing: "
-    "unreachable, timeout, refused, full, failed. The next message that is sent makes up for it.",
+    "Attempts to send changed cells to a queue, by result: sent, or the reason for the failure: "
+    "unreachable, timeout, refused, full, failed. The next message that is sent makes up for a failure.",
 )
 PUBLISH_LAST_SUCCESS = Family(
     "anthropic_publish_last_success_timestamp_seconds",
     GAUGE,
     (),
-    "Unix time at which the queue last took a message of this process; absent without publish().",
+    "Unix time at which the queue last accepted a message from this process; absent without publish().",
 )
 LABEL_OVERFLOW = Family(
     "anthropic_exporter_label_overflow_total",
     COUNTER,
     ("label",),
-    "Label values folded into other, once per record; totals stay exact.",
+    "Records with a label value that was folded into other; totals stay exact.",
 )
 LIMITS_REACHED = Family(
     "anthropic_exporter_limits_reached_total",
     COUNTER,
     ("limit",),
-    "Times that a limit on what this library takes from its process was reached, by limit; docs/limits.md lists them.",
+    "Times that the library reached one of its resource limits, by limit; docs/limits.md lists them.",
 )
 LEDGER = Family(
     "anthropic_ledger_total",
     COUNTER,
     ("life", "of", "feature", "model", "tier"),
-    "What the rules read: the counters above summed over user, type and outcome, by what is counted (of).",
+    "Counters for the rules: the counters above, summed over user, type and outcome; of says what is counted.",
 )
 STARTED = Family(
     "anthropic_exporter_start_timestamp_seconds",
     GAUGE,
     ("life",),
-    "Unix time at which the counters began at 0; life is random and new whenever they do.",
+    "Unix time at which the counters started at 0; life is random, and changes whenever they start again.",
 )
 AGE = Family(
     "anthropic_exporter_age_seconds",
     GAUGE,
     ("life",),
-    "Seconds since the counters began at 0, by the clock of the process.",
+    "Seconds since the counters started at 0, by the clock of the process.",
 )
 LAST_RECORD = Family(
     "anthropic_exporter_last_record_timestamp_seconds",
@@ -342,7 +341,7 @@ DETECTION = Family(
     "anthropic_exporter_detection_seconds",
     HISTOGRAM,
     ("alertname",),
-    "Seconds from the onset of an incident to the first delivery of its alert to the standalone exporter, where the "
+    "Seconds from the onset of an incident to the first delivery of its alert to the standalone exporter, if the "
     "rules know the onset.",
     _DELAYS,
 )
@@ -364,58 +363,58 @@ ADVICE_PROMPT_TOKENS = Family(
     "anthropic_advice_prompt_tokens_total",
     COUNTER,
     ("model", "feature", "kind", "gap"),
-    "With Recorder(advise=True): tokens of prompts that were sent before, by kind (uncached, cache_read, "
-    "cache_write_5m, cache_write_1h) and by how long before (5m, 1h, more); new are those a cache has to take first.",
+    "With Recorder(advise=True): prompt tokens by kind (uncached, cache_read, cache_write_5m, cache_write_1h) and by "
+    "time since the same prefix was last sent (5m, 1h, more); new if it was not sent before.",
 )
 ADVICE_COST = Family(
     "anthropic_advice_cost_usd_total",
     COUNTER,
     ("model", "feature", "waste"),
     "With Recorder(advise=True): US dollars that a change may save (unstreamed, long_prompt, region, cut_off, "
-    "overlong). Already part of anthropic_cost_usd_total.",
+    "overlong). Already included in anthropic_cost_usd_total.",
 )
 RECONCILE_TOKENS = Family(
     "anthropic_reconcile_tokens",
     GAUGE,
     ("model", "tier", "type", "side"),
-    "Tokens of the hours that `reconcile --watch` compared last; side is recorded or billed.",
+    "Tokens in the hours of the last comparison by `reconcile --watch`; side is recorded or billed.",
 )
 RECONCILE_COST = Family(
     "anthropic_reconcile_cost_usd",
     GAUGE,
     ("model", "tier", "type", "side"),
-    "US dollars at list price of the hours that `reconcile --watch` compared last; side is recorded or billed.",
+    "US dollars at list price in the hours of the last comparison by `reconcile --watch`; side is recorded or billed.",
 )
 RECONCILE_DRIFT = Family(
     "anthropic_reconcile_drift_usd",
     GAUGE,
     ("model", "tier", "cause"),
-    "US dollars between recorded and billed that are not expected, by cause; 0 where a difference is expected.",
+    "Unexpected difference in US dollars between recorded and billed, by cause; 0 if the difference is expected.",
 )
 RECONCILE_TIMESTAMP = Family(
     "anthropic_reconcile_last_success_timestamp_seconds",
     GAUGE,
     (),
-    "Unix time of the newest comparison with the bill; before the first, that of the start of `reconcile --watch`.",
+    "Unix time of the last comparison with the bill; before the first, the start time of `reconcile --watch`.",
 )
 WORKERS = Family(
     "anthropic_exporter_workers",
     GAUGE,
     ("state",),
-    "Processes that this /metrics counts: alive now, exited cleanly and lost (killed, crashed) since the first start.",
+    "Processes counted on this page: alive now, exited cleanly or lost (killed, crashed) since the first start.",
 )
 MERGE_SECONDS = Family(
     "anthropic_exporter_merge_seconds",
     GAUGE,
     (),
-    "Seconds that merging the counts of all processes took at this scrape; absent where one process is alone.",
+    "Seconds that merging the counts of all processes took at this scrape; absent if there is only one process.",
 )
 MERGE_FOLDED = Family(
     "anthropic_exporter_merge_folded_series",
     GAUGE,
     ("label",),
-    "Series of processes whose value of this label counts as other on this /metrics: all processes together have more "
-    "values than one page may show; absent where one process is alone.",
+    "Series whose value of this label is shown as other, because all processes together have more values than one "
+    "page may show; absent if there is only one process.",
 )
 
 FAMILIES: tuple[Family, ...] = tuple(value for value in globals().copy().values() if isinstance(value, Family))
