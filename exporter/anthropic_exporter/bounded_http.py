@@ -183,4 +183,9 @@ class _NoRedirect(urllib.request.HTTPRedirectHandler):
         return None
 
 
-_opener = urllib.request.build_opener(_Handler, _NoRedirect)
+def opener(*handlers: type[urllib.request.BaseHandler]) -> urllib.request.OpenerDirector:
+    """An opener of urllib whose `timeout` is for the whole of each answer, with further handlers."""
+    return urllib.request.build_opener(_Handler, *handlers)
+
+
+_opener = opener(_NoRedirect)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import subprocess
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -129,7 +130,40 @@ def test_edited_thresholds_are_kept_and_the_new_ones_are_beside_them(
     assert 'expr: "7"' in edited.read_text()
     assert "interval: 10s" in (tmp_path / "rules/thresholds.yml.new").read_text()
     printed = capsys.readouterr().out
-    assert f"kept      {edited}: it was edited; the new one is {edited}.new" in printed
+    assert f"kept      {edited}: it was edited, or is of another version; the new one is {edited}.new" in printed
+
+
+def test_thresholds_without_edits_follow_the_scrape_interval(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for interval in ("15s", "60s"):
+        assert run_command(["export", "--out", str(tmp_path), "--scrape-interval", interval]) == 0
+    assert "interval: 15s" in (tmp_path / "rules/thresholds.yml").read_text()
+    assert not (tmp_path / "rules/thresholds.yml.new").exists()
+    assert f"written   {tmp_path}/rules/thresholds.yml\n" in capsys.readouterr().out
+
+
+def test_rule_files_of_an_earlier_export_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Prometheus would go on loading them; a file of the user is named too, and neither is removed."""
+    assert run_command(["export", "--out", str(tmp_path)]) == 0
+    (tmp_path / "rules/shop.yml").write_text("groups: []\n")
+    assert "not ours" not in capsys.readouterr().out
+    assert run_command(["export", "--out", str(tmp_path), "--without", "meter", "--format", "mimir"]) == 0
+    printed = [line for line in capsys.readouterr().out.splitlines() if line.startswith("not ours")]
+    said = "is not part of this export; rules/*.yml loads it, so remove it unless it is yours"
+    assert printed == [f"not ours  {tmp_path}/rules/{name}.yml: {said}" for name in ("meter", "shop")]
+    assert (tmp_path / "rules/meter.yml").exists()
+
+
+def test_two_exports_at_once_leave_whole_files_and_nothing_else(tmp_path: Path) -> None:
+    """Also of processes that have one id, as two containers do."""
+    texts = {f"rules/{number}.yml": f"{number}\n" * 4000 for number in range(40)}
+    with ThreadPoolExecutor(4) as pool:
+        outcomes = [one.result() for one in [pool.submit(write, texts, tmp_path) for _ in range(4)]]
+    assert {outcome.what for one in outcomes for outcome in one} <= {"written", "unchanged"}
+    assert {path.name: path.read_text() for path in (tmp_path / "rules").iterdir()} == {
+        name.removeprefix("rules/"): text for name, text in texts.items()
+    }
 
 
 def test_the_summary_says_what_to_do_next(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -159,7 +193,16 @@ def test_a_file_is_whole_or_not_there(tmp_path: Path, monkeypatch: pytest.Monkey
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [
-        (["--scrape-interval", "2m"], "scrape interval 120 s: use 5 to 60 seconds"),
+        (
+            ["--scrape-interval", "1s"],
+            "scrape interval 1 s: use 5 to 60 seconds; a scrape job may have an interval of its own",
+        ),
+        (["--scrape-interval", "1m30s"], "scrape interval 90 s: use 5 to 60 seconds"),
+        (["--scrape-interval", "5m"], "scrape interval 300 s: use 5 to 60 seconds"),
+        (["--scrape-interval", "1h"], "scrape interval 3600 s: use 5 to 60 seconds"),
+        (["--scrape-interval", ""], "'' is not a duration such as 15s or 1m"),
+        (["--utc-offset", "+14:30"], "'+14:30' is not an offset such as +2 or -5:30, from -12 to +14"),
+        (["--utc-offset", "-12:15"], "'-12:15' is not an offset such as +2 or -5:30, from -12 to +14"),
         (["--scrape-interval", "soon"], "'soon' is not a duration such as 15s or 1m"),
         (["--utc-offset", "+15"], "'+15' is not an offset such as +2 or -5:30"),
         (["--format", "json"], "'json' is not one of 'rules', 'prometheus-rule', 'mimir'"),
@@ -259,6 +302,10 @@ def test_mimir_evaluates_the_ledger_in_one_group() -> None:
         ({"job": ""}, "job '' is not a regular expression of Prometheus"),
         ({"job": "("}, r"job '\(' is not a regular expression: missing \)"),
         ({"job": "(?!a)b"}, r"job '\(\?!a\)b' is not a regular expression of Prometheus"),
+        ({"job": "a++"}, r"job 'a\+\+' is not a regular expression of Prometheus \(RE2\)"),
+        ({"job": r"\u65e5"}, r"job '\\\\u65e5' is not a regular expression of Prometheus"),
+        ({"job": "a{2000}"}, r"job 'a\{2000\}' is not a regular expression of Prometheus"),
+        ({"job": "(?x)a"}, r"job '\(\?x\)a' is not a regular expression of Prometheus"),
         ({"job": "a\nb"}, r"job 'a\\nb' is not a regular expression of Prometheus"),
         ({"dashboard_url": "grafana/d/x"}, "dashboard URL 'grafana/d/x': expected an address such as https://host"),
         ({"dashboard_url": 'http://g/"{{'}, "dashboard URL .*: expected an address such as https://host"),
@@ -302,6 +349,8 @@ def test_no_rules_read_those_of_a_question_that_may_be_left_out() -> None:
         (r"api\.eu|web", "api.eu", "api.eu"),
         ("api.*", "api-7", "anthropic"),
         ("it's {{x}} ${y}", None, "anthropic"),
+        (r"[[:alpha:]]+-\pL|\Qa+b\E", "a+b", "anthropic"),
+        ("null", "null", '"null"'),
         ("日本", "日本", '"日本"'),
     ],
 )

@@ -117,7 +117,7 @@ def test_the_check_names_rules_for_another_interval_job_and_threshold(
     assert "target 127.0.0.1:1 of job 'shop/cart' is down: " in text
     for job in ("api", "shop/cart"):
         assert (
-            f"job {job!r} (1 target) is scraped every 5 s, but the rules are for 30 s: "
+            f"job {job!r} (1 target) is scraped every 5s, but the rules are for 30s: "
             "export them again with --scrape-interval 5s"
         ) in lines
 

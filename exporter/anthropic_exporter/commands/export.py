@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     from anthropic_exporter.export import Outcome
     from anthropic_exporter.rules import Fit
 
-_SECONDS = {"": 1, "s": 1, "m": 60}
-#: The largest offset in use is +14:00 (Line Islands).
-_MOST_HOURS = 14
+_DURATION = re.compile(r"(?:(\d{1,5})h)?(?:(\d{1,5})m)?(?:(\d{1,5})s?)?")
+#: The largest offset in use is +14:00 (Line Islands), the smallest -12:00 (Baker Island).
+_OFFSETS = range(-12 * 60, 14 * 60 + 1)
 _NEXT = {
     "rules": (
         "add {out}/rules/*.yml to rule_files, and {out}/prometheus/scrape_config.yml to scrape_configs",
@@ -45,20 +45,22 @@ _NEXT = {
 
 
 def _seconds(_: click.Context, __: click.Parameter, value: str) -> int:
-    """Whole seconds of `15`, `15s` or `1m`."""
-    found = re.fullmatch(r"(\d{1,5})(s|m|)", value)
-    if not found:
+    """Whole seconds of `15`, `15s`, `1m` or `1m30s`."""
+    found = _DURATION.fullmatch(value)
+    if not found or not value:
         raise click.BadParameter(f"{value!r} is not a duration such as 15s or 1m")
-    return int(found[1]) * _SECONDS[found[2]]
+    hours, minutes, seconds = (int(number or 0) for number in found.groups())
+    return 3600 * hours + 60 * minutes + seconds
 
 
 def _minutes(_: click.Context, __: click.Parameter, value: str) -> int:
     """Minutes of `+2`, `-5` or `+5:30`."""
     found = re.fullmatch(r"([+-]?)(\d{1,2})(?::([0-5]\d))?", value)
-    if not found or int(found[2]) > _MOST_HOURS:
-        raise click.BadParameter(f"{value!r} is not an offset such as +2 or -5:30")
-    minutes = int(found[2]) * 60 + int(found[3] or 0)
-    return -minutes if found[1] == "-" else minutes
+    minutes = int(found[2]) * 60 + int(found[3] or 0) if found else 0
+    signed = -minutes if found and found[1] == "-" else minutes
+    if not found or signed not in _OFFSETS:
+        raise click.BadParameter(f"{value!r} is not an offset such as +2 or -5:30, from -12 to +14")
+    return signed
 
 
 @click.command()
@@ -95,7 +97,7 @@ def export(out: Path, form: str, **options: Any) -> int:
         with click.progressbar(length=len(files), label=f"writing {out}") as bar:
             outcomes = exporting.write(files, out, lambda: bar.update(1))
         missing = exporting.left_out(fit)
-    _summarise(outcomes, fit, out, missing)
+    _summarise(outcomes, exporting.left_over(files, out), fit, out, missing)
     return 0
 
 
@@ -113,12 +115,20 @@ def _fit(form: str, options: dict[str, Any]) -> Fit:
     )
 
 
-def _summarise(outcomes: Sequence[Outcome], fit: Fit, out: Path, missing: Sequence[str]) -> None:
+def _summarise(
+    outcomes: Sequence[Outcome], others: Sequence[Path], fit: Fit, out: Path, missing: Sequence[str]
+) -> None:
     for outcome in outcomes:
         if outcome.what == "kept":
-            click.echo(f"kept      {outcome.path}: it was edited; the new one is {outcome.beside}")
+            click.echo(
+                f"kept      {outcome.path}: it was edited, or is of another version; the new one is {outcome.beside}"
+            )
         else:
             click.echo(f"{outcome.what:9} {outcome.path}")
+    for path in others:
+        click.echo(
+            f"not ours  {path}: is not part of this export; rules/*.yml loads it, so remove it unless it is yours"
+        )
     if missing:
         listed = textwrap.fill(", ".join(missing), 110, initial_indent="left out  ", subsequent_indent=" " * 10)
         click.echo(f"{listed}\n{' ' * 10}docs/existing-prometheus.md says why")

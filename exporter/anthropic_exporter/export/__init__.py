@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from anthropic_exporter.export.plan import files, left_out
-from anthropic_exporter.export.writing import Outcome, write
+from anthropic_exporter.export.writing import Outcome, left_over, write
 
-__all__ = ["Outcome", "files", "left_out", "write"]
+__all__ = ["Outcome", "files", "left_out", "left_over", "write"]

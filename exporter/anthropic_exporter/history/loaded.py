@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
 
-from anthropic_exporter.history.prometheus_api import Prometheus
+from anthropic_exporter.history.prometheus_api import Prometheus, Rule, RuleGroup, Target
 from anthropic_exporter.history.series import THRESHOLD
 from anthropic_exporter.metrics import families as f
 from anthropic_exporter.rules import settings
@@ -24,7 +24,6 @@ _ALIVE = re.compile(rf"{f.AGE.name}\[(\w+)\]")
 #: A process is alive if one of so many scrapes succeeded (rules/settings.py).
 _SCRAPES_ALIVE = 4
 _LISTED = 5
-Target = Mapping[str, Any]
 
 
 class Loaded(NamedTuple):
@@ -33,28 +32,32 @@ class Loaded(NamedTuple):
     Attributes:
         groups: its rule groups whose name is one of this bundle.
         targets: its active targets.
+        job: the regular expression of jobs in the rules, as PromQL writes it; "" if no rule has one.
+        known: jobs that it matches.
         ours: (job, instance) of the processes that show the recorder's metrics.
         counted: those of them whose life the ledger can read.
         defaults: names of thresholds with a default.
         alertmanagers: how many it sends alerts to.
     """
 
-    groups: tuple[Mapping[str, Any], ...]
+    groups: tuple[RuleGroup, ...]
     targets: tuple[Target, ...]
+    job: str
+    known: frozenset[str]
     ours: frozenset[tuple[str, str]]
     counted: frozenset[tuple[str, str]]
     defaults: frozenset[str]
     alertmanagers: int
 
     @property
-    def rules(self) -> Iterator[Mapping[str, Any]]:
+    def rules(self) -> Iterator[Rule]:
         """All rules of the groups."""
-        return (rule for group in self.groups for rule in group["rules"])
+        return (rule for group in self.groups for rule in group.rules)
 
     @property
     def expressions(self) -> str:
         """The expressions of all rules."""
-        return "\n".join(str(rule["query"]) for rule in self.rules)
+        return _expressions(self.groups)
 
 
 def read(prometheus: Prometheus, now: float) -> Loaded:
@@ -63,16 +66,30 @@ def read(prometheus: Prometheus, now: float) -> Loaded:
     Raises:
         ConfigurationError: it cannot be reached, or does not answer as a Prometheus does.
     """
-    groups = tuple(group for group in prometheus.rule_groups() if group["name"].startswith(_PREFIX))
+    groups = tuple(group for group in prometheus.rule_groups() if group.name.startswith(_PREFIX))
     defaults = prometheus.vector(f'{THRESHOLD}{{feature="",model=""}}', now)
+    found = _JOB.search(_expressions(groups))
+    job = found[1] if found else ""
     return Loaded(
         groups,
         tuple(prometheus.active_targets()),
+        job,
+        _jobs_that_match(prometheus, job, now) if job else frozenset(),
         _processes(prometheus, f.BUILD_INFO.name, now),
         _processes(prometheus, f.STARTED.name, now),
         frozenset(one.labels.get("threshold", "") for one in defaults),
         prometheus.alertmanagers(),
     )
+
+
+def _expressions(groups: Iterable[RuleGroup]) -> str:
+    return "\n".join(rule.query for group in groups for rule in group.rules)
+
+
+def _jobs_that_match(prometheus: Prometheus, job: str, now: float) -> frozenset[str]:
+    """Prometheus is asked, because Python's regular expressions differ; over an hour, because scrapes may be rare."""
+    found = prometheus.vector(f'group by (job) (last_over_time(up{{job=~"{job}"}}[1h]))', now)
+    return frozenset(one.labels.get("job", "") for one in found)
 
 
 def _processes(prometheus: Prometheus, name: str, now: float) -> frozenset[tuple[str, str]]:
@@ -88,24 +105,23 @@ def findings(loaded: Loaded) -> list[str]:
 
 
 def _groups(loaded: Loaded) -> Iterator[str]:
-    names = Counter(group["name"] for group in loaded.groups)
+    names = Counter(group.name for group in loaded.groups)
     for name in _NEEDED:
         if not names[name]:
             yield f"group {name} is not loaded: the other rules read it; add its file to rule_files"
     for name, count in names.items():
         if count > 1:
-            files = ", ".join(sorted(str(group["file"]) for group in loaded.groups if group["name"] == name))
+            files = ", ".join(sorted(group.file for group in loaded.groups if group.name == name))
             yield f"group {name} is loaded {count} times ({files}): remove all but one"
 
 
 def _rules(loaded: Loaded) -> Iterator[str]:
     for rule in loaded.rules:
-        if rule.get("health") == "err":
-            yield f"rule {rule['name']} fails: {rule.get('lastError', 'unknown')}"
+        if rule.problem:
+            yield f"rule {rule.name} fails: {rule.problem}"
     for group in loaded.groups:
-        took, interval = float(group.get("evaluationTime") or 0), float(group["interval"])
-        if took > interval:
-            yield f"group {group['name']} takes {took:.1f} s, longer than its interval of {interval:g} s"
+        if group.took > group.interval:
+            yield f"group {group.name} takes {group.took:.1f} s, longer than its interval of {group.interval:g} s"
 
 
 def _thresholds(loaded: Loaded) -> Iterator[str]:
@@ -114,38 +130,45 @@ def _thresholds(loaded: Loaded) -> Iterator[str]:
 
 
 def _jobs(loaded: Loaded) -> Iterator[str]:
-    found = _JOB.search(loaded.expressions)
     if not loaded.ours:
         yield "no target shows the recorder's metrics: add a scrape job for your processes"
-    if found is None:
+    if not loaded.job:
         return
-    for job in sorted({job for job, _ in loaded.ours}):
-        if not re.fullmatch(found[1], job):
-            yield f"job {job!r} is not one that the rules know ({found[1]}): export them again with --job"
+    for job in sorted({job for job, _ in loaded.ours} - loaded.known):
+        yield f"job {job!r} is not one that the rules know ({unquoted(loaded.job)}): export them again with --job"
+
+
+def unquoted(text: str) -> str:
+    """The text of a string of PromQL, without the quotes."""
+    return re.sub(r'\\([\\"])', r"\1", text)
 
 
 def _targets(loaded: Loaded) -> Iterator[str]:
-    found = _JOB.search(loaded.expressions)
-    alive = _ALIVE.search(loaded.expressions)
-    expected = settings.seconds(alive[1]) // _SCRAPES_ALIVE if alive else 0
-    intervals: dict[tuple[str, int], int] = {}
-    for target in loaded.targets:
-        labels = target["labels"]
-        place = labels.get("job", ""), labels.get("instance", "")
-        if place not in loaded.ours and not (found and re.fullmatch(found[1], place[0])):
-            continue
-        if target["health"] == "down":
-            yield f"target {place[1]} of job {place[0]!r} is down: {target.get('lastError', 'unknown')}"
-        if expected and (interval := settings.seconds(target.get("scrapeInterval", "0s"))) not in (0, expected):
-            intervals[place[0], interval] = intervals.get((place[0], interval), 0) + 1
-    for (job, interval), count in intervals.items():
-        number = f"{count} target{'s' if count > 1 else ''}"
-        yield (
-            f"job {job!r} ({number}) is scraped every {interval} s, but the rules are for {expected} s: "
-            f"export them again with --scrape-interval {interval}s"
-        )
+    ours = [one for one in loaded.targets if (one.job, one.instance) in loaded.ours or one.job in loaded.known]
+    for target in ours:
+        if target.problem:
+            yield f"target {target.instance} of job {target.job!r} is down: {target.problem}"
+    yield from _intervals(loaded, ours)
     for job, instance in sorted(loaded.ours - loaded.counted)[:_LISTED]:
         yield f"{instance} of job {job!r} has an older recorder, which the rules cannot count: upgrade it"
+
+
+def _intervals(loaded: Loaded, targets: list[Target]) -> Iterator[str]:
+    alive = _ALIVE.search(loaded.expressions)
+    if alive is None:
+        return
+    expected = f"{settings.seconds(alive[1]) // _SCRAPES_ALIVE}s"
+    counted = Counter((one.job, one.interval) for one in targets if one.interval)
+    for (job, interval), count in counted.items():
+        if settings.milliseconds(interval) != settings.milliseconds(expected):
+            subject = f"job {job!r} ({count} target{'s' if count > 1 else ''})"
+            yield f"{subject} is scraped every {interval}, but the rules are for {expected}: {_cure(interval)}"
+
+
+def _cure(interval: str) -> str:
+    if settings.milliseconds(interval) in {1000 * one for one in settings.SCRAPE_INTERVALS}:
+        return f"export them again with --scrape-interval {interval}"
+    return "give the job a scrape_interval of 5s to 60s"
 
 
 def _ways(loaded: Loaded) -> Iterator[str]:

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
-from anthropic_exporter import bounded_files
+from anthropic_exporter import bounded_files, bounded_http
 from anthropic_exporter.errors import ConfigurationError
 
 #: A range query may return 11,000 points a series; fewer keep one answer small.
@@ -36,13 +36,40 @@ class Series(NamedTuple):
     points: tuple[tuple[float, float], ...]
 
 
+class Rule(NamedTuple):
+    """One rule as the server has loaded it; `problem` is why its last evaluation failed, "" if it did not."""
+
+    name: str
+    query: str
+    problem: str
+
+
+class RuleGroup(NamedTuple):
+    """One group of rules; `interval` and what the last evaluation `took` are in seconds."""
+
+    name: str
+    file: str
+    interval: float
+    took: float
+    rules: tuple[Rule, ...]
+
+
+class Target(NamedTuple):
+    """One address that the server scrapes, every `interval` ("1m30s", "" if unknown); `problem` is "" if it is up."""
+
+    job: str
+    instance: str
+    interval: str
+    problem: str
+
+
 class Prometheus:
     """Reads from one server.
 
     Args:
         url: such as `http://localhost:9090`; user and password in it are sent as basic authentication and never shown.
         token_file: holds a bearer token.
-        timeout: seconds that one answer may take.
+        timeout: seconds that one answer may take, from connecting to its last byte.
         options: the command's options for the address and for the token, named in errors.
     """
 
@@ -79,13 +106,13 @@ class Prometheus:
                 joined.setdefault(frozenset(one.labels.items()), []).extend(one.points)
         return [Series(dict(labels), tuple(points)) for labels, points in joined.items()]
 
-    def rule_groups(self) -> list[dict[str, Any]]:
+    def rule_groups(self) -> list[RuleGroup]:
         """The groups of rules that the server has loaded."""
-        return self._get("rules", {}, lambda found: list(found["groups"]))
+        return self._get("rules", {}, lambda found: list(map(_group, found["groups"])))
 
-    def active_targets(self) -> list[dict[str, Any]]:
+    def active_targets(self) -> list[Target]:
         """The targets that the server scrapes."""
-        return self._get("targets", {"state": "active"}, lambda found: list(found["activeTargets"]))
+        return self._get("targets", {"state": "active"}, lambda found: list(map(_target, found["activeTargets"])))
 
     def alertmanagers(self) -> int:
         """How many Alertmanagers the server sends alerts to."""
@@ -121,7 +148,7 @@ class _KeepSecrets(urllib.request.HTTPRedirectHandler):
         return followed
 
 
-_OPENER = urllib.request.build_opener(_KeepSecrets)
+_OPENER = bounded_http.opener(_KeepSecrets)
 
 
 def _parts(url: str, option: str) -> urllib.parse.SplitResult:
@@ -167,6 +194,23 @@ def _data(body: bytes) -> Any:
     return answer["data"]
 
 
+def _group(found: Any) -> RuleGroup:
+    rules = tuple(map(_rule, found["rules"]))
+    took = float(found.get("evaluationTime") or 0)
+    return RuleGroup(str(found["name"]), str(found.get("file", "")), float(found["interval"]), took, rules)
+
+
+def _rule(found: Any) -> Rule:
+    fails = found.get("health") == "err"
+    return Rule(str(found["name"]), str(found["query"]), str(found.get("lastError") or "unknown") if fails else "")
+
+
+def _target(found: Any) -> Target:
+    labels = found["labels"]
+    problem = str(found.get("lastError") or "unknown") if found["health"] == "down" else ""
+    return Target(labels.get("job", ""), labels.get("instance", ""), str(found.get("scrapeInterval", "")), problem)
+
+
 def _point(pair: Any) -> tuple[float, float]:
     return float(pair[0]), float(pair[1])
 
@@ -186,8 +230,8 @@ def _complaint(error: urllib.error.HTTPError, token_option: str) -> str:
     try:
         return f"{error.code}: {str(json.loads(error.read(65_536))['error'])[:_SHOWN_CHARACTERS]}"
     except (ValueError, KeyError, TypeError, OSError):
-        hint = f" (give {token_option})" if error.code in (401, 403) else ": is it the address of a Prometheus?"
-        return f"answers {error.code}{hint}"
+        secret = f" (give {token_option}, or user and password as in http://user:password@host)"
+        return f"answers {error.code}{secret if error.code in (401, 403) else ': is it the address of a Prometheus?'}"
 
 
 def _why(error: Exception) -> str:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from anthropic_exporter.bundle.detection import detection_numbers
 from anthropic_exporter.errors import ConfigurationError
+from anthropic_exporter.rules import re2
 from anthropic_exporter.rules.templates import QUESTIONS
 
 SCRAPE_INTERVALS = range(5, 61)
@@ -20,8 +21,8 @@ NEEDED = ("ledger",)
 #: A question, and another one that reads what its rules record.
 READ_BY = {"tokens": "cost"}
 _LABEL = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
-#: What Python's regular expressions have and Prometheus' do not: assertions, conditions, references to groups.
-_NOT_RE2 = re.compile(r"\(\?(?:[=!#(>]|<[=!]|P=)|\\[1-9Z]")
+#: Words that YAML reads as something else than text.
+_YAML_WORDS = ("y", "n", "yes", "no", "on", "off", "true", "false", "null")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 #: A name in a regular expression: no operators but the dot, which is in many names.
 _PLAIN_JOB = re.compile(r"(?:[^\\*+?()\[\]{}|^$]|\\\W)+")
@@ -33,6 +34,8 @@ _OWN_LABELS = (
 )
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _DURATION = re.compile(r"(\d+)([smhd])")
+_MILLISECONDS = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000, "w": 604_800_000}
+_PRECISE = re.compile(r"(\d+)(ms|[smhdw])")
 #: MetricsQL counts from the scrape before a window on, and extrapolates nothing.
 _OF_VMALERT = {"rate_covered": "1"}
 FORMATS = ("rules", "prometheus-rule", "mimir", "vmalert")
@@ -67,7 +70,10 @@ class Fit:
 
     def __post_init__(self) -> None:
         if self.scrape_interval not in SCRAPE_INTERVALS:
-            raise ConfigurationError(f"scrape interval {self.scrape_interval} s: use 5 to 60 seconds")
+            raise ConfigurationError(
+                f"scrape interval {self.scrape_interval} s: use 5 to 60 seconds; "
+                "a scrape job may have an interval of its own (scrape_interval)"
+            )
         self._check_job()
         self._check_urls()
         if self.format not in FORMATS:
@@ -81,12 +87,10 @@ class Fit:
                 )
 
     def _check_job(self) -> None:
-        try:
-            re.compile(self.job)
-        except re.error as error:
-            raise ConfigurationError(f"job {self.job!r} is not a regular expression: {error}") from error
-        if not self.job or _CONTROL.search(self.job) or _NOT_RE2.search(self.job):
+        if _CONTROL.search(self.job) or (problem := re2.problem(self.job)) == re2.OTHER_SYNTAX:
             raise ConfigurationError(f"job {self.job!r} is not a regular expression of Prometheus (RE2)")
+        if problem:
+            raise ConfigurationError(f"job {self.job!r} is not a regular expression: {problem}")
 
     def _check_urls(self) -> None:
         for what, url in (("dashboard", self.dashboard_url), ("runbook", self.runbook_url)):
@@ -99,7 +103,8 @@ class Fit:
         first = _PLAIN_JOB.match(self.job)
         name = first[0] if first and self.job[first.end() :][:1] in ("", "|") else "anthropic"
         plain = re.sub(r"\\(\W)", r"\1", name)
-        return plain if re.fullmatch(r"[a-zA-Z][\w.-]*", plain) else json.dumps(plain, ensure_ascii=False)
+        bare = re.fullmatch(r"[a-zA-Z][\w.-]*", plain) and plain.lower() not in _YAML_WORDS
+        return plain if bare else json.dumps(plain, ensure_ascii=False)
 
     def _check_left_out(self, question: str) -> None:
         if (reader := READ_BY.get(question)) and reader not in self.without:
@@ -177,6 +182,11 @@ def seconds(written: str) -> int:
     if written.isdigit():
         return int(written)
     return sum(int(number) * _UNITS[unit] for number, unit in _DURATION.findall(written))
+
+
+def milliseconds(written: str) -> int:
+    """A duration as Prometheus shows it, such as `1m30s` or `500ms`."""
+    return sum(int(number) * _MILLISECONDS[unit] for number, unit in _PRECISE.findall(written))
 
 
 def _step(scrape: int) -> int:
