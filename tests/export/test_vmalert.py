@@ -110,6 +110,18 @@ def test_a_label_that_is_missing_is_an_empty_text() -> None:
     assert re.findall(r'(?<!\(or )\$labels\.\w+|\(or \$labels\.\w+ (?!"")', " ".join(texts)) == []
 
 
+def test_a_number_that_is_not_recorded_yet_leaves_no_hole_in_a_text() -> None:
+    """A record is written after the evaluation in which its alert may fire already; thresholds are read themselves."""
+    texts = " ".join(rule["annotations"]["description"] for rule in rules_of(FIT) if "annotations" in rule)
+    number = r'\{\{ with query (?:(?!\}\}).)*\}\}\{\{ \. \| first \| value \| printf "[^"]*" \}\}\{\{ (end|else) \}\}'
+    found = re.findall(number, texts)
+    assert len(found) > 30
+    assert set(found) == {"else"}
+    assert "total:anthropic_cost_usd_per_day:threshold" not in texts
+    day = r'with query "anthropic_threshold{threshold=\"cost_usd_per_day\", feature=\"\", model=\"\"}"'
+    assert texts.count(day) == 2
+
+
 def test_panels_read_what_is_recorded_but_for_those_that_are_named() -> None:
     recorded = {rule["record"] for rule in rules_of(FIT) if "record" in rule}
     dashboard = json.loads(files(FIT)["dashboards/claude-cost.json"])

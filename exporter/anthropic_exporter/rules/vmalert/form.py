@@ -64,6 +64,12 @@ _THRESHOLD = re.compile(
     r"(?P<level>feature_model|feature|model):anthropic_(?P<name>\w+):threshold"
     r'\{(?:feature=%q, model=%q|feature=%q|model=%q)\}(?="(?: \$labels\.\w+)+\))'
 )
+#: The same of everything together; its threshold has a name of its own, or that of the features'.
+_TOTAL_THRESHOLD = re.compile(r"total:anthropic_(?P<name>\w+_per_(?:day|month)):threshold")
+#: One number of a sentence, which would have a hole where its record is not written yet.
+_NUMBER = re.compile(
+    r"(?P<shown>\{\{ with query (?:(?!\}\}).)*\}\}\{\{ \. \| first \| value \| printf \"[^\"]*\" \}\})\{\{ end \}\}"
+)
 _EMPTY = r"\"\""
 _LABEL = re.compile(r"(?<!\()\$labels\.(\w+)")
 
@@ -196,15 +202,20 @@ def _texts(annotations: Mapping[str, str]) -> dict[str, str]:
 
 def _text(text: str) -> str:
     """A text without the dollars of an incident. A label that is missing is a template's `<no value>` in vmalert."""
-    return _LABEL.sub(r'(or $labels.\1 "")', _THRESHOLD.sub(_resolution, _sums(_INCIDENT.sub("", text))))
+    text = _THRESHOLD.sub(_resolution, _sums(_INCIDENT.sub("", text)))
+    text = _TOTAL_THRESHOLD.sub(lambda found: _series(found["name"], {}), text)
+    return _LABEL.sub(r'(or $labels.\1 "")', _NUMBER.sub(r"\g<shown>{{ else }}an unknown number of{{ end }}", text))
 
 
 def _resolution(found: re.Match[str]) -> str:
     """The most specific override of a threshold, or its default, in the escapes of a template."""
     places = {label: f"%[{place}]q" for place, label in enumerate(found["level"].split("_"), start=1)}
     fixed = [("feature", "model"), ("feature",), ("model",), ()] if len(places) == 2 else [tuple(places), ()]  # noqa: PLR2004
-    series = []
-    for labels in fixed:
-        matchers = [f"{label}={places[label] if label in labels else _EMPTY}" for label in ("feature", "model")]
-        series.append(f'anthropic_threshold{{threshold=\\"{found["name"]}\\", {", ".join(matchers)}}}')
+    series = [_series(found["name"], {label: places[label] for label in labels}) for labels in fixed]
     return f"({' or on () '.join(series)})"
+
+
+def _series(threshold: str, subject: Mapping[str, str]) -> str:
+    """The threshold of a subject, in the escapes of a template."""
+    matchers = ", ".join(f"{label}={subject.get(label, _EMPTY)}" for label in ("feature", "model"))
+    return f'anthropic_threshold{{threshold=\\"{threshold}\\", {matchers}}}'
