@@ -121,7 +121,7 @@ def summary(found: Any) -> str:
     line = f"{share(a['tokens'], b['tokens'])} of the billed tokens are recorded"
     if found["has_list_price"]:
         line += f": {a['usd']:,.2f} USD of {b['usd']:,.2f} USD at list price ({share(a['usd'], b['usd'])})"
-    return f"{line}. {'There is drift to look into.' if found['drift'] else 'No drift.'}"
+    return f"{line}. {'There is drift to investigate.' if found['drift'] else 'No drift.'}"
 
 
 # --- calibrate
@@ -141,7 +141,7 @@ def calibrate(found: Any) -> Iterator[str]:
             place = [one["feature"], one["model"]] if one["feature"] or one["model"] else ["everything", "together"]
             yield joined(place[0], *("-" if choice is None else number(choice["value"]) for choice in choices))
             yield joined(place[1], *("" if choice is None else given(choice) for choice in choices))
-    yield "Each cell: the threshold, and the false pages a week that it is expected to give."
+    yield "Each cell: the threshold, and the false pages a week that it is expected to cause."
     yield from (f"{name}: {says}" for name, says in found["methods"].items())
     known = len(found["thresholds"]) - found["thresholds_without_expected_pages"]
     expected = (
@@ -201,7 +201,7 @@ def review(found: Any) -> Iterator[str]:
     for one in found["noisiest"]:
         yield f"{short(one['alert'])} {one['fired']} {one['false']}"
     if found["suggestions"]:
-        yield "Thresholds that would have left out the false alerts:"
+        yield "Thresholds that would have prevented the false alerts:"
     for one in found["suggestions"]:
         where = ", ".join(filter(None, (one["feature"], one["model"])))
         highest = f"(false alerts reached {one['highest_false']:.3g})"
@@ -283,4 +283,4 @@ def advise(found: Any) -> Iterator[str]:
         )
         yield from (one["change"], f"= {one['formula']}", "; ".join(data), f"Source: {one['source']}")
         yield from ([f"You have to know: {one['needs']}."] if one["needs"] else [])
-    yield "Each item is computed for itself: items on the same feature and model do not add up."
+    yield "Each item is computed on its own: items on the same feature and model do not add up."

@@ -222,7 +222,7 @@ def test_deep_indentation_and_long_numbers_are_one_line(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match=r"given\.yml:1: a value of 200,001 characters"):
         yaml_with_lines.load(path)
     path.write_text(f'{{"max_tokens": {"9" * 5000}}}')
-    with pytest.raises(ConfigurationError, match="not JSON that can be read"):
+    with pytest.raises(ConfigurationError, match="not valid JSON"):
         bounded_files.read_json(path)
 
 

@@ -119,11 +119,11 @@ class Wrong(BaseHTTPRequestHandler):
 @pytest.mark.parametrize(
     ("body", "said"),
     [
-        (b"<html>Log in</html>", "the answer is not that of a Prometheus: check --prometheus"),
-        (b'{"status": "success"}', "the answer is not that of a Prometheus: check --prometheus"),
+        (b"<html>Log in</html>", "the response is not from a Prometheus: check --prometheus"),
+        (b'{"status": "success"}', "the response is not from a Prometheus: check --prometheus"),
         (
             b'{"status": "success", "data": {"resultType": "matrix", "result": [{"metric": null, "values": [3]}]}}',
-            "the answer is not that of a Prometheus: check --prometheus",
+            "the response is not from a Prometheus: check --prometheus",
         ),
         (b'{"status": "success", "data": {"resultType": "matrix", "result": []}}', "give --last or --until"),
     ],

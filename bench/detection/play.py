@@ -42,13 +42,13 @@ from anthropic_exporter import Call, Inference, Recorder, publish, serve, stack,
 from anthropic_exporter.attribution import Attribution
 from anthropic_exporter.metrics.families import REQUEST_OUTPUT_TOKENS
 from anthropic_exporter.rules import Fit, generate
-from anthropic_exporter.stack import Notification, Stack, Threshold
+from anthropic_exporter.stack import Notification, Stack, ThresholdOverride
 from anthropic_exporter.tuning.firings import Firing
 from bench.detection import incidents
 
 ROOT = Path(__file__).resolve().parents[2]
 OUT_OF_REACH = tuple(
-    Threshold(name, 1e12)
+    ThresholdOverride(name, 1e12)
     for name in ("total_cost_usd_per_minute", "tokens_per_day", "cost_usd_per_day", "cost_usd_per_month")
 )
 HISTORY_SECONDS = 3900

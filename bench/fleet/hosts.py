@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from anthropic_exporter.collector.collector import Collector
-from anthropic_exporter.collector.state_file import StateFolder
+from anthropic_exporter.collector.state_file import CollectorFolder
 from anthropic_exporter.transport.cells_message import CellsMessage, Definition, Layout, encode
 from anthropic_exporter.transport.interface import Received
 
@@ -69,7 +69,7 @@ class Given:
 def main() -> None:
     stream = Given()
     with tempfile.TemporaryDirectory() as folder:
-        held = StateFolder(Path(folder))
+        held = CollectorFolder(Path(folder))
         held.take()
         collector = Collector(held, lambda _: stream)  # type: ignore[arg-type, return-value]
         spent, scrapes, bytes_a_message = [], [], 0

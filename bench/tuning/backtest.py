@@ -154,7 +154,9 @@ def main() -> int:
 
 def started(*ports: int) -> stack.Stack:
     """Budgets are out of reach: Prometheus records no `ALERTS` in a group's first two evaluations, here two minutes."""
-    return stack.start([f"127.0.0.1:{port}" for port in ports], thresholds=[stack.Threshold("tokens_per_day", 1e9)])
+    return stack.start(
+        [f"127.0.0.1:{port}" for port in ports], thresholds=[stack.ThresholdOverride("tokens_per_day", 1e9)]
+    )
 
 
 Ends = dict[tuple[str, str, tuple[tuple[str, str], ...]], list[tuple[float, float]]]

@@ -29,7 +29,7 @@ from prometheus_client import CollectorRegistry
 
 from anthropic_exporter import Call, Inference, Recorder, Tokens
 from anthropic_exporter.history import series
-from anthropic_exporter.history.prometheus_api import Prometheus, Series
+from anthropic_exporter.history.prometheus_api import Prometheus, TimeSeries
 from anthropic_exporter.history.remote_write import Labels
 from anthropic_exporter.stack.scratch import ScratchPrometheus
 from anthropic_exporter.tuning import calibrate, tail
@@ -142,7 +142,7 @@ class History:
             if self._broken and second % RESTARTS_SECONDS == 0:
                 self._processes["a"].restart()
             if second % SLICE_SECONDS == 0:
-                yield second, Slice([Series(dict(labels), tuple(points)) for labels, points in found.items()])
+                yield second, Slice([TimeSeries(dict(labels), tuple(points)) for labels, points in found.items()])
                 found = {}
 
     def _record(self, second: int) -> None:

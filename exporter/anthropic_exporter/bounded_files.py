@@ -115,7 +115,7 @@ def read_json(path: Path, most_bytes: int = MOST_JSON_BYTES) -> Any:
     except json.JSONDecodeError as error:
         raise ConfigurationError(f"{path}:{error.lineno}: not JSON: {error.msg}") from error
     except (ValueError, RecursionError) as error:  # ValueError: a number of thousands of digits
-        raise ConfigurationError(f"{path}: not JSON that can be read") from error
+        raise ConfigurationError(f"{path}: not valid JSON") from error
 
 
 def too_deep(path: Path, line: int) -> ConfigurationError:

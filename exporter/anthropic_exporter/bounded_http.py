@@ -43,7 +43,7 @@ def fetch(
 
     Raises:
         urllib.error.HTTPError: the status is not 2xx; its body is not read.
-        OSError: no connection, or no whole answer in time.
+        OSError: no connection, or the response was not complete in time.
         AnswerTooLongError: the answer is longer.
         http.client.HTTPException: what answers does not speak HTTP.
     """
@@ -119,7 +119,7 @@ class _TimedSocket:
 def _left(deadline: float) -> float:
     left = deadline - time.monotonic()
     if left <= 0:
-        raise TimeoutError("no whole answer in time")
+        raise TimeoutError("the response was not complete in time")
     return left
 
 

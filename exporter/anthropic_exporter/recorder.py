@@ -17,7 +17,7 @@ from anthropic_exporter.host.joining import join_family
 from anthropic_exporter.kept_text import MOST_CHARS, kept, text_of
 from anthropic_exporter.locking import SafeLock, this_frame
 from anthropic_exporter.logs import Log
-from anthropic_exporter.metrics.cells import Reading, Snapshot
+from anthropic_exporter.metrics.cells import SeriesSample, Snapshot
 from anthropic_exporter.metrics.ledger import Ledger
 from anthropic_exporter.metrics.renderer import Renderer
 from anthropic_exporter.metrics.series_budget import DEFAULT_SERIES
@@ -145,7 +145,7 @@ class Recorder(Intake):
 
     def _go_on(self, registry: CollectorRegistry | None, asked: Settings) -> None:
         stay = self.settings.not_followed(asked)
-        but = f", but for {', '.join(stay)}, which stays as it was" if stay else ""
+        but = f", except {', '.join(stay)}, which does not change" if stay else ""
         _log.warning("this registry already has a Recorder: it continues to count, with the settings given now%s", but)
         if registry is not None and self._collector is not None:
             from anthropic_exporter.metrics.registry import restore  # noqa: PLC0415 - see `_Shared`
@@ -226,7 +226,7 @@ class Recorder(Intake):
             self._must_share = not self.membership.share()
         return super().snapshot()
 
-    def read(self) -> dict[str, list[Reading]]:
+    def read(self) -> dict[str, list[SeriesSample]]:
         """Every series, by family name, as of now."""
         return self._shown().readings()
 

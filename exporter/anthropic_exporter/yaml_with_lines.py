@@ -50,9 +50,7 @@ def _construct(loader: Any, node: yaml.MappingNode) -> Mapping:
     for key_node, value_node in node.value:
         key, line = str(loader.construct_object(key_node, deep=True)), key_node.start_mark.line + 1
         if key in mapping:
-            raise yaml.MarkedYAMLError(
-                problem=f"key {key!r} stands here a second time", problem_mark=key_node.start_mark
-            )
+            raise yaml.MarkedYAMLError(problem=f"key {key!r} is repeated", problem_mark=key_node.start_mark)
         mapping[key] = _value(loader, key, value_node)
         mapping.lines[key] = line
     return mapping
@@ -99,7 +97,7 @@ def _check_conflicts(path: Path, text: str) -> None:
     """Name the marks of a merge as what they are: what YAML makes of them helps nobody."""
     for number, line in enumerate(text.splitlines(), start=1):
         if line.startswith(("<<<<<<< ", ">>>>>>> ", "||||||| ")):
-            raise ConfigurationError(f"{path}:{number}: a merge left a conflict here: choose one of both sides")
+            raise ConfigurationError(f"{path}:{number}: unresolved merge conflict: choose one side")
 
 
 def _check_shape(path: Path, text: str) -> None:

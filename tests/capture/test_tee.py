@@ -17,7 +17,7 @@ import pytest
 from anthropic_exporter import Recorder
 from anthropic_exporter.capture import tee as tees
 from anthropic_exporter.simulator.fake_api import Chunk, FakeApi, Scripted
-from anthropic_exporter.simulator.fake_api.script import Received
+from anthropic_exporter.simulator.fake_api.script import ReceivedRequest
 from anthropic_exporter.simulator.fake_api.wire import event
 from anthropic_exporter.wire import stream as streams
 from bodies import ASK, MODEL, USAGE, answer, delta, events, streamed
@@ -436,7 +436,7 @@ class TestAsync:
     ) -> None:
         arrived = threading.Event()
 
-        def silent(_: Received) -> Scripted:
+        def silent(_: ReceivedRequest) -> Scripted:
             arrived.set()
             return Scripted(200, SSE, (Chunk(b"", 3600.0),))
 

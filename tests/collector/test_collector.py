@@ -12,7 +12,7 @@ import pytest
 from anthropic_exporter import ConfigurationError
 from anthropic_exporter.collector import state_file
 from anthropic_exporter.collector.collector import Collector
-from anthropic_exporter.collector.state_file import StateFolder
+from anthropic_exporter.collector.state_file import CollectorFolder
 from anthropic_exporter.transport.cells_message import Definition, Layout, encode
 from anthropic_exporter.transport.interface import Received, TransportError
 from collectors import value_of
@@ -67,7 +67,7 @@ def opened(log: Log, tmp_path: Path, clock: Clock) -> Iterator[Callable[..., Col
     folders = []
 
     def make(source: str = "") -> Collector:
-        folder = StateFolder(tmp_path)
+        folder = CollectorFolder(tmp_path)
         assert folder.take()
         folders.append(folder)
         return Collector(folder, log.open_at, source=source, clock=clock, wall=clock)  # type: ignore[arg-type]
@@ -163,7 +163,8 @@ def test_the_state_of_another_stream_is_an_error(opened: Callable[..., Collector
     with pytest.raises(ConfigurationError) as caught:
         opened("redis/anthropic-cells-1")
     assert str(caught.value) == (
-        f"{tmp_path}: holds the totals of stream 'anthropic-cells-0', not of 'anthropic-cells-1': give another --state"
+        f"{tmp_path}: contains the totals of stream 'anthropic-cells-0', not of 'anthropic-cells-1': "
+        "give another --state"
     )
     assert (tmp_path / state_file.NAME).read_bytes() == before
 
@@ -377,7 +378,7 @@ def test_the_state_is_for_its_owner_alone(opened: Callable[..., Collector], tmp_
 def test_a_folder_that_cannot_be_made_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(ConfigurationError, match="give another --state"):
-        StateFolder(tmp_path / "file" / "state")
+        CollectorFolder(tmp_path / "file" / "state")
 
 
 def test_messages_that_cannot_be_read_are_counted_and_passed(opened: Callable[..., Collector], log: Log) -> None:

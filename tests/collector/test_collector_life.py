@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from anthropic_exporter.collector.collector import Collector
-from anthropic_exporter.collector.running import Settings, run
-from anthropic_exporter.collector.state_file import StateFolder
+from anthropic_exporter.collector.running import CollectorOptions, run
+from anthropic_exporter.collector.state_file import CollectorFolder
 from anthropic_exporter.errors import ConfigurationError
 from anthropic_exporter.transport.cells_message import encode
 from collector.test_collector import Log
@@ -27,7 +27,7 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def opened(tmp_path: Path, clock: Clock) -> Iterator[Callable[..., tuple[str, StateFolder]]]:
+def opened(tmp_path: Path, clock: Clock) -> Iterator[Callable[..., tuple[str, CollectorFolder]]]:
     log = Log()
     log.messages += [
         message_of(identity="one", service="api", cells={0: 171.0}),
@@ -35,8 +35,8 @@ def opened(tmp_path: Path, clock: Clock) -> Iterator[Callable[..., tuple[str, St
     ]
     folders = []
 
-    def make(name: str) -> tuple[str, StateFolder]:
-        folder = StateFolder(tmp_path / name)
+    def make(name: str) -> tuple[str, CollectorFolder]:
+        folder = CollectorFolder(tmp_path / name)
         assert folder.take()
         folders.append(folder)
         collector = Collector(folder, log.open_at, clock=clock, wall=clock)  # type: ignore[arg-type]
@@ -58,7 +58,7 @@ def lives(page: str) -> set[str]:
 
 
 def test_services_are_one_life_and_their_requests_one_sum(
-    opened: Callable[..., tuple[str, StateFolder]], clock: Clock
+    opened: Callable[..., tuple[str, CollectorFolder]], clock: Clock
 ) -> None:
     page, _ = opened("state")
     assert value_of(page, "anthropic_ledger_total", of="requests") == 200.0
@@ -69,7 +69,7 @@ def test_services_are_one_life_and_their_requests_one_sum(
 
 
 def test_the_life_continues_with_the_state_and_its_age_with_the_clock(
-    opened: Callable[..., tuple[str, StateFolder]], clock: Clock
+    opened: Callable[..., tuple[str, CollectorFolder]], clock: Clock
 ) -> None:
     before, folder = opened("state")
     folder.close()
@@ -79,14 +79,14 @@ def test_the_life_continues_with_the_state_and_its_age_with_the_clock(
     assert value_of(after, "anthropic_exporter_age_seconds") == 42.0
 
 
-def test_a_collector_whose_state_is_gone_has_another_life(opened: Callable[..., tuple[str, StateFolder]]) -> None:
+def test_a_collector_whose_state_is_gone_has_another_life(opened: Callable[..., tuple[str, CollectorFolder]]) -> None:
     assert lives(opened("state")[0]) != lives(opened("another")[0])
 
 
 def test_a_broken_web_configuration_ends_a_standby_too_before_it_touches_anything(tmp_path: Path) -> None:
     web_config = tmp_path / "web.yml"
     web_config.write_text("basic_auth_users: {alice: secret}\n")
-    settings = Settings("redis://127.0.0.1:1", tmp_path / "state", web_config=web_config)
+    settings = CollectorOptions("redis://127.0.0.1:1", tmp_path / "state", web_config=web_config)
     with pytest.raises(ConfigurationError, match=r"web\.yml:1: alice: "):
         run(settings, threading.Event())
     assert not (tmp_path / "state").exists()

@@ -9,10 +9,10 @@ from rich.console import Console
 
 from anthropic_exporter import Call, Recorder
 from anthropic_exporter.demo import chart, closing, runner, story, view
-from anthropic_exporter.demo.ledger import Ledger, total
-from anthropic_exporter.demo.plain import Lines
+from anthropic_exporter.demo.ledger import CallLog, total
+from anthropic_exporter.demo.plain import PlainOutput
 from anthropic_exporter.demo.play import Play, Scene
-from anthropic_exporter.demo.story import Ending, Loss, Moment, Played, pace
+from anthropic_exporter.demo.story import Ending, Loss, Played, StoryEvent, pace
 from anthropic_exporter.simulator.workload import CACHE_LOST, WORKLOAD, Incident, busy
 from anthropic_exporter.stack import Notification
 from support import NOON, Clock
@@ -44,8 +44,8 @@ def clock(clock: Clock) -> Clock:
 
 
 @pytest.fixture
-def ledger(recorder: Recorder, clock: Clock) -> Ledger:
-    found = Ledger(clock)
+def ledger(recorder: Recorder, clock: Clock) -> CallLog:
+    found = CallLog(clock)
     recorder.subscribe(found)
     return found
 
@@ -71,7 +71,7 @@ def deploys() -> Deploys:
 
 
 @pytest.fixture
-def play(deploys: Deploys, ledger: Ledger, heard: list[Any], clock: Clock) -> Play:
+def play(deploys: Deploys, ledger: CallLog, heard: list[Any], clock: Clock) -> Play:
     scene = Scene(45.0, 6, CACHE_LOST, WORKLOAD.features, 2.0, LINKS, NOON)
     return Play(scene, deploys, ledger, lambda: heard, clock)  # type: ignore[arg-type]
 
@@ -99,7 +99,7 @@ def told(play: Play, clock: Clock, hit: Callable[..., Any], miss: Callable[..., 
 
 class TestLedger:
     def test_calls_are_added_over_the_time_asked_for(
-        self, ledger: Ledger, clock: Clock, hit: Callable[..., Any], miss: Callable[..., Any]
+        self, ledger: CallLog, clock: Clock, hit: Callable[..., Any], miss: Callable[..., Any]
     ) -> None:
         hit()
         clock.now = 10.0
@@ -111,7 +111,7 @@ class TestLedger:
         assert everything.cost_usd == pytest.approx(0.01 + 0.25)
         assert everything.hit_ratio == 0.5
 
-    def test_nothing_is_nothing(self, ledger: Ledger) -> None:
+    def test_nothing_is_nothing(self, ledger: CallLog) -> None:
         assert total(ledger.between(-1.0, 10.0)).hit_ratio is None
 
 
@@ -126,7 +126,7 @@ class TestArithmetic:
 
 
 def test_health_uses_less_than_the_shipped_budget_of_tokens_so_that_nothing_fires_before_the_incident() -> None:
-    minutes = runner.Settings().calm / 60
+    minutes = runner.DemoOptions().calm / 60
     chat, summarise, agent = busy(WORKLOAD, runner._CHAT_PER_MINUTE).features
     once = {one.name: one.system_tokens + one.question_tokens + one.max_tokens / 4 for one in (chat, summarise, agent)}
     calls = {chat.name: 1 + chat.per_minute * minutes, summarise.name: summarise.per_minute * minutes}
@@ -331,7 +331,7 @@ class TestChart:
 
 def test_without_a_terminal_there_are_timed_lines_of_ascii(told: Play, clock: Clock) -> None:
     def show(console: Console) -> None:
-        with Lines(console) as screen:
+        with PlainOutput(console) as screen:
             screen.show(told.picture())
             clock.now += 1.0
             screen.show(told.picture())
@@ -351,7 +351,9 @@ class TestClosing:
     PLAYED = Played(1000, 1000, 240.0, 262.5)
 
     def tell(self, **changes: Any) -> str:
-        ending = Ending((Moment(45.0, "incident", "chat: x"),), self.LOSS, self.PLAYED, True, "claude-opus-5-5", 50_000)
+        ending = Ending(
+            (StoryEvent(45.0, "incident", "chat: x"),), self.LOSS, self.PLAYED, True, "claude-opus-5-5", 50_000
+        )
         return "\n".join(drawn(lambda console: closing.tell(console, ending._replace(**changes)), 80, terminal=False))
 
     def test_it_shows_the_arithmetic(self) -> None:
@@ -365,7 +367,7 @@ class TestClosing:
 
     def test_it_says_how_many_a_slow_machine_played(self) -> None:
         said = self.tell(played=Played(640, 1000, 153.6, 168.0))
-        assert "Played 640 of 1,000 requests: too slow for more." in said
+        assert "Played 640 of 1,000 requests: too slow for the rest." in said
 
     def test_it_says_that_nobody_was_notified(self) -> None:
         assert "The notification did not arrive." in self.tell(notified=False)

@@ -22,7 +22,7 @@ def key(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def run(fake_api: Any, **settings: Any) -> Any:
     console = Console(file=io.StringIO(), width=120)
-    code = live.run(live.Settings(base_url=fake_api.base_url, **settings), console)
+    code = live.run(live.LiveOptions(base_url=fake_api.base_url, **settings), console)
     return code, " ".join(console.file.getvalue().split())  # type: ignore[attr-defined]
 
 

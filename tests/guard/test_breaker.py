@@ -22,7 +22,7 @@ from anthropic_exporter.errors import ConfigurationError
 from anthropic_exporter.guard import Guard
 from anthropic_exporter.guard.breaker import Circuit, Labels
 from anthropic_exporter.simulator.fake_api import FakeApi, Scripted
-from anthropic_exporter.simulator.fake_api.script import Received
+from anthropic_exporter.simulator.fake_api.script import ReceivedRequest
 from bodies import ASK, MODEL, answer, refused
 from support import Clock, Samples
 
@@ -223,7 +223,7 @@ def test_only_one_probe_is_out_at_a_time(
     live(400)
     stopped = []
 
-    def meanwhile(_: Received) -> Scripted:
+    def meanwhile(_: ReceivedRequest) -> Scripted:
         with pytest.raises(SpendLimitExceeded) as error:
             ask()
         stopped.append(error)
@@ -445,7 +445,7 @@ def test_by_hand_a_feature_beyond_the_limit_is_stopped_by_its_own_name(
     with pytest.raises(SpendLimitExceeded, match=r"feature 'late-1' is blocked"):
         ask("late-1")
     ask("late-2")
-    with pytest.raises(ConfigurationError, match="make the breaker with include_other=True"):
+    with pytest.raises(ConfigurationError, match="create the breaker with include_other=True"):
         guard.open_breaker("other", reason="deploy 17")
 
 

@@ -123,7 +123,7 @@ def test_a_second_guard_waits_for_the_folder_of_the_first_and_says_so(
     assert not samples("anthropic_exporter_record_errors_total", stage="guard_state")
     clock.now += 0.1
     second.tick()
-    assert "another process keeps its state here; give each service a state_dir of its own" in caplog.text
+    assert "another process saves its state here; give each service its own state_dir" in caplog.text
     assert samples("anthropic_exporter_record_errors_total", stage="guard_state") == 1
     first.close()
     spend(0.5)

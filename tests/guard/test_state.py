@@ -76,9 +76,7 @@ def test_a_file_that_cannot_be_put_aside_stops_nobody(
     guard = start_guard(state_dir=tmp_path)
     assert guard.today() == ()
     (said,) = caplog.messages
-    assert said.endswith(
-        "budgets.json is damaged, so its content is ignored; it cannot be moved away: Permission denied"
-    )
+    assert said.endswith("budgets.json is damaged, so its content is ignored; it cannot be renamed: Permission denied")
 
 
 def mode(path: Path) -> int:
@@ -110,7 +108,7 @@ def test_a_folder_of_an_older_version_is_made_private_and_somebody_elses_stays(
     StateFolder(tmp_path).close()
     assert mode(tmp_path) == 0o755
     tmp_path.chmod(0o777)
-    with pytest.raises(ConfigurationError, match="every user can write to it; give a folder of its own"):
+    with pytest.raises(ConfigurationError, match="every user can write to it; use a separate folder"):
         StateFolder(tmp_path)
     tmp_path.chmod(0o700)
 

@@ -66,7 +66,7 @@ def test_the_interval_of_the_rules_is_no_finding() -> None:
 def test_a_job_is_named_with_the_regular_expression_as_it_was_given() -> None:
     """The rules have it as a string of PromQL."""
     found = a_fit("5s", job="web", known="api.eu", written=r"api\\.eu|my \"job\"")
-    expected = r"""job 'web' is not one that the rules know (api\.eu|my "job"): export them again with --job"""
+    expected = r"""job 'web' is not covered by the rules (api\.eu|my "job"): export them again with --job"""
     assert loaded.findings(found) == [expected]
 
 
@@ -107,18 +107,18 @@ def data(**found: Any) -> bytes:
 @pytest.mark.parametrize(
     ("status", "body", "headers", "said"),
     [
-        (200, b"<html>Grafana</html>", {}, "the answer is not that of a Prometheus: check --url"),
-        (200, b"[]", {}, "the answer is not that of a Prometheus: check --url"),
-        (200, data(groups=[{}]), {}, "the answer is not that of a Prometheus: check --url"),
+        (200, b"<html>Grafana</html>", {}, "the response is not from a Prometheus: check --url"),
+        (200, b"[]", {}, "the response is not from a Prometheus: check --url"),
+        (200, data(groups=[{}]), {}, "the response is not from a Prometheus: check --url"),
         (
             200,
             data(groups=[{"name": "g", "interval": "soon", "rules": []}]),
             {},
-            "the answer is not that of a Prometheus",
+            "the response is not from a Prometheus",
         ),
-        (200, data(groups=[{"name": "g", "interval": 5, "rules": [7]}]), {}, "the answer is not that of a Prometheus"),
-        (200, data(activeTargets=[{"labels": {}}]), {}, "the answer is not that of a Prometheus: check --url"),
-        (200, data(result=[{"metric": {}, "value": "x"}]), {}, "the answer is not that of a Prometheus: check --url"),
+        (200, data(groups=[{"name": "g", "interval": 5, "rules": [7]}]), {}, "the response is not from a Prometheus"),
+        (200, data(activeTargets=[{"labels": {}}]), {}, "the response is not from a Prometheus: check --url"),
+        (200, data(result=[{"metric": {}, "value": "x"}]), {}, "the response is not from a Prometheus: check --url"),
         (302, b"", {"Location": "/login"}, "answers 302: is it the address of a Prometheus?"),
         (302, b"", {"Location": "file:///etc/passwd"}, "answers 302: is it the address of a Prometheus?"),
         (404, b"not here", {}, "answers 404: is it the address of a Prometheus?"),

@@ -1,10 +1,10 @@
 from __future__ import annotations
 
-from anthropic_exporter.live.marks import Counts
+from anthropic_exporter.live.marks import RecentTotals
 
 
 def test_the_last_minute_is_the_last_60_seconds_with_the_running_one() -> None:
-    counts = Counts(1, 1000.0)
+    counts = RecentTotals(1, 1000.0)
     for second in range(1000, 1100):
         counts.advance(second + 0.5)
         counts.totals[0] += 1
@@ -18,7 +18,7 @@ def test_the_last_minute_is_the_last_60_seconds_with_the_running_one() -> None:
 
 
 def test_a_quarter_of_an_hour_is_180_steps_of_5_seconds_with_the_running_one() -> None:
-    counts = Counts(2, 0.0)
+    counts = RecentTotals(2, 0.0)
     counts.totals[1] += 7
     counts.advance(899.9)
     assert counts.quarter() == [0, 7]
@@ -28,7 +28,7 @@ def test_a_quarter_of_an_hour_is_180_steps_of_5_seconds_with_the_running_one() -
 
 
 def test_a_step_holds_what_came_within_its_5_seconds() -> None:
-    counts = Counts(1, 0.0)
+    counts = RecentTotals(1, 0.0)
     for second, value in ((0, 1), (4, 2), (5, 10), (14, 100)):
         counts.advance(second)
         counts.totals[0] += value
@@ -39,7 +39,7 @@ def test_a_step_holds_what_came_within_its_5_seconds() -> None:
 
 
 def test_a_gap_longer_than_the_memory_leaves_nothing_behind() -> None:
-    counts = Counts(1, 0.0)
+    counts = RecentTotals(1, 0.0)
     counts.totals[0] += 5
     counts.advance(1_000_000.0)
     assert (counts.minute(), counts.quarter()) == ([0], [0])
@@ -48,7 +48,7 @@ def test_a_gap_longer_than_the_memory_leaves_nothing_behind() -> None:
 
 
 def test_a_clock_that_stands_still_or_goes_back_changes_nothing() -> None:
-    counts = Counts(1, 100.0)
+    counts = RecentTotals(1, 100.0)
     counts.totals[0] += 5
     counts.advance(40.0)
     counts.advance(100.0)
@@ -56,6 +56,6 @@ def test_a_clock_that_stands_still_or_goes_back_changes_nothing() -> None:
 
 
 def test_looking_back_further_than_is_known_gives_all_that_is_known() -> None:
-    counts = Counts(1, 1000.0)
+    counts = RecentTotals(1, 1000.0)
     counts.totals[0] += 3
     assert (counts.minute(), counts.quarter()) == ([3], [3])

@@ -9,7 +9,7 @@ from prometheus_client.openmetrics import exposition as openmetrics
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
 from anthropic_exporter import Call, Recorder
-from anthropic_exporter.metrics.cells import Reading, Series, Snapshot
+from anthropic_exporter.metrics.cells import Series, SeriesSample, Snapshot
 from anthropic_exporter.metrics.families import COST, INFLIGHT, Family
 from anthropic_exporter.metrics.renderer import Renderer
 
@@ -119,7 +119,7 @@ def test_gauges_come_go_and_change_their_order() -> None:
     renderer = Renderer([INFLIGHT])
 
     def page(*gauges: tuple[str, float]) -> list[str]:
-        readings = [Reading(("opus", feature), [value], 0.0) for feature, value in gauges]
+        readings = [SeriesSample(("opus", feature), [value], 0.0) for feature, value in gauges]
         return lines(renderer.text(Snapshot([], {}, {INFLIGHT.name: readings})))
 
     def line(feature: str, value: str) -> str:

@@ -55,7 +55,7 @@ def test_a_file_may_override_a_factor_alone(write: Callable[..., Path]) -> None:
         ("models:\n  m:\n    factors: {slow: 2}\n", "prices.yml:3: slow: unknown key"),
         ("models:\n  m: {checked: soon}\n", "prices.yml:2: prices: expected a list of rows"),
         ("models:\n  m: 3\n", "prices.yml:2: m: expected a mapping"),
-        ("models:\n  m: {}\n  m: {}\n", "prices.yml:3: key 'm' stands here a second time"),
+        ("models:\n  m: {}\n  m: {}\n", "prices.yml:3: key 'm' is repeated"),
         ("version: 2\n", "prices.yml:1: version: this release reads version 1, not 2"),
         ("[1]\n", "prices.yml:1: expected a mapping of keys to values"),
         ("models: {\n", "prices.yml:2:"),

@@ -89,7 +89,7 @@ def test_a_file_that_breaks_its_reader_keeps_the_prices_and_the_scrape(
     clock.now += 30
     assert spend(recorder, samples, call) == 1
     assert samples("anthropic_exporter_record_errors_total", stage="prices") == 1
-    assert "prices.yml: RecursionError; the prices before this edit stay in force" in caplog.text
+    assert "prices.yml: RecursionError; the previous prices stay in effect" in caplog.text
 
 
 def test_a_file_that_is_gone_keeps_the_prices_counts_once_and_is_read_when_it_is_back(

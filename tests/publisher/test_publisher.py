@@ -132,10 +132,10 @@ def test_a_queue_that_is_not_there_costs_nothing_and_loses_nothing(
         with server:
             wait_until(lambda: total(arrived(server.url), TOKENS, type="output") == 200.0)
             wait_until(lambda: "accepts messages again" in caplog.text)
-    lines = [one.getMessage() for one in caplog.records if "does not take messages" in one.getMessage()]
+    lines = [one.getMessage() for one in caplog.records if "does not accept messages" in one.getMessage()]
     expected = (
-        f"the queue {server.url} does not take messages: unreachable: ConnectionError; "
-        "recording goes on, and is sent when it does"
+        f"the queue {server.url} does not accept messages: unreachable: ConnectionError; "
+        "recording continues; counts are sent when it does"
     )
     assert lines == [expected]  # once a minute, not once a message
 
@@ -234,7 +234,7 @@ def test_what_the_server_refuses_is_named_by_its_code(
     redis.Redis(port=server.port).set("anthropic-cells", "no stream")
     publisher = publish(recorder, server.url, service="api")
     assert not publisher.flush()
-    assert "does not take messages: failed: ResponseError WRONGTYPE; recording goes on" in caplog.text
+    assert "does not accept messages: failed: ResponseError WRONGTYPE; recording goes on" in caplog.text
     publisher.close(0.1)
 
 

@@ -17,8 +17,8 @@ from anthropic_exporter.errors import ConfigurationError
 from anthropic_exporter.history.prometheus_api import Prometheus
 from anthropic_exporter.pricing.book import PriceBook
 from anthropic_exporter.reconcile import analytics, watch
-from anthropic_exporter.reconcile.compare import Limits, compare
-from anthropic_exporter.reconcile.lines import Bill
+from anthropic_exporter.reconcile.compare import Tolerances, compare
+from anthropic_exporter.reconcile.lines import BilledSpan
 from anthropic_exporter.reconcile.show import as_json, table
 
 START = 1_795_219_200  # 2026-11-21T00:00:00Z
@@ -81,7 +81,7 @@ def serve() -> Iterator[Callable[[Answer], str]]:
         server.server_close()
 
 
-def read(base_url: str) -> Bill:
+def read(base_url: str) -> BilledSpan:
     with analytics.client(SECRET, base_url) as api:
         return analytics.read(api, START, START + HOUR, PriceBook.load())
 
@@ -170,7 +170,7 @@ def test_watch_outlives_answers_of_any_kind_and_stops_while_a_server_is_silent(
 
     source = Prometheus(serve(prometheus))
     with analytics.client(SECRET, serve(bill())) as api:
-        sources = watch.Sources(source, api, PriceBook.load(), analytics.Filters(), Limits())
+        sources = watch.Sources(source, api, PriceBook.load(), analytics.Filters(), Tolerances())
         schedule = watch.Schedule(HOUR, HOUR, 0)
         running = threading.Thread(target=watch.run, args=(sources, schedule, "127.0.0.1", 0, stop))
         running.start()
@@ -179,4 +179,4 @@ def test_watch_outlives_answers_of_any_kind_and_stops_while_a_server_is_silent(
         running.join(30)
         assert not running.is_alive()
         goes_on.set()
-    assert caplog.text.count("the answer is not that of a Prometheus") == 2
+    assert caplog.text.count("the response is not from a Prometheus") == 2

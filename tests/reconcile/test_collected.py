@@ -16,7 +16,7 @@ from prometheus_client import CollectorRegistry
 import histories
 from anthropic_exporter import Recorder, Tokens, publish, publishing
 from anthropic_exporter.collector.collector import Collector
-from anthropic_exporter.collector.state_file import StateFolder
+from anthropic_exporter.collector.state_file import CollectorFolder
 from anthropic_exporter.commands.main import run
 from anthropic_exporter.errors import ConfigurationError
 from anthropic_exporter.pricing.book import PriceBook
@@ -51,7 +51,7 @@ class Day:
     def __init__(self, url: Any, folder: Any, start: Any = START) -> None:
         self.url, self.folder, self.clock, self.uses = url, folder, Clock(start), []  # type: ignore[var-annotated]
         self.recorder = Recorder(registry=CollectorRegistry(), strict=True, clock=self.clock)
-        self.state = StateFolder(folder)
+        self.state = CollectorFolder(folder)
         assert self.state.take()
         address = parse(url)
         self.collector = Collector(

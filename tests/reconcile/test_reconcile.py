@@ -17,7 +17,7 @@ from anthropic_exporter.commands.main import run
 from anthropic_exporter.history.prometheus_api import Prometheus
 from anthropic_exporter.pricing.book import PriceBook
 from anthropic_exporter.reconcile import analytics
-from anthropic_exporter.reconcile.compare import Limits
+from anthropic_exporter.reconcile.compare import Tolerances
 from anthropic_exporter.reconcile.reading import read_and_compare
 from anthropic_exporter.reconcile.watch import Gauges
 from anthropic_exporter.simulator.fake_bill import Books, FakeBill, Use
@@ -354,7 +354,7 @@ def test_watch_shows_both_sides(day: Any, recorder: Any) -> None:
         with FakeBill(Books(lines, PriceBook.load()), key=KEY, clock=lambda: END + DAY) as bill:
             api = analytics.client(KEY, bill.url)
             span = (int(START), int(END))
-            found = read_and_compare(Prometheus(url), api, span, PriceBook.load(), analytics.Filters(), Limits())
+            found = read_and_compare(Prometheus(url), api, span, PriceBook.load(), analytics.Filters(), Tolerances())
         gauges.show(found, END + DAY)
         shown = recorder.render().decode()
         output = 'anthropic_reconcile_tokens{model="claude-opus-5-5",side="%s",tier="standard",type="output"} %s'

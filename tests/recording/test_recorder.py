@@ -106,7 +106,7 @@ def test_a_second_recorder_says_which_settings_stay(
     Recorder(registry=registry, max_series=6000, strict=True)
     assert [line.partition("given now")[2] for line in caplog.messages] == [
         "",
-        ", but for max_series, strict, which stays as it was",
+        ", but for max_series, strict, which does not change",
     ]
 
 

@@ -21,7 +21,7 @@ from anthropic_exporter.logs import Log
 from anthropic_exporter.remedies import IncomingAlert, Remedies
 from anthropic_exporter.remedies.firings import KNOWN, NEWS, REFUSED, Firings
 from anthropic_exporter.remedies.log_lines import LogLines
-from anthropic_exporter.remedies.polling import Credentials, Look, Poller, Source
+from anthropic_exporter.remedies.polling import Credentials, Look, PolledAlertmanager, Poller
 from anthropic_exporter.wire.alertmanager import fingerprint, parse_api, parse_webhook
 from dripping import Drip
 from support import NOON, Clock, Samples
@@ -343,14 +343,14 @@ def password_file(tmp_path: Path) -> Path:
 
 def test_an_alertmanager_that_asks_for_the_password_is_a_known_sender(alertmanager: Any, password_file: Path) -> None:
     alertmanager.password = "Basic cmVtZWRpZXM6czNjcmV0"  # remedies:s3cret
-    source = Source(alertmanager.url, Credentials("remedies", password_file))
+    source = PolledAlertmanager(alertmanager.url, Credentials("remedies", password_file))
     assert [one.authenticated for one in source.look().active] == [True]
 
 
 @pytest.mark.parametrize("asks", [True, False])
 def test_an_alertmanager_that_lets_anybody_in_is_not(alertmanager: Any, password_file: Path, asks: bool) -> None:
     credentials = Credentials("remedies", password_file) if asks else Credentials()
-    assert [one.authenticated for one in Source(alertmanager.url, credentials).look().active] == [False]
+    assert [one.authenticated for one in PolledAlertmanager(alertmanager.url, credentials).look().active] == [False]
 
 
 def test_credentials_that_do_not_fit_are_one_line(password_file: Path, tmp_path: Path) -> None:
@@ -369,7 +369,7 @@ def test_of_too_many_alerts_those_of_breakers_are_asked_for_alone(alertmanager: 
         found.append(look)
         looked.set()
 
-    poller = Poller([Source(alertmanager.url)], 0.01, take, failures.append)
+    poller = Poller([PolledAlertmanager(alertmanager.url)], 0.01, take, failures.append)
     assert looked.wait(10.0)
     poller.close()
     assert [(one.remedy, one.feature) for one in found[0].active] == [("open_breaker", "chat")]
@@ -390,7 +390,9 @@ def test_an_alertmanager_that_drips_does_not_stop_the_poller(
             looked.set()
 
     with Drip(b"HTTP/1.1 200 OK\r\nContent-Length: 9999\r\n\r\n") as dripping:
-        poller = Poller([Source(dripping.url), Source(alertmanager.url)], 0.01, take, failures.append)
+        poller = Poller(
+            [PolledAlertmanager(dripping.url), PolledAlertmanager(alertmanager.url)], 0.01, take, failures.append
+        )
         assert looked.wait(10.0)
         poller.close()
     assert found[0].active == parse_api(

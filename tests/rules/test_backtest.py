@@ -16,7 +16,7 @@ import printed
 from anthropic_exporter.commands.main import run
 from anthropic_exporter.errors import ConfigurationError
 from anthropic_exporter.history import remote_write
-from anthropic_exporter.history.prometheus_api import Series
+from anthropic_exporter.history.prometheus_api import TimeSeries
 from anthropic_exporter.tuning.backtest import rules
 from anthropic_exporter.tuning.backtest.rules import Rule
 from anthropic_exporter.tuning.backtest.scrapes import Slice
@@ -211,15 +211,17 @@ def ended(found: Any) -> Any:
 
 def test_a_series_ends_where_its_target_was_scraped_without_it() -> None:
     where = {"job": "anthropic", "instance": "a"}
-    up = Series({"__name__": "up", **where}, tuple((5.0 * number, 1.0) for number in range(6)))
-    gone = Series({"__name__": "gone", **where}, ((0.0, 1.0), (5.0, 1.0)))
+    up = TimeSeries({"__name__": "up", **where}, tuple((5.0 * number, 1.0) for number in range(6)))
+    gone = TimeSeries({"__name__": "gone", **where}, ((0.0, 1.0), (5.0, 1.0)))
     alive: dict[Any, Any] = {}
     assert ended(Slice([up, gone]).written(alive)) == {"up": [0] * 6, "gone": [0, 0, 1]}
     assert [dict(labels)["__name__"] for labels in alive] == ["up"]
 
 
 def test_a_target_that_is_gone_ends_all_its_series_in_the_slice_after() -> None:
-    other = Series({"__name__": "up", "job": "x", "instance": "b"}, tuple((5.0 * number, 1.0) for number in range(20)))
-    up = Series({"__name__": "up", "job": "x", "instance": "a"}, ((0.0, 1.0), (5.0, 1.0), (10.0, 1.0)))
-    cost = Series({"__name__": "cost", "job": "x", "instance": "a"}, ((0.0, 1.0), (5.0, 2.0), (10.0, 2.0)))
+    other = TimeSeries(
+        {"__name__": "up", "job": "x", "instance": "b"}, tuple((5.0 * number, 1.0) for number in range(20))
+    )
+    up = TimeSeries({"__name__": "up", "job": "x", "instance": "a"}, ((0.0, 1.0), (5.0, 1.0), (10.0, 1.0)))
+    cost = TimeSeries({"__name__": "cost", "job": "x", "instance": "a"}, ((0.0, 1.0), (5.0, 2.0), (10.0, 2.0)))
     assert ended(Slice([other, up, cost]).written({}))["cost"] == [0, 0, 0, 1]

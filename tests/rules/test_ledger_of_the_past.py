@@ -68,7 +68,7 @@ def pages(processes: list[Process], step: int) -> list[ledger.Page]:
 
 
 def by_python(processes: list[Process], steps: int, skipped: range = range(0)) -> dict[int, ledger.Evaluation]:
-    computed = ledger.Ledger(ledger.Durations.of(STEP))
+    computed = ledger.ReplayedLedger(ledger.Durations.of(STEP))
     found = {}
     for step in range(steps):
         computed.see(pages(processes, step))
@@ -153,7 +153,7 @@ def test_the_ledger_waits_after_missed_evaluations_and_loses_nothing() -> None:
 
 
 def test_the_ledger_begins_again_after_more_than_its_memory() -> None:
-    computed = ledger.Ledger(ledger.Durations.of(STEP))
+    computed = ledger.ReplayedLedger(ledger.Durations.of(STEP))
     key = ("cost_usd", "chat", "opus", "standard")
     for at, dollars in ((0.0, 1.0), (5.0, 3.0)):
         computed.see([ledger.Page(at, ("a",), "one", -1.0, at + 1, {key: dollars})])

@@ -16,7 +16,7 @@ from anthropic.types import Usage
 
 from anthropic_exporter.errors import ConfigurationError
 from anthropic_exporter.simulator.fake_api import Behaviour, Chunk, FakeApi, Scripted, start
-from anthropic_exporter.simulator.fake_api.behaviour import Limits
+from anthropic_exporter.simulator.fake_api.behaviour import OrganizationLimits
 from fixtures_fake_api import ManualClock
 
 pytest_plugins = ("fixtures_fake_api",)
@@ -311,7 +311,7 @@ class TestRefusals:
     def test_the_thirteenth_request_of_twelve_a_minute_is_a_429_that_says_when(
         self, start_fake_api: Callable[..., FakeApi], api_clock: ManualClock
     ) -> None:
-        api = start_fake_api(limits=Limits(requests=12))
+        api = start_fake_api(limits=OrganizationLimits(requests=12))
         with anthropic.Anthropic(api_key="sk-ant-test", base_url=api.base_url, max_retries=0) as client:
             for _ in range(12):
                 ask(client, "x")

@@ -13,7 +13,7 @@ from prometheus_client import CollectorRegistry
 from anthropic_exporter import Call, Recorder
 from anthropic_exporter.simulator import workload
 from anthropic_exporter.simulator.fake_api import Chunk, FakeApi, Scripted
-from anthropic_exporter.simulator.fake_api.script import Received
+from anthropic_exporter.simulator.fake_api.script import ReceivedRequest
 from anthropic_exporter.simulator.traffic import Application
 from anthropic_exporter.simulator.workload import CACHE_LOST, LOOP, RUSH, WORKLOAD
 
@@ -147,7 +147,7 @@ def test_a_rush_is_one_users(recorder: Recorder, ledger: Ledger, fake_api: FakeA
 def test_closing_cancels_what_is_in_flight(recorder: Recorder, ledger: Ledger, fake_api: FakeApi) -> None:
     arrived = threading.Event()
 
-    def never(_received: Received) -> Scripted:
+    def never(_received: ReceivedRequest) -> Scripted:
         arrived.set()
         return Scripted(body=(Chunk(b"{", after=60.0),))
 

@@ -113,7 +113,7 @@ def test_the_check_names_rules_for_another_interval_job_and_threshold(
     assert code == 1
     text = "\n".join(lines)
     assert "threshold cost_usd_per_minute has no default: its alert cannot fire; add it to thresholds.yml" in lines
-    assert "job 'api' is not one that the rules know (shop/.*): export them again with --job" in lines
+    assert "job 'api' is not covered by the rules (shop/.*): export them again with --job" in lines
     assert "target 127.0.0.1:1 of job 'shop/cart' is down: " in text
     for job in ("api", "shop/cart"):
         assert (

@@ -23,7 +23,7 @@ from prometheus_client import CollectorRegistry
 
 from anthropic_exporter import Recorder, stack
 from anthropic_exporter.remedies import Remedies
-from anthropic_exporter.remedies.polling import Source
+from anthropic_exporter.remedies.polling import PolledAlertmanager
 from anthropic_exporter.simulator import fake_api
 from stack import alertmanagers
 from stack.alertmanagers import alert
@@ -203,7 +203,7 @@ def test_an_alertmanager_that_was_restarted_ends_no_alert_until_prometheus_had_t
 ) -> None:
     clock = Clock(0.0)
     with alertmanagers.running(tmp_path / "am", "alertmanager.yml", {}) as running:
-        source = Source(running.url, clock=clock)
+        source = PolledAlertmanager(running.url, clock=clock)
         assert source.look() == ([], True)
         running.send(alert(ABOUT), alert({**ABOUT, "feature": "search", "remedy": ""}))
         seen = alertmanagers.eventually(lambda: source.look().active, 5)

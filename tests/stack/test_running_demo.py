@@ -110,7 +110,7 @@ def test_without_prometheus_the_rest_runs_and_says_what_is_left_out(
 
     monkeypatch.setattr(toolchain, "find", lambda _name: None)
     monkeypatch.setattr(toolchain, "provide", missing)
-    assert runner.run(runner.Settings(calm=2.0, requests=20), recording_console) == 0
+    assert runner.run(runner.DemoOptions(calm=2.0, requests=20), recording_console) == 0
     said = recording_console.file.getvalue()  # type: ignore[attr-defined]
     assert "Skipped: Prometheus, Alertmanager and the notification: prometheus 2.42 or later not found" in said
     assert re.search(r"incident +\d+\.\d\d USD/min", said)
@@ -120,5 +120,5 @@ def test_without_prometheus_the_rest_runs_and_says_what_is_left_out(
 
 def test_a_notification_that_never_comes_is_1(monkeypatch: pytest.MonkeyPatch, recording_console: Console) -> None:
     monkeypatch.setattr("anthropic_exporter.demo.play._PATIENCE_SECONDS", 0.0)
-    assert runner.run(runner.Settings(calm=0.0, requests=1), recording_console) == 1
+    assert runner.run(runner.DemoOptions(calm=0.0, requests=1), recording_console) == 1
     assert "The notification did not arrive." in recording_console.file.getvalue()  # type: ignore[attr-defined]

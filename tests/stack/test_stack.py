@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from anthropic_exporter.errors import ConfigurationError
-from anthropic_exporter.stack import Receiver, Threshold, config
+from anthropic_exporter.stack import Receiver, ThresholdOverride, config
 from anthropic_exporter.stack.process import Process
 from anthropic_exporter.wire.alertmanager import parse_time
 
@@ -82,7 +82,7 @@ class TestPrometheusConfiguration:
         assert (tmp_path / "work/rules/cost.yml").read_text() == "groups: [] # left alone\n"
 
     def test_a_threshold_is_replaced_and_a_features_own_is_added(self, shipped: Any, tmp_path: Path) -> None:
-        own = (Threshold("tokens_per_day", 5e8), Threshold("cost_usd_per_minute", 30.5, "chat"))
+        own = (ThresholdOverride("tokens_per_day", 5e8), ThresholdOverride("cost_usd_per_minute", 30.5, "chat"))
         config.prometheus(shipped, tmp_path / "work", ADDRESSES, own)
         rules = yaml.safe_load((tmp_path / "work/rules/thresholds.yml").read_text())["groups"][0]["rules"]
         assert [(rule["expr"], rule["labels"]) for rule in rules] == [
@@ -95,7 +95,7 @@ class TestPrometheusConfiguration:
         with pytest.raises(
             ConfigurationError, match="no threshold 'costs'; it has cost_usd_per_minute, tokens_per_day"
         ):
-            config.prometheus(shipped, tmp_path / "work", ADDRESSES, (Threshold("costs", 1),))
+            config.prometheus(shipped, tmp_path / "work", ADDRESSES, (ThresholdOverride("costs", 1),))
 
 
 def test_alertmanager_sends_to_the_receiver_and_nothing_else_changes(tmp_path: Path) -> None:

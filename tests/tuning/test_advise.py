@@ -265,7 +265,7 @@ def test_models_without_a_price_are_named() -> None:
     unpriced = items.unpriced(read, PriceBook.load(), dt.date(2026, 11, 30))
     shown = io.StringIO()
     Console(file=shown, width=200).print(show.table([], read, unpriced))
-    assert "Not judged, for lack of a price: claude-unheard-of. Add them by --prices." in shown.getvalue()
+    assert "Not analysed, without a price: claude-unheard-of. Add prices with --prices." in shown.getvalue()
     assert show.as_json([], read, unpriced)["unpriced_models"] == ["claude-unheard-of"]
 
 

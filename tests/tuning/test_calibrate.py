@@ -121,7 +121,7 @@ def test_json_has_every_figure_of_the_tables(calibrate: Any, monkeypatch: pytest
 
     def run_it(*arguments: str) -> Any:
         code, shown = calibrate(*arguments)
-        tables, _, _ = shown.out.partition("Left out as incidents")
+        tables, _, _ = shown.out.partition("Excluded as incidents")
         return code, shown._replace(out=tables)
 
     found = printed.same(run_it, printed.calibrate)
@@ -148,7 +148,7 @@ def test_the_threshold_in_force_is_shown(calibrate: Any) -> None:
     code, shown = calibrate()
     assert code == 0
     assert "Thresholds from Mon 23 Nov 00:00 to Mon 30 Nov 00:00 UTC: 6.9 days of history" in shown.out
-    assert "Left out as incidents: 1." in shown.out
+    assert "Excluded as incidents: 1." in shown.out
     rows = [line for line in shown.out.splitlines() if "chat" in line]
     assert "▁" in rows[0]
 
@@ -159,7 +159,7 @@ def test_below_a_day_it_says_what_it_cannot_know(calibrate: Any, tmp_path: Path)
     shutil.copy(THRESHOLDS, target)
     code, shown = calibrate("--write", str(target), last="12h", until="2026-11-24T18:00")
     assert code == 1
-    assert "Only 12 h of history: below 24 h it has no whole day, so that pages a week are not known." in shown.out
+    assert "Only 12 h of history: with less than 24 h, pages a week are not known." in shown.out
     assert shown.err == "Nothing is written: there is less than a working day of history.\n"
     assert target.read_text() == THRESHOLDS.read_text()
 
@@ -365,7 +365,7 @@ def test_a_picture_has_every_signal(calibrate: Any, tmp_path: Path) -> None:
     text = picture.read_text()
     assert "cost_usd_per_minute, USD a minute: chat, claude-opus-5-5" in text
     assert "agent, claude-sonnet-5-5" in text
-    assert "Grey: left out as incidents (1)." in text
+    assert "Grey: excluded as incidents (1)." in text
     assert "Wed 25 Nov" in text
 
 
@@ -482,7 +482,7 @@ def test_a_day_that_is_too_short_for_the_promise_is_said(calibrate: Any) -> None
     for one in limited:
         assert one["choices"]["tail"]["value"] == pytest.approx(5 * max(one["greatest_by_day"]), rel=0.1)
     said = calibrate(last="1d", until="2026-11-25")[1].out
-    assert "5 times the greatest value seen and no higher: this history is too short to promise 1 false" in said
+    assert "5 times the highest value seen at most: this history is too short to promise 1 false" in said
 
 
 def test_a_single_peak_promises_nothing() -> None:

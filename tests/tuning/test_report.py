@@ -17,7 +17,7 @@ from anthropic_exporter.tuning.onset import Detection, summarise
 from anthropic_exporter.tuning.report import bill, charts, page
 from anthropic_exporter.tuning.report.spend import DAY_SECONDS, Spend
 from anthropic_exporter.tuning.review import Review, Reviewed
-from anthropic_exporter.tuning.saved import Saved
+from anthropic_exporter.tuning.saved import Savings
 
 MONDAY = 1_795_392_000
 EVIL = "<script>alert('x')</script> & $x^{"
@@ -63,7 +63,7 @@ def reviewed() -> Any:
     )
     missed = (verdicts.missed(MONDAY + 300_000.0, "search", 4.2, "found on the bill"),)
     summary = summarise(one.detection for one in found)
-    return Review(MONDAY, MONDAY + 7 * DAY_SECONDS, found, missed, summary, Saved(41.3, 212, 903.7), ())
+    return Review(MONDAY, MONDAY + 7 * DAY_SECONDS, found, missed, summary, Savings(41.3, 212, 903.7), ())
 
 
 def advice() -> Any:
@@ -121,14 +121,14 @@ def test_what_is_left_out_of_the_page_is_counted() -> None:
 
 def test_dollars_that_are_not_known_are_said() -> None:
     shown = page.page(sample(unpriced=["claude-unheard-of", EVIL]))
-    assert "Not in these dollars, for lack of a price: claude-unheard-of, &lt;script&gt;" in shown
+    assert "Not included, because they have no price: claude-unheard-of, &lt;script&gt;" in shown
     foreign = page.page(sample(bill=BILL | {"has_list_price": False, "currency": "EUR"}))
     assert "98.8% of the billed tokens are recorded. The bill has no list price in USD to compare." in foreign
     assert "365.20 USD" not in foreign
 
 
 def test_an_empty_week_is_a_page_too() -> None:
-    blank = Review(MONDAY, MONDAY + 7 * DAY_SECONDS, (), (), None, Saved(0.0, 0, 0.0), ())
+    blank = Review(MONDAY, MONDAY + 7 * DAY_SECONDS, (), (), None, Savings(0.0, 0, 0.0), ())
     shown = page.page(sample(review=blank, spend=Spend(0.0, {}, {}, {}), advice=[], is_watched=False, bill=None))
     for part in ("Nothing was spent.", "No alert fired.", "Nothing to change.", "Recorder(advise=True)"):
         assert part in shown

@@ -23,7 +23,7 @@ from anthropic_exporter.tuning import firings, onset, show_review, verdicts
 from anthropic_exporter.tuning.firings import Firing, of_times
 from anthropic_exporter.tuning.onset import Detection
 from anthropic_exporter.tuning.review import Review, Reviewed
-from anthropic_exporter.tuning.saved import Saved, estimate, estimated
+from anthropic_exporter.tuning.saved import Savings, estimate, estimated
 
 pytestmark = pytest.mark.stack
 
@@ -237,7 +237,7 @@ def firing(
 
 def test_what_pages_nobody_needs_no_verdict() -> None:
     both = tuple(Reviewed(one, Detection(None, None), "") for one in (firing(), firing("AnthropicB", "info")))
-    found = Review(START, START + HOUR, both, (), None, Saved(0.0, 0, 0.0), ())
+    found = Review(START, START + HOUR, both, (), None, Savings(0.0, 0, 0.0), ())
     assert [one.firing.alert for one in found.unjudged] == ["A"]
     assert found.quiet == [("AnthropicB", 1)]
     shown = io.StringIO()
@@ -337,7 +337,7 @@ def test_what_the_team_wrote_into_the_file_stays(tmp_path: Path) -> None:
         ("verdicts:\n  - a", ": verdicts: each must be a mapping"),
         (
             "verdicts:\n<<<<<<< HEAD\n  - {id: a, verdict: true}\n=======\n  - {id: b, verdict: true}\n>>>>>>> mine\n",
-            ":2: a merge left a conflict here: choose one of both sides",
+            ":2: unresolved merge conflict: choose one side",
         ),
         ("<<<<<<< HEAD\n", ":1: a merge left a conflict here"),
     ],

@@ -293,7 +293,7 @@ def test_a_broken_edit_changes_nothing_and_is_said_once(protection: Any, text: s
     edit(text)
     assert status(protected, "") == 401
     assert len(said) in (1, 2)  # a file that is written again is read again
-    assert all(line.endswith("; what was in force before this edit stays") for line in said)
+    assert all(line.endswith("; the previous configuration stays in effect") for line in said)
 
 
 def test_a_certificate_that_is_renewed_is_used(certificates: Any) -> None:
@@ -319,7 +319,7 @@ def test_an_edit_whose_files_come_later_is_taken_when_they_are_there(certificate
         protected._refresh()
     (line,) = said
     assert "new.crt" in line
-    assert line.endswith("; what was in force before this edit stays")
+    assert line.endswith("; the previous configuration stays in effect")
     certificates.issue("new", "127.0.0.1")
     clock.now += 1.1
     protected._refresh()

@@ -86,7 +86,7 @@ def test_a_taken_port_is_one_clear_error(server: ServiceHandle, recorder: Record
         serve(Recorder(registry=None), port=server.port, required=True)
     assert str(caught.value) == (
         f"cannot listen on 127.0.0.1:{server.port}: the port is in use; "
-        "stop what uses it or choose another port (0 picks a free one)"
+        "stop the program that uses it, or choose another port (0 picks a free one)"
     )
 
 

@@ -22,7 +22,7 @@ from anthropic_exporter import Recorder
 from anthropic_exporter.serving import serve_alone
 from anthropic_exporter.web import limits
 from anthropic_exporter.web.handler_threads import HandlerThreads
-from anthropic_exporter.web.limits import CpuBudget, Limits
+from anthropic_exporter.web.limits import CpuBudget, ServerLimits
 from anthropic_exporter.web.routes import TEXT, Answer, Request, Route
 from support import Clock
 
@@ -34,7 +34,7 @@ class Site:
     """A server of small limits with slow and large routes, and what a test asks it."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, routes: tuple[Route, ...] = (), **changed: int) -> None:
-        monkeypatch.setattr(limits, "of_this_process", lambda: Limits()._replace(**changed))
+        monkeypatch.setattr(limits, "of_this_process", lambda: ServerLimits()._replace(**changed))
         self.recorder = Recorder(registry=None)
         self.server = serve_alone(self.recorder, port=0, routes=routes)
         self.opened = contextlib.ExitStack()

@@ -83,7 +83,7 @@ def test_what_is_left_out_is_off(read: Callable[..., web_config.WebConfig]) -> N
         (TLS + "  cipher_suites: [TLS_RSA_WITH_RC4_128_SHA]\n", "TLS_RSA_WITH_RC4_128_SHA is not supported here"),
         (TLS + "  curve_preferences: [X25519]\n", "curve_preferences: is not supported here; leave it out"),
         (TLS + "  prefer_server_cipher_suites: 3\n", "prefer_server_cipher_suites: expected true or false"),
-        (TLS + "  cert_file: [a]\n", "web.yml:4: key 'cert_file' stands here a second time"),
+        (TLS + "  cert_file: [a]\n", "web.yml:4: key 'cert_file' is repeated"),
         ("basic_auth_users: {a: secret}\n", "web.yml:1: a: expected a bcrypt hash"),
         (
             f"basic_auth_users: {{a: {HASH.replace('$10', '$15')}}}\n",

@@ -161,7 +161,7 @@ def _judged(file: Path, rule: Any, known: set[str], first: dict[tuple[str, ...],
         yield Finding(file, labels.lines[label], f"a threshold has no label {label!r}; it can have feature and model")
     key = tuple(str(labels.get(label, "")) for label in _LABELS)
     if key in first:
-        yield Finding(file, line, f"{_described(key)} is set a second time; the first is in {first[key]}")
+        yield Finding(file, line, f"{_described(key)} is defined twice; the first definition is in {first[key]}")
     first.setdefault(key, f"{file.name}:{line}")
 
 

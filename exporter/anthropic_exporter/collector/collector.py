@@ -12,7 +12,7 @@ from anthropic_exporter.collector.families import COLLECTOR_FAMILIES
 from anthropic_exporter.collector.merge import Fleet, Patience
 from anthropic_exporter.collector.own_metrics import Progress
 from anthropic_exporter.collector.series import COMPUTED, SHOWN
-from anthropic_exporter.collector.state_file import Saved, StateFolder
+from anthropic_exporter.collector.state_file import CollectorFolder, SavedState
 from anthropic_exporter.errors import ConfigurationError
 from anthropic_exporter.escaping import for_log
 from anthropic_exporter.logs import Log
@@ -54,7 +54,7 @@ class Collector:
 
     def __init__(
         self,
-        folder: StateFolder,
+        folder: CollectorFolder,
         open_at: Callable[[str], Transport],
         *,
         source: str = "",
@@ -63,7 +63,7 @@ class Collector:
     ) -> None:
         self._folder, self._clock, self._wall = folder, clock, wall
         self._ledger = Ledger()
-        saved = folder.read() or Saved(Fleet(*new_life(wall())), "", {})
+        saved = folder.read() or SavedState(Fleet(*new_life(wall())), "", {})
         self.fleet = saved.fleet
         self.restored_guard: Mapping[str, Any] = saved.guard
         for member in self.fleet.members.values():
@@ -163,7 +163,7 @@ class Collector:
             self.fleet.forget(began, _PATIENCE)
         position = self._tokens[-1] if self._tokens else self._position
         try:
-            self._folder.write(Saved(self.fleet, position, self.guard_state(), self._wall(), self._source))
+            self._folder.write(SavedState(self.fleet, position, self.guard_state(), self._wall(), self._source))
         except Exception as error:  # noqa: BLE001 - whatever cannot be written, the totals are shown
             self.failed("state", error)
         else:
@@ -237,7 +237,7 @@ class Collector:
         self._folder.close()
 
 
-def _position(saved: Saved, source: str, folder: StateFolder) -> str:
+def _position(saved: SavedState, source: str, folder: CollectorFolder) -> str:
     """Where to read on. On another kind of queue from its beginning: what was merged before adds nothing.
 
     Raises:
@@ -248,7 +248,7 @@ def _position(saved: Saved, source: str, folder: StateFolder) -> str:
     (kind, stream), (_, asked) = (text.split("/", 1) for text in (saved.source, source))
     if stream != asked:
         raise ConfigurationError(
-            f"{folder.path}: holds the totals of stream {stream!r}, not of {asked!r}: give another --state"
+            f"{folder.path}: contains the totals of stream {stream!r}, not of {asked!r}: give another --state"
         )
     _log.warning("the state was read from another kind of queue (%s): reading this one from its beginning", kind)
     return ""

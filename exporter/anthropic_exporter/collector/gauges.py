@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from anthropic_exporter.collector.members import Member
 from anthropic_exporter.collector.series import ShownSeries
 from anthropic_exporter.metrics import families as f
-from anthropic_exporter.metrics.cells import Reading
+from anthropic_exporter.metrics.cells import SeriesSample
 
 #: A publisher sends once a second; after this silence it is lost.
 LIVE_SECONDS = 30.0
@@ -25,7 +25,7 @@ def is_live(member: Member, now: float) -> bool:
     return not member.finished and now - member.heard_at <= LIVE_SECONDS
 
 
-def merged(series: ShownSeries, members: Iterable[Member], now: float) -> dict[str, list[Reading]]:
+def merged(series: ShownSeries, members: Iterable[Member], now: float) -> dict[str, list[SeriesSample]]:
     """The gauges to show, by family name."""
     values: dict[int, float] = {}
     for member in sorted(members, key=lambda one: one.heard_at):
@@ -34,10 +34,10 @@ def merged(series: ShownSeries, members: Iterable[Member], now: float) -> dict[s
             name = series.targets[number].family.name
             if live or _is_lasting(name, series.labels_of(number)):
                 values[number] = _merge_of(name)(values[number], value) if number in values else value
-    found: dict[str, list[Reading]] = {}
+    found: dict[str, list[SeriesSample]] = {}
     for number, value in sorted(values.items()):
         name = series.targets[number].family.name
-        found.setdefault(name, []).append(Reading(series.labels_of(number), [value], 0.0))
+        found.setdefault(name, []).append(SeriesSample(series.labels_of(number), [value], 0.0))
     return found
 
 

@@ -38,7 +38,7 @@ class Patience(NamedTuple):
         return self.finished_seconds if member.finished else self.seconds
 
 
-class Counts(NamedTuple):
+class MergeCounts(NamedTuple):
     """What the merge counted, since the collector's state began."""
 
     messages: int = 0
@@ -65,7 +65,7 @@ class Fleet:
         self.members: dict[str, Member] = {}
         #: Identities whose cells were dropped long after they were last heard.
         self.forgotten: dict[str, None] = {}
-        self.counts = Counts()
+        self.counts = MergeCounts()
         #: Identities whose cells are part of another one's.
         self.replaced: dict[str, None] = {}
         #: By cell, how much of the growth since this process started was too old for a pace. It only grows.

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from anthropic_exporter.collector import families as f
 from anthropic_exporter.collector.hosts import ages, find_hosts
 from anthropic_exporter.collector.merge import Fleet
-from anthropic_exporter.metrics.cells import Reading
+from anthropic_exporter.metrics.cells import SeriesSample
 from anthropic_exporter.metrics.sliding_max import SlidingMax
 
 _RESULTS = ("merged", "unreadable", "newer_format", "refused")
@@ -54,7 +54,7 @@ class Progress:
         return self._lags.max(self._wall())
 
 
-def readings(progress: Progress, fleet: Fleet, now: float) -> dict[str, list[Reading]]:
+def readings(progress: Progress, fleet: Fleet, now: float) -> dict[str, list[SeriesSample]]:
     """Readings of the collector's own families, by name."""
     hosts = find_hosts(fleet.members.values(), now)
     lost = sum(one.is_lost for one in hosts)
@@ -66,7 +66,9 @@ def readings(progress: Progress, fleet: Fleet, now: float) -> dict[str, list[Rea
         f.IGNORED_CELLS.name: _each(ignored),
         f.OVERFLOW.name: _each(fleet.series.overflow),
         f.HOSTS.name: _each({"live": len(hosts) - lost, "lost": lost}),
-        f.HOST_AGE.name: [Reading(name, [age], 0.0) for name, age in list(ages(hosts).items())[:_MOST_LISTED_HOSTS]],
+        f.HOST_AGE.name: [
+            SeriesSample(name, [age], 0.0) for name, age in list(ages(hosts).items())[:_MOST_LISTED_HOSTS]
+        ],
         f.GAPS.name: _one(counts.gaps),
         f.REBASED.name: _one(counts.rebased),
         f.LAG.name: _one(progress.lag_seconds),
@@ -77,9 +79,9 @@ def readings(progress: Progress, fleet: Fleet, now: float) -> dict[str, list[Rea
     }
 
 
-def _one(value: float) -> list[Reading]:
-    return [Reading((), [float(value)], 0.0)]
+def _one(value: float) -> list[SeriesSample]:
+    return [SeriesSample((), [float(value)], 0.0)]
 
 
-def _each(values: Mapping[str, int]) -> list[Reading]:
-    return [Reading((label,), [float(value)], 0.0) for label, value in values.items()]
+def _each(values: Mapping[str, int]) -> list[SeriesSample]:
+    return [SeriesSample((label,), [float(value)], 0.0) for label, value in values.items()]

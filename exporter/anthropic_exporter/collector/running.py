@@ -12,7 +12,7 @@ from anthropic_exporter import serving
 from anthropic_exporter.collector.breakers import MOST_MESSAGES, BreakersPublisher
 from anthropic_exporter.collector.collector import Collector
 from anthropic_exporter.collector.live_feed import FleetView, TotalsFeed
-from anthropic_exporter.collector.state_file import StateFolder
+from anthropic_exporter.collector.state_file import CollectorFolder
 from anthropic_exporter.collector.thresholds_file import ThresholdsFile
 from anthropic_exporter.collector.watch import FleetWatch
 from anthropic_exporter.errors import ConfigurationError
@@ -33,7 +33,7 @@ _STANDBY_LOOKS_EVERY_SECONDS = 0.25
 CATCH_UP_SECONDS = 10.0
 
 
-class Settings(NamedTuple):
+class CollectorOptions(NamedTuple):
     """The options, as they were given.
 
     Attributes:
@@ -59,7 +59,7 @@ class Settings(NamedTuple):
     allowed_hosts: tuple[str, ...] = ()
 
 
-def run(settings: Settings, stopped: threading.Event) -> None:
+def run(settings: CollectorOptions, stopped: threading.Event) -> None:
     """Collect until `stopped`.
 
     Raises:
@@ -73,7 +73,7 @@ def run(settings: Settings, stopped: threading.Event) -> None:
     thresholds = None if settings.guard is None else ThresholdsFile(settings.guard)
     if settings.web_config is not None:  # a standby serves only when it takes over
         check_web_config(settings.web_config)
-    with contextlib.closing(StateFolder(settings.state)) as folder:
+    with contextlib.closing(CollectorFolder(settings.state)) as folder:
         if _became_active(folder, stopped):
             source = f"{address.engine}/{address.stream_of(settings.shard)}"
             collector = Collector(folder, _opener(address, settings.shard), source=source)
@@ -86,11 +86,11 @@ def run(settings: Settings, stopped: threading.Event) -> None:
                 _collect(collector, settings, stopped, watch, guard)
 
 
-def _became_active(folder: StateFolder, stopped: threading.Event) -> bool:
+def _became_active(folder: CollectorFolder, stopped: threading.Event) -> bool:
     """Wait until no other collector has the folder; until then this one is its standby."""
     if folder.take():
         return True
-    _log.info("standby: another collector holds the folder; this one takes over when it ends")
+    _log.info("standby: another collector uses the folder; this one takes over when that ends")
     while not stopped.wait(_STANDBY_LOOKS_EVERY_SECONDS):
         if folder.take():
             _log.warning("the other collector ended: taking over")
@@ -155,7 +155,7 @@ def _do_nothing() -> None:
 
 def _collect(
     collector: Collector,
-    settings: Settings,
+    settings: CollectorOptions,
     stopped: threading.Event,
     watch: FleetWatch | None,
     guard: Callable[[], None],

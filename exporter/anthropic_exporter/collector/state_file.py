@@ -15,7 +15,7 @@ from typing import IO, Any, NamedTuple
 
 from anthropic_exporter.bounded_files import read_bytes
 from anthropic_exporter.collector.members import Member
-from anthropic_exporter.collector.merge import Counts, Fleet
+from anthropic_exporter.collector.merge import Fleet, MergeCounts
 from anthropic_exporter.errors import ConfigurationError
 from anthropic_exporter.transport.container import UnreadableError, pack, unpack
 
@@ -29,7 +29,7 @@ NAME = "collector.state"
 _MOST_BYTES = 4 * 1024**3
 
 
-class Saved(NamedTuple):
+class SavedState(NamedTuple):
     """What the file holds: the fleet, where to read on, what the Guard knows of the day; `saved_at` in Unix seconds.
 
     `source` names the queue's kind and stream, which the position belongs to; empty if an older version wrote it.
@@ -42,7 +42,7 @@ class Saved(NamedTuple):
     source: str = ""
 
 
-class StateFolder:
+class CollectorFolder:
     """The folder of one collector. A second collector that waits for it is its standby.
 
     Args:
@@ -70,7 +70,7 @@ class StateFolder:
             return False
         return True
 
-    def read(self) -> Saved | None:
+    def read(self) -> SavedState | None:
         """What was saved; None if nothing was.
 
         Raises:
@@ -83,7 +83,7 @@ class StateFolder:
         """The folder."""
         return self._folder
 
-    def write(self, saved: Saved) -> None:
+    def write(self, saved: SavedState) -> None:
         """Replace the file: after a crash at any moment the old one or the new one is there, whole.
 
         Raises:
@@ -114,7 +114,7 @@ class StateFolder:
         self._lock.close()
 
 
-def read(path: Path) -> Saved | None:
+def read(path: Path) -> SavedState | None:
     """What a file holds; None if it does not exist.
 
     Raises:
@@ -138,7 +138,7 @@ def _opened(path: Path) -> IO[str]:
     return open(path, "w", encoding="ascii", opener=_private)
 
 
-def encode(saved: Saved) -> bytes:
+def encode(saved: SavedState) -> bytes:
     """The bytes of the file."""
     fleet, series = saved.fleet, saved.fleet.series
     members = list(fleet.members.values())
@@ -163,7 +163,7 @@ def encode(saved: Saved) -> bytes:
     return pack(header, b"".join(map(_little, parts)), compress=False)
 
 
-def decode(data: bytes) -> Saved:
+def decode(data: bytes) -> SavedState:
     """What `encode` wrote.
 
     Raises:
@@ -176,14 +176,14 @@ def decode(data: bytes) -> Saved:
     series = fleet.series
     series.load(header, reader.take("d", header["cells"]), reader.take("d", header["cells"]))
     series.overflow |= {str(key): int(value) for key, value in header["overflow"].items()}
-    fleet.counts = Counts(**{key: value for key, value in header["counts"].items() if key in Counts._fields})
+    fleet.counts = MergeCounts(**{key: value for key, value in header["counts"].items() if key in MergeCounts._fields})
     fleet.forgotten = dict.fromkeys(header["forgotten"])
     fleet.replaced = dict.fromkeys(header.get("replaced", ()))
     for one in header["members"]:
         member = _member(one, reader)
         fleet.members[member.identity] = member
     saved_at = float(header.get("saved_at", 0.0))  # a version before this one did not say
-    return Saved(fleet, str(header["position"]), dict(header["guard"]), saved_at, str(header.get("source", "")))
+    return SavedState(fleet, str(header["position"]), dict(header["guard"]), saved_at, str(header.get("source", "")))
 
 
 def _member_header(member: Member) -> dict[str, Any]:

@@ -52,7 +52,7 @@ class ThresholdsFile:
             found = Limits.from_file(self._path)
         except ConfigurationError as error:
             self.broken()
-            _log.warning("%s; the thresholds before this edit stay in force", error)
+            _log.warning("%s; the previous thresholds stay in effect", error)
             return None
         _log.info("%s: read again", self._path)
         return found

@@ -24,7 +24,7 @@ from anthropic_exporter.errors import ConfigurationError
     show_default=True,
     type=FiniteRange(0),
     metavar="USD",
-    help="Leave out advice that saves less than this a month.",
+    help="Omit advice that saves less than this a month.",
 )
 @click.option(
     "--waited-for",
@@ -36,8 +36,8 @@ from anthropic_exporter.errors import ConfigurationError
 def advise(**options: Any) -> int:
     """Suggest changes that save money, ranked by dollars a month, each with its formula and data.
 
-    Reads what the recorders counted; Recorder(advise=True) lets them count what most items need. Exit codes: 0 nothing
-    to change, 1 there is advice, 2 it could not be read.
+    Reads recorded metrics. Most items need recorders with Recorder(advise=True). Exit codes: 0 nothing to change, 1
+    there is advice, 2 the history could not be read.
     """
     from anthropic_exporter.pricing.book import PriceBook  # noqa: PLC0415 - imported when the command runs
     from anthropic_exporter.tuning.advice import items, usage  # noqa: PLC0415 - as above
@@ -45,7 +45,7 @@ def advise(**options: Any) -> int:
     source = history.connect(options["prometheus_url"], options["prometheus_token_file"])
     start, end = history.span(options["last"], options["until"], 1)
     book = PriceBook.load(options["prices"])
-    with raising(), history.progress("Reading what was used", 1.0) as advance:
+    with raising(), history.progress("Reading the recorded usage", 1.0) as advance:
         read = usage.read(source, start, end, advance)
     if not read.tokens:
         raise ConfigurationError("nothing was recorded in this period: give --last or --until")

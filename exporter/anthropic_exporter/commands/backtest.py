@@ -47,7 +47,7 @@ _SHORT_LEAD = (
     metavar="DURATION",
     help="How much history before the span to evaluate, for budgets and baselines.",
 )
-@click.option("--all", "with_quiet", is_flag=True, help="List alerts of severity info, too, which page nobody.")
+@click.option("--all", "with_quiet", is_flag=True, help="Also list alerts of severity info, which page nobody.")
 @click.option(
     "--picture", type=click.Path(path_type=Path), help="Draw when each alert would have fired into this SVG file."
 )
@@ -80,7 +80,7 @@ def _evaluated(options: dict[str, Any], start: int, end: int) -> Sets:
     source = history.connect(options["prometheus_url"], options["prometheus_token_file"])
     begin = start - history.duration(options["lead"], "--lead")
     if not tested.has_history(source, start, end):
-        raise ConfigurationError("nothing was recorded in this time: give --last or --until")
+        raise ConfigurationError("nothing was recorded in this period: give --last or --until")
     scrape = round(tested.scrape_seconds(source, end))
     with _rules(options["folder"], scrape) as folder:
         named = {str(path): path for path in options["thresholds"]} or {"thresholds.yml": None}
@@ -112,7 +112,7 @@ def _check_fit(expected: int | None, scrape: int) -> None:
     if expected not in (None, scrape):
         click.echo(
             f"These rules are for scrapes every {expected} s, but the processes are scraped every {scrape} s: write "
-            f"rules that fit by anthropic-exporter export --scrape-interval {scrape}s, and give them by --rules.",
+            f"matching rules with anthropic-exporter export --scrape-interval {scrape}s, and pass them with --rules.",
             err=True,
         )
 

@@ -48,10 +48,10 @@ if TYPE_CHECKING:
     type=click.Path(path_type=Path),
     default=Path("anthropic-verdicts.yml"),
     show_default=True,
-    help="The file of verdicts: alerts judged true and missed incidents are left out.",
+    help="The file of verdicts: alerts judged true and missed incidents are excluded.",
 )
 @click.option(
-    "--exclude", nargs=2, multiple=True, metavar="FROM TO", help="Leave out this period, as an incident; repeatable."
+    "--exclude", nargs=2, multiple=True, metavar="FROM TO", help="Exclude this period, as an incident; repeatable."
 )
 @click.option(
     "--write", "target", type=click.Path(path_type=Path), help="Write the thresholds into this thresholds.yml."
@@ -62,7 +62,7 @@ if TYPE_CHECKING:
 def calibrate(**options: Any) -> int:
     """Choose thresholds for each feature and model from your own history, and show the false pages a week of each.
 
-    Reads the series that the rules record. Incidents are left out. Below 24 h of history nothing is written. Exit
+    Reads the series that the rules record. Incidents are excluded. Below 24 h of history nothing is written. Exit
     codes: 0 done, 1 there is too little history to write thresholds, 2 the history could not be read, or the file
     could not be written.
     """

@@ -18,8 +18,8 @@ from anthropic_exporter.commands.signals import noticed
     required=True,
     envvar="ANTHROPIC_EXPORTER_QUEUE",
     metavar="URL",
-    help="The queue, as given to publish(): redis://, rediss://, nats:// or kafka://. Or set ANTHROPIC_EXPORTER_QUEUE, "
-    "which does not show a password in the list of processes.",
+    help="The queue, as given to publish(): redis://, rediss://, nats:// or kafka://. To keep a password "
+    "out of the list of processes, set ANTHROPIC_EXPORTER_QUEUE instead.",
 )
 @click.option(
     "--state",
@@ -34,10 +34,10 @@ from anthropic_exporter.commands.signals import noticed
     "--guard",
     type=click.Path(path_type=Path, dir_okay=False),
     metavar="THRESHOLDS",
-    help="Watch rates and budgets of the whole fleet with the thresholds of this file, such as thresholds.yml of the "
-    "rules, and publish what holds to processes that call guard.follow().",
+    help="Evaluate rates and budgets of the whole fleet with the thresholds in this file, such as thresholds.yml "
+    "of the rules, and publish the conditions that hold to processes that call guard.follow().",
 )
-@click.option("--live", is_flag=True, help="Also serve /live, a page that shows what the fleet spends, as it happens.")
+@click.option("--live", is_flag=True, help="Also serve /live, a page that shows what the fleet is spending.")
 @click.option("--web-config", type=click.Path(path_type=Path), help="As for `serve`: TLS, passwords and tokens.")
 @click.option("--allow-host", "allowed_hosts", multiple=True, metavar="NAME", help="As for `serve`.")
 def collect(source: str, state: Path, **options: Any) -> int:
@@ -45,9 +45,9 @@ def collect(source: str, state: Path, **options: Any) -> int:
 
     SIGTERM saves the state and stops. After a crash it continues from the saved state; no counter decreases.
     """
-    from anthropic_exporter.collector.running import Settings, run  # noqa: PLC0415 - imported when the command runs
+    from anthropic_exporter.collector.running import CollectorOptions, run  # noqa: PLC0415 - imported when the command runs
 
     log_to_stdout()
     with noticed() as told:
-        run(Settings(source, state, **options), told)
+        run(CollectorOptions(source, state, **options), told)
     return 0

@@ -22,7 +22,7 @@ from anthropic_exporter.commands.signals import raising
 @click.option(
     "--port", default=0, type=click.IntRange(0, 65535), help="Port of /metrics; 0, the default, selects a free one."
 )
-@click.option("--seed", default=1, show_default=True, help="The same seed draws the same requests.")
+@click.option("--seed", default=1, show_default=True, help="The same seed produces the same requests.")
 @click.option(
     "--live", is_flag=True, help="Make a few real calls instead, with ANTHROPIC_API_KEY, on the cheapest model."
 )
@@ -42,5 +42,5 @@ def demo(*, live: bool, max_usd: float, base_url: str, **options: Any) -> int:
         if live:
             from anthropic_exporter.demo import live as real  # noqa: PLC0415 - imported when the command runs
 
-            return real.run(real.Settings(max_usd, base_url, options["port"]), Console())
-        return runner.run(runner.Settings(**options), Console())
+            return real.run(real.LiveOptions(max_usd, base_url, options["port"]), Console())
+        return runner.run(runner.DemoOptions(**options), Console())

@@ -14,7 +14,7 @@ from anthropic_exporter.commands.signals import raising
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from anthropic_exporter.export import Outcome
+    from anthropic_exporter.export import FileOutcome
     from anthropic_exporter.rules import Fit
 
 _DURATION = re.compile(r"(?:(\d{1,5})h)?(?:(\d{1,5})m)?(?:(\d{1,5})s?)?")
@@ -79,7 +79,7 @@ def _minutes(_: click.Context, __: click.Parameter, value: str) -> int:
 @click.option(
     "--utc-offset", default="0", callback=_minutes, help="Offset of the budget's day from UTC, such as -5:30."
 )
-@click.option("--without", multiple=True, metavar="QUESTION", help="Leave out a rule file, such as meter; repeatable.")
+@click.option("--without", multiple=True, metavar="FILE", help="Omit a rule file, such as meter; repeatable.")
 @click.option(
     "--format", "form", default="rules", show_default=True, type=click.Choice(tuple(_NEXT)), help="Kind of rule files."
 )
@@ -116,7 +116,7 @@ def _fit(form: str, options: dict[str, Any]) -> Fit:
 
 
 def _summarise(
-    outcomes: Sequence[Outcome], others: Sequence[Path], fit: Fit, out: Path, missing: Sequence[str]
+    outcomes: Sequence[FileOutcome], others: Sequence[Path], fit: Fit, out: Path, missing: Sequence[str]
 ) -> None:
     for outcome in outcomes:
         if outcome.what == "kept":

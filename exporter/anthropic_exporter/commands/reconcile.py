@@ -62,7 +62,7 @@ _KEYS = ("ANTHROPIC_ADMIN_KEY", "ANTHROPIC_API_KEY")
 @click.option("--watch", is_flag=True, help="Compare periodically, and serve anthropic_reconcile_* on /metrics.")
 @click.option("--every", default="1h", show_default=True, metavar="DURATION", help="With --watch: how often.")
 @click.option(
-    "--lag", default="3h", show_default=True, metavar="DURATION", help="With --watch: leave out the newest hours."
+    "--lag", default="3h", show_default=True, metavar="DURATION", help="With --watch: exclude the newest hours."
 )
 @click.option(
     "--port", default=9466, show_default=True, type=click.IntRange(0, 65535), help="With --watch; 0 selects a free one."
@@ -73,7 +73,7 @@ def reconcile(**options: Any) -> int:
     """Compare what was recorded with what Anthropic billed, and explain the difference.
 
     Compares tokens, then dollars at list price, by model, tier, token type and hour. The cause of a difference is
-    shown: prices, calls that no recorder saw, other callers, batches in flight. Exit codes: 0 no drift,
+    shown: prices, unrecorded calls, other callers, batches in flight. Exit codes: 0 no drift,
     1 drift, 2 the comparison failed.
     """
     from anthropic_exporter.reconcile import analytics  # noqa: PLC0415 - imported when the command runs
@@ -118,25 +118,25 @@ def _prometheus(options: dict[str, Any]) -> Prometheus:
 def _collected(api: Anthropic, filters: Filters, options: dict[str, Any]) -> Comparison:
     from anthropic_exporter.pricing.book import PriceBook  # noqa: PLC0415 - imported when the command runs
     from anthropic_exporter.reconcile import collected  # noqa: PLC0415 - as above
-    from anthropic_exporter.reconcile.compare import Limits  # noqa: PLC0415 - as above
+    from anthropic_exporter.reconcile.compare import Tolerances  # noqa: PLC0415 - as above
     from anthropic_exporter.reconcile.reading import compare_collected  # noqa: PLC0415 - as above
 
     book = PriceBook.load(options["prices"])
     ours = collected.read(options["states"], options["since"], book)
-    with history.progress("Reading what was billed", ours.end - ours.start) as advance:
-        return compare_collected(ours, api, book, filters, Limits(ratio=options["tolerance"]), advance)
+    with history.progress("Reading the bill", ours.end - ours.start) as advance:
+        return compare_collected(ours, api, book, filters, Tolerances(ratio=options["tolerance"]), advance)
 
 
 def _compared(api: Anthropic, filters: Filters, options: dict[str, Any]) -> Comparison:
     from anthropic_exporter.pricing.book import PriceBook  # noqa: PLC0415 - imported when the command runs
-    from anthropic_exporter.reconcile.compare import Limits  # noqa: PLC0415 - as above
+    from anthropic_exporter.reconcile.compare import Tolerances  # noqa: PLC0415 - as above
     from anthropic_exporter.reconcile.reading import read_and_compare  # noqa: PLC0415 - as above
 
     start, end = history.span(options["last"], options["until"], _HOUR)
     book = PriceBook.load(options["prices"])
-    with history.progress("Reading what was recorded and billed", 3 * (end - start)) as advance:
+    with history.progress("Reading records and bill", 3 * (end - start)) as advance:
         return read_and_compare(
-            _prometheus(options), api, (start, end), book, filters, Limits(ratio=options["tolerance"]), advance
+            _prometheus(options), api, (start, end), book, filters, Tolerances(ratio=options["tolerance"]), advance
         )
 
 
@@ -154,11 +154,11 @@ def _print(found: Comparison, *, as_json: bool, by_hour: bool) -> None:
 def _watch(source: Prometheus, api: Anthropic, filters: Filters, options: dict[str, Any]) -> int:
     from anthropic_exporter.pricing.book import PriceBook  # noqa: PLC0415 - imported when the command runs
     from anthropic_exporter.reconcile import watch  # noqa: PLC0415 - as above
-    from anthropic_exporter.reconcile.compare import Limits  # noqa: PLC0415 - as above
+    from anthropic_exporter.reconcile.compare import Tolerances  # noqa: PLC0415 - as above
 
     log_to_stdout()
     lengths = [history.duration(options[name], f"--{name}") for name in ("last", "lag", "every")]
-    book, limits = PriceBook.load(options["prices"]), Limits(ratio=options["tolerance"])
+    book, limits = PriceBook.load(options["prices"]), Tolerances(ratio=options["tolerance"])
     with noticed() as stop:
         watch.run(
             watch.Sources(source, api, book, filters, limits),

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 @click.option(
     "--missed", nargs=2, multiple=True, metavar="TIME FEATURE", help="Add an incident without an alert; repeatable."
 )
-@click.option("--all", "with_quiet", is_flag=True, help="List alerts of severity info, too, which page nobody.")
+@click.option("--all", "with_quiet", is_flag=True, help="Also list alerts of severity info, which page nobody.")
 @click.option("--usd", type=FiniteRange(0, 1e9), help="With --missed: its cost in dollars.")
 @click.option("--note", default="", help="With --mark or --missed: a few words.")
 @click.option(
@@ -91,11 +91,11 @@ def _reviewed(options: dict[str, Any]) -> Review:
     changed = _changed(verdicts.apply(known, found, options["marks"], options["note"]), options)
     if changed != known:
         verdicts.write(options["verdicts"], changed)
-    with history.progress("Measuring how they were noticed", len(found) or 1) as advance:
+    with history.progress("Measuring the time to detection", len(found) or 1) as advance:
         judged = judge(source, found, changed, (start, end), advance)
     if not (judged.reviewed or judged.evaluated_seconds):
         raise ConfigurationError(
-            "no rules were evaluated in this time, so no alert can have fired: load them, or give --last or --until"
+            "no rules were evaluated in this period, so no alert can have fired: load them, or give --last or --until"
         )
     return judged
 
@@ -122,7 +122,7 @@ def _write_report(found: Review, options: dict[str, Any]) -> None:
     source = history.connect(options["prometheus_url"], options["prometheus_token_file"])
     with history.progress("Reading the dollars", found.end - found.start) as advance:
         spent = spend.read(source, found.start, found.end, advance)
-    with history.progress("Reading what was used", 1.0) as advance:
+    with history.progress("Reading the recorded usage", 1.0) as advance:
         used = usage.read(source, found.start, found.end, advance)
     day = dt.datetime.fromtimestamp(found.end, dt.timezone.utc).date()
     book = PriceBook.load(options["prices"])

@@ -58,7 +58,7 @@ from anthropic_exporter.commands.signals import noticed
     "allowed_hosts",
     multiple=True,
     metavar="NAME",
-    help="A host name by which clients reach this server, without a port. Other names are then refused; repeatable.",
+    help="A host name, without a port, by which clients reach this server; repeatable. Other names are rejected.",
 )
 def serve(host: str, port: int, web_config: Path | None, allowed_hosts: tuple[str, ...], **options: Any) -> int:
     """Run the standalone exporter: its own /metrics, a receiver for Alertmanager's webhook, and the runbooks as pages.

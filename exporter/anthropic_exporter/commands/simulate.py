@@ -11,7 +11,7 @@ from anthropic_exporter.commands.signals import noticed
 @click.command()
 @host_option
 @port_option
-@click.option("--seed", default=1, show_default=True, help="The same seed draws the same requests and incidents.")
+@click.option("--seed", default=1, show_default=True, help="The same seed produces the same requests and incidents.")
 @click.option("--every", default=600.0, show_default=True, type=FiniteRange(1), help="Seconds between incidents.")
 @click.option("--publish", "queue", metavar="URL", help="Publish to this queue too, for `collect`.")
 @click.option("--service", default="sample", show_default=True, help="With --publish: the name of the service.")

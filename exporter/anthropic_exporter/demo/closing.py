@@ -32,7 +32,7 @@ def tell(console: Console, ending: Ending) -> None:
     if ending.played.requests < ending.played.wanted:
         _say(
             console,
-            f"Played {ending.played.requests:,} of {ending.played.wanted:,} requests: too slow for more.",
+            f"Played {ending.played.requests:,} of {ending.played.wanted:,} requests: too slow for the rest.",
             "yellow",
         )
     for line in ending.notes:

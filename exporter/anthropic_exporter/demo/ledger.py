@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 _MOST_ENTRIES = 20_000
 
 
-class Entry(NamedTuple):
+class PricedCall(NamedTuple):
     """One priced call: when it ended, whose it was, what it cost. `lost_usd` is what a cache miss paid too much."""
 
     at: float
@@ -47,7 +47,7 @@ class Sum(NamedTuple):
         return self.hits / asked if asked else None
 
 
-class Ledger:
+class CallLog:
     """Remembers calls; safe to share between threads.
 
     Args:
@@ -56,7 +56,7 @@ class Ledger:
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
-        self._entries: collections.deque[Entry] = collections.deque(maxlen=_MOST_ENTRIES)
+        self._entries: collections.deque[PricedCall] = collections.deque(maxlen=_MOST_ENTRIES)
         self._lock = threading.Lock()
 
     def __call__(self, call: Call) -> None:
@@ -65,14 +65,14 @@ class Ledger:
         with self._lock:
             self._entries.append(entry)
 
-    def between(self, since: float, until: float) -> list[Entry]:
+    def between(self, since: float, until: float) -> list[PricedCall]:
         """The calls that ended after `since` and not after `until`, newest first."""
         with self._lock:
             newest_first = list(itertools.takewhile(lambda entry: entry.at > since, reversed(self._entries)))
         return [entry for entry in newest_first if entry.at <= until]
 
 
-def total(entries: Iterable[Entry]) -> Sum:
+def total(entries: Iterable[PricedCall]) -> Sum:
     """The sum of calls."""
     found = list(entries)
     return Sum(
@@ -85,10 +85,10 @@ def total(entries: Iterable[Entry]) -> Sum:
     )
 
 
-def _entry(call: Call, at: float) -> Entry:
+def _entry(call: Call, at: float) -> PricedCall:
     bill = call.bill
     tokens = tuple(map(sum, zip(*(inference.tokens for inference in call.inferences), strict=True)))
-    return Entry(
+    return PricedCall(
         at,
         call.feature,
         call.model,

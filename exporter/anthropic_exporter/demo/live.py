@@ -38,7 +38,7 @@ _ADDED_TOKENS = 1_000
 
 
 @dataclass(frozen=True)
-class Settings:
+class LiveOptions:
     """`cap_usd` holds while a prompt has at most one token per byte plus `_ADDED_TOKENS`; `base_url` may be empty."""
 
     cap_usd: float = 0.05
@@ -88,7 +88,7 @@ class Cap:
         return prompt * max(rates[:4]) + _MAX_TOKENS * rates.output
 
 
-def run(settings: Settings, console: Console) -> int:
+def run(settings: LiveOptions, console: Console) -> int:
     """Make the calls and show their cost. Returns 0 if at least one succeeded.
 
     Raises:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 _EVERY_SECONDS = 5.0
 
 
-class Lines:
+class PlainOutput:
     """Prints a line for each event, and the state every 5 s in between."""
 
     def __init__(self, console: Console) -> None:

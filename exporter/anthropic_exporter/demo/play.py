@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, NamedTuple
 from anthropic_exporter.call import TOKEN_TYPES
 from anthropic_exporter.demo import story
 from anthropic_exporter.demo.ledger import Sum, total
-from anthropic_exporter.demo.story import Ending, FeatureLine, Loss, Moment, Picture, Played
+from anthropic_exporter.demo.story import Ending, FeatureLine, Loss, Picture, Played, StoryEvent
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from anthropic_exporter.demo.ledger import Entry, Ledger
+    from anthropic_exporter.demo.ledger import CallLog, PricedCall
     from anthropic_exporter.simulator.traffic import Application
     from anthropic_exporter.simulator.workload import Feature, Incident
     from anthropic_exporter.stack import Notification
@@ -71,7 +71,7 @@ class Play:
         self,
         scene: Scene,
         application: Application,
-        ledger: Ledger,
+        ledger: CallLog,
         heard: Callable[[], Sequence[Notification]],
         clock: Callable[[], float],
     ) -> None:
@@ -80,7 +80,9 @@ class Play:
         self._ledger = ledger
         self._heard = heard
         self._clock = clock
-        self._moments = [Moment(0.0, story.CALM, f"three features at work; at {scene.calm:.0f} s a deploy breaks one")]
+        self._moments = [
+            StoryEvent(0.0, story.CALM, f"three features run; after {scene.calm:.0f} s a deploy breaks one")
+        ]
         self._incident_at: float | None = None
         self._forward_at: float | None = None
         self.notification: Notification | None = None
@@ -101,7 +103,7 @@ class Play:
     def repair(self) -> None:
         """Roll the deploy back."""
         self._application.deploy(None)
-        self._moments.append(Moment(self._clock(), story.REPAIRED, "the deploy is rolled back"))
+        self._moments.append(StoryEvent(self._clock(), story.REPAIRED, "the deploy is rolled back"))
 
     def picture(self) -> Picture:
         """The current frame."""
@@ -176,7 +178,7 @@ class Play:
         self._incident_at = now
         incident = self._scene.incident
         self._application.deploy(incident, self._scene.requests)
-        self._moments.append(Moment(now, story.INCIDENT, f"{incident.feature}: {incident.cause}"))
+        self._moments.append(StoryEvent(now, story.INCIDENT, f"{incident.feature}: {incident.cause}"))
 
     def _forward_due(self, incident_at: float) -> float:
         if self.notification is not None:
@@ -188,7 +190,7 @@ class Play:
         times = max(1.0, FAST * _MINUTE / self._scene.broken.per_minute)
         self._application.fast_forward(times)
         text = f"nobody acts: the rest of {self._scene.requests:,} requests, {times:.0f} times as fast"
-        self._moments.append(Moment(now, story.FORWARD, text))
+        self._moments.append(StoryEvent(now, story.FORWARD, text))
 
     def _listen(self) -> None:
         self.notification = found = next(filter(self._tells_of_it, self._heard()), None)
@@ -196,8 +198,10 @@ class Play:
             return
         fired, arrived = self.since_start(found.fired_at), self.since_start(found.received_at)
         self._moments += [
-            Moment(fired, story.FIRED, f"{found.alertname} fires, {fired - self._incident_at:.1f} s after the deploy"),
-            Moment(
+            StoryEvent(
+                fired, story.FIRED, f"{found.alertname} fires, {fired - self._incident_at:.1f} s after the deploy"
+            ),
+            StoryEvent(
                 arrived,
                 story.NOTIFIED,
                 f"the notification arrives, {arrived - self._incident_at:.1f} s after the deploy",
@@ -223,7 +227,7 @@ class Play:
         found = self._ledger.between(-1.0, until)
         return sum(one.requests for one in found if one.feature == self._scene.broken.name) / max(1.0, until) * _MINUTE
 
-    def _line(self, feature: Feature, entries: Sequence[Entry], now: float, minutes: float) -> FeatureLine:
+    def _line(self, feature: Feature, entries: Sequence[PricedCall], now: float, minutes: float) -> FeatureLine:
         recent = total(one for one in entries if one.feature == feature.name and one.at > now - _WINDOW_SECONDS)
         return FeatureLine(feature.name, recent.requests / minutes, recent.cost_usd / minutes, recent.hit_ratio)
 

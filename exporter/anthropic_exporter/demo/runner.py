@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 from anthropic_exporter import bundle, stack, toolchain, yaml_with_lines
 from anthropic_exporter.demo import closing
-from anthropic_exporter.demo.ledger import Ledger
-from anthropic_exporter.demo.plain import Lines
+from anthropic_exporter.demo.ledger import CallLog
+from anthropic_exporter.demo.plain import PlainOutput
 from anthropic_exporter.demo.play import Play, Scene
 from anthropic_exporter.demo.view import SMALLEST, Screen
 from anthropic_exporter.errors import ConfigurationError
@@ -33,11 +33,11 @@ _PATIENCE_SECONDS = 2.0
 _CHAT_PER_MINUTE = 36
 _API_SPEED = 2.0
 _THRESHOLD = "cost_usd_per_minute"
-_NOTE = "Rules and thresholds are the shipped ones, byte for byte. Replace the daily budgets by your own."
+_NOTE = "Rules and thresholds are the shipped ones, byte for byte. Replace the daily budgets with your own."
 
 
 @dataclass(frozen=True)
-class Settings:
+class DemoOptions:
     """Options of the demo: `calm` seconds, then `requests` without a cache. `port` of /metrics; 0 picks a free one."""
 
     calm: float = 25.0
@@ -48,7 +48,7 @@ class Settings:
     seed: int = 1
 
 
-def run(settings: Settings, console: Console) -> int:
+def run(settings: DemoOptions, console: Console) -> int:
     """Run the demo. Returns 1 if the notification did not arrive, 0 if it did or if no Prometheus is available.
 
     Raises:
@@ -62,7 +62,7 @@ def run(settings: Settings, console: Console) -> int:
         running, left_out = _stack(server, console, owned)
         began = time.monotonic()
         clock = lambda: time.monotonic() - began  # noqa: E731 - one clock for the ledger and the play
-        ledger = Ledger(clock)
+        ledger = CallLog(clock)
         recorder.subscribe(ledger)
         application = Application(recorder, api.base_url, workload=workload, seed=settings.seed).start()
         owned.callback(application.close, _PATIENCE_SECONDS)
@@ -87,12 +87,12 @@ def run(settings: Settings, console: Console) -> int:
     return 0 if play.notification or left_out else 1
 
 
-def _behaviour(settings: Settings) -> fake_api.Behaviour:
+def _behaviour(settings: DemoOptions) -> fake_api.Behaviour:
     """Twice the real speed, and no memory of requests: a thousand of these prompts are 200 MB."""
     return fake_api.Behaviour(seed=settings.seed, speed=_API_SPEED, remembered=0)
 
 
-def _show(play: Play, settings: Settings, console: Console) -> None:
+def _show(play: Play, settings: DemoOptions, console: Console) -> None:
     with _screen(settings, console) as screen:
         while play.step():
             screen.show(play.picture())
@@ -101,12 +101,12 @@ def _show(play: Play, settings: Settings, console: Console) -> None:
     closing.tell(console, play.ending())
 
 
-def _screen(settings: Settings, console: Console) -> Screen | Lines:
+def _screen(settings: DemoOptions, console: Console) -> Screen | PlainOutput:
     """The live view, or timed lines if the terminal cannot show it."""
     large = console.size.width >= SMALLEST.width and console.size.height >= SMALLEST.height
     utf8 = console.encoding.startswith("utf")
     live = console.is_terminal and not console.is_dumb_terminal and large and utf8 and not settings.plain
-    return Screen(console) if live else Lines(console)
+    return Screen(console) if live else PlainOutput(console)
 
 
 def _stack(server: Server, console: Console, owned: contextlib.ExitStack) -> tuple[Stack | None, str]:

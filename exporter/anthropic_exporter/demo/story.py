@@ -21,7 +21,7 @@ _MILLION, _THOUSAND = 1_000_000, 1_000
 PHASES = (CALM, INCIDENT, FORWARD, REPAIRED)
 
 
-class Moment(NamedTuple):
+class StoryEvent(NamedTuple):
     """Something that happened, `at` seconds after the application started."""
 
     at: float
@@ -82,7 +82,7 @@ class Picture(NamedTuple):
     tokens_per_minute: dict[str, float]
     hit_ratio: float | None
     broken_feature: str
-    moments: tuple[Moment, ...]
+    moments: tuple[StoryEvent, ...]
     loss: Loss | None
     threshold_usd_per_minute: float
     links: tuple[tuple[str, str], ...]
@@ -98,7 +98,7 @@ class Picture(NamedTuple):
         """Tokens a minute by the rows of `TOKENS`."""
         return {name: sum(self.tokens_per_minute[part] for part in parts) for name, parts in TOKENS}
 
-    def moment(self, kind: str) -> Moment | None:
+    def moment(self, kind: str) -> StoryEvent | None:
         """The first event of this kind, or None."""
         return next((moment for moment in self.moments if moment.kind == kind), None)
 
@@ -109,7 +109,7 @@ class Ending(NamedTuple):
     `tokens_lost` is the cached prompt of the broken feature, on `model`. `left_out` says why there was no notification.
     """
 
-    moments: tuple[Moment, ...]
+    moments: tuple[StoryEvent, ...]
     loss: Loss | None
     played: Played
     notified: bool

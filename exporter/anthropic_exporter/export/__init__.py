@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from anthropic_exporter.export.plan import files, left_out
-from anthropic_exporter.export.writing import Outcome, left_over, write
+from anthropic_exporter.export.writing import FileOutcome, left_over, write
 
-__all__ = ["Outcome", "files", "left_out", "left_over", "write"]
+__all__ = ["FileOutcome", "files", "left_out", "left_over", "write"]

@@ -20,7 +20,7 @@ _INTERVAL = re.compile(r"(?m)^ +interval: \w+\n")
 _MOST_BYTES = 16_777_216
 
 
-class Outcome(NamedTuple):
+class FileOutcome(NamedTuple):
     """What happened to one file: `written`, `unchanged`, or `kept` with the new text in `beside`."""
 
     path: Path
@@ -28,7 +28,7 @@ class Outcome(NamedTuple):
     beside: Path | None = None
 
 
-def write(files: Mapping[str, str], folder: Path, advance: Callable[[], None] = lambda: None) -> list[Outcome]:
+def write(files: Mapping[str, str], folder: Path, advance: Callable[[], None] = lambda: None) -> list[FileOutcome]:
     """Write files below a folder, creating it if needed.
 
     An existing `thresholds.yml` that differs is kept, unless only its group's interval does; the new one is written
@@ -49,20 +49,20 @@ def write(files: Mapping[str, str], folder: Path, advance: Callable[[], None] = 
     return outcomes
 
 
-def _written(path: Path, text: str) -> Outcome:
+def _written(path: Path, text: str) -> FileOutcome:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         existing = bounded_files.read_text(path, _MOST_BYTES) if path.exists() else None
         if existing == text:
-            return Outcome(path, "unchanged")
+            return FileOutcome(path, "unchanged")
         if existing is not None and path.name == THRESHOLDS and _has_edits(existing, text):
             beside = path.with_name(path.name + _BESIDE)
             _replace(beside, text)
-            return Outcome(path, "kept", beside)
+            return FileOutcome(path, "kept", beside)
         _replace(path, text)
     except OSError as error:
         raise ConfigurationError(f"{path}: cannot be written: {error.strerror or error}") from error
-    return Outcome(path, "written")
+    return FileOutcome(path, "written")
 
 
 def left_over(files: Mapping[str, str], folder: Path) -> list[Path]:

@@ -220,7 +220,7 @@ RUNAWAY = Condition(
     "AnthropicRunawayLoop",
     "critical",
     "cost",
-    "A task goes beyond the limit that its code gave it.",
+    "A task exceeds its own limit.",
     "{:.0f} calls",
     "since the task began",
 )

@@ -312,8 +312,8 @@ class Breaker:
         """
         if name == OTHER and not self.include_other:
             raise ConfigurationError(
-                f"{scope} {OTHER!r} stands for every name beyond the limit of labels; "
-                "to stop them together, make the breaker with include_other=True"
+                f"{scope} {OTHER!r} is the sum of all names beyond the label limit; "
+                "to stop them together, create the breaker with include_other=True"
             )
         self._make_room()
         self._circuit(scope, name).open_by_hand(why, at, seconds)

@@ -92,7 +92,7 @@ class Following:
         self._recorder.set(f.GUARD_FLEET_FOLLOWED, 1.0)
         if self._failed_open:
             self._failed_open = False
-            _log.warning("the collector publishes again; its breakers are in force")
+            _log.warning("the collector publishes again; its breakers apply again")
         return True
 
     def _expire(self, now: float) -> None:

@@ -389,7 +389,7 @@ class Guard:
     def _refused(self, error: ConfigurationError) -> None:
         if not self._was_logged:
             self._was_logged = True
-            _log.error("%s; until that one ends, this one keeps no state there", error)
+            _log.error("%s; until that process ends, this one saves no state there", error)
         self._failed("guard_state", error)
 
     def _restore_beside_own(self, memory: Memory) -> None:

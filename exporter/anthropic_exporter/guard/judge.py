@@ -58,7 +58,7 @@ class Judge:
         """
         found = [one for one in self.breakers if one.scope == scope]
         if not found:
-            raise ConfigurationError(f"no breaker has scope={scope!r}; make one with guard.breaker(scope={scope!r})")
+            raise ConfigurationError(f"no breaker has scope={scope!r}; create one with guard.breaker(scope={scope!r})")
         return found
 
     def take(self, measure: Measure, at: Moment) -> bool:

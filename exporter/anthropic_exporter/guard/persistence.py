@@ -71,7 +71,7 @@ class StateFolder:
                 self._folder.chmod(0o700)
                 mode = 0o700
         if mode & stat.S_IWOTH and os.name == "posix":
-            raise ConfigurationError(f"{self._folder}: every user can write to it; give a folder of its own")
+            raise ConfigurationError(f"{self._folder}: every user can write to it; use a separate folder")
 
     def _take(self) -> None:
         if fcntl is None:
@@ -81,7 +81,7 @@ class StateFolder:
         except OSError as error:
             self._lock.close()
             raise FolderHeldError(
-                f"{self._folder}: another process keeps its state here; give each service a state_dir of its own"
+                f"{self._folder}: another process saves its state here; give each service its own state_dir"
             ) from error
 
     def read(self, name: str) -> dict[str, Any]:
@@ -104,7 +104,7 @@ class StateFolder:
         try:
             path.replace(path.with_name(f"{path.name}.damaged"))
         except OSError as error:
-            _log.warning("%s is damaged, so its content is ignored; it cannot be moved away: %s", path, error.strerror)
+            _log.warning("%s is damaged, so its content is ignored; it cannot be renamed: %s", path, error.strerror)
         else:
             _log.warning("%s is damaged, so its content is ignored; it was kept as %s.damaged", path, path.name)
 

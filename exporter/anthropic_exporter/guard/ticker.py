@@ -56,7 +56,7 @@ class Ticker:
         finally:
             self._lock.release()
         if self.waiting:
-            self._failed(_NO_THREAD, RuntimeError("the system has no thread left"))
+            self._failed(_NO_THREAD, RuntimeError("the system cannot start a thread"))
 
     def run(self, every_seconds: float) -> None:
         """Call `tick` until stopped."""

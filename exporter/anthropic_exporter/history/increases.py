@@ -15,7 +15,7 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
-from anthropic_exporter.history.prometheus_api import Prometheus, Series
+from anthropic_exporter.history.prometheus_api import Prometheus, TimeSeries
 from anthropic_exporter.metrics.families import Family
 
 _LOOK_BACK_SECONDS = 3_600
@@ -92,7 +92,7 @@ class _Reader:
             yield from self._of_series(one, reset, created.get(_identity(one), {}))
 
     def _of_series(
-        self, series: Series, reset: set[tuple[Identity, float]], created: dict[float, float]
+        self, series: TimeSeries, reset: set[tuple[Identity, float]], created: dict[float, float]
     ) -> Iterator[Increase]:
         identity = _identity(series)
         labels = tuple(series.labels.get(label, "") for label in self._by)
@@ -126,25 +126,25 @@ class _Reader:
         found = self._range(f"{self._oldest}(last_over_time({self._created_name}[{self._step:g}s]))", first, last)
         return {_identity(one): dict(one.points) for one in found}
 
-    def _sample_by_sample(self, series: Series, at: float, before: _Seen) -> float:
+    def _sample_by_sample(self, series: TimeSeries, at: float, before: _Seen) -> float:
         """Growth since `before`, from the samples of each process and label set."""
         seconds = at - before.since
         births = {_identity(one): one for one in self._samples(self._created_name, series, seconds, at)}
         raw = self._samples(self._name, series, seconds, at)
         return sum(growth(one, before.at, births.get(_identity(one))) for one in raw)
 
-    def _samples(self, name: str, series: Series, seconds: float, at: float) -> Iterator[Series]:
+    def _samples(self, name: str, series: TimeSeries, seconds: float, at: float) -> Iterator[TimeSeries]:
         matchers = ",".join(
             f"{label}={json.dumps(value, ensure_ascii=False)}" for label, value in sorted(series.labels.items())
         )
         for one in self._prometheus.samples(f"{name}{{{matchers}}}", seconds, at):
             yield one._replace(labels={label: value for label, value in one.labels.items() if label != "__name__"})
 
-    def _range(self, expression: str, first: float, last: float) -> list[Series]:
+    def _range(self, expression: str, first: float, last: float) -> list[TimeSeries]:
         return self._prometheus.range(expression, first, last, self._step)
 
 
-def growth(series: Series, after: float, births: Series | None = None) -> float:
+def growth(series: TimeSeries, after: float, births: TimeSeries | None = None) -> float:
     """Growth of a counter after a moment, from its samples. The first sample of a new series counts in full.
 
     `births` are the samples of its `_created`: where that moves, the counter began at 0 again.
@@ -159,5 +159,5 @@ def growth(series: Series, after: float, births: Series | None = None) -> float:
     return total
 
 
-def _identity(series: Series) -> Identity:
+def _identity(series: TimeSeries) -> Identity:
     return frozenset(series.labels.items())

@@ -127,7 +127,7 @@ class _Seen:
         return kept | (dict(self.page.counters) if self.page.at >= start else {})
 
 
-class Ledger:
+class ReplayedLedger:
     """The group, evaluation by evaluation. Give it every page up to a moment before it evaluates that moment.
 
     Args:

@@ -135,7 +135,7 @@ def _jobs(loaded: Loaded) -> Iterator[str]:
     if not loaded.job:
         return
     for job in sorted({job for job, _ in loaded.ours} - loaded.known):
-        yield f"job {job!r} is not one that the rules know ({unquoted(loaded.job)}): export them again with --job"
+        yield f"job {job!r} is not covered by the rules ({unquoted(loaded.job)}): export them again with --job"
 
 
 def unquoted(text: str) -> str:

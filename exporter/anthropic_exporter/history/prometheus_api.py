@@ -29,7 +29,7 @@ _SHOWN_CHARACTERS = 200
 _Read = TypeVar("_Read")
 
 
-class Series(NamedTuple):
+class TimeSeries(NamedTuple):
     """One series: its labels, and its samples as pairs of Unix seconds and value."""
 
     labels: Mapping[str, str]
@@ -88,23 +88,23 @@ class Prometheus:
         self._timeout = timeout
         self._option, self._token_option = options
 
-    def vector(self, expression: str, at: float) -> list[Series]:
+    def vector(self, expression: str, at: float) -> list[TimeSeries]:
         """Values of an expression at one moment; a scalar is one series without labels."""
         return self._get("query", {"query": expression, "time": f"{at:.3f}"}, _vector)
 
-    def samples(self, selector: str, seconds: float, at: float) -> list[Series]:
+    def samples(self, selector: str, seconds: float, at: float) -> list[TimeSeries]:
         """Stored samples of the `seconds` before `at`, with the times at which they were stored."""
         query = f"{selector}[{math.ceil(seconds * 1000)}ms]"
         return self._get("query", {"query": query, "time": f"{at:.3f}"}, _matrix)
 
-    def range(self, expression: str, start: float, end: float, step: float) -> list[Series]:
+    def range(self, expression: str, start: float, end: float, step: float) -> list[TimeSeries]:
         """Values of an expression from `start` to `end`, both included, every `step` seconds."""
         joined: dict[frozenset[tuple[str, str]], list[tuple[float, float]]] = {}
         for first, last in _pieces(start, end, step):
             asked = {"query": expression, "start": f"{first:.3f}", "end": f"{last:.3f}", "step": f"{step:g}"}
             for one in self._get("query_range", asked, _matrix):
                 joined.setdefault(frozenset(one.labels.items()), []).extend(one.points)
-        return [Series(dict(labels), tuple(points)) for labels, points in joined.items()]
+        return [TimeSeries(dict(labels), tuple(points)) for labels, points in joined.items()]
 
     def rule_groups(self) -> list[RuleGroup]:
         """The groups of rules that the server has loaded."""
@@ -215,14 +215,14 @@ def _point(pair: Any) -> tuple[float, float]:
     return float(pair[0]), float(pair[1])
 
 
-def _vector(found: Any) -> list[Series]:
+def _vector(found: Any) -> list[TimeSeries]:
     if found["resultType"] == "scalar":
-        return [Series({}, (_point(found["result"]),))]
-    return [Series(dict(one["metric"]), (_point(one["value"]),)) for one in found["result"]]
+        return [TimeSeries({}, (_point(found["result"]),))]
+    return [TimeSeries(dict(one["metric"]), (_point(one["value"]),)) for one in found["result"]]
 
 
-def _matrix(found: Any) -> list[Series]:
-    return [Series(dict(one["metric"]), tuple(map(_point, one["values"]))) for one in found["result"]]
+def _matrix(found: Any) -> list[TimeSeries]:
+    return [TimeSeries(dict(one["metric"]), tuple(map(_point, one["values"]))) for one in found["result"]]
 
 
 def _complaint(error: urllib.error.HTTPError, token_option: str) -> str:
@@ -240,4 +240,4 @@ def _why(error: Exception) -> str:
         return "no answer in time"
     if isinstance(error, OSError):
         return f"cannot be reached: {getattr(reason, 'strerror', None) or reason}"
-    return "the answer is not that of a Prometheus"
+    return "the response is not from a Prometheus"

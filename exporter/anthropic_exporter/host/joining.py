@@ -79,7 +79,7 @@ def _log_alone(error: Exception) -> None:
     if why not in _logged and not isinstance(error, (ImportError, AttributeError)):
         _logged.add(why)
         _log.warning(
-            "this process counts alone, other workers of this service are not shown with it: %s; "
+            "this process counts alone, without the other workers of this service: %s; "
             "choose a writable folder with %s",
             why,
             runtime_dir.ENVIRONMENT,

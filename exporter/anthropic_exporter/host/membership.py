@@ -21,7 +21,7 @@ from anthropic_exporter.host.ticking import TICKER
 from anthropic_exporter.locking import SafeLock, this_frame
 from anthropic_exporter.logs import Log
 from anthropic_exporter.metrics import families as f
-from anthropic_exporter.metrics.cells import Block, Cells, Reading, Snapshot
+from anthropic_exporter.metrics.cells import Block, Cells, SeriesSample, Snapshot
 from anthropic_exporter.metrics.ledger import Life
 from anthropic_exporter.metrics.stores.cell_file import CellFile
 from anthropic_exporter.metrics.stores.kept_cells import KeptCells
@@ -110,7 +110,7 @@ class Membership:
             self._recorder.keeper = None
             self._life = self._recorder.life
             _log.warning(
-                "%s: what this process counts is not kept for the one after it; free space there, or choose another "
+                "%s: the counts of this process are not kept for its successor; free space there, or choose another "
                 "folder with ANTHROPIC_EXPORTER_RUNTIME_DIR (%s)",
                 self.path,
                 error.strerror or error,
@@ -251,8 +251,8 @@ class Membership:
         if not self._was_logged:
             self._was_logged = True
             _log.warning(
-                "%s: new label sets of this process are shown by itself alone, not by the other workers; free space "
-                "there, or choose another folder with ANTHROPIC_EXPORTER_RUNTIME_DIR (%s)",
+                "%s: new label sets of this process are shown only by this process, not by the other workers; free "
+                "space there, or choose another folder with ANTHROPIC_EXPORTER_RUNTIME_DIR (%s)",
                 self.path,
                 error.strerror or error,
             )
@@ -278,7 +278,7 @@ class Membership:
 
     # -- the view of all
 
-    def publish(self, gauges: Mapping[str, Sequence[Reading]]) -> None:
+    def publish(self, gauges: Mapping[str, Sequence[SeriesSample]]) -> None:
         """Show the gauges of this process to the others."""
         cells = self._kept or self._cells
         if cells is None or cells.file is None:
@@ -290,7 +290,7 @@ class Membership:
                     block = cells.gauge(_FAMILIES[name], reading.labels)
                     block[0], block[1] = reading.values[0], self._time_of(name, reading, now)
 
-    def _time_of(self, name: str, reading: Reading, now: float) -> float:
+    def _time_of(self, name: str, reading: SeriesSample, now: float) -> float:
         """The time that decides which gauge counts: its beginning for an age, otherwise its last change."""
         if name in _AGES:
             return now - reading.values[0] if reading.values[0] else 0.0
@@ -391,12 +391,14 @@ def _no_file() -> CellFile:
     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
-def _about(workers: Workers) -> dict[str, list[Reading]]:
-    return {f.WORKERS.name: [Reading((state,), [float(number)], 0.0) for state, number in workers._asdict().items()]}
+def _about(workers: Workers) -> dict[str, list[SeriesSample]]:
+    return {
+        f.WORKERS.name: [SeriesSample((state,), [float(number)], 0.0) for state, number in workers._asdict().items()]
+    }
 
 
-def _one(value: float) -> list[Reading]:
-    return [Reading((), [value], 0.0)]
+def _one(value: float) -> list[SeriesSample]:
+    return [SeriesSample((), [value], 0.0)]
 
 
 def _at_exit(say_goodbye: Callable[[], None]) -> None:

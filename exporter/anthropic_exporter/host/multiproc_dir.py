@@ -13,7 +13,7 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from anthropic_exporter.metrics.cells import Reading
+from anthropic_exporter.metrics.cells import SeriesSample
 from anthropic_exporter.metrics.families import COUNTER, FAMILIES, GAUGE, HISTOGRAM, Family
 from anthropic_exporter.metrics.text import format_value
 
@@ -37,7 +37,7 @@ class MultiprocFiles:
     def __init__(self) -> None:
         self._written: dict[str, list[tuple[str, float]]] = {}
 
-    def write(self, readings: Mapping[str, Sequence[Reading]]) -> None:
+    def write(self, readings: Mapping[str, Sequence[SeriesSample]]) -> None:
         """Write all readings into the folder, if it exists.
 
         Raises:
@@ -67,7 +67,7 @@ def _entry(key: str, value: float) -> bytes:
     return struct.pack(f"i{len(padded)}sdd", len(text), padded, value, time.time())
 
 
-def _values(family: Family, readings: Mapping[str, Sequence[Reading]]) -> Iterator[tuple[str, float]]:
+def _values(family: Family, readings: Mapping[str, Sequence[SeriesSample]]) -> Iterator[tuple[str, float]]:
     name = family.name.removesuffix("_total") if family.kind == COUNTER else family.name
     for reading in readings.get(family.name, ()):
         labels = dict(zip(family.labels, reading.labels, strict=True))

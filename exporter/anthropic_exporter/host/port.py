@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from anthropic_exporter.host.membership import Membership
 
 
-class Server(Protocol):
+class PortHolder(Protocol):
     """What holds the port: a running server."""
 
     port: int
@@ -60,7 +60,7 @@ class ServiceHandle:
 
     def __init__(
         self,
-        make_server: Callable[[int], Server],
+        make_server: Callable[[int], PortHolder],
         address: ListenAddress,
         membership: Membership | None,
         *,
@@ -71,7 +71,7 @@ class ServiceHandle:
         self._make_server, self._membership, self._owner = make_server, membership, owner
         self._release, self._leave = release, leave
         self._address = address
-        self._server: Server | None = None
+        self._server: PortHolder | None = None
         self._closed = False
         self._next_try = 0.0
         self._lock = threading.Lock()

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from anthropic_exporter.call import NO_FAILURE, TOKEN_TYPES, Call
-from anthropic_exporter.live.marks import MINUTE_SECONDS, STEP_SECONDS, Counts
+from anthropic_exporter.live.marks import MINUTE_SECONDS, STEP_SECONDS, RecentTotals
 from anthropic_exporter.metrics.quantiles import quantile
 
 # Fields of the totals: dollars by type and of server tools, tokens by type, then what is counted once a request.
@@ -52,9 +52,9 @@ class History:
     """
 
     def __init__(self, now: float) -> None:
-        self.total = Counts(_WIDTH, now)
-        self.features: dict[str, Counts] = {}
-        self.users: dict[str, Counts] = {}
+        self.total = RecentTotals(_WIDTH, now)
+        self.features: dict[str, RecentTotals] = {}
+        self.users: dict[str, RecentTotals] = {}
 
     def add(self, call: Call, now: float) -> None:
         """Add one priced call."""
@@ -87,7 +87,7 @@ class History:
         )
 
 
-def top(names: dict[str, Counts], most: int) -> list[Spender]:
+def top(names: dict[str, RecentTotals], most: int) -> list[Spender]:
     """The features or users that spent most in 15 minutes; ties are broken by spend since the start."""
     ranked = sorted(
         names, key=lambda name: (names[name].quarter_of(NAME_USD), names[name].totals[NAME_USD]), reverse=True
@@ -106,7 +106,7 @@ def ratio(hits: float, misses: float) -> float | None:
     return hits / (hits + misses) if hits + misses else None
 
 
-def _row(name: str, counts: Counts) -> Spender:
+def _row(name: str, counts: RecentTotals) -> Spender:
     quarter = counts.quarter()
     return Spender(
         name,
@@ -119,11 +119,11 @@ def _row(name: str, counts: Counts) -> Spender:
     )
 
 
-def counts_of(known: dict[str, Counts], name: str, now: float) -> Counts:
+def counts_of(known: dict[str, RecentTotals], name: str, now: float) -> RecentTotals:
     """The counts of a feature or a user, moved on to `now`."""
     counts = known.get(name)
     if counts is None:
-        counts = known[name] = Counts(5, now)
+        counts = known[name] = RecentTotals(5, now)
     counts.advance(now)
     return counts
 

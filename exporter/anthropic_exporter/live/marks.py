@@ -59,7 +59,7 @@ class Marks:
         return max(step, self.current - self._slots + 1) % self._slots * len(self._totals)
 
 
-class Counts:
+class RecentTotals:
     """Totals with their last minute by the second and their last quarter of an hour by steps.
 
     Args:

@@ -48,7 +48,7 @@ class Meaning(NamedTuple):
     sums: ExactSums | None
 
 
-class Reading(NamedTuple):
+class SeriesSample(NamedTuple):
     """One series at the moment of a scrape."""
 
     labels: tuple[str, ...]
@@ -65,7 +65,7 @@ class Snapshot(NamedTuple):
 
     blocks: list[list[float]]
     series: Mapping[str, Sequence[Series]]
-    gauges: Mapping[str, Sequence[Reading]]
+    gauges: Mapping[str, Sequence[SeriesSample]]
 
     def series_of(self, family: str) -> Sequence[Series]:
         """The stored series of a family."""
@@ -75,14 +75,14 @@ class Snapshot(NamedTuple):
     def _older(self, series: Sequence[Series]) -> list[Series]:
         return [one for one in series if one.block < len(self.blocks)]
 
-    def readings(self) -> dict[str, list[Reading]]:
+    def readings(self) -> dict[str, list[SeriesSample]]:
         """Every series with its numbers, by family name."""
         found = {name: [self._reading(one) for one in self.series_of(name)] for name in list(self.series)}
         found.update({name: list(readings) for name, readings in self.gauges.items()})
         return found
 
-    def _reading(self, one: Series) -> Reading:
-        return Reading(one.labels, self.blocks[one.block][one.start : one.end], one.created)
+    def _reading(self, one: Series) -> SeriesSample:
+        return SeriesSample(one.labels, self.blocks[one.block][one.start : one.end], one.created)
 
 
 def width(family: Family) -> int:

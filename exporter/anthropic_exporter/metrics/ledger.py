@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from anthropic_exporter.locking import SafeLock, this_frame
 from anthropic_exporter.metrics import families as f
-from anthropic_exporter.metrics.cells import Reading, Series, Snapshot
+from anthropic_exporter.metrics.cells import Series, SeriesSample, Snapshot
 
 Key = tuple[str, str, str, str]
 SUCCESS = "success"
@@ -60,26 +60,26 @@ class Ledger:
         self._lock = SafeLock()
         self._store: object = None
         self._life: Life | None = None
-        self._shown: list[Reading] = []
+        self._shown: list[SeriesSample] = []
         self._forget()
 
     def _forget(self) -> None:
         self._counted = dict.fromkeys(_KEYS, 0)
         self._numbers: dict[Key, int] = {}
         self._places: list[list[tuple[int, int]]] = []
-        self._sums: list[Reading] = []
+        self._sums: list[SeriesSample] = []
         self._of_block: list[list[int]] = []
         self._blocks: list[list[float]] = []
 
-    def readings(self, snapshot: Snapshot, life: Life, now: float) -> dict[str, list[Reading]]:
+    def readings(self, snapshot: Snapshot, life: Life, now: float) -> dict[str, list[SeriesSample]]:
         """The readings of the three families, by name, at `now` (seconds since the epoch)."""
         return {
             f.LEDGER.name: self._readings(snapshot, life),
-            f.STARTED.name: [Reading((life.name,), [life.started], 0.0)],
-            f.AGE.name: [Reading((life.name,), [max(0.0, now - life.started)], 0.0)],
+            f.STARTED.name: [SeriesSample((life.name,), [life.started], 0.0)],
+            f.AGE.name: [SeriesSample((life.name,), [max(0.0, now - life.started)], 0.0)],
         }
 
-    def _readings(self, snapshot: Snapshot, life: Life) -> list[Reading]:
+    def _readings(self, snapshot: Snapshot, life: Life) -> list[SeriesSample]:
         """The sums; the previous ones if another scrape takes too long, or is further up in this thread's stack."""
         try:
             if self._lock.wait(this_frame(), _PATIENCE_SECONDS):
@@ -110,7 +110,7 @@ class Ledger:
         number = self._numbers.setdefault(key, len(self._sums))
         if number == len(self._sums):
             self._places.append([])
-            self._sums.append(Reading((life.name, *key), [0.0], 0.0))
+            self._sums.append(SeriesSample((life.name, *key), [0.0], 0.0))
         self._places[number].append((series.block, series.start))
         while len(self._of_block) <= series.block:
             self._of_block.append([])
@@ -126,7 +126,7 @@ class Ledger:
         for number in numbers:
             total = _sum(self._places[number], blocks)
             if total != sums[number].values[0]:
-                sums[number] = Reading(sums[number].labels, [total], 0.0)
+                sums[number] = SeriesSample(sums[number].labels, [total], 0.0)
         return bool(numbers)
 
 

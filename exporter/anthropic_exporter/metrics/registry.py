@@ -11,7 +11,7 @@ from prometheus_client.registry import Collector, CollectorRegistry
 
 from anthropic_exporter.errors import ConfigurationError
 from anthropic_exporter.logs import Log
-from anthropic_exporter.metrics.cells import Reading
+from anthropic_exporter.metrics.cells import SeriesSample
 from anthropic_exporter.metrics.families import COUNTER, FAMILIES, HISTOGRAM, Family
 from anthropic_exporter.metrics.text import format_value
 
@@ -28,7 +28,7 @@ class ReadingsCollector(Collector):
         owner: whose series these are.
     """
 
-    def __init__(self, read: Callable[[], dict[str, list[Reading]]], owner: object = None) -> None:
+    def __init__(self, read: Callable[[], dict[str, list[SeriesSample]]], owner: object = None) -> None:
         self._read = read
         self.owner = owner
 
@@ -64,14 +64,14 @@ def register(collector: ReadingsCollector, registry: CollectorRegistry) -> None:
         with contextlib.suppress(KeyError):
             registry.unregister(left)
             _log.warning(
-                "this registry showed a Recorder of another class, or of another copy of this library: what it counted "
-                "is no longer shown, nor what clients made with it count; make those again, or restart the process"
+                "this registry showed a Recorder of another class, or of another copy of this library: its counts are "
+                "no longer shown, nor are those of clients that use it; create these again, or restart the process"
             )
     try:
         registry.register(collector)
     except ValueError as error:
         raise ConfigurationError(
-            "this registry already holds anthropic_* metrics that are not of a Recorder: "
+            "this registry already contains anthropic_* metrics that do not come from a Recorder: "
             "give this one its own Recorder(registry=CollectorRegistry())"
         ) from error
     setattr(registry, _HELD_UNDER, collector)
@@ -97,7 +97,7 @@ def _metric(family: Family) -> Metric:
     return Metric(name, family.help, family.kind)
 
 
-def _add(metric: Metric, family: Family, reading: Reading) -> None:
+def _add(metric: Metric, family: Family, reading: SeriesSample) -> None:
     labels = dict(zip(family.labels, reading.labels, strict=True))
     if family.kind == HISTOGRAM:
         _add_histogram(metric, family, labels, reading)
@@ -107,7 +107,7 @@ def _add(metric: Metric, family: Family, reading: Reading) -> None:
         metric.add_sample(f"{metric.name}_created", labels, reading.created)
 
 
-def _add_histogram(metric: Metric, family: Family, labels: dict[str, str], reading: Reading) -> None:
+def _add_histogram(metric: Metric, family: Family, labels: dict[str, str], reading: SeriesSample) -> None:
     count = 0.0
     bounds = [*(format_value(float(bound)) for bound in family.buckets), "+Inf"]
     for bound, value in zip(bounds, reading.values, strict=False):

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import accumulate, groupby, zip_longest
 
 from anthropic_exporter.locking import SafeLock, this_frame
-from anthropic_exporter.metrics.cells import Reading, Series, Snapshot
+from anthropic_exporter.metrics.cells import Series, SeriesSample, Snapshot
 from anthropic_exporter.metrics.families import COUNTER, FAMILIES, HISTOGRAM, Family
 from anthropic_exporter.metrics.text import (
     GO_EXPONENT_FROM,
@@ -78,7 +78,7 @@ class _FamilyLines:
         self._lines: list[_Lines] = []
         self._of_blocks = 0
         self._created: tuple[int, str] = (0, "")
-        self._readings: Sequence[Reading] = ()
+        self._readings: Sequence[SeriesSample] = ()
         self._labels: list[tuple[str, ...]] = []
         self._template = self._gauge_text = ""
         self._prefixes: dict[tuple[str, ...], str] = {}
@@ -100,7 +100,7 @@ class _FamilyLines:
         number, one = numbered
         return (one.block, one.start if self.family.kind == HISTOGRAM else one.start - number)
 
-    def parts(self, blocks: int, readings: Sequence[Reading]) -> Iterator[str]:
+    def parts(self, blocks: int, readings: Sequence[SeriesSample]) -> Iterator[str]:
         """The family as text: its series in the first so many blocks, and gauges computed at scrape time."""
         yield head(base_name(self.family) if self.is_openmetrics else self.family.name, self.family)
         lines = self._lines
@@ -120,7 +120,7 @@ class _FamilyLines:
             self._created = (len(lines), "".join([one.created for one in lines]))
         return self._created[1]
 
-    def _gauge_lines(self, readings: Sequence[Reading]) -> str:
+    def _gauge_lines(self, readings: Sequence[SeriesSample]) -> str:
         """They come and go; their label values are bounded."""
         if readings is not self._readings:
             self._readings = ()  # where an exception interrupts, they are formatted again

@@ -16,7 +16,7 @@ from anthropic_exporter.call import (
 from anthropic_exporter.metrics import exact_sum
 from anthropic_exporter.metrics import families as f
 from anthropic_exporter.metrics.bounded_labels import label_bounds
-from anthropic_exporter.metrics.cells import Block, Cells, Reading
+from anthropic_exporter.metrics.cells import Block, Cells, SeriesSample
 from anthropic_exporter.metrics.families import Family
 from anthropic_exporter.metrics.label_sets import LabelSets, Place, Slot
 from anthropic_exporter.metrics.layout import (
@@ -345,7 +345,7 @@ class Metrics:
         """The Unix time of the request whose rate-limit headers are kept for a model; 0 if there are none."""
         return self._rate_limit_headers.get(model, (0.0,))[0]
 
-    def gauges(self) -> dict[str, list[Reading]]:
+    def gauges(self) -> dict[str, list[SeriesSample]]:
         """The gauges that are computed at a scrape, by family name."""
         now = self._clock()
         found = {
@@ -384,8 +384,8 @@ def _add(block: Block, tokens: Tokens, cost: Cost) -> None:
     block[OUTPUT_USD] += cost[OUTPUT]
 
 
-def _gauge(labels: tuple[str, ...], value: float) -> Reading:
-    return Reading(labels, [float(value)], 0.0)
+def _gauge(labels: tuple[str, ...], value: float) -> SeriesSample:
+    return SeriesSample(labels, [float(value)], 0.0)
 
 
 def _rate_limit_gauges(limit: RateLimit) -> list[tuple[str, float]]:

@@ -118,7 +118,7 @@ class LivePrices:
             book = PriceBook.load(self._path)
         except Exception as error:  # noqa: BLE001 - whatever a file does to its reader, a scrape goes on
             said = error if isinstance(error, ConfigurationError) else f"{self._path}: {type(error).__name__}"
-            self._broken(f"{said}; the prices before this edit stay in force")
+            self._broken(f"{said}; the previous prices stay in effect")
             return
         self._changing()
         self.book = book.extended(self._found())
@@ -134,7 +134,7 @@ class LivePrices:
         try:
             return genai_lookup.look_up(name)
         except Exception as error:  # noqa: BLE001 - somebody else's library; the model stays unpriced
-            self._broken(f"genai-prices could not be asked for a price: {type(error).__name__}")
+            self._broken(f"genai-prices could not be queried: {type(error).__name__}")
             return None
 
     def _found(self) -> dict[str, Model]:

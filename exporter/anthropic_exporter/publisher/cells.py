@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from anthropic_exporter.host.shipping import Shipping
 
 
-class Cells(NamedTuple):
+class OutgoingCells(NamedTuple):
     """What to send, and under which identity.
 
     Attributes:
@@ -35,7 +35,7 @@ class Cells(NamedTuple):
     replaces: tuple[str, ...] = ()
 
 
-class CellSource:
+class CellFinder:
     """Finds what one publisher sends.
 
     Args:
@@ -55,27 +55,27 @@ class CellSource:
         if self._recorder.membership is not None:
             self._recorder.membership.share()
 
-    def read(self) -> Cells | None:
+    def read(self) -> OutgoingCells | None:
         """What to send now; None while another process of the host sends it."""
         member = self._recorder.membership
         if member is None or not member.share():
             return self._read_own()
         return self._read_host(member)
 
-    def _read_own(self) -> Cells | None:
+    def _read_own(self) -> OutgoingCells | None:
         recorder = self._recorder
         sent_alone.note(recorder, recorder.life)
         member = recorder.membership
         if member is not None and member.is_shared:  # since a moment ago, when this was not noted yet
             return self._read_host(member)
-        return Cells(recorder.life.name, recorder.own_snapshot())
+        return OutgoingCells(recorder.life.name, recorder.own_snapshot())
 
-    def _read_host(self, member: Membership) -> Cells | None:
+    def _read_host(self, member: Membership) -> OutgoingCells | None:
         shipping = self._shipping_in(member)
         if not shipping.take(ready=not self._retired):
             return None
         identity = member.life(self._recorder.life).name
-        return Cells(identity, self._recorder.snapshot(), lasting=True, replaces=shipping.replaced(identity))
+        return OutgoingCells(identity, self._recorder.snapshot(), lasting=True, replaces=shipping.replaced(identity))
 
     def _shipping_in(self, member: Membership) -> Shipping:
         if self._shipping is None or self._path != member.path:

@@ -19,7 +19,7 @@ from anthropic_exporter.host import sent_alone
 from anthropic_exporter.host.identity import boot_id
 from anthropic_exporter.logs import Log
 from anthropic_exporter.metrics import families as f
-from anthropic_exporter.publisher.cells import Cells, CellSource
+from anthropic_exporter.publisher.cells import CellFinder, OutgoingCells
 from anthropic_exporter.publisher.changes import Changes, Origin
 from anthropic_exporter.recorder import Recorder
 from anthropic_exporter.transport.address import Address, parse
@@ -74,7 +74,7 @@ class Publisher:
     def _start(self) -> None:
         """Begin to send: at construction, and in a forked child."""
         self.identity = ""
-        self._source = CellSource(self._recorder, f"{self._address.shown} {self._address.stream} {self._service}")
+        self._source = CellFinder(self._recorder, f"{self._address.shown} {self._address.stream} {self._service}")
         self._changes: Changes | None = None
         self._series: object = None
         self._transport: Transport = open_transport(
@@ -105,7 +105,7 @@ class Publisher:
             cells = self._source.read()
             return cells is None or self._flush(cells, final=final)
 
-    def _flush(self, cells: Cells, *, final: bool) -> bool:
+    def _flush(self, cells: OutgoingCells, *, final: bool) -> bool:
         changes, now = self._changes_of(cells), time.monotonic()
         full = final or now >= self._full_at
         changed = changes.find(cells.snapshot, full=full)
@@ -128,7 +128,7 @@ class Publisher:
             self._full_at = min(self._full_at, now + FULL_AFTER_FAILURE_SECONDS * random.random())  # noqa: S311
         self._failing = False
 
-    def _changes_of(self, cells: Cells) -> Changes:
+    def _changes_of(self, cells: OutgoingCells) -> Changes:
         """The numbering of the cells; a new one, which begins with everything, where they are in another store."""
         if self._changes is None or cells.identity != self.identity or cells.snapshot.series is not self._series:
             self.identity, self._series = cells.identity, cells.snapshot.series
@@ -154,7 +154,7 @@ class Publisher:
             self._said_failing = False
         elif (now := time.monotonic()) - self._logged_at >= _LOG_EVERY_SECONDS:
             self._said_failing, self._logged_at = True, now
-            line = "the queue %s does not take messages: %s; recording goes on, and is sent when it does"
+            line = "the queue %s does not accept messages: %s; recording continues; counts are sent when it does"
             _log.warning(line, self._address.shown, result.text)
 
     def _failed(self, error: BaseException) -> None:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from anthropic_exporter.errors import ConfigurationError
 from anthropic_exporter.pricing.book import PriceBook
 from anthropic_exporter.reconcile import legacy
-from anthropic_exporter.reconcile.lines import HOUR, USD, Amount, Bill, BilledLine, Caller, Place
+from anthropic_exporter.reconcile.lines import HOUR, USD, Amount, BilledLine, BilledSpan, Caller, LineKey
 from anthropic_exporter.reconcile.recorded import canonical
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ def read(
     book: PriceBook,
     filters: Filters = Filters(),  # noqa: B008 - frozen
     advance: Callable[[float], None] = lambda _: None,
-) -> Bill:
+) -> BilledSpan:
     """The bill of the hours from `start` to `end`, in Unix seconds.
 
     Raises:
@@ -108,7 +108,7 @@ def _refused(status: int) -> str:
 
 def _newest(
     api: Anthropic, start: int, end: int, book: PriceBook, filters: Filters, advance: Callable[[float], None]
-) -> Bill:
+) -> BilledSpan:
     analytics: Any = api.beta.organization.analytics
     lines: list[BilledLine] = []
     paid, currencies = 0.0, {USD}
@@ -127,9 +127,9 @@ def _newest(
         advance(last - first)
     foreign = sorted(currencies - {USD})
     if not foreign:
-        return Bill(tuple(lines), refreshed, paid_usd=paid)
+        return BilledSpan(tuple(lines), refreshed, paid_usd=paid)
     tokens = tuple(line for line in lines if line.amount.tokens)
-    return Bill(tokens, refreshed, has_list_price=False, currency=foreign[0])
+    return BilledSpan(tokens, refreshed, has_list_price=False, currency=foreign[0])
 
 
 def _rows(first: Any) -> Iterator[Any]:
@@ -142,7 +142,7 @@ def _rows(first: Any) -> Iterator[Any]:
     for page in first.iter_pages():
         yield from page.data or ()
         if page.next_page in seen or len(seen) >= _MOST_PAGES:
-            raise ValueError("pages without an end")
+            raise ValueError("the pages do not end")
         seen.add(page.next_page)
 
 
@@ -212,7 +212,7 @@ def _number(said: Any) -> float:
 
 def _line(row: Any, kind: str, amount: Amount, book: PriceBook, workspaces: Mapping[Caller, str]) -> BilledLine:
     group = row.group
-    place = Place(canonical(group.model or "", book), tier(group.service_tier, group.speed), kind)
+    place = LineKey(canonical(group.model or "", book), tier(group.service_tier, group.speed), kind)
     hour = int(row.starting_at.timestamp()) // HOUR * HOUR
     caller = _caller(row)
     return BilledLine(hour, place, caller._replace(workspace_id=workspaces.get(caller, "")), amount)

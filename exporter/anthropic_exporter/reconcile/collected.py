@@ -10,7 +10,7 @@ from anthropic_exporter.collector import state_file
 from anthropic_exporter.errors import ConfigurationError
 from anthropic_exporter.history import series
 from anthropic_exporter.pricing.book import PriceBook
-from anthropic_exporter.reconcile.lines import HOUR, Amount, Place
+from anthropic_exporter.reconcile.lines import HOUR, Amount, LineKey
 from anthropic_exporter.reconcile.recorded import canonical
 
 #: A copy that was made this near to a full hour is taken as made at it.
@@ -27,7 +27,7 @@ class Collected(NamedTuple):
     start: int
     end: int
     edges: frozenset[int]
-    amounts: dict[tuple[int, Place], Amount]
+    amounts: dict[tuple[int, LineKey], Amount]
 
 
 class _Totals(NamedTuple):
@@ -107,7 +107,7 @@ def _totals(path: Path) -> _Totals:
     )
 
 
-def _of_family(saved: state_file.Saved, name: str) -> Iterator[tuple[_Key, float]]:
+def _of_family(saved: state_file.SavedState, name: str) -> Iterator[tuple[_Key, float]]:
     shown = saved.fleet.series
     for one in shown.stored.get(name, ()):
         yield one.labels, shown.totals[shown.targets[one.block].start]
@@ -115,8 +115,8 @@ def _of_family(saved: state_file.Saved, name: str) -> Iterator[tuple[_Key, float
 
 def _amounts(
     pairs: Sequence[tuple[_Totals, _Totals | None]], start: int, book: PriceBook
-) -> dict[tuple[int, Place], Amount]:
-    found: dict[tuple[int, Place], Amount] = {}
+) -> dict[tuple[int, LineKey], Amount]:
+    found: dict[tuple[int, LineKey], Amount] = {}
     sides: tuple[tuple[Callable[[_Totals], dict[_Key, float]], bool], ...] = (
         (lambda one: one.tokens, False),
         (lambda one: one.dollars, True),
@@ -133,9 +133,9 @@ def _amounts(
     return found
 
 
-def _place(labels: _Key, book: PriceBook) -> Place:
+def _place(labels: _Key, book: PriceBook) -> LineKey:
     named = dict(zip(series.TOKENS.labels, labels, strict=False))  # the collector's service is behind them
-    return Place(canonical(named["model"], book), named["tier"] or "standard", named["type"])
+    return LineKey(canonical(named["model"], book), named["tier"] or "standard", named["type"])
 
 
 def _hour(at: float) -> int:

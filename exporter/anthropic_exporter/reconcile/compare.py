@@ -15,10 +15,10 @@ from anthropic_exporter.reconcile.lines import (
     COMPARED_TYPES,
     HOUR,
     Amount,
-    Bill,
     BilledLine,
+    BilledSpan,
     Caller,
-    Place,
+    LineKey,
     Recorded,
     by_hour,
 )
@@ -42,14 +42,14 @@ Group = tuple[str, str]
 Vector = dict[str, Amount]
 
 
-class Limits(NamedTuple):
+class Tolerances(NamedTuple):
     """Tolerances: a share of the bill, and an amount in dollars too small to matter."""
 
     ratio: float = 0.01
     usd: float = 0.01
 
 
-class Verdict(NamedTuple):
+class BillVerdict(NamedTuple):
     """The verdict on one model and tier.
 
     `types` are its token types, `callers` those whose calls are missing, `hours` the first and last hour (Unix seconds)
@@ -81,9 +81,9 @@ class Comparison(NamedTuple):
 
     start: int
     end: int
-    recorded: Mapping[tuple[int, Place], Amount]
-    bill: Bill
-    verdicts: tuple[Verdict, ...]
+    recorded: Mapping[tuple[int, LineKey], Amount]
+    bill: BilledSpan
+    verdicts: tuple[BillVerdict, ...]
     not_compared_usd: Mapping[str, float]
     edges: frozenset[int] | None = None
 
@@ -95,9 +95,9 @@ class Comparison(NamedTuple):
 
 def compare(
     recorded: Recorded,
-    bill: Bill,
+    bill: BilledSpan,
     span: tuple[int, int],
-    limits: Limits = Limits(),  # noqa: B008 - frozen
+    limits: Tolerances = Tolerances(),  # noqa: B008 - frozen
     edges: frozenset[int] | None = None,
 ) -> Comparison:
     """Compare what was recorded with the bill of the same hours.
@@ -119,7 +119,7 @@ def compare(
     return Comparison(start, end, recorded, bill, tuple(verdicts), rest, edges)
 
 
-def _weight(verdict: Verdict) -> tuple[bool, float, float]:
+def _weight(verdict: BillVerdict) -> tuple[bool, float, float]:
     dollars = abs(verdict.billed.usd - verdict.recorded.usd)
     return verdict.is_drift, dollars, abs(verdict.billed.tokens - verdict.recorded.tokens)
 
@@ -128,7 +128,7 @@ def _types(lines: Iterable[BilledLine]) -> set[str]:
     return {line.place.type for line in lines}
 
 
-def _group(place: Place) -> Group:
+def _group(place: LineKey) -> Group:
     return place.model, place.tier
 
 
@@ -136,7 +136,7 @@ class _Judge:
     """Holds both sides while each model and tier is judged."""
 
     def __init__(
-        self, recorded: Recorded, bill: Bill, end: int, limits: Limits, edges: frozenset[int] | None = None
+        self, recorded: Recorded, bill: BilledSpan, end: int, limits: Tolerances, edges: frozenset[int] | None = None
     ) -> None:
         self._recorded, self._bill, self._end, self._limits = recorded, bill, end, limits
         self._billed = by_hour(bill.lines)
@@ -144,10 +144,10 @@ class _Judge:
         self._at_edges = {key: amount for key, amount in self._billed.items() if key[0] in (edges or ())}
         self._has_billed_something = bool(bill.lines)
 
-    def verdicts(self, group: Group) -> Iterator[Verdict]:
+    def verdicts(self, group: Group) -> Iterator[BillVerdict]:
         ours = _vector(self._recorded, group)
         theirs = _fitting(ours, _vector(self._billed, group), _vector(self._at_edges, group))
-        blank = Verdict(AGREES, *group, _total(ours), _total(theirs))
+        blank = BillVerdict(AGREES, *group, _total(ours), _total(theirs))
         unequal = [kind for kind in COMPARED_TYPES if not self._same_tokens(ours, theirs, kind)]
         found = [self._cause(blank._replace(types=tuple(unequal)), ours, theirs)] if unequal else []
         rates = self._unequal_rates(ours, theirs) if self._bill.has_list_price else {}
@@ -177,7 +177,7 @@ class _Judge:
 
     # -- unequal tokens
 
-    def _cause(self, verdict: Verdict, ours: Vector, theirs: Vector) -> Verdict:
+    def _cause(self, verdict: BillVerdict, ours: Vector, theirs: Vector) -> BillVerdict:
         if any(self._exceeds(ours, theirs, kind) for kind in verdict.types):
             return self._more_recorded(verdict)
         if verdict.tier == BATCH and self._is_recent(
@@ -194,7 +194,7 @@ class _Judge:
         a, b = ours.get(kind, Amount()), theirs.get(kind, Amount())
         return (a.tokens, a.usd) > (b.tokens, b.usd) if a.tokens or b.tokens else a.usd > b.usd
 
-    def _more_recorded(self, verdict: Verdict) -> Verdict:
+    def _more_recorded(self, verdict: BillVerdict) -> BillVerdict:
         refreshed = self._bill.refreshed_at
         if refreshed is not None and refreshed < self._end:
             return verdict._replace(cause=BILL_INCOMPLETE)
@@ -269,7 +269,7 @@ class _Judge:
         return True
 
 
-def _group_of(verdict: Verdict) -> Group:
+def _group_of(verdict: BillVerdict) -> Group:
     return verdict.model, verdict.tier
 
 

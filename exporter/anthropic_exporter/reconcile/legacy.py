@@ -9,7 +9,7 @@ import datetime as dt
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from anthropic_exporter.reconcile.lines import HOUR, Amount, Bill, BilledLine, Caller, Place
+from anthropic_exporter.reconcile.lines import HOUR, Amount, BilledLine, BilledSpan, Caller, LineKey
 
 if TYPE_CHECKING:
     from anthropic import Anthropic
@@ -27,7 +27,7 @@ _FILTERS = ("workspace_ids", "api_key_ids")
 
 def read(
     api: Anthropic, start: int, end: int, canonical: Callable[[str], str], filters: Mapping[str, Sequence[str]]
-) -> Bill:
+) -> BilledSpan:
     """Tokens of the hours from `start` to `end`. Dollars only where these are whole days, and for everything together.
 
     Raises:
@@ -46,7 +46,7 @@ def read(
         for result in bucket["results"]
         for line in _lines(bucket, result, canonical)
     ]
-    return Bill(tuple(lines), None, has_list_price=False, paid_usd=_paid(api, start, end, asked))
+    return BilledSpan(tuple(lines), None, has_list_price=False, paid_usd=_paid(api, start, end, asked))
 
 
 def _paid(api: Anthropic, start: int, end: int, asked: Mapping[str, Any]) -> float | None:
@@ -68,7 +68,7 @@ def _buckets(api: Anthropic, path: str, start: int, end: int, asked: Mapping[str
         page = answer.get("next_page")
         if not (answer.get("has_more") and page):
             return
-    raise ValueError("pages without an end")
+    raise ValueError("the pages do not end")
 
 
 def _lines(
@@ -81,7 +81,7 @@ def _lines(
     counts |= {kind: writes.get(name) for kind, name in _WRITES.items()}
     for kind, count in counts.items():
         if count:
-            place = Place(canonical(result.get("model") or ""), result.get("service_tier") or "standard", kind)
+            place = LineKey(canonical(result.get("model") or ""), result.get("service_tier") or "standard", kind)
             yield BilledLine(hour, place, caller, Amount(float(count), 0.0))
 
 

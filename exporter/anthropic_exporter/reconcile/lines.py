@@ -14,7 +14,7 @@ WEB_SEARCH = "web_search"
 COMPARED_TYPES = (*TOKEN_TYPES, WEB_SEARCH)
 
 
-class Place(NamedTuple):
+class LineKey(NamedTuple):
     """The keys that prices and quantities depend on."""
 
     model: str
@@ -56,13 +56,13 @@ class BilledLine(NamedTuple):
     """One line of the bill: an hour, a place, a caller. `paid_usd` is after discounts, before credits."""
 
     hour: int
-    place: Place
+    place: LineKey
     caller: Caller
     amount: Amount
     paid_usd: float | None = None
 
 
-class Bill(NamedTuple):
+class BilledSpan(NamedTuple):
     """The lines of a span of time.
 
     `refreshed_at` is how far the bill's own data reach, in Unix seconds. `has_list_price` is False if only the older
@@ -76,12 +76,12 @@ class Bill(NamedTuple):
     currency: str = USD
 
 
-Recorded = Mapping[tuple[int, Place], Amount]
+Recorded = Mapping[tuple[int, LineKey], Amount]
 
 
-def by_hour(lines: Iterable[BilledLine]) -> dict[tuple[int, Place], Amount]:
+def by_hour(lines: Iterable[BilledLine]) -> dict[tuple[int, LineKey], Amount]:
     """The lines of all callers together."""
-    found: dict[tuple[int, Place], Amount] = {}
+    found: dict[tuple[int, LineKey], Amount] = {}
     for line in lines:
         key = (line.hour, line.place)
         found[key] = found.get(key, Amount()).plus(line.amount)

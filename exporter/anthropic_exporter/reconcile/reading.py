@@ -11,7 +11,7 @@ from anthropic_exporter.pricing.book import PriceBook
 from anthropic_exporter.reconcile import analytics, recorded
 from anthropic_exporter.reconcile.analytics import Filters
 from anthropic_exporter.reconcile.collected import Collected
-from anthropic_exporter.reconcile.compare import Comparison, Limits, compare
+from anthropic_exporter.reconcile.compare import Comparison, Tolerances, compare
 
 if TYPE_CHECKING:
     from anthropic import Anthropic
@@ -23,7 +23,7 @@ def read_and_compare(
     span: tuple[int, int],
     book: PriceBook,
     filters: Filters,
-    limits: Limits,
+    limits: Tolerances,
     advance: Callable[[float], None] = lambda _: None,
 ) -> Comparison:
     """Compare the hours between two Unix seconds.
@@ -43,7 +43,7 @@ def compare_collected(
     api: Anthropic,
     book: PriceBook,
     filters: Filters,
-    limits: Limits,
+    limits: Tolerances,
     advance: Callable[[float], None] = lambda _: None,
 ) -> Comparison:
     """Compare what collectors counted with the bill of the same hours.

@@ -12,9 +12,9 @@ from rich.table import Table
 from rich.text import Text
 
 from anthropic_exporter import tables
-from anthropic_exporter.reconcile.compare import AGREES, Comparison, Verdict
+from anthropic_exporter.reconcile.compare import AGREES, BillVerdict, Comparison
 from anthropic_exporter.reconcile.explain import explain
-from anthropic_exporter.reconcile.lines import HOUR, USD, Amount, Place, by_hour
+from anthropic_exporter.reconcile.lines import HOUR, USD, Amount, LineKey, by_hour
 
 _STYLES = {True: "bold red", False: "yellow"}
 _LEFT = 2
@@ -63,20 +63,20 @@ def _share(recorded: float, billed: float) -> str:
     return f"{recorded / billed:.1%}" if billed else "-"
 
 
-def _groups(comparison: Comparison) -> list[list[Verdict]]:
+def _groups(comparison: Comparison) -> list[list[BillVerdict]]:
     """The verdicts, those on the same model and tier together."""
-    found: dict[tuple[str, str], list[Verdict]] = {}
+    found: dict[tuple[str, str], list[BillVerdict]] = {}
     for verdict in comparison.verdicts:
         found.setdefault((verdict.model, verdict.tier), []).append(verdict)
     return list(found.values())
 
 
-def _verdict(verdict: Verdict) -> Text:
+def _verdict(verdict: BillVerdict) -> Text:
     style = "green" if verdict.cause == AGREES else _STYLES[verdict.is_drift]
     return Text(explain(verdict).heading, style=style)
 
 
-def _finding(verdict: Verdict) -> Text:
+def _finding(verdict: BillVerdict) -> Text:
     words = explain(verdict)
     heading = Text(f"\n{words.heading}: {verdict.model or '(no model)'}, {verdict.tier}. ", _STYLES[verdict.is_drift])
     return heading + Text(f"{words.found}\n{words.action}", style="default")
@@ -89,7 +89,7 @@ def summary(comparison: Comparison) -> str:
     line = f"{share} of the billed tokens are recorded"
     if comparison.bill.has_list_price and billed.usd:
         line += f": {recorded.usd:,.2f} USD of {billed.usd:,.2f} USD at list price ({recorded.usd / billed.usd:.1%})"
-    return f"{line}. {'There is drift to look into.' if comparison.has_drift else 'No drift.'}"
+    return f"{line}. {'There is drift to investigate.' if comparison.has_drift else 'No drift.'}"
 
 
 def totals(comparison: Comparison) -> tuple[Amount, Amount]:
@@ -109,7 +109,7 @@ def _notes(comparison: Comparison) -> Iterator[str]:
         yield f"Not compared: {kind}, {usd:,.2f} USD at list price. No response reports it."
     if comparison.edges:
         hours_in_part = " and ".join(f"the hour from {_time(at)} UTC" for at in sorted(comparison.edges))
-        yield f"Counted in part: {hours_in_part}. Of what they were billed, as much is compared as fits."
+        yield f"Counted in part: {hours_in_part}. Only the matching part of their bill is compared."
     if bill.currency != USD:
         yield f"The bill is in {bill.currency}: dollars cannot be compared with it, so only tokens are."
     elif not bill.has_list_price:
@@ -174,7 +174,7 @@ def as_json(comparison: Comparison) -> dict[str, Any]:
     }
 
 
-def _verdict_json(verdict: Verdict) -> dict[str, Any]:
+def _verdict_json(verdict: BillVerdict) -> dict[str, Any]:
     return {
         **verdict._asdict(),
         "recorded": verdict.recorded._asdict(),
@@ -187,7 +187,7 @@ def _verdict_json(verdict: Verdict) -> dict[str, Any]:
 
 def _hours_json(comparison: Comparison) -> list[dict[str, Any]]:
     billed = by_hour(comparison.bill.lines)
-    keys: set[tuple[int, Place]] = {*comparison.recorded, *billed}
+    keys: set[tuple[int, LineKey]] = {*comparison.recorded, *billed}
     return [
         {
             "hour": hour,

@@ -12,8 +12,8 @@ from anthropic_exporter.logs import Log
 from anthropic_exporter.metrics import families as f
 from anthropic_exporter.pricing.book import PriceBook
 from anthropic_exporter.reconcile.analytics import Filters
-from anthropic_exporter.reconcile.compare import Comparison, Limits
-from anthropic_exporter.reconcile.lines import HOUR, Amount, Place, Recorded, by_hour
+from anthropic_exporter.reconcile.compare import Comparison, Tolerances
+from anthropic_exporter.reconcile.lines import HOUR, Amount, LineKey, Recorded, by_hour
 from anthropic_exporter.reconcile.reading import read_and_compare
 from anthropic_exporter.recorder import Recorder
 from anthropic_exporter.serving import serve
@@ -31,7 +31,7 @@ class Sources(NamedTuple):
     api: Anthropic
     book: PriceBook
     filters: Filters
-    limits: Limits
+    limits: Tolerances
 
 
 class Schedule(NamedTuple):
@@ -103,8 +103,8 @@ class Gauges:
         self._shown = {key for key in values if key[0] is not f.RECONCILE_TIMESTAMP}
 
 
-def _by_place(side: Recorded) -> dict[Place, Amount]:
-    found: dict[Place, Amount] = {}
+def _by_place(side: Recorded) -> dict[LineKey, Amount]:
+    found: dict[LineKey, Amount] = {}
     for (_, place), amount in side.items():
         found[place] = found.get(place, Amount()).plus(amount)
     return found

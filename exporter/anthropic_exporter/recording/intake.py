@@ -18,7 +18,7 @@ from anthropic_exporter.kept_text import kept
 from anthropic_exporter.locking import this_frame
 from anthropic_exporter.metrics import families as f
 from anthropic_exporter.metrics.bounded_labels import Bounded, label_bounds
-from anthropic_exporter.metrics.cells import Reading, Snapshot
+from anthropic_exporter.metrics.cells import SeriesSample, Snapshot
 from anthropic_exporter.metrics.label_sets import Slot
 from anthropic_exporter.metrics.ledger import new_life
 from anthropic_exporter.metrics.line import Line
@@ -299,7 +299,7 @@ class Intake:
         """The labels (model, feature) under which requests for `model` are shown."""
         return self._metrics.label_sets.place_of(self.served.label(model), feature)
 
-    def read(self) -> dict[str, list[Reading]]:
+    def read(self) -> dict[str, list[SeriesSample]]:
         """Every series, by family name, as of now."""
         return self.snapshot().readings()
 
@@ -337,14 +337,14 @@ class Intake:
         finally:
             self._waiting.lock.release(this_frame())
 
-    def _publish(self, gauges: dict[str, list[Reading]]) -> None:
+    def _publish(self, gauges: dict[str, list[SeriesSample]]) -> None:
         if self.sharing is not None:
             self.sharing.publish(gauges)
         elif self.keeper is not None:
             self.keeper.keep(self._metrics.cells)
             self.keeper.publish(gauges)
 
-    def _gauges(self) -> dict[str, list[Reading]]:
+    def _gauges(self) -> dict[str, list[SeriesSample]]:
         process = process_gauges(self._metrics.label_sets, self.place_of, self.inflight, self.prices, self._clock())
         return {**self._metrics.gauges(), **process}
 

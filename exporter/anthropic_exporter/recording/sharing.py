@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
-from anthropic_exporter.metrics.cells import Block, Cells, Reading, Snapshot
+from anthropic_exporter.metrics.cells import Block, Cells, SeriesSample, Snapshot
 
 
 class Sharing(Protocol):
@@ -19,7 +19,7 @@ class Sharing(Protocol):
         """Empty shared cells for a forked child."""
         ...
 
-    def publish(self, gauges: Mapping[str, Sequence[Reading]]) -> None:
+    def publish(self, gauges: Mapping[str, Sequence[SeriesSample]]) -> None:
         """Show the gauges of this process to the others. The recorder's lock is held."""
         ...
 
@@ -35,7 +35,7 @@ class Keeper(Protocol):
         """Copy what changed. The recorder's lock is held."""
         ...
 
-    def publish(self, gauges: Mapping[str, Sequence[Reading]]) -> None:
+    def publish(self, gauges: Mapping[str, Sequence[SeriesSample]]) -> None:
         """Copy the gauges as well. The recorder's lock is held."""
         ...
 

@@ -32,7 +32,7 @@ class AlertBreakers:
         if guard is None:
             raise ConfigurationError("remedies.open_breaker: there is no Guard; give Remedies(guard=...)")
         if not any(state.scope == _SCOPE for state in guard.breakers()):
-            raise ConfigurationError("remedies.open_breaker: the Guard has no breaker; make one with guard.breaker()")
+            raise ConfigurationError("remedies.open_breaker: the Guard has no breaker; create one with guard.breaker()")
         self._guard = guard
         self._seconds = seconds
         self._features = features

@@ -79,7 +79,7 @@ class Credentials:
         return {"Authorization": f"Basic {base64.b64encode(f'{self._username}:{secret}'.encode()).decode()}"}
 
 
-class Source:
+class PolledAlertmanager:
     """One Alertmanager.
 
     Args:
@@ -160,7 +160,7 @@ class Poller:
 
     def __init__(
         self,
-        sources: Sequence[Source],
+        sources: Sequence[PolledAlertmanager],
         every_seconds: float,
         take: Callable[[Look], None],
         failed: Callable[[BaseException], None],
@@ -188,7 +188,7 @@ class Poller:
         except BaseException as error:  # noqa: BLE001 - the error boundary of this thread
             self._failed(error)
 
-    def _look(self, source: Source) -> Look | None:
+    def _look(self, source: PolledAlertmanager) -> Look | None:
         try:
             return source.look()
         except AnswerTooLongError as error:  # a flood of alerts must not hide those of breakers
@@ -198,7 +198,7 @@ class Poller:
             self._failed(error)
             return None
 
-    def _look_for_breakers(self, source: Source) -> Look | None:
+    def _look_for_breakers(self, source: PolledAlertmanager) -> Look | None:
         try:
             return source.look(only_breakers=True)
         except BaseException as error:  # noqa: BLE001 - the error boundary of this thread

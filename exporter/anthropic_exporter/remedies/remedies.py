@@ -18,7 +18,7 @@ from anthropic_exporter.metrics import families as f
 from anthropic_exporter.remedies.breakers import OPEN_BREAKER, AlertBreakers
 from anthropic_exporter.remedies.firings import MAX_AGE_SECONDS, NEWS, REFUSED, Firings
 from anthropic_exporter.remedies.log_lines import LogLines
-from anthropic_exporter.remedies.polling import Credentials, Look, Poller, Source
+from anthropic_exporter.remedies.polling import Credentials, Look, PolledAlertmanager, Poller
 from anthropic_exporter.remedies.prewarm import REFRESH_CACHE, Prompt
 from anthropic_exporter.remedies.token import Token
 from anthropic_exporter.web.routes import TEXT, Answer, Request, Route, refusal
@@ -243,7 +243,7 @@ class Remedies:
         if self._watching:
             raise ConfigurationError("remedies.watch: call it once, with all addresses")
         credentials = Credentials(username, password_file, token_file)
-        sources = [Source(url, credentials) for url in urls]
+        sources = [PolledAlertmanager(url, credentials) for url in urls]
         self._watching = True
         poller = Poller(sources, every_seconds, self._polled, lambda error: self._failed("remedies_poll", error))
         self._owned.callback(poller.close)

@@ -7,13 +7,13 @@ from anthropic_exporter.rules.shapes import (
     PAIR,
     BeyondChance,
     Budget,
+    FrozenBaseline,
     Growth,
-    Incident,
+    IncidentCost,
     MissingDefaults,
     Onset,
     Resolved,
     Rule,
-    Usual,
     guard,
 )
 
@@ -127,29 +127,29 @@ BLOCKS: dict[str, tuple[Rule, ...]] = {
     ),
     "cost-incidents": (
         Growth("feature_model:anthropic_cost_usd:increase_step", "cost_usd", PAIR, "step", INTERACTIVE),
-        Usual(
+        FrozenBaseline(
             "cost_usd",
             PAIR,
             f"last_over_time({PAIR_PACE}:baseline1h[5m])",
             f"({COST})",
             'alertname=~"AnthropicCostRateHigh|AnthropicRequestUnusuallyExpensive"',
         ),
-        Usual(
+        FrozenBaseline(
             "cost_usd",
             FEATURE,
             "last_over_time(feature:anthropic_cost_usd_per_minute:baseline[5m])",
             f"group by (feature) ({COST})",
             'alertname="AnthropicCostSpike"',
         ),
-        Usual(
+        FrozenBaseline(
             "cost_usd",
             (),
             "sum(last_over_time(feature:anthropic_cost_usd_per_minute:baseline[5m]))",
             f"group({COST})",
             'alertname="AnthropicCostRateHigh"',
         ),
-        Incident("AnthropicCostRateHigh", PAIR, PAIR_SEEN, PAIR_GROWTH),
-        Incident(
+        IncidentCost("AnthropicCostRateHigh", PAIR, PAIR_SEEN, PAIR_GROWTH),
+        IncidentCost(
             "AnthropicCostRateHigh",
             (),
             seen_above_usual(
@@ -161,7 +161,7 @@ BLOCKS: dict[str, tuple[Rule, ...]] = {
             f"sum({STEP_COST}) - on () {TOTAL_USUAL} {A_STEP}",
             f"total:anthropic_cost_usd_per_minute:now > on () {guard('total_cost_usd_per_minute')}",
         ),
-        Incident(
+        IncidentCost(
             "AnthropicCostSpike",
             FEATURE,
             seen_above_usual(
@@ -172,7 +172,7 @@ BLOCKS: dict[str, tuple[Rule, ...]] = {
             ),
             f"sum by (feature) ({STEP_COST}) - on (feature) {FEATURE_USUAL} {A_STEP}",
         ),
-        Incident("AnthropicRequestUnusuallyExpensive", PAIR, PAIR_SEEN, PAIR_GROWTH),
+        IncidentCost("AnthropicRequestUnusuallyExpensive", PAIR, PAIR_SEEN, PAIR_GROWTH),
         Onset(
             "AnthropicCostRateHigh",
             PAIR,
@@ -242,16 +242,16 @@ BLOCKS: dict[str, tuple[Rule, ...]] = {
                 ("cache_miss_cost_usd", "cache_miss_cost_usd", ""),
             )
         ),
-        Usual(
+        FrozenBaseline(
             "cache_miss_cost_usd",
             PAIR,
             f"last_over_time({MISS_PACE}:baseline1h[5m])",
             f"({CACHE_MISS_COST})",
             'alertname=~"AnthropicCacheMissRateHigh|AnthropicCacheMissWaste"',
         ),
-        Incident("AnthropicCacheMissWaste", PAIR, MISS_SEEN, MISS_GROWTH),
+        IncidentCost("AnthropicCacheMissWaste", PAIR, MISS_SEEN, MISS_GROWTH),
         # What the cache usually saves, minus what it saved; if that is unknown, the misses.
-        Incident(
+        IncidentCost(
             "AnthropicCacheMissRateHigh",
             PAIR,
             MISS_SEEN,
@@ -285,7 +285,7 @@ BLOCKS: dict[str, tuple[Rule, ...]] = {
             Growth(f"feature_model:anthropic_{of}:increase_minute", of, PAIR, "minute", beside=other)
             for of, other in (PREMIUM_AND_SAVINGS, PREMIUM_AND_SAVINGS[::-1])
         ),
-        Incident(
+        IncidentCost(
             "AnthropicCacheWriteChurn",
             PAIR,
             "feature_model:anthropic_cache_write_premium_usd:increase_hour"

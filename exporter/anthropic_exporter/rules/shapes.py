@@ -126,7 +126,7 @@ class Resolved:
 
 
 @dataclass(frozen=True)
-class Usual:
+class FrozenBaseline:
     """The baseline of a subject per minute; frozen during an incident, so that no incident becomes its own baseline."""
 
     spending: str
@@ -149,7 +149,7 @@ class Usual:
 
 
 @dataclass(frozen=True)
-class Incident:
+class IncidentCost:
     """Dollars above the baseline since an alert's condition began, including those that its window had already seen.
 
     Recorded while the condition or its alert holds. It comes before the alert, whose description shows it.
@@ -297,4 +297,4 @@ class Budget:
         )
 
 
-Rule = Growth | Resolved | Budget | MissingDefaults | Usual | Incident | BeyondChance | Onset
+Rule = Growth | Resolved | Budget | MissingDefaults | FrozenBaseline | IncidentCost | BeyondChance | Onset

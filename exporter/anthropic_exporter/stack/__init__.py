@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from anthropic_exporter.stack.config import Threshold
+from anthropic_exporter.stack.config import ThresholdOverride
 from anthropic_exporter.stack.receiver import Notification, Receiver
 from anthropic_exporter.stack.running import Stack, start
 
-__all__ = ["Notification", "Receiver", "Stack", "Threshold", "start"]
+__all__ = ["Notification", "Receiver", "Stack", "ThresholdOverride", "start"]

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-class Threshold(NamedTuple):
+class ThresholdOverride(NamedTuple):
     """A replacement of one shipped threshold: the default, or the override of one feature."""
 
     threshold: str
@@ -34,7 +34,7 @@ class Addresses(NamedTuple):
     targets: Sequence[str]
 
 
-def prometheus(shipped: Path, folder: Path, addresses: Addresses, thresholds: Sequence[Threshold] = ()) -> Path:
+def prometheus(shipped: Path, folder: Path, addresses: Addresses, thresholds: Sequence[ThresholdOverride] = ()) -> Path:
     """Copy the shipped Prometheus configuration to `folder`. Returns the path of its main file.
 
     Raises:
@@ -71,7 +71,7 @@ def _aimed(job: dict[str, Any], targets: list[str]) -> dict[str, Any]:
     return kept | {"static_configs": [{"targets": targets}]}
 
 
-def _overlay(path: Path, thresholds: Sequence[Threshold]) -> None:
+def _overlay(path: Path, thresholds: Sequence[ThresholdOverride]) -> None:
     content = _load(path)
     rules = content["groups"][0]["rules"]
     defaults = {rule["labels"]["threshold"]: rule for rule in rules if set(rule["labels"]) == {"threshold"}}

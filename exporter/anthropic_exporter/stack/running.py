@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
-    from anthropic_exporter.stack.config import Threshold
+    from anthropic_exporter.stack.config import ThresholdOverride
 
 
 class Stack:
@@ -72,7 +72,7 @@ class Stack:
             return json.load(response)["data"]
 
 
-def start(targets: Sequence[str], *, folder: Path | None = None, thresholds: Sequence[Threshold] = ()) -> Stack:
+def start(targets: Sequence[str], *, folder: Path | None = None, thresholds: Sequence[ThresholdOverride] = ()) -> Stack:
     """Start Prometheus and Alertmanager on free loopback ports and wait until both are ready.
 
     Args:
@@ -116,7 +116,7 @@ def _alertmanager(tool: Path, work: Path, addresses: config.Addresses) -> tuple[
 
 
 def _prometheus(
-    tool: Path, work: Path, addresses: config.Addresses, thresholds: Sequence[Threshold]
+    tool: Path, work: Path, addresses: config.Addresses, thresholds: Sequence[ThresholdOverride]
 ) -> tuple[list[str], Path, str]:
     path = config.prometheus(bundle.path("prometheus"), work / "prometheus", addresses, thresholds)
     command = [

@@ -17,9 +17,9 @@ from anthropic_exporter.tuning.tail import Points
 TAIL, RATIO, GREATEST = "tail", "ratio", "greatest"
 METHODS = (TAIL, RATIO, GREATEST)
 SAYS = {
-    TAIL: "so high that the peaks of this history, extrapolated, give at most the wanted pages a week",
+    TAIL: "at which the extrapolated peaks of this history cause at most the accepted pages a week",
     RATIO: "3 x the mean while there is traffic",
-    GREATEST: "1.2 x the greatest value seen",
+    GREATEST: "1.2 x the highest value seen",
 }
 DAY_SECONDS = 86_400.0
 _HOUR_SECONDS = 3_600

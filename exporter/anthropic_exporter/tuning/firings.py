@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 from anthropic_exporter.history import series
-from anthropic_exporter.history.prometheus_api import Prometheus, Series
+from anthropic_exporter.history.prometheus_api import Prometheus, TimeSeries
 
 _DAY_SECONDS = 86_400
 _OF_PROMETHEUS = ("__name__", "alertstate")
@@ -111,5 +111,5 @@ def _with_cost(prometheus: Prometheus, firing: Firing) -> Firing:
     return firing._replace(cost_usd=max(amounts, default=None))
 
 
-def _is_about(one: Series, firing: Firing) -> bool:
+def _is_about(one: TimeSeries, firing: Firing) -> bool:
     return all(one.labels.get(name, "") == firing.labels.get(name, "") for name in ("feature", "model"))

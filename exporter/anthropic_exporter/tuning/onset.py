@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from anthropic_exporter.history import series
-from anthropic_exporter.history.prometheus_api import Prometheus, Series
+from anthropic_exporter.history.prometheus_api import Prometheus, TimeSeries
 from anthropic_exporter.tuning.firings import Firing
 
 _LOOK_BACK_SECONDS = 900.0
@@ -76,7 +76,7 @@ def onset(prometheus: Prometheus, firing: Firing) -> float | None:
     return last_rise(found) if signal.is_gauge else change_point(growth_by_time(found), firing.start)
 
 
-def last_rise(found: Sequence[Series]) -> float | None:
+def last_rise(found: Sequence[TimeSeries]) -> float | None:
     """The middle of the two samples between which a gauge last rose."""
     rises = [
         (before + at) / 2 for one in found for (before, low), (at, high) in itertools.pairwise(one.points) if high > low
@@ -84,7 +84,7 @@ def last_rise(found: Sequence[Series]) -> float | None:
     return max(rises, default=None)
 
 
-def growth_by_time(found: Iterable[Series]) -> Steps:
+def growth_by_time(found: Iterable[TimeSeries]) -> Steps:
     """The growth of all counters together, as (since, until, amount) of each scrape, oldest first."""
     grown: dict[tuple[float, float], float] = {}
     for one in found:

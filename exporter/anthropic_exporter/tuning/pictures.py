@@ -112,7 +112,7 @@ def with_gaps(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]
 
 def _title(found: Calibration, method: str) -> str:
     more = len(found.found) - _MOST_ROWS
-    left_out = f" Grey: left out as incidents ({len(found.left_out)})." if found.left_out else ""
+    left_out = f" Grey: excluded as incidents ({len(found.left_out)})." if found.left_out else ""
     rest = f" {more} more signals are not drawn." if more > 0 else ""
     return f"{promise(found, method)}{left_out}{rest}"
 

@@ -11,7 +11,7 @@ from anthropic_exporter.history.prometheus_api import Prometheus
 from anthropic_exporter.tuning import onset
 from anthropic_exporter.tuning.firings import Firing
 from anthropic_exporter.tuning.onset import Detection, Summary
-from anthropic_exporter.tuning.saved import ESTIMATED_FORMULA, MEASURED_FORMULA, Saved, saved
+from anthropic_exporter.tuning.saved import ESTIMATED_FORMULA, MEASURED_FORMULA, Savings, saved
 from anthropic_exporter.tuning.verdicts import FALSE, MISSED, TRUE, Verdict
 
 _HEADROOM = 1.1
@@ -57,7 +57,7 @@ class Review(NamedTuple):
     reviewed: tuple[Reviewed, ...]
     missed: tuple[Verdict, ...]
     detection: Summary | None
-    saved: Saved
+    saved: Savings
     suggestions: tuple[Suggestion, ...]
     evaluated_seconds: float | None = None
 

@@ -22,7 +22,7 @@ ESTIMATED_FORMULA = (
 )
 
 
-class Saved(NamedTuple):
+class Savings(NamedTuple):
     """Dollars; `blocked` is the number of requests behind the measured part."""
 
     measured_usd: float
@@ -30,7 +30,7 @@ class Saved(NamedTuple):
     estimated_usd: float
 
 
-def saved(prometheus: Prometheus, start: float, end: float, judged_true: Iterable[Firing]) -> Saved:
+def saved(prometheus: Prometheus, start: float, end: float, judged_true: Iterable[Firing]) -> Savings:
     """Return what breakers and people saved between two Unix seconds."""
     span = (start, end, _STEP_SECONDS)
     blocked: dict[str, float] = {}
@@ -40,7 +40,7 @@ def saved(prometheus: Prometheus, start: float, end: float, judged_true: Iterabl
             blocked[feature] = blocked.get(feature, 0.0) + one.amount
     usual = _usual_usd(prometheus, span) if blocked else {}
     measured = sum(count * usual.get(feature, 0.0) for feature, count in blocked.items())
-    return Saved(measured, round(sum(blocked.values())), estimated(judged_true))
+    return Savings(measured, round(sum(blocked.values())), estimated(judged_true))
 
 
 def _usual_usd(prometheus: Prometheus, span: tuple[float, float, float]) -> dict[str, float]:

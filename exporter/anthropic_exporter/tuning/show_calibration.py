@@ -54,7 +54,7 @@ def _parts(calibration: Calibration, method: str) -> Iterator[RenderableType]:
 
 
 def _expected(calibration: Calibration) -> str:
-    return "it is expected to give." if calibration.is_long_enough else "it would have given in this history (seen)."
+    return "it is expected to cause." if calibration.is_long_enough else "it would have caused in this history (seen)."
 
 
 def _signals(found: Sequence[Calibrated], method: str) -> Table:
@@ -109,7 +109,7 @@ def promise(calibration: Calibration, method: str) -> str:
     """The promise of the chosen method for all thresholds together."""
     expected, without = total_expected(calibration, method)
     if not calibration.is_long_enough or expected is None:
-        return "How often these thresholds will page cannot be said yet."
+        return "It is not known yet how often these thresholds will page."
     known = len(calibration.found) - without
     which = f"The {known} thresholds of '{method}' together" if known > 1 else f"The threshold of '{method}'"
     rest = f" How often the other {without} will page cannot be said yet." if without else ""
@@ -120,21 +120,21 @@ def unknown(calibration: Calibration) -> Iterator[str]:
     """What this history cannot tell."""
     days = calibration.seconds / DAY_SECONDS
     if days < 1:
-        yield f"Only {days * 24:.0f} h of history: below 24 h it has no whole day, so that pages a week are not known."
+        yield f"Only {days * 24:.0f} h of history: with less than 24 h, pages a week are not known."
     elif not calibration.is_long_enough:
         working = calibration.working_seconds / 3_600
         yield f"Only {working:.0f} h from Monday to Friday: without a working day pages a week are not known."
     elif days < _WEEK_DAYS:
-        yield f"Only {days:.1f} days of history: weekdays or weekends that it does not have may be busier."
+        yield f"Only {days:.1f} days of history: days of the week that are missing may be busier."
     yield from _unknown_signals(calibration)
     if calibration.left_out:
-        yield f"Left out as incidents: {len(calibration.left_out)}."
+        yield f"Excluded as incidents: {len(calibration.left_out)}."
     if calibration.unjudged:
         one = calibration.unjudged == 1
         yield (
-            f"{calibration.unjudged} {'alert' if one else 'alerts'} of this time {'has' if one else 'have'} no verdict "
-            f"and {'counts' if one else 'count'} as ordinary traffic: an incident raises the thresholds. Judge with "
-            "review --mark."
+            f"{calibration.unjudged} {'alert' if one else 'alerts'} of this period {'has' if one else 'have'} no "
+            f"verdict and {'counts' if one else 'count'} as ordinary traffic: an incident raises the "
+            "thresholds. Judge with review --mark."
         )
 
 
@@ -147,13 +147,13 @@ def _unknown_signals(calibration: Calibration) -> Iterator[str]:
     if limited:
         which = "1 threshold of 'tail' is" if limited == 1 else f"{limited} thresholds of 'tail' are"
         yield (
-            f"{which} {MOST_TIMES:g} times the greatest value seen and no higher: this history is too short to promise "
-            f"{calibration.pages:g} false pages a week. Calibrate again when there is more."
+            f"{which} {MOST_TIMES:g} times the highest value seen at most: this history is too short to promise "
+            f"{calibration.pages:g} false pages a week. Calibrate again with more history."
         )
     rare = sum(one.hours < _FEW_HOURS and one.is_known for one in calibration.found)
     if rare and calibration.is_long_enough:
         which = "1 threshold rests" if rare == 1 else f"{rare} thresholds rest"
-        yield f"{which} on fewer than {_FEW_HOURS} hours with traffic: calibrate again when there are more."
+        yield f"{which} on fewer than {_FEW_HOURS} hours with traffic: calibrate again with more history."
 
 
 def _not_written(count: int, why: str) -> Iterator[str]:

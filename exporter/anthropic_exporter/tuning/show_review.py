@@ -38,7 +38,7 @@ def _parts(review: Review, *, with_quiet: bool) -> Iterator[RenderableType]:
         yield Text("")
         yield _noisiest(review)
     if review.suggestions:
-        yield Text("\nThresholds that would have left out the false alerts:", style="bold")
+        yield Text("\nThresholds that would have prevented the false alerts:", style="bold")
         yield from (Text(f"  {suggestion(one)}") for one in review.suggestions)
     if review.unjudged:
         yield Text(f"\n{_asked(review)}")

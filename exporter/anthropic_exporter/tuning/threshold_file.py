@@ -82,7 +82,7 @@ def edited(path: Path, overrides: Iterable[Override]) -> str:
         text = text[: change.start] + change.text + text[change.end :]
     expected = before | {one.key: one.written for one in wanted}
     if _values(_parsed(text)) != expected:
-        raise ConfigurationError(f"{path}: cannot be edited as it is written: give each threshold a rule of its own")
+        raise ConfigurationError(f"{path}: cannot be edited in this form: write a separate rule for each threshold")
     return text
 
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from anthropic_exporter.tuning import yaml_nodes
 
 
-class Entry(NamedTuple):
+class VerdictLine(NamedTuple):
     """A verdict as it is to be written: its place in the order, its line, and whether the file has another one."""
 
     order: tuple[str, str]
@@ -16,7 +16,7 @@ class Entry(NamedTuple):
     is_changed: bool
 
 
-def rewritten(text: str, entries: Mapping[str, Entry]) -> str | None:
+def rewritten(text: str, entries: Mapping[str, VerdictLine]) -> str | None:
     """The text with these entries by id; None if the file has none yet, or is written in another way."""
     found = yaml_nodes.value(yaml_nodes.root(text), "verdicts")
     listed = yaml_nodes.items(found)

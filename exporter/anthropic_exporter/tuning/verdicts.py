@@ -120,7 +120,7 @@ def write(path: Path, verdicts: Mapping[str, Verdict]) -> None:
     """Write the whole file, or nothing. What the team wrote into it, such as comments, stays."""
     before = read(path)
     entries = {
-        one.id: verdict_lines.Entry((one.at, one.id), f"- {_words(one)}", before.get(one.id) != one)
+        one.id: verdict_lines.VerdictLine((one.at, one.id), f"- {_words(one)}", before.get(one.id) != one)
         for one in verdicts.values()
     }
     kept = verdict_lines.rewritten(bounded_files.read_text(path, _MOST_BYTES), entries) if before else None

@@ -51,7 +51,7 @@ class Admission(NamedTuple):
         """Return the answer that refuses a request, or None if it is admitted."""
         host = head.headers.get("host")
         if host is not None and not self.every_host and not self._knows(host):
-            said = "this server does not have that name; ask for localhost, or allow the name"
+            said = "this server does not accept that Host; use localhost, or allow the name"
             return refusal(HTTPStatus.MISDIRECTED_REQUEST, said)
         if head.method not in ("GET", "HEAD") and self._is_foreign(head.headers, host or ""):
             return refusal(HTTPStatus.FORBIDDEN, "a web page of another origin may not send this")

@@ -20,7 +20,7 @@ from typing import Any, Protocol
 from anthropic_exporter.web import request_head, response
 from anthropic_exporter.web.connection import READ, Connection, Phase
 from anthropic_exporter.web.handler_threads import HandlerThreads
-from anthropic_exporter.web.limits import CpuBudget, Limits
+from anthropic_exporter.web.limits import CpuBudget, ServerLimits
 from anthropic_exporter.web.response import Response
 from anthropic_exporter.web.routes import Answer, Route, refusal
 from anthropic_exporter.web.site import Site, request_of
@@ -78,7 +78,7 @@ class EventLoop:
         self,
         listener: socket.socket,
         site: Site,
-        limits: Limits,
+        limits: ServerLimits,
         channel: Channel | None = None,
         headers: Callable[[], tuple[tuple[str, str], ...]] = tuple,
     ) -> None:
@@ -349,7 +349,7 @@ class EventLoop:
         if phase in _CLIENT_IS_SLOW:
             self._site.limited(_CLIENT_IS_SLOW[phase])
         if phase in (Phase.HEAD, Phase.BODY):
-            self._refuse(connection, refusal(HTTPStatus.REQUEST_TIMEOUT, "the request did not come in time"))
+            self._refuse(connection, refusal(HTTPStatus.REQUEST_TIMEOUT, "the request did not arrive in time"))
         elif phase is Phase.HANDLER:
             self._site.limited("server_handler_seconds")
             self._refuse(connection, refusal(HTTPStatus.SERVICE_UNAVAILABLE, "busy", ("Retry-After", "5")))

@@ -15,7 +15,7 @@ _CPU_BURST_SECONDS = 2.0
 _LONGEST_PAUSE_SECONDS = 0.5
 
 
-class Limits(NamedTuple):
+class ServerLimits(NamedTuple):
     """The limits of one server. `docs/limits.md` names the command that measures each.
 
     Attributes:
@@ -49,17 +49,17 @@ class Limits(NamedTuple):
     pages: int = 4
 
 
-def of_this_process() -> Limits:
+def of_this_process() -> ServerLimits:
     """Return limits that fit the process's current limit of descriptors."""
     try:
         import resource  # noqa: PLC0415 - there is none on Windows
 
         soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     except ImportError:
-        return Limits()
+        return ServerLimits()
     if soft == resource.RLIM_INFINITY:
-        return Limits()
-    return Limits(connections=max(_LEAST_CONNECTIONS, min(_MOST_CONNECTIONS, soft // _DESCRIPTOR_SHARE)))
+        return ServerLimits()
+    return ServerLimits(connections=max(_LEAST_CONNECTIONS, min(_MOST_CONNECTIONS, soft // _DESCRIPTOR_SHARE)))
 
 
 class CpuBudget:

@@ -23,8 +23,8 @@ from anthropic_exporter.web.web_config import Rate, WebConfig
 _log = Log("anthropic_exporter")
 _LOOK_SECONDS = 1.0
 _REPEATED_EVERY_SECONDS = 3_600.0
-_BUSY = refusal(HTTPStatus.SERVICE_UNAVAILABLE, "too many passwords to check; ask again", ("Retry-After", "1"))
-_TOO_OFTEN = refusal(HTTPStatus.TOO_MANY_REQUESTS, "asked more often than rate_limit allows", ("Retry-After", "1"))
+_BUSY = refusal(HTTPStatus.SERVICE_UNAVAILABLE, "too many passwords to check; try again", ("Retry-After", "1"))
+_TOO_OFTEN = refusal(HTTPStatus.TOO_MANY_REQUESTS, "more requests than rate_limit allows", ("Retry-After", "1"))
 
 
 class _State(NamedTuple):
@@ -143,7 +143,7 @@ class Protection:
         except Exception as error:  # noqa: BLE001 - whatever a file does to its reader, the server goes on
             said = error if isinstance(error, ConfigurationError) else f"{self._path}: {type(error).__name__}"
             if str(said) != self._mistake:
-                self._broken(f"{said}; what was in force before this edit stays")
+                self._broken(f"{said}; the previous configuration stays in effect")
             self._mistake = str(said)
             return
         self._state, self._mistake = state, ""

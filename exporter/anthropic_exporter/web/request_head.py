@@ -49,7 +49,7 @@ def parse(head: bytes) -> Head | Answer:
     if found is None:
         return _bad("the request line is not HTTP/1.1")
     if found[3] != b"1":
-        return refusal(HTTPStatus.HTTP_VERSION_NOT_SUPPORTED, "HTTP/1.1 is spoken here")
+        return refusal(HTTPStatus.HTTP_VERSION_NOT_SUPPORTED, "only HTTP/1.1 is supported")
     target = _TARGET.fullmatch(found[2].decode("ascii"))
     if target is None:
         return _bad("the request target is not a path")
@@ -81,7 +81,7 @@ def _headers(lines: list[bytes]) -> dict[str, str] | Answer:
             return _bad("a header is not NAME: VALUE")
         name, value = found[1].decode("ascii").lower(), found[2].decode("latin-1")
         if name in headers and name in _ONCE:
-            return _bad("a header is there twice")
+            return _bad("a header is repeated")
         headers[name] = f"{headers[name]}, {value}" if name in headers else value
     return headers
 

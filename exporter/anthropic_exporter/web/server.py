@@ -182,11 +182,11 @@ def _bound(host: str, port: int) -> socket.socket:
 def _reason(error: Exception) -> str:
     code = getattr(error, "errno", None)
     if code == errno.EADDRINUSE:
-        return "the port is in use; stop what uses it or choose another port (0 picks a free one)"
+        return "the port is in use; stop the program that uses it, or choose another port (0 picks a free one)"
     if code == errno.EACCES:
         return "this user may not bind the port; choose one above 1023"
     if code == errno.EADDRNOTAVAIL:
         return "this machine has no such address; use 127.0.0.1, or 0.0.0.0 for all addresses"
     if code in (errno.EMFILE, errno.ENFILE):
-        return "no descriptor is left; raise the limit of open files (ulimit -n)"
+        return "no file descriptor is left; raise the limit of open files (ulimit -n)"
     return "the address cannot be resolved; use 127.0.0.1, or 0.0.0.0 for all addresses"

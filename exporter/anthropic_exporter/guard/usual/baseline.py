@@ -132,7 +132,7 @@ class Requests:
         self._recent.load(dumped)
 
 
-class Answers:
+class AnswerLengths:
     """The length that nineteen in twenty answers of a feature do not exceed: over the last hour, by histogram buckets.
 
     Args:
@@ -187,7 +187,7 @@ class FeatureBaseline:
     def __init__(self, least_answers: float) -> None:
         self.cost, self.tokens = RateHistory(), RateHistory()
         self.requests = Requests()
-        self.answers = Answers(least_answers)
+        self.answers = AnswerLengths(least_answers)
 
     def learn(self, slot: int, spent: Usual) -> None:
         """Take in what was spent per minute in a slot that ended."""

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 from anthropic_exporter.metrics import families as f
-from anthropic_exporter.metrics.cells import Reading, Series, Snapshot, width
+from anthropic_exporter.metrics.cells import Series, SeriesSample, Snapshot, width
 from anthropic_exporter.metrics.families import FAMILIES, GAUGE, Family
 from anthropic_exporter.metrics.stores import file_format as fmt
 from anthropic_exporter.metrics.stores.file_format import Record, StoredSeries
@@ -84,9 +84,9 @@ class Merge:
         self._parts: dict[str, list[tuple[_Part, ...]]] = {}
         self._lock = threading.Lock()
 
-    def folded(self) -> list[Reading]:
+    def folded(self) -> list[SeriesSample]:
         """How many series of processes were folded into `other`, by label."""
-        return [Reading((label,), [float(count)], 0.0) for label, count in self._bounds.folded.items()]
+        return [SeriesSample((label,), [float(count)], 0.0) for label, count in self._bounds.folded.items()]
 
     def snapshot(self, sources: Sequence[Source], now: float) -> Snapshot:
         """All numbers of all sources. `now` is seconds since the epoch."""
@@ -186,12 +186,12 @@ class Merge:
 
     def _merged_gauges(
         self, gauges: Mapping[tuple[str, Labels], list[StoredGauge]], now: float
-    ) -> dict[str, list[Reading]]:
-        found: dict[str, list[Reading]] = {}
+    ) -> dict[str, list[SeriesSample]]:
+        found: dict[str, list[SeriesSample]] = {}
         for (name, labels), values in gauges.items():
             value = _GAUGE_MERGES.get(name, _newest)(values, now)
             if value is not None:
-                found.setdefault(name, []).append(Reading(labels, [value], 0.0))
+                found.setdefault(name, []).append(SeriesSample(labels, [value], 0.0))
         return found
 
 

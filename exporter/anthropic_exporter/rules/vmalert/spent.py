@@ -19,7 +19,7 @@ _LATE_SECONDS = 3600
 
 
 @dataclass(frozen=True)
-class Increase:
+class WindowIncrease:
     """The growth of all counters in a window of a few scrapes.
 
     A process counts from the start of the window if it was seen in one of the two scrapes before it, and from 0 if it
@@ -60,7 +60,7 @@ class Lives:
 
 
 @dataclass(frozen=True)
-class Spent:
+class SpendSince:
     """The growth of some counters by feature, from a moment within `span` until now.
 
     Attributes:
@@ -106,16 +106,16 @@ def _living(counters: str) -> str:
     return f"sum by (life, feature) ({_EACH} (last_over_time(anthropic_ledger_total{{{counters}}}[${{lives}}])))"
 
 
-BLOCKS: dict[str, tuple[Increase | Lives | Spent, ...]] = {
-    "ledger-fast": (Increase("fast"),),
-    "ledger-slow": (Increase("slow", found=True),),
+BLOCKS: dict[str, tuple[WindowIncrease | Lives | SpendSince, ...]] = {
+    "ledger-fast": (WindowIncrease("fast"),),
+    "ledger-slow": (WindowIncrease("slow", found=True),),
     "ledger-lives-now": (Lives("anthropic_ledger:life_now"),),
     "ledger-lives": (Lives("anthropic_ledger:life"),),
     "budget-spent": (
-        Spent("feature:anthropic_tokens:today", "tokens", MIDNIGHT),
-        Spent("feature:anthropic_cost_usd:today", "cost_usd", MIDNIGHT),
-        Spent("feature:anthropic_tokens:sum24h", "tokens", "time() - 86400"),
-        Spent("feature:anthropic_cost_usd:sum24h", "cost_usd", "time() - 86400"),
-        Spent("feature:anthropic_cost_usd:increase_hour", "cost_usd", "time() - 3600", "1h"),
+        SpendSince("feature:anthropic_tokens:today", "tokens", MIDNIGHT),
+        SpendSince("feature:anthropic_cost_usd:today", "cost_usd", MIDNIGHT),
+        SpendSince("feature:anthropic_tokens:sum24h", "tokens", "time() - 86400"),
+        SpendSince("feature:anthropic_cost_usd:sum24h", "cost_usd", "time() - 86400"),
+        SpendSince("feature:anthropic_cost_usd:increase_hour", "cost_usd", "time() - 3600", "1h"),
     ),
 }

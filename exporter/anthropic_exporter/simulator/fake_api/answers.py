@@ -10,21 +10,23 @@ from anthropic_exporter.simulator.fake_api import wire
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from anthropic_exporter.simulator.fake_api.cache import Reading
+    from anthropic_exporter.simulator.fake_api.cache import CacheUse
 
 _TOOL_CALL_TOKENS = 40
 
 
-def compose(body: Mapping[str, Any], reading: Reading, drawn_tokens: int, tool_rounds: int) -> wire.Answer:
+def compose(body: Mapping[str, Any], reading: CacheUse, drawn_tokens: int, tool_rounds: int) -> wire.GeneratedAnswer:
     """The answer to `body`, cut at its `max_tokens`; `max_tokens: 0` warms the cache and returns no content."""
     limit = int(body["max_tokens"])
     identifier = f"msg_{uuid.uuid4().hex[:24]}"
     if body.get("tools") and _rounds(body) < tool_rounds and limit >= _TOOL_CALL_TOKENS:
         usage = wire.usage(reading, _TOOL_CALL_TOKENS)
-        return wire.Answer(identifier, body["model"], usage, _tool_call(body["tools"][0]), "tool_use")
+        return wire.GeneratedAnswer(identifier, body["model"], usage, _tool_call(body["tools"][0]), "tool_use")
     tokens = min(drawn_tokens, limit)
     stop_reason = "max_tokens" if tokens == limit else "end_turn"
-    return wire.Answer(identifier, body["model"], wire.usage(reading, tokens), wire.text_block(tokens), stop_reason)
+    return wire.GeneratedAnswer(
+        identifier, body["model"], wire.usage(reading, tokens), wire.text_block(tokens), stop_reason
+    )
 
 
 def _rounds(body: Mapping[str, Any]) -> int:

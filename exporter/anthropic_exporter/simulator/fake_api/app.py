@@ -15,7 +15,7 @@ from starlette.routing import Route
 from anthropic_exporter.simulator.fake_api import answers, cache, checks, wire
 from anthropic_exporter.simulator.fake_api.behaviour import Chance
 from anthropic_exporter.simulator.fake_api.limits import RateLimits
-from anthropic_exporter.simulator.fake_api.script import Received, Script
+from anthropic_exporter.simulator.fake_api.script import ReceivedRequest, Script
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping
@@ -92,7 +92,7 @@ class Service:
             return self._play(scripted, request, head)
         return _refuse(checks.Refused("not_found_error", "Not Found"), head)
 
-    def _prepare(self, received: Received) -> _Prepared:
+    def _prepare(self, received: ReceivedRequest) -> _Prepared:
         workspace = checks.request(received, self.behaviour.api_keys)
         checks.message(received.body)
         try:
@@ -110,7 +110,7 @@ class Service:
         checks.room(wait)
         checks.fault(prepared.draw.fault)
 
-    async def _answer(self, prepared: _Prepared, received: Received, head: dict[str, str]) -> Response:
+    async def _answer(self, prepared: _Prepared, received: ReceivedRequest, head: dict[str, str]) -> Response:
         started = self._clock()
         reading = self.cache.read(prepared.model, prepared.prompt, started)
         answer = answers.compose(prepared.body, reading, prepared.draw.output_tokens, self.behaviour.tool_rounds)
@@ -125,7 +125,7 @@ class Service:
         await asyncio.sleep(output * prepared.draw.seconds_per_token)
         return _json(wire.message(answer), received, head)
 
-    async def _stream(self, answer: wire.Answer, draw: Draw) -> AsyncIterator[bytes]:
+    async def _stream(self, answer: wire.GeneratedAnswer, draw: Draw) -> AsyncIterator[bytes]:
         yield b"".join(wire.opening(answer))
         pause = self.behaviour.tokens_per_event * draw.seconds_per_token
         for delta in wire.deltas(answer, answer.usage["output_tokens"] // self.behaviour.tokens_per_event):
@@ -152,13 +152,13 @@ def _head() -> dict[str, str]:
     return {"request-id": f"req_{uuid.uuid4().hex[:24]}", "anthropic-organization-id": ORGANIZATION}
 
 
-async def _receive(request: Request) -> Received:
+async def _receive(request: Request) -> ReceivedRequest:
     raw = await request.body()
     try:
         body = json.loads(raw)
     except ValueError:
         body = None
-    return Received(request.method, request.url.path, dict(request.headers), body)
+    return ReceivedRequest(request.method, request.url.path, dict(request.headers), body)
 
 
 def _refuse(refused: checks.Refused, head: dict[str, str]) -> Response:
@@ -168,7 +168,7 @@ def _refuse(refused: checks.Refused, head: dict[str, str]) -> Response:
     return Response(json.dumps(content), refused.status, head, "application/json")
 
 
-def _json(content: Mapping[str, Any], received: Received, head: dict[str, str]) -> Response:
+def _json(content: Mapping[str, Any], received: ReceivedRequest, head: dict[str, str]) -> Response:
     raw = json.dumps(content).encode()
     if len(raw) >= _GZIP_FROM_BYTES and "gzip" in received.headers.get("accept-encoding", ""):
         raw, head = gzip.compress(raw, 1), head | {"content-encoding": "gzip"}

@@ -19,7 +19,7 @@ class Draw(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Limits:
+class OrganizationLimits:
     """Rate limits of an organisation per minute and model; cache reads do not count as input."""
 
     requests: int = 4_000
@@ -45,7 +45,7 @@ class Behaviour:
     tool_rounds: int = 3
     tokens_per_event: int = 24
     faults: tuple[tuple[str, float], ...] = ()
-    limits: Limits = field(default_factory=Limits)
+    limits: OrganizationLimits = field(default_factory=OrganizationLimits)
     api_keys: frozenset[str] = frozenset()
     remembered: int = 1000
 

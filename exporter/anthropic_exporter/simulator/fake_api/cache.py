@@ -40,7 +40,7 @@ class Block(NamedTuple):
     ttl: str
 
 
-class Reading(NamedTuple):
+class CacheUse(NamedTuple):
     """What one prompt reads from the cache and writes to it, as a partition of its tokens."""
 
     input: int
@@ -79,13 +79,13 @@ class PromptCache:
         self._expiry: dict[bytes, float] = {}
         self._lock = threading.Lock()
 
-    def read(self, model: str, prompt: Sequence[Block], now: float) -> Reading:
+    def read(self, model: str, prompt: Sequence[Block], now: float) -> CacheUse:
         """What `prompt` reads from the cache now, and what it would write."""
         total = prompt[-1].tokens if prompt else 0
         minimum = minimum_tokens(model)
         marked = [index for index, block in enumerate(prompt) if block.ttl and block.tokens >= minimum]
         if not marked:
-            return Reading(total, 0, 0, 0, ())
+            return CacheUse(total, 0, 0, 0, ())
         read = self._longest(prompt, marked, now)
         written, position = {"5m": 0, "1h": 0}, read
         for index in marked:
@@ -93,9 +93,9 @@ class PromptCache:
                 written[prompt[index].ttl] += prompt[index].tokens - position
                 position = prompt[index].tokens
         entries = tuple((prompt[index].fingerprint, LIFETIME_SECONDS[prompt[index].ttl]) for index in marked)
-        return Reading(total - position, read, written["5m"], written["1h"], entries)
+        return CacheUse(total - position, read, written["5m"], written["1h"], entries)
 
-    def store(self, reading: Reading, started: float) -> None:
+    def store(self, reading: CacheUse, started: float) -> None:
         """Make the prefixes of a prompt readable, once its answer has begun."""
         with self._lock:
             for fingerprint, lifetime in reading.entries:

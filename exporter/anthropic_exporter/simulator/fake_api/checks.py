@@ -10,7 +10,7 @@ from anthropic_exporter.simulator.fake_api import wire
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from anthropic_exporter.simulator.fake_api.script import Received
+    from anthropic_exporter.simulator.fake_api.script import ReceivedRequest
 
 VERSIONS = frozenset({"2023-01-01", "2023-06-01", "2026-10-21"})
 _RETRYABLE = {"rate_limit_error": 1, "overloaded_error": 1}
@@ -33,7 +33,7 @@ class Refused(Exception):  # noqa: N818 -- an answer of the API, no failure of o
         self.status = wire.STATUS.get(error_type, 500)
 
 
-def request(received: Received, keys: frozenset[str]) -> str:
+def request(received: ReceivedRequest, keys: frozenset[str]) -> str:
     """The caller's key, standing for its workspace.
 
     Raises:

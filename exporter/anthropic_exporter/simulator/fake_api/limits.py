@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from anthropic_exporter.simulator.fake_api import wire
 
 if TYPE_CHECKING:
-    from anthropic_exporter.simulator.fake_api.behaviour import Limits
+    from anthropic_exporter.simulator.fake_api.behaviour import OrganizationLimits
 
 _MINUTE = 60.0
 
@@ -16,7 +16,7 @@ _MINUTE = 60.0
 class RateLimits:
     """The buckets of all workspaces. Times are seconds on the caller's clock."""
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: OrganizationLimits) -> None:
         self._limits = {
             "requests": limits.requests,
             "input-tokens": limits.input_tokens,

@@ -36,7 +36,7 @@ class Scripted:
         return cls(status, {"content-type": content_type} | named, (Chunk(body),))
 
 
-class Received(NamedTuple):
+class ReceivedRequest(NamedTuple):
     """One received request; `body` is the parsed JSON, or None if it is not JSON."""
 
     method: str
@@ -49,10 +49,10 @@ class Script:
     """The queue of scripted answers, and the most recent requests."""
 
     def __init__(self, remembered: int) -> None:
-        self._answers: collections.deque[Scripted | Callable[[Received], Scripted]] = collections.deque()
-        self.received: collections.deque[Received] = collections.deque(maxlen=remembered)
+        self._answers: collections.deque[Scripted | Callable[[ReceivedRequest], Scripted]] = collections.deque()
+        self.received: collections.deque[ReceivedRequest] = collections.deque(maxlen=remembered)
 
-    def push(self, *answers: Scripted | Callable[[Received], Scripted]) -> None:
+    def push(self, *answers: Scripted | Callable[[ReceivedRequest], Scripted]) -> None:
         """Queue answers for the next requests to any path."""
         self._answers.extend(answers)
 
@@ -60,7 +60,7 @@ class Script:
         """Drop the queued answers."""
         self._answers.clear()
 
-    def next(self, request: Received) -> Scripted | None:
+    def next(self, request: ReceivedRequest) -> Scripted | None:
         """Remember the request. Returns its queued answer, or None if the fake model answers."""
         self.received.append(request)
         try:

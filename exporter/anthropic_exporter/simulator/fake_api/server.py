@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
     from anthropic_exporter.simulator.fake_api.cache import PromptCache
-    from anthropic_exporter.simulator.fake_api.script import Received, Scripted
+    from anthropic_exporter.simulator.fake_api.script import ReceivedRequest, Scripted
 
 _PATIENCE_SECONDS = 10.0
 
@@ -48,11 +48,11 @@ class FakeApi:
         return self._service.cache
 
     @property
-    def requests(self) -> list[Received]:
+    def requests(self) -> list[ReceivedRequest]:
         """The most recent requests, oldest first; `Behaviour.remembered` says how many."""
         return list(self._service.script.received)
 
-    def push(self, *answers: Scripted | Callable[[Received], Scripted]) -> None:
+    def push(self, *answers: Scripted | Callable[[ReceivedRequest], Scripted]) -> None:
         """Queue exact answers for the next requests."""
         self._service.script.push(*answers)
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from anthropic_exporter.simulator.fake_api.cache import Reading
+    from anthropic_exporter.simulator.fake_api.cache import CacheUse
 
 STATUS = {
     "invalid_request_error": 400,
@@ -25,7 +25,7 @@ STATUS = {
 _WORDS = ("what", "this", "costs", "depends", "on", "how", "much", "of", "the", "prompt", "is", "read", "from", "cache")
 
 
-class Answer(NamedTuple):
+class GeneratedAnswer(NamedTuple):
     """One answer, before it is serialized as JSON or as events."""
 
     id: str
@@ -35,7 +35,7 @@ class Answer(NamedTuple):
     stop_reason: str
 
 
-def usage(reading: Reading, output_tokens: int) -> dict[str, Any]:
+def usage(reading: CacheUse, output_tokens: int) -> dict[str, Any]:
     """The full usage object, as in a message and in `message_start`."""
     return {
         "input_tokens": reading.input,
@@ -51,7 +51,7 @@ def usage(reading: Reading, output_tokens: int) -> dict[str, Any]:
     }
 
 
-def message(answer: Answer) -> dict[str, Any]:
+def message(answer: GeneratedAnswer) -> dict[str, Any]:
     """The body of a response that is not streamed."""
     return {
         "id": answer.id,
@@ -65,7 +65,7 @@ def message(answer: Answer) -> dict[str, Any]:
     }
 
 
-def opening(answer: Answer) -> Iterator[bytes]:
+def opening(answer: GeneratedAnswer) -> Iterator[bytes]:
     """The events before the first content delta."""
     started = message(answer) | {"content": [], "stop_reason": None, "usage": dict(answer.usage) | {"output_tokens": 1}}
     yield event("message_start", message=started)
@@ -75,7 +75,7 @@ def opening(answer: Answer) -> Iterator[bytes]:
     yield event("ping")
 
 
-def deltas(answer: Answer, count: int) -> Iterator[bytes]:
+def deltas(answer: GeneratedAnswer, count: int) -> Iterator[bytes]:
     """The content in `count` events."""
     if answer.block is None:
         return
@@ -88,7 +88,7 @@ def deltas(answer: Answer, count: int) -> Iterator[bytes]:
         yield event("content_block_delta", index=0, delta=delta)
 
 
-def closing(answer: Answer) -> Iterator[bytes]:
+def closing(answer: GeneratedAnswer) -> Iterator[bytes]:
     """The events after the content; usage is cumulative and lacks the TTL split, the tier and the geo."""
     if answer.block:
         yield event("content_block_stop", index=0)

@@ -41,7 +41,7 @@ class Item(NamedTuple):
     needs: str = ""
 
 
-class Place(NamedTuple):
+class FeatureModel(NamedTuple):
     """One feature on one model, with its prices at the end of the span."""
 
     model: str
@@ -88,7 +88,7 @@ def items(usage: Usage, book: PriceBook, day: dt.date, least_usd: float, waited_
     return sorted(found, key=lambda item: (-item.usd_per_month, item.kind, item.feature, item.model))
 
 
-def _worth(place: Place, least_usd: float, waited_for: Sequence[str]) -> list[Item]:
+def _worth(place: FeatureModel, least_usd: float, waited_for: Sequence[str]) -> list[Item]:
     spent = sum(usd for (model, feature, _), usd in place.usage.usd.items() if (model, feature) == place[:2])
     least = max(least_usd, _WORTH * place.monthly(spent))
     return [item for item in _of(place, waited_for) if item.usd_per_month > 0 and item.usd_per_month >= least]
@@ -100,15 +100,15 @@ def unpriced(usage: Usage, book: PriceBook, day: dt.date) -> list[str]:
     return sorted({model for model, _ in usage.places} - priced)
 
 
-def _places(usage: Usage, book: PriceBook, day: dt.date) -> Iterator[Place]:
+def _places(usage: Usage, book: PriceBook, day: dt.date) -> Iterator[FeatureModel]:
     for model, feature in usage.places:
         priced = book.model(model)
         row = None if priced is None else models.row_on(priced, day)
         if priced is not None and row is not None:
-            yield Place(model, feature, usage, book, priced, row, day)
+            yield FeatureModel(model, feature, usage, book, priced, row, day)
 
 
-def _of(place: Place, waited_for: Sequence[str]) -> Iterator[Item]:
+def _of(place: FeatureModel, waited_for: Sequence[str]) -> Iterator[Item]:
     yield from _best(_repeated_prefixes(place))
     yield from _best([*_lifetimes(place), *_unread_writes(place)])
     if place.feature not in waited_for:
@@ -123,7 +123,7 @@ def _best(found: Iterator[Item] | list[Item]) -> list[Item]:
     return [max(saving, key=lambda item: item.usd_per_month)] if saving else []
 
 
-def _repeated_prefixes(place: Place) -> Iterator[Item]:
+def _repeated_prefixes(place: FeatureModel) -> Iterator[Item]:
     rates = place.rates
     within, later, rare, new = (place.prompts("uncached", gap) for gap in ("5m", "1h", "more", "new"))
     data = {"repeated within 5 min": within, "repeated within 1 h": later, "written": rare + new}
@@ -148,7 +148,7 @@ def _repeated_prefixes(place: Place) -> Iterator[Item]:
     )
 
 
-def _lifetimes(place: Place) -> Iterator[Item]:
+def _lifetimes(place: FeatureModel) -> Iterator[Item]:
     rates = place.rates
     lost = place.prompts("cache_write_5m", "1h")
     others = place.prompts("cache_write_5m", "5m", "more", "new")
@@ -176,7 +176,7 @@ def _lifetimes(place: Place) -> Iterator[Item]:
     )
 
 
-def _unread_writes(place: Place) -> Iterator[Item]:
+def _unread_writes(place: FeatureModel) -> Iterator[Item]:
     key = (place.model, place.feature)
     premium, saved = place.usage.premiums.get(key, 0.0), place.usage.savings.get(key, 0.0)
     yield place.item(
@@ -189,7 +189,7 @@ def _unread_writes(place: Place) -> Iterator[Item]:
     )
 
 
-def _batches(place: Place) -> Iterator[Item]:
+def _batches(place: FeatureModel) -> Iterator[Item]:
     factor = place.row.factors.get("batch")
     usd = min(place.usage.jobs.get((place.model, place.feature), 0.0), place.waste(UNSTREAMED))
     if factor is not None and usd:
@@ -204,7 +204,7 @@ def _batches(place: Place) -> Iterator[Item]:
         yield item._replace(needs="whether somebody waits for these answers: if so, give --waited-for")
 
 
-def _model(place: Place) -> Iterator[Item]:
+def _model(place: FeatureModel) -> Iterator[Item]:
     other = models.newest_of_family(place.priced.name, place.book, place.day)
     row = None if other is None else models.row_on(other, place.day)
     if other is None or row is None:
@@ -228,7 +228,7 @@ def _model(place: Place) -> Iterator[Item]:
     yield item._replace(needs=f"{cliff}that its answers are as good for you")
 
 
-def _long_prompts(place: Place) -> Iterator[Item]:
+def _long_prompts(place: FeatureModel) -> Iterator[Item]:
     usd = place.waste("long_prompt")
     yield place.item(
         "long_prompt",
@@ -241,13 +241,13 @@ def _long_prompts(place: Place) -> Iterator[Item]:
     )
 
 
-def _fast_mode(place: Place) -> Iterator[Item]:
+def _fast_mode(place: FeatureModel) -> Iterator[Item]:
     factor, usd = place.row.factors.get("fast"), place.usage.usd.get((place.model, place.feature, "fast"), 0.0)
     if factor is not None and usd:
         item = place.item(
             "fast_mode",
             usd * (1 - 1 / factor),
-            'Leave out speed: "fast".',
+            'Omit speed: "fast".',
             "dollars in fast mode x (1 - 1 / fast factor)",
             {"fast USD": usd, "fast factor": factor},
             _prices_of(place),
@@ -255,12 +255,12 @@ def _fast_mode(place: Place) -> Iterator[Item]:
         yield item._replace(needs="whether the speed is worth it")
 
 
-def _region(place: Place) -> Iterator[Item]:
+def _region(place: FeatureModel) -> Iterator[Item]:
     usd = place.waste("region")
     item = place.item(
         "region",
         usd,
-        "Let requests run anywhere: leave out inference_geo, or use the global endpoint.",
+        "Let requests run anywhere: omit inference_geo, or use the global endpoint.",
         "dollars of requests bound to a region x (1 - 1 / factor of the region)",
         {"premium USD": usd},
         _prices_of(place),
@@ -268,7 +268,7 @@ def _region(place: Place) -> Iterator[Item]:
     yield item._replace(needs="whether a contract or law binds your data to the region")
 
 
-def _output(place: Place) -> Iterator[Item]:
+def _output(place: FeatureModel) -> Iterator[Item]:
     yield place.item(
         "cut_off_output",
         place.waste("cut_off"),
@@ -292,5 +292,5 @@ def _prices(rates: Rates, *kinds: str) -> dict[str, float]:
     return {f"{kind} USD/M": getattr(rates, kind) * 1e6 for kind in kinds}
 
 
-def _prices_of(place: Place) -> str:
+def _prices_of(place: FeatureModel) -> str:
     return f"prices: {place.priced.source}, checked {place.priced.checked}"

@@ -26,10 +26,10 @@ TITLES = {
     "overlong_output": "overlong answers",
 }
 NOT_WATCHED = (
-    "No recorder watches requests, so prefixes, lifetimes, batches, regions and answers are not judged: "
-    "Recorder(advise=True)."
+    "No recorder collects data on requests, so prefixes, lifetimes, batches, regions and answers are not analysed: "
+    "use Recorder(advise=True)."
 )
-APART = "Each item is computed for itself: items on the same feature and model do not add up."
+APART = "Each item is computed on its own: items on the same feature and model do not add up."
 _LEFT = 4
 
 
@@ -53,7 +53,7 @@ def _parts(items: Sequence[Item], usage: Usage, unpriced: Sequence[str]) -> Iter
     if not usage.is_watched:
         yield Text(NOT_WATCHED, style="yellow")
     if unpriced:
-        yield Text(f"Not judged, for lack of a price: {', '.join(unpriced)}. Add them by --prices.", style="yellow")
+        yield Text(f"Not analysed, without a price: {', '.join(unpriced)}. Add prices with --prices.", style="yellow")
 
 
 def _ranked(items: Sequence[Item]) -> Table:

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 
 from anthropic_exporter.history import ledger, remote_write
-from anthropic_exporter.history.prometheus_api import Prometheus, Series
+from anthropic_exporter.history.prometheus_api import Prometheus, TimeSeries
 from anthropic_exporter.history.remote_write import Labels
 from anthropic_exporter.tuning.backtest import rules as r
 from anthropic_exporter.tuning.backtest.rules import Rule
@@ -50,7 +50,7 @@ class Replay:
 
     def begin_anew(self) -> None:
         """Forget what was alive: what comes next is more than the ledger's memory later, as after a pause."""
-        self._ledger = ledger.Ledger(self._durations)
+        self._ledger = ledger.ReplayedLedger(self._durations)
         self._alive: dict[Labels, float] = {}
         self._recorded: dict[int, set[Labels]] = {}
 
@@ -86,7 +86,7 @@ class Replay:
         count = max(0, math.ceil((end - phase) / rule.interval - 1e-9) - first)
         return [round(1000 * ((first + number) * rule.interval + phase)) for number in range(count)]
 
-    def _asked(self, rule: Rule, start: float, end: float) -> tuple[Rule, list[int], list[Series]]:
+    def _asked(self, rule: Rule, start: float, end: float) -> tuple[Rule, list[int], list[TimeSeries]]:
         times = self._times(rule, start, end)
         if not times:
             return rule, times, []
@@ -109,12 +109,12 @@ class Replay:
         self._ledger.see(reversed(waiting))
         return found.items()
 
-    def _keep(self, rule: Rule, answer: Iterable[Series]) -> None:
+    def _keep(self, rule: Rule, answer: Iterable[TimeSeries]) -> None:
         held = self.held.setdefault(rule, {})
         for labels, values in _joined(answer).items():
             held.setdefault(labels, []).extend(sorted(values))
 
-    def _samples(self, rule: Rule, answer: list[Series], times: list[int]) -> Iterator[tuple[Labels, list[bytes]]]:
+    def _samples(self, rule: Rule, answer: list[TimeSeries], times: list[int]) -> Iterator[tuple[Labels, list[bytes]]]:
         """The samples that a rule records, and a marker wherever a series ends."""
         if not times:
             return
@@ -136,7 +136,7 @@ _PREFIXES = ("anthropic_", "prometheus_", "alertmanager_")
 _LEDGER = ("anthropic_ledger_total", "anthropic_exporter_start_timestamp_seconds", "anthropic_exporter_age_seconds")
 
 
-def _joined(answer: Iterable[Series]) -> dict[Labels, dict[float, float]]:
+def _joined(answer: Iterable[TimeSeries]) -> dict[Labels, dict[float, float]]:
     """Values by second, by labels without the name: of `a or b`, Prometheus answers what comes from each separately."""
     found: dict[Labels, dict[float, float]] = {}
     for one in answer:

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from anthropic_exporter.history import remote_write
-from anthropic_exporter.history.prometheus_api import Prometheus, Series
+from anthropic_exporter.history.prometheus_api import Prometheus, TimeSeries
 from anthropic_exporter.history.remote_write import Labels
 
 _TARGET = ("job", "instance")
@@ -22,7 +22,7 @@ _TOGETHER = 40
 class Slice(NamedTuple):
     """What was stored between two moments."""
 
-    series: list[Series]
+    series: list[TimeSeries]
 
     def written(self, alive: dict[Labels, float]) -> Iterator[tuple[Labels, list[bytes]]]:
         """The samples, and a marker at each scrape of a target that a series of it was missing from.
@@ -58,7 +58,7 @@ def _target(labels: Labels) -> tuple[str, ...]:
     return tuple(known.get(name, "") for name in _TARGET)
 
 
-def _scrapes(found: Iterable[Series]) -> dict[tuple[str, ...], set[float]]:
+def _scrapes(found: Iterable[TimeSeries]) -> dict[tuple[str, ...], set[float]]:
     """When each target was scraped, and once more after its last scrape, when service discovery ends its series."""
     ups = [one for one in found if one.labels.get("__name__") == "up" and one.points]
     newest = max((one.points[-1][0] for one in ups), default=0.0)
@@ -82,7 +82,7 @@ def _interval(times: Sequence[float]) -> float:
 def read(prometheus: Prometheus, names: Iterable[str], start: float, end: float) -> Slice:
     """Everything of these names that was stored after `start`, until `end` (Unix seconds)."""
     ordered = sorted(names)
-    found: list[Series] = []
+    found: list[TimeSeries] = []
     for first in range(0, len(ordered), _TOGETHER):
         pattern = "|".join(ordered[first : first + _TOGETHER])
         for one in prometheus.samples(f'{{__name__=~"{pattern}"}}', end - start, end):

@@ -82,7 +82,7 @@ def _figures(report: Report) -> str:
 def _spending(report: Report) -> str:
     spend, rest = report.spend, ""
     if report.unpriced:
-        rest = f"<p>Not in these dollars, for lack of a price: {text(', '.join(report.unpriced))}.</p>"
+        rest = f"<p>Not included, because they have no price: {text(', '.join(report.unpriced))}.</p>"
     if not spend.total:
         return _section("Where the dollars went", rest or "<p>Nothing was spent.</p>")
     drawn = (
@@ -166,7 +166,7 @@ def _bill(bill: Mapping[str, Any] | None) -> str:
         return ""
     recorded, billed = bill["recorded"], bill["billed"]
     share = f"{recorded['tokens'] / billed['tokens']:.1%}" if billed["tokens"] else "none"
-    verdict = "There is drift to look into." if bill["drift"] else "No drift."
+    verdict = "There is drift to investigate." if bill["drift"] else "No drift."
     line = f"{share} of the billed tokens are recorded: {usd(recorded['usd'])} of {usd(billed['usd'])}. {verdict}"
     if bill.get("has_list_price") is False:
         line = f"{share} of the billed tokens are recorded. The bill has no list price in USD to compare. {verdict}"
