@@ -105,6 +105,18 @@ def test_imports_are_written_in_one_style() -> None:
     ] == []
 
 
+def test_a_class_name_stands_for_one_thing() -> None:
+    # A name with an underscore belongs to its module. A protocol may be named like the class that it describes.
+    classes = [
+        (node.name, any(ast.unparse(base) == "Protocol" for base in node.bases))
+        for path in MODULES.values()
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.ClassDef) and not node.name.startswith("_")
+    ]
+    names = [name for name, is_protocol in classes if not is_protocol]
+    assert sorted({name for name in names if names.count(name) > 1}) == []
+
+
 @pytest.mark.parametrize(
     ("statement", "target"),
     [

@@ -17,7 +17,7 @@ from anthropic_exporter.locking import this_frame
 from anthropic_exporter.recording.batch_memory import SeenResults
 from anthropic_exporter.recording.retries import Failed, Retries
 from anthropic_exporter.recording.served_models import CachedThreads, ServedModels
-from anthropic_exporter.recording.session_memory import SessionMemory, Spent
+from anthropic_exporter.recording.session_memory import SessionMemory, SessionUse
 
 QUICK = "--quick" in sys.argv
 SHARE = 20 if QUICK else 1
@@ -60,7 +60,7 @@ def sessions() -> SessionMemory:
     memory = SessionMemory()
     for name in names(10_000):
         for thread in ("one", "two"):
-            memory.add(name, Spent(Tokens(1), (("web_search", 1),), 1.0), thread)
+            memory.add(name, SessionUse(Tokens(1), (("web_search", 1),), 1.0), thread)
     return memory
 
 

@@ -22,7 +22,7 @@ from anthropic_exporter import Recorder, serve, toolchain
 from anthropic_exporter.commands.main import run as run_command
 from anthropic_exporter.errors import ConfigurationError
 from anthropic_exporter.history import loaded
-from anthropic_exporter.history.prometheus_api import Prometheus, Rule, RuleGroup, Target
+from anthropic_exporter.history.prometheus_api import LoadedRule, Prometheus, RuleGroup, Target
 from anthropic_exporter.rules import Fit
 from anthropic_exporter.stack import running
 from anthropic_exporter.stack.process import Process
@@ -35,7 +35,7 @@ FOUND_NOTHING = "no rules of this bundle are loaded: add the exported rules/*.ym
 
 def a_fit(interval: str, job: str = "shop", known: str = "shop", written: str = "shop") -> loaded.Loaded:
     """Rules for 5 s on a Prometheus with one process."""
-    rule = Rule("one", "anthropic_exporter_age_seconds[20s]", "")
+    rule = LoadedRule("one", "anthropic_exporter_age_seconds[20s]", "")
     groups = tuple(RuleGroup(name, "f", 5, 0.1, (rule,)) for name in ("anthropic-thresholds", "anthropic-ledger"))
     ours = frozenset([(job, "a")])
     targets = (Target(job, "a", interval, ""),)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import tracemalloc
 
 from anthropic_exporter.call import Tokens
-from anthropic_exporter.recording.session_memory import SessionMemory, Spent
+from anthropic_exporter.recording.session_memory import SessionMemory, SessionUse
 
 
 def test_threads_of_all_sessions_are_bounded_together() -> None:
@@ -13,19 +13,19 @@ def test_threads_of_all_sessions_are_bounded_together() -> None:
     tracemalloc.start()
     for session in range(22):
         for thread in range(1_000):
-            memory.add(f"sesn_{session}", Spent(Tokens(1)), f"thread_{thread}")
+            memory.add(f"sesn_{session}", SessionUse(Tokens(1)), f"thread_{thread}")
     taken, _ = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert taken < 15_000_000
-    assert memory.add("sesn_21", Spent(Tokens(5)), "thread_7").tokens.input == 4
-    assert memory.add("sesn_0", Spent(Tokens(5)), "thread_7").tokens.input == 5  # forgotten
+    assert memory.add("sesn_21", SessionUse(Tokens(5)), "thread_7").tokens.input == 4
+    assert memory.add("sesn_0", SessionUse(Tokens(5)), "thread_7").tokens.input == 5  # forgotten
 
 
 def test_names_of_100_kb_are_kept_short() -> None:
     memory = SessionMemory()
     tracemalloc.start()
     for session in range(100):
-        memory.add("s" * 100_000 + str(session), Spent(Tokens(1)), "t" * 100_000)
+        memory.add("s" * 100_000 + str(session), SessionUse(Tokens(1)), "t" * 100_000)
     taken, _ = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert taken < 500_000
@@ -34,8 +34,8 @@ def test_names_of_100_kb_are_kept_short() -> None:
 def test_a_session_that_is_read_all_the_time_is_remembered() -> None:
     memory = SessionMemory(most=100)
     for number in range(1_000):
-        memory.add(f"sesn_{number}", Spent(Tokens(7)))
-        assert memory.add("sesn_old", Spent(Tokens(number))).tokens.input == (1 if number else 0)
+        memory.add(f"sesn_{number}", SessionUse(Tokens(7)))
+        assert memory.add("sesn_old", SessionUse(Tokens(number))).tokens.input == (1 if number else 0)
 
 
 def test_a_session_that_may_have_been_forgotten_is_known_by_its_age() -> None:

@@ -19,7 +19,7 @@ from anthropic_exporter.attribution import current
 from anthropic_exporter.call import SUCCESS, Call, Inference, Tokens
 from anthropic_exporter.metrics import families as f
 from anthropic_exporter.recording.intake import Intake
-from anthropic_exporter.recording.session_memory import Spent
+from anthropic_exporter.recording.session_memory import SessionUse
 from anthropic_exporter.wire.decompress import Inflate, inflater
 from anthropic_exporter.wire.events import MOST_BYTES, SseSplitter, json_object, name_and_data
 from anthropic_exporter.wire.usage import Reading, read_usage
@@ -231,9 +231,9 @@ def _model(agent: Any) -> tuple[str, str]:
     return model if isinstance(model, str) else "", "standard"
 
 
-def _spent(reading: Reading, usage: Mapping[str, Any]) -> Spent:
+def _spent(reading: Reading, usage: Mapping[str, Any]) -> SessionUse:
     tokens = Tokens(*(sum(counts) for counts in zip(*(one.tokens for one in reading.inferences), strict=True)))
-    return Spent(tokens, reading.server_tools, _seconds(usage.get("active_seconds")))
+    return SessionUse(tokens, reading.server_tools, _seconds(usage.get("active_seconds")))
 
 
 def _seconds(value: Any) -> float:

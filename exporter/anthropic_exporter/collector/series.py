@@ -26,7 +26,7 @@ SHOWN = tuple(family._replace(labels=(*family.labels, SERVICE)) for family in FA
 _BY_NAME = {family.name: family for family in SHOWN}
 
 
-class Target(NamedTuple):
+class SeriesTotals(NamedTuple):
     """A shown series: its family, and where its cells begin among the totals."""
 
     family: Family
@@ -46,7 +46,7 @@ class ShownSeries:
         self.rests: list[float] = []
         #: By family, oldest first; block `n` holds the cells of the n-th series of `targets`.
         self.stored: dict[str, list[Series]] = {}
-        self.targets: list[Target] = []
+        self.targets: list[SeriesTotals] = []
         #: Folded label values, by label; counted once a series of a publisher. From 0, so that the first one is growth.
         self.overflow: dict[str, int] = dict.fromkeys((SERVICE, *_LIMITS), 0)
         self._most_series = most_series
@@ -103,7 +103,7 @@ class ShownSeries:
         number, start, cells = len(self.targets), len(self.totals), width(family)
         service = key[1][-1]
         self._counts[service] = self._counts.get(service, 0) + 1
-        self.targets.append(Target(family, start))
+        self.targets.append(SeriesTotals(family, start))
         self._known[key] = number
         self._labels.append(key[1])
         self._created.append(created)

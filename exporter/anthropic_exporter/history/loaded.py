@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
-from anthropic_exporter.history.prometheus_api import Prometheus, Rule, RuleGroup, Target
+from anthropic_exporter.history.prometheus_api import LoadedRule, Prometheus, RuleGroup, Target
 from anthropic_exporter.history.series import THRESHOLD
 from anthropic_exporter.metrics import families as f
 from anthropic_exporter.rules import settings
@@ -50,7 +50,7 @@ class Loaded(NamedTuple):
     alertmanagers: int
 
     @property
-    def rules(self) -> Iterator[Rule]:
+    def rules(self) -> Iterator[LoadedRule]:
         """All rules of the groups."""
         return (rule for group in self.groups for rule in group.rules)
 

@@ -36,7 +36,7 @@ class TimeSeries(NamedTuple):
     points: tuple[tuple[float, float], ...]
 
 
-class Rule(NamedTuple):
+class LoadedRule(NamedTuple):
     """One rule as the server has loaded it; `problem` is why its last evaluation failed, "" if it did not."""
 
     name: str
@@ -51,7 +51,7 @@ class RuleGroup(NamedTuple):
     file: str
     interval: float
     took: float
-    rules: tuple[Rule, ...]
+    rules: tuple[LoadedRule, ...]
 
 
 class Target(NamedTuple):
@@ -200,9 +200,11 @@ def _group(found: Any) -> RuleGroup:
     return RuleGroup(str(found["name"]), str(found.get("file", "")), float(found["interval"]), took, rules)
 
 
-def _rule(found: Any) -> Rule:
+def _rule(found: Any) -> LoadedRule:
     fails = found.get("health") == "err"
-    return Rule(str(found["name"]), str(found["query"]), str(found.get("lastError") or "unknown") if fails else "")
+    return LoadedRule(
+        str(found["name"]), str(found["query"]), str(found.get("lastError") or "unknown") if fails else ""
+    )
 
 
 def _target(found: Any) -> Target:

@@ -17,7 +17,7 @@ _MOST_THREADS_OF_ALL = 20_000
 _NOBODY = Attribution()
 
 
-class Spent(NamedTuple):
+class SessionUse(NamedTuple):
     """Cumulative use of a session, a thread or a dream. `tools` are requests by server tool."""
 
     tokens: Tokens = Tokens()
@@ -35,9 +35,9 @@ class _Session:
         self.where = _NOBODY
         self.usd = 0.0
         self.is_checked = False
-        self.counted = Spent()
-        self.threads: dict[str, Spent] = {}
-        self.of_threads = Spent()
+        self.counted = SessionUse()
+        self.threads: dict[str, SessionUse] = {}
+        self.of_threads = SessionUse()
 
 
 class SessionMemory:
@@ -85,7 +85,7 @@ class SessionMemory:
             session.where = where
         return session.where if where == _NOBODY else where
 
-    def add(self, session_id: str, spent: Spent, thread: str = "") -> Spent:
+    def add(self, session_id: str, spent: SessionUse, thread: str = "") -> SessionUse:
         """Add a snapshot of a session, or of one of its threads; returns what was not counted before."""
         with self._lock:
             session = self._session(session_id)
@@ -123,9 +123,9 @@ def _key(name: str) -> str:
     return name[:64] + hashlib.blake2b(name.encode(errors="replace"), digest_size=16).hexdigest()
 
 
-def _with_thread(session: _Session, thread: str, spent: Spent) -> Spent:
+def _with_thread(session: _Session, thread: str, spent: SessionUse) -> SessionUse:
     """The sum of all threads, this one included. Runtime is billed by the session: threads overlap."""
-    counted = session.threads.get(thread, Spent())
+    counted = session.threads.get(thread, SessionUse())
     if thread in session.threads or len(session.threads) < _MOST_THREADS:
         new = _beyond(spent._replace(seconds=0.0), counted)
         session.threads[thread] = _sum(counted, new)
@@ -133,27 +133,27 @@ def _with_thread(session: _Session, thread: str, spent: Spent) -> Spent:
     return session.of_threads
 
 
-def _beyond(spent: Spent, counted: Spent) -> Spent:
+def _beyond(spent: SessionUse, counted: SessionUse) -> SessionUse:
     """What a snapshot has beyond what is counted, never negative. A snapshot may lack the split of cache writes."""
     plain, read, _, _, output = (max(0, new - old) for new, old in zip(spent.tokens, counted.tokens, strict=True))
     written = max(0, _written(spent) - _written(counted))
     long = min(written, max(0, spent.tokens.cache_write_1h - counted.tokens.cache_write_1h))
     before = dict(counted.tools)
     more = ((tool, count - before.get(tool, 0)) for tool, count in spent.tools)
-    return Spent(
+    return SessionUse(
         Tokens(plain, read, written - long, long, output),
         tuple((tool, count) for tool, count in more if count > 0),
         max(0.0, spent.seconds - counted.seconds),
     )
 
 
-def _written(spent: Spent) -> int:
+def _written(spent: SessionUse) -> int:
     return spent.tokens.cache_write_5m + spent.tokens.cache_write_1h
 
 
-def _sum(one: Spent, other: Spent) -> Spent:
+def _sum(one: SessionUse, other: SessionUse) -> SessionUse:
     tools = dict(one.tools)
     for tool, count in other.tools:
         tools[tool] = tools.get(tool, 0) + count
     tokens = Tokens(*(a + b for a, b in zip(one.tokens, other.tokens, strict=True)))
-    return Spent(tokens, tuple(tools.items()), one.seconds + other.seconds)
+    return SessionUse(tokens, tuple(tools.items()), one.seconds + other.seconds)
