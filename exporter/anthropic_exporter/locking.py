@@ -14,6 +14,9 @@ from types import FrameType
 
 _FIRST_PAUSE_SECONDS = 0.0005
 _LONGEST_PAUSE_SECONDS = 0.01
+#: Who waits longer than some pauses keeps others from taking the lock, because threads that record without a pause
+#: would never leave it free. Not before: what they record meanwhile is written later, and would be lost in a kill.
+_PATIENT_PAUSE_SECONDS = 0.002
 
 
 class SafeLock:
@@ -56,9 +59,10 @@ class SafeLock:
         if self._is_held_by_a_caller(frame):
             return False
         pause, deadline = _FIRST_PAUSE_SECONDS, time.monotonic() + seconds
-        self._wanted_until = deadline
         try:
             while time.monotonic() < deadline:
+                if pause > _PATIENT_PAUSE_SECONDS:
+                    self._wanted_until = deadline
                 time.sleep(pause)
                 if self.acquire(frame):
                     return True

@@ -96,7 +96,7 @@ def test_a_call_that_another_thread_was_about_to_write_counts_though_its_process
     service.record(2)
     worker.record(1)
     worker.ask(f"exec({HOLD!r}, globals())")
-    worker.record(1)
+    worker.ask("recorder.record(made(7))")
     worker.stop()
     assert total(scrape(port)) == 4
 

@@ -51,8 +51,13 @@ class Worker:
         return self.process.stdout.readline().strip()
 
     def record(self, times: int, feature: str = "chat") -> None:
-        """Each call is 1,000 input and 7 output tokens: $0.00414."""
+        """Record and write calls of 1,000 input and 7 output tokens: $0.00414 each.
+
+        What is recorded while the process's ticker copies gauges is written after that: on a busy machine a kill may
+        come before.
+        """
         self.ask(f"[recorder.record(made(7, {feature!r})) for _ in range({times})] and None")
+        self.ask("all(iter(lambda: bool(recorder.pending), False))")
 
     def own_text(self) -> str:
         return eval(self.ask("recorder.render()")).decode()

@@ -99,9 +99,19 @@ class CellFolder:
         identity = _identity(token)
         path = self.path / f"{identity}.new"
         path.unlink(missing_ok=True)
-        file = CellFile(path, Header(identity, os.getpid(), _program()))
+        try:
+            file = CellFile(path, Header(identity, os.getpid(), _program()))
+        except OSError:
+            path.unlink(missing_ok=True)
+            raise
         locks.take(file.fd)
         return file
+
+    def drop_file(self, file: CellFile) -> None:
+        """Remove a file that no other process has seen."""
+        file.close()
+        with contextlib.suppress(OSError):
+            (self.path / f"{file.header.identity}.new").unlink()
 
     def show_file(self, file: CellFile, owner: OwnCells) -> None:
         """Let other processes see a file, with all that is in it; here, its numbers are those of `owner`.
@@ -261,10 +271,24 @@ class CellFolder:
 
     def _write_again(self, fd: int) -> None:
         """Write down in a new lock file what this process knows: else processes that come later begin another life."""
-        if self._holds_port and locks.take(fd, _PORT):
+        if self._holds_port and locks.take(fd, _PORT) and self.holder() != process_name(os.getpid()):
             _write_holder(fd, process_name(os.getpid()))
         if self._life is not None and _read_life(fd) is None:
             _write_life(fd, self._life)
+
+    def remember(self) -> None:
+        """Write down what a full disk had no room for."""
+        fd = self.lock_file()
+        if fd is not None:
+            self._write_again(fd)
+
+    def has_room(self, length: int) -> bool:
+        """Whether the disk seems to have that many free bytes; a quota may still refuse them."""
+        try:
+            found = os.statvfs(self.path)
+        except OSError:
+            return False
+        return found.f_bavail * found.f_frsize >= length
 
     # -- everybody's files
 
@@ -423,12 +447,18 @@ def _identity(token: str) -> str:
 
 
 def _write_holder(fd: int, process: str) -> None:
-    os.pwrite(fd, f"{process:<40}".encode(), _HOLDER_AT)
+    _write_down(fd, f"{process:<40}", _HOLDER_AT)
 
 
 def _write_life(fd: int, life: Life) -> None:
     line = f"{process_name(os.getpid())} {to_text(life)}"
-    os.pwrite(fd, f"{line:<{_LIFE_BYTES}}".encode(), _LIFE_AT)
+    _write_down(fd, f"{line:<{_LIFE_BYTES}}", _LIFE_AT)
+
+
+def _write_down(fd: int, text: str, at: int) -> None:
+    """Write into the lock file. A full disk may have no room for it; `remember` tries it again."""
+    with contextlib.suppress(OSError):
+        os.pwrite(fd, text.encode(), at)
 
 
 def _read_life(fd: int) -> tuple[Life, bool] | None:

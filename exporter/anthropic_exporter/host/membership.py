@@ -34,6 +34,8 @@ _log = Log("anthropic_exporter")
 _PUBLISH_SECONDS = 1.0
 #: The process that holds the port may still count alone; it notices others within a tick.
 _WAIT_SECONDS = 1.0
+#: A move into a new file waits for that many bytes more than its old one has, and for so long after the last try.
+_LEAST_ROOM, _MOVE_EVERY_SECONDS = 64 << 10, 5.0
 #: How long a scrape waits for another one to be merged.
 _PATIENCE_SECONDS = 1.0
 _FAMILIES = {family.name: family for family in f.FAMILIES}
@@ -66,6 +68,9 @@ class Membership:
         self._merge: Merge | None = None
         self._merged = Snapshot([], {}, {})
         self._kept: KeptCells | None = None
+        #: The copy that others see as long as there is no room for the cells themselves.
+        self._left: CellFile | None = None
+        self._next_move = 0.0
         self._merges = False
         self._multiproc = MultiprocFiles()
         self._published = 0.0
@@ -133,10 +138,12 @@ class Membership:
         self._recorder.begin_at_zero(f.LIMITS_REACHED, _NO_ROOM)  # so that it has a place once there is no room
         self._recorder.publish()
         try:
+            if before is not None and kept.lacks_room:
+                _no_file()
             self.folder.show_file(file, kept)
         except OSError:
             self._kept = before
-            file.close()
+            self.folder.drop_file(file)
             raise
         weakref.finalize(self._recorder, self.folder.end_file, file).atexit = False
 
@@ -185,26 +192,53 @@ class Membership:
 
     def adopt(self, cells: Cells) -> tuple[Cells, Mapping[int, Block]]:
         """Return shared cells with the numbers of `cells`; other processes see all of them at once."""
+        if cells is self._cells:
+            return self._move_again(cells)
+        if self._kept is None:  # a page that began at 0 becomes part of the service's
+            self._life = None
         mapped = self._mapped(self._make_hidden_file)
         mapped.open_file()
         self._note_replaced()
         moved = mapped.adopt(cells)
         if mapped.file is not None:
             self._show(mapped.file)
-            mapped.make_file_by(self._make_file)
+            mapped.make_file_by(self._make_file, self._failed)
             self._stop_keeping()
         else:
             self._count_without_file(mapped)
+        return mapped, moved
+
+    def _move_again(self, cells: Cells) -> tuple[Cells, Mapping[int, Block]]:
+        """Move from shared cells into a new file.
+
+        Raises:
+            OSError: there is no room for all of it; everything is as before.
+        """
+        before, mapped = self._cells, MappedCells(self._recorder.clock, self._make_hidden_file, _refuse)
+        file = mapped.file = self._make_hidden_file()
+        self._note_replaced()
+        try:
+            moved = mapped.adopt(cells)
+            self._cells = mapped
+            self._show(file)
+        except OSError:
+            self._cells = before
+            self.folder.drop_file(file)
+            raise
+        mapped.make_file_by(self._make_file, self._failed)
+        if self._left is not None:
+            self._left.close()
         return mapped, moved
 
     def _count_without_file(self, mapped: MappedCells) -> None:
         """Count where nobody else sees it. Others continue to see the copy; no other file may take its place."""
         self.folder.own(self._token, mapped)
         if self._kept is None:
-            mapped.make_file_by(self._make_file)
+            mapped.make_file_by(self._make_file, self._failed)
         else:
+            self._left = self._kept.file
             self._kept, self._recorder.keeper = None, None
-            mapped.make_file_by(_no_file)
+            mapped.make_file_by(_no_file, self._failed)
 
     def _note_replaced(self) -> None:
         """Note for a collector that already has these numbers under another name: it must not add them twice."""
@@ -244,10 +278,15 @@ class Membership:
     def _say_goodbye(self, file: CellFile) -> None:
         """Write what another thread was about to write, because it stops when the interpreter ends."""
         self._recorder.publish()
-        file.say_goodbye()
+        self._next_move = 0.0
+        self._use_new_room()
+        for one in (file, None if self._cells is None else self._cells.file):
+            if one is not None:
+                one.say_goodbye()
 
     def _failed(self, error: OSError) -> None:
         self._recorder.count(f.LIMITS_REACHED, _NO_ROOM)
+        TICKER.add(self.tick)
         if not self._was_logged:
             self._was_logged = True
             _log.warning(
@@ -263,7 +302,7 @@ class Membership:
         if path == self.path:
             return
         self.withdraw()
-        self.path = path
+        self.path, self._cells = path, None
         self._start_anew()
         if not was_shared or old_cells is None:
             return
@@ -359,7 +398,9 @@ class Membership:
         now = time.monotonic()
         if (self.is_shared or self._kept is not None) and now - self._published >= _PUBLISH_SECONDS:
             self._published = now
+            self.folder.remember()
             self._replace_deleted_file()
+            self._use_new_room()
             self._recorder.publish()
             self._take_care()
 
@@ -373,11 +414,32 @@ class Membership:
         """Write a new file if somebody deleted this process's."""
         cells = self._kept or self._cells
         if cells is not None and cells.file is not None and os.fstat(cells.file.fd).st_nlink == 0:
-            if self.is_shared:
-                self._recorder.share(self, wait=True)
-            else:
-                self._make_copy()
-            cells.file.close()
+            self._replace_file(cells.file)
+
+    def _use_new_room(self) -> None:
+        """Write a new file with all that this process counted, once there is room for what found none before."""
+        cells, now = self._kept or self._cells, time.monotonic()
+        if cells is None or not cells.lacks_room or now < self._next_move:
+            return
+        size = 0 if cells.file is None else os.fstat(cells.file.fd).st_size
+        if self.folder.has_room(size + _LEAST_ROOM):
+            self._next_move = now + _MOVE_EVERY_SECONDS
+            with contextlib.suppress(OSError):  # a quota
+                self._replace_file(cells.file)
+                self._was_logged = False
+
+    def _replace_file(self, file: CellFile | None) -> None:
+        """Write all that this process counted into a new file.
+
+        Raises:
+            OSError: there is no room for it; everything is as before.
+        """
+        if self.is_shared:
+            self._recorder.share(self, wait=True)
+        else:
+            self._make_copy()
+        if file is not None:
+            file.close()
 
     def _take_care(self) -> None:
         folder = self.folder
@@ -389,6 +451,10 @@ class Membership:
 
 def _no_file() -> CellFile:
     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def _refuse(error: OSError) -> None:
+    raise error
 
 
 def _about(workers: Workers) -> dict[str, list[SeriesSample]]:

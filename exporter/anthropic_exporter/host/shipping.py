@@ -77,7 +77,8 @@ class Shipping:
         before = 0 if fd is None else _read_epoch(fd)
         epoch = max(time.time_ns(), before + 1)
         if fd is not None:
-            os.pwrite(fd, f"{epoch:<{_EPOCH_BYTES}}".encode(), _EPOCH_AT)
+            with contextlib.suppress(OSError):  # a full disk: the time alone is above it as well
+                os.pwrite(fd, f"{epoch:<{_EPOCH_BYTES}}".encode(), _EPOCH_AT)
         return epoch
 
     def replaced(self, identity: str) -> tuple[str, ...]:

@@ -28,13 +28,15 @@ class KeptCells:
 
     Attributes:
         file: where the copy is; None as long as it is not made.
-        failure: why a block found no room in the file; None if all did.
+        failure: why a block found no room in the file; None if all did, or once it was reported.
+        lacks_room: whether there is such a block.
         serial: distinguishes these cells from all others of this process.
     """
 
     def __init__(self) -> None:
         self.file: CellFile | None = None
         self.failure: OSError | None = None
+        self.lacks_room = False
         self.serial = next_serial()
         self._kept: list[_Kept] = []
         self._records: list[Record] = []
@@ -83,5 +85,5 @@ class KeptCells:
             assert self.file is not None  # noqa: S101 - it is made before anything is copied
             return self.file.add(series, created, floats).values
         except OSError as error:
-            self.failure = error
+            self.failure, self.lacks_room = error, True
             return array.array("d", bytes(floats * fmt.WORD))

@@ -44,9 +44,14 @@ class MappedCells(Cells):
         self._unshared: list[Record] = []
         self._gauges: dict[tuple[str, tuple[str, ...]], Block] = {}
 
-    def make_file_by(self, make_file: Callable[[], CellFile]) -> None:
-        """How to make the file, if there is none yet."""
-        self._make_file = make_file
+    @property
+    def lacks_room(self) -> bool:
+        """Whether other processes cannot see some of the blocks."""
+        return bool(self._unshared)
+
+    def make_file_by(self, make_file: Callable[[], CellFile], failed: Callable[[OSError], None]) -> None:
+        """Make the file in this way if there is none yet, and report failures there."""
+        self._make_file, self._failed = make_file, failed
 
     def open_file(self) -> None:
         """Make the file now, if that is possible."""
