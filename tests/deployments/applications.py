@@ -159,7 +159,11 @@ DJANGO = """
 """
 
 GUARDED = """
-    import os
+    import os, time
+    real, ahead, started = time.time, [0.0], float(os.environ.get("STARTED", 0))
+    if "NOON" in os.environ:  # a clock that tests set, before anything of ours reads it
+        ahead[0] = float(os.environ["NOON"]) - started
+        time.time = lambda: real() + ahead[0]
     from pathlib import Path
     import anthropic
     from anthropic_exporter import Recorder, serve
@@ -205,6 +209,8 @@ GUARDED = """
             return repr(sum(one.usd for one in guard.today()))
         elif query.startswith("role"):
             return guard._part.role
+        elif query.startswith("clock"):
+            ahead[0] = float(os.environ["NOON"]) - started + float(query.removeprefix("clock"))
         elif query.startswith("alerts"):
             return repr([alert.name for alert in guard.alerts()])
         elif query.startswith("loop"):

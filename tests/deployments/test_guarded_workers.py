@@ -147,3 +147,32 @@ def test_workers_share_a_state_folder(start: Any, tmp_path: Path) -> None:
     service.until_all("today", *[repr(service.spent())] * 3)
     assert wait_for((tmp_path / "state" / "budgets.json").exists)
     assert total(scrape(service.deployed.metrics_port), "anthropic_exporter_record_errors_total") == 0
+
+
+def test_a_clock_that_is_set_forward_and_back_neither_forgets_the_budget_nor_sends_again(start: Any) -> None:
+    now = time.time()
+    noon = now // 86_400 * 86_400 + 43_200
+    service = start(limits={"cost_usd_per_day": 1.0}, NOON=str(noon), STARTED=str(now))
+    for _ in range(5):
+        service.ask()
+    spent = service.spent()
+    service.until_all("today", *[repr(spent)] * 3)
+    service.of_each("clock3600")
+    service.until_all("today", *[repr(spent)] * 3)
+    service.spend_all()
+    service.until_all("", *["stopped by daily_cost"] * 3)
+    spent = service.spent()
+    assert spent >= 1.0
+    service.of_each("clock-3600")
+    service.until_all("today", *[repr(spent)] * 3)
+    service.until_all("", *["stopped by daily_cost"] * 3)
+    judge = service.judge()
+    os.kill(judge, signal.SIGKILL)  # its successor has a clock of its own, an hour ahead
+    wait_for(lambda: "judge" in (found := service.of_each("role")).values() and judge not in found)
+    service.until_all("today", *[repr(spent)] * 3)
+    service.until_all("", *["stopped by daily_cost"] * 3)
+    assert service.spent() == spent
+    assert service.notifications() == [f"{DAILY} firing "]
+    service.of_each("clock86400")  # the next day
+    service.until_all("alerts", *["[]"] * 3)
+    service.until_all("", *["answered"] * 3)

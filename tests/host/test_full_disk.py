@@ -36,8 +36,8 @@ class SmallDisk:
         return found.f_bavail * found.f_frsize
 
     def fill(self) -> None:
-        with contextlib.suppress(OSError), (self.path / "other").open("wb", buffering=0) as file:
-            while True:
+        with (self.path / "other").open("wb", buffering=0) as file, contextlib.suppress(OSError):
+            while self.free() >= 0:
                 file.write(bytes(4096))
         assert self.free() == 0
 
