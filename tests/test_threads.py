@@ -108,3 +108,36 @@ def test_threads_that_a_parent_waits_for_are_not_those_of_its_child() -> None:
     assert threads.missing() == 0
     threads.retry()
     assert (started, len(threads.waiting)) == ([], 0)
+
+
+@pytest.mark.parametrize("kind", [RuntimeError, KeyError])
+def test_what_interrupts_the_start_of_a_thread_reaches_the_application(
+    monkeypatch: pytest.MonkeyPatch, kind: type[Exception]
+) -> None:
+    """As `Thread.start` does where a signal handler raises in it: an error about its own books hides the cause."""
+
+    class Interrupted(Exception):  # noqa: N818 - as an application names its own
+        pass
+
+    def interrupted(_: threading.Thread) -> None:
+        try:
+            raise Interrupted
+        finally:
+            raise kind("release unlocked lock")
+
+    monkeypatch.setattr(threading.Thread, "start", interrupted)
+    with pytest.raises(Interrupted):
+        threads.start(lambda: None, name="test")
+
+
+def test_no_thread_to_be_had_is_no_error_also_where_the_application_handles_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refuse(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    try:
+        int("of the application")
+    except ValueError:
+        assert threads.start(lambda: None, name="test") is None

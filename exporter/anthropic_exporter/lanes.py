@@ -1,4 +1,9 @@
-"""Runs functions of the application one after the other on a thread of its own, with a time limit and retries."""
+"""Runs functions of the application one after the other on a thread of its own, with a time limit and retries.
+
+The application's own threads put items in, and an exception may be raised there at any moment, as Celery's soft time
+limit is. So locks here are `threading.Lock` in a `with` statement, which such an exception cannot leave locked;
+conditions and events of `threading` take theirs inside of Python functions, between whose instructions it can.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +19,10 @@ from anthropic_exporter.interruptions import is_interruption
 OK, FAILED, TIMEOUT, DROPPED = "ok", "failed", "timeout", "dropped"
 #: A function that hangs keeps its thread. With this many hanging, its lane accepts nothing until one returns.
 MOST_HANGING = 3
+#: How often `flush` looks.
+_LOOK_SECONDS = 0.01
+#: A ring that an exception prevented is noticed after this time.
+_LONGEST_WAIT_SECONDS = 1.0
 
 _Item = TypeVar("_Item")
 
@@ -80,7 +89,8 @@ class Lane(Generic[_Item]):
 
     def reset(self) -> None:
         """Start from nothing, as a forked child must: threads stay in the parent."""
-        self._changed = threading.Condition(threading.Lock())
+        self._lock = threading.Lock()
+        self._bell = threads.Bell()
         self._waiting: deque[_Job[_Item]] = deque()
         self._worker: _Worker[_Item] | None = None
         self._hanging = 0
@@ -101,67 +111,64 @@ class Lane(Generic[_Item]):
     @property
     def items(self) -> list[_Item]:
         """What waits or is worked on."""
-        with self._changed:
+        with self._lock:
             job = None if self._worker is None else self._worker.job
             return [one.item for one in ([] if job is None else [job]) + list(self._waiting)]
 
     def put(self, item: _Item, key: Hashable = None) -> bool:
         """Queue an item. False if there is no room."""
-        with self._changed:
+        with self._lock:
             if not self.room:
                 return False
             self._waiting.append(_Job(item, key, time.monotonic()))
             self._start()
-            self._changed.notify_all()
-            return True
+        self._bell.ring()
+        return True
 
     def watch(self) -> None:
         """Replace a thread that takes too long, and start one that could not be started. Call it regularly."""
-        with self._changed:
+        with self._lock:
             worker, late = self._worker, None
             if worker is not None and worker.job is not None and self._is_late(worker):
                 late, worker.stale, self._worker = worker.job, True, None
                 self._hanging += 1
             self._start()
-            self._changed.notify_all()
         if late is not None:
             self._report(late.item, TIMEOUT)
 
     def flush(self, timeout: float) -> bool:
         """Wait until no attempt is due or under way; False if `timeout` seconds are not enough."""
         deadline = time.monotonic() + timeout
-        while not self._idle(min(0.05, max(0.0, deadline - time.monotonic()))):
+        while not self._is_idle():
             self.watch()
             if time.monotonic() >= deadline:
                 return False
+            time.sleep(_LOOK_SECONDS)
         return True
 
     def hurry(self) -> None:
         """Retry now everything that waits for a retry."""
-        with self._changed:
+        with self._lock:
             for job in self._waiting:
                 job.due = 0.0
             self._start()
-            self._changed.notify_all()
+        self._bell.ring()
 
     def close(self, timeout: float) -> None:
         """Attempt everything that waits once more, for up to `timeout` seconds; the rest is dropped. Idempotent."""
         self.hurry()
         self.flush(timeout)
-        with self._changed:
+        with self._lock:
             self._closed = True
             left, self._waiting = self._waiting, deque()
-            self._changed.notify_all()
+        self._bell.ring()
         for job in left:
             self._report(job.item, DROPPED)
 
-    def _idle(self, timeout: float) -> bool:
-        def idle() -> bool:
+    def _is_idle(self) -> bool:
+        with self._lock:
             worker = self._worker
             return (worker is None or worker.job is None) and self._next_due() is None
-
-        with self._changed:
-            return self._changed.wait_for(idle, timeout)
 
     def _is_late(self, worker: _Worker[_Item]) -> bool:
         return time.monotonic() - worker.began_at >= self.timeout_seconds
@@ -170,8 +177,14 @@ class Lane(Generic[_Item]):
         """Start a thread for what waits. If the system cannot start one, the next call tries again."""
         if self._waiting and self._worker is None:
             worker: _Worker[_Item] = _Worker()
-            if threads.start(self._work, worker, name=self._name):
-                self._worker = worker
+            self._worker = worker
+            try:
+                started = threads.start(self._work, worker, name=self._name)
+            except BaseException:  # it may run nevertheless: it takes its place back, or ends
+                self._worker = None
+                raise
+            if started is None:
+                self._worker = None
 
     def _work(self, worker: _Worker[_Item]) -> None:
         try:
@@ -188,9 +201,8 @@ class Lane(Generic[_Item]):
         self._report(job.item, outcome.result)
         if outcome.retry_after is not None and not kept:
             self._report(job.item, DROPPED)
-        with self._changed:
+        with self._lock:
             worker.job = None
-            self._changed.notify_all()
 
     def _attempt(self, job: _Job[_Item]) -> Outcome:
         try:
@@ -200,11 +212,10 @@ class Lane(Generic[_Item]):
 
     def _leave(self, worker: _Worker[_Item]) -> None:
         """End a thread, whatever ended it: it hangs no longer, and another one may take its place."""
-        with self._changed:
+        with self._lock:
             self._hanging -= worker.stale
             if self._worker is worker:
                 self._worker = None
-            self._changed.notify_all()
 
     def _report(self, item: _Item, result: str) -> None:
         """Report a result. Nothing that this raises ends a thread of the lane, or an evaluation that watches it."""
@@ -215,26 +226,31 @@ class Lane(Generic[_Item]):
                 raise
 
     def _put_back(self, job: _Job[_Item], retry_after: float) -> bool:
-        with self._changed:
+        with self._lock:
             if not self._closed:
                 job.due = time.monotonic() + retry_after
                 self._waiting.appendleft(job)
             return not self._closed
 
     def _next(self, worker: _Worker[_Item]) -> _Job[_Item] | None:
-        """Wait for the next item that is due; None if nothing is left to do."""
-        with self._changed:
-            while self._waiting:
+        """Wait for the next item that is due; None if nothing is left to do, or another thread does it."""
+        while True:
+            with self._lock:
+                if self._worker is None and not worker.stale:
+                    self._worker = worker
+                if self._worker is not worker:
+                    return None
+                if not self._waiting:
+                    self._worker = None  # in the same step: what is put in now gets a thread of its own
+                    return None
                 job = self._next_due()
                 if job is not None:
                     self._waiting.remove(job)
                     job.attempts += 1
                     worker.job, worker.began_at = job, time.monotonic()
                     return job
-                self._changed.wait(max(0.0, min(job.due for job in self._waiting) - time.monotonic()))
-            if self._worker is worker:  # in the same step: what is put now gets a thread of its own
-                self._worker = None
-            return None
+                pause = min(job.due for job in self._waiting) - time.monotonic()
+            self._bell.wait(min(max(0.0, pause), _LONGEST_WAIT_SECONDS))
 
     def _next_due(self) -> _Job[_Item] | None:
         """The first item that may be attempted now: none with its key waits before it."""
@@ -262,7 +278,7 @@ class Lanes:
         self._every_seconds = every_seconds
         self._lanes: tuple[Lane[Any], ...] = ()
         self._lock = threading.Lock()
-        self._closed = threading.Event()
+        self._closed = False
         self._watching = False
 
     def add(self, lane: Lane[Any]) -> None:
@@ -286,16 +302,21 @@ class Lanes:
     def close(self, timeout: float) -> None:
         """Close every lane, within `timeout` seconds in all. Idempotent."""
         close_all(self._lanes, timeout)
-        self._closed.set()
+        self._closed = True
 
     def _run(self) -> None:
-        while not self._closed.wait(self._every_seconds):
-            for lane in self._lanes:
-                lane.watch()
-            with self._lock:
-                if not any(lane.busy for lane in self._lanes):
-                    self._watching = False
-                    return
+        try:
+            while not self._closed:
+                time.sleep(self._every_seconds)
+                for lane in self._lanes:
+                    lane.watch()
+                with self._lock:
+                    if not any(lane.busy for lane in self._lanes):
+                        self._watching = False  # in the same step: what is put in now gets a thread of its own
+                        return
+        except BaseException:
+            self._watching = False
+            raise
 
 
 def close_all(lanes: Iterable[Lane[Any]], timeout: float) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import sys
 import threading
 from collections import deque
 from collections.abc import Callable
@@ -20,13 +21,39 @@ def is_own() -> bool:
 
 
 def start(target: Callable[..., Any], *arguments: Any, name: str) -> threading.Thread | None:
-    """Start a daemon thread. Returns None if the system cannot start one: the caller tries again later."""
-    thread = OwnThread(target=target, args=arguments, name=name, daemon=True)
+    """Start a daemon thread. Returns None if the system cannot start one: the caller tries again later.
+
+    An exception that a signal handler raises meanwhile passes on; the thread may run then.
+    """
+    handled, thread = sys.exc_info()[1], OwnThread(target=target, args=arguments, name=name, daemon=True)
     try:
         thread.start()
-    except (RuntimeError, MemoryError):
+    except (RuntimeError, MemoryError, KeyError) as error:
+        # Interrupted, `Thread.start` releases what it has not locked, or strikes out what it has struck out already.
+        if error.__context__ is not handled and error.__context__ is not None:
+            raise error.__context__ from None
         return None
     return thread
+
+
+class Bell:
+    """Wakes one thread. Each method is one operation of a lock, which nothing can interrupt.
+
+    An exception that is raised into `threading.Event.set`, as a signal handler may, leaves the event locked for good.
+    """
+
+    def __init__(self) -> None:
+        self._silence = threading.Lock()
+        self._silence.acquire()
+
+    def ring(self) -> None:
+        """Wake the thread that waits, or the next one that does."""
+        with contextlib.suppress(RuntimeError):  # it rings already
+            self._silence.release()
+
+    def wait(self, seconds: float) -> None:
+        """Wait for a ring."""
+        self._silence.acquire(timeout=seconds)
 
 
 class _Waiting(NamedTuple):

@@ -26,6 +26,7 @@ class Ticker:
 
     Attributes:
         waiting: whether the thread has yet to be started.
+        stopped: whether `stop` was called.
     """
 
     def __init__(
@@ -39,8 +40,8 @@ class Ticker:
     def reset(self) -> None:
         """Forget the thread, as a forked child must: threads stay in the parent."""
         self._lock = threading.Lock()
-        self._stopped = threading.Event()
-        self._wanted = threading.Event()
+        self.stopped = False
+        self._wanted = threads.Bell()
         self.thread: threading.Thread | None = None
         self.waiting = self._every_seconds is not None
 
@@ -72,20 +73,14 @@ class Ticker:
     def _wait(self, pause: float) -> bool:
         """Wait until the interval is over or `wake` is called. Returns whether it was stopped."""
         self._wanted.wait(pause)
-        self._wanted.clear()
-        return self._stopped.is_set()
+        return self.stopped
 
     def wake(self) -> None:
         """Call `tick` now, on the thread."""
-        self._wanted.set()
-
-    @property
-    def stopped(self) -> bool:
-        """Whether `stop` was called."""
-        return self._stopped.is_set()
+        self._wanted.ring()
 
     def stop(self) -> None:
         """Stop calling. Idempotent."""
-        self._stopped.set()
-        self._wanted.set()
+        self.stopped = True
+        self._wanted.ring()
         self.waiting = False
