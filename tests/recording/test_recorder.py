@@ -5,6 +5,7 @@ import gc
 import logging
 import sys
 import threading
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 from types import MappingProxyType
@@ -354,3 +355,23 @@ def test_logs_hold_no_values(registry: CollectorRegistry, caplog: pytest.LogCapt
     recorder.record_usage(model="claude-haiku-4-5", usage={"input_tokens": "sk-ant-secret"})
     recorder.failed("begin", ValueError("sk-ant-secret"))
     assert "sk-ant-secret" not in caplog.text
+
+
+def test_no_name_is_kept_whole_however_long_it_is(caplog: pytest.LogCaptureFixture) -> None:
+    """A gateway that answers with a megabyte as the name of a model: 60 such names would be 180 MB."""
+    caplog.set_level(logging.CRITICAL, "anthropic_exporter")
+    recorder, usage = Recorder(registry=None), {"input_tokens": 100, "output_tokens": 171}
+    recorder.record_usage(model="claude-first", usage=usage)
+    recorder.render()
+    tracemalloc.start()
+    for number in range(60):
+        long = f"{number}-{'x' * 1_000_000}"
+        recorder.record_usage(model=f"claude-{long}", usage=usage, feature=f"f{long}", user=f"u{long}")
+        recorder.record_usage(model=f"claude-a{long}", usage={"odd": long}, feature=f"f{long}", user=f"u{long}")
+    del long
+    page = recorder.render()
+    recorder.drain()
+    taken, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert taken < 8_000_000
+    assert max(map(len, page.splitlines())) < 1_000

@@ -9,6 +9,7 @@ from pathlib import Path
 from anthropic_exporter import bounded_files, threads
 from anthropic_exporter.call import Call
 from anthropic_exporter.errors import ConfigurationError
+from anthropic_exporter.kept_text import MOST_CHARS
 from anthropic_exporter.locking import SafeLock, this_frame
 from anthropic_exporter.logs import Log
 from anthropic_exporter.pricing import genai_lookup
@@ -89,6 +90,8 @@ class LivePrices:
         return True
 
     def _may_ask(self, model: str) -> bool:
+        if len(model) > MOST_CHARS:  # nobody has a price for it, and it would be kept
+            return False
         return model not in self._answers and len(self._answers) < _MOST_ASKED and self.book.model(model) is None
 
     def _work(self) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 from anthropic_exporter.call import Bill, Call
 from anthropic_exporter.interruptions import is_interruption
+from anthropic_exporter.kept_text import kept
 from anthropic_exporter.logs import Log
 
 _log = Log("anthropic_exporter")
@@ -67,19 +68,21 @@ class Faults:
     def unpriced(self, call: Call, bill: Bill) -> None:
         """Log a model without a price once; at most as many models as there are model labels."""
         for inference, cost in zip(call.inferences, bill.costs, strict=True):
-            if cost is None and inference.model not in self._unpriced and len(self._unpriced) < _MOST_UNPRICED_LINES:
-                self._unpriced.add(inference.model)
+            model = kept(inference.model)
+            if cost is None and model not in self._unpriced and len(self._unpriced) < _MOST_UNPRICED_LINES:
+                self._unpriced.add(model)
                 line = (
                     "no price for model %.120r (tier %s): tokens are counted, dollars are not; add it to a price file"
                 )
-                self.lines.append((line, inference.model, call.tier))
+                self.lines.append((line, model, kept(call.tier)))
 
     def unmetered(self, call: Call) -> None:
         """Log a model whose answers came without usable usage once, and at most as many models as there are labels."""
-        if call.model not in self._unmetered and len(self._unmetered) < _MOST_UNPRICED_LINES:
-            self._unmetered.add(call.model)
+        model = kept(call.model)
+        if model not in self._unmetered and len(self._unmetered) < _MOST_UNPRICED_LINES:
+            self._unmetered.add(model)
             line = "answers of model %.120r without usable usage (%s): their tokens and dollars are not counted"
-            self.lines.append((line, call.model, call.unmetered))
+            self.lines.append((line, model, call.unmetered))
 
     def prices_broken(self, line: str) -> None:
         """Count and log what is wrong with an edit of the price file: the user's mistake, so it is never raised."""
