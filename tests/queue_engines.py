@@ -94,6 +94,27 @@ class Redis(Engine):
         return f"redis://127.0.0.1:{self.port}"
 
 
+class Sentinel(Engine):
+    """redis-server as a Sentinel that alone decides about a failover of `primary`, whose name is `main`."""
+
+    def __init__(self, folder: Path, primary: Redis) -> None:
+        super().__init__(folder)
+        self.primary = primary
+
+    def command(self) -> list[str]:
+        configuration = self.folder / "sentinel.conf"
+        configuration.write_text(
+            f"port {self.port}\nbind 127.0.0.1\ndir {self.folder}\n"
+            f"sentinel monitor main 127.0.0.1 {self.primary.port} 1\n"
+            "sentinel down-after-milliseconds main 500\nsentinel failover-timeout main 3000\n"
+        )
+        return [str(toolchain.provide(["redis-server"])["redis-server"]), str(configuration), "--sentinel"]
+
+    @property
+    def url(self) -> str:
+        return f"redis+sentinel://127.0.0.1:{self.port}/main"
+
+
 class Nats(Engine):
     """nats-server with JetStream."""
 

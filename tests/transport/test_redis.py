@@ -185,7 +185,7 @@ def test_a_full_memory_is_reported(tmp_path: Path) -> None:
 
 
 def test_a_server_that_hangs_is_a_timeout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("anthropic_exporter.transport.redis_streams._ANSWER_SECONDS", 0.2)
+    monkeypatch.setattr("anthropic_exporter.transport.redis_clients._ANSWER_SECONDS", 0.2)
     with Redis(tmp_path) as server:
         sender = opened(server.url)
         sender.send([b"message"])

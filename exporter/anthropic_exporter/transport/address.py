@@ -14,6 +14,10 @@ from anthropic_exporter.errors import ConfigurationError
 _ENGINES = {
     "redis": ("redis", "redis"),
     "rediss": ("redis", "redis"),
+    "redis+sentinel": ("redis", "redis"),
+    "rediss+sentinel": ("redis", "redis"),
+    "redis+cluster": ("redis", "redis"),
+    "rediss+cluster": ("redis", "redis"),
     "nats": ("nats", "nats"),
     "tls": ("nats", "nats"),
     "kafka": ("confluent_kafka", "kafka"),
@@ -35,7 +39,7 @@ class Address(NamedTuple):
 
     Attributes:
         url: for the client library, without our own options.
-        scheme: `redis`, `rediss`, `nats`, `tls` or `kafka`.
+        scheme: such as `redis`, `rediss+sentinel`, `nats`, `tls` or `kafka`.
         shown: the URL without user and password, for logs and errors.
         stream: the name of the stream, without its shard.
         shards: over how many streams the hosts are spread.
@@ -59,6 +63,11 @@ class Address(NamedTuple):
     def engine(self) -> str:
         """The kind of queue, which its positions belong to."""
         return _ENGINES[self.scheme][1]
+
+    @property
+    def is_tls(self) -> bool:
+        """Whether the URL itself demands TLS. Kafka has an option for it."""
+        return self.scheme.startswith("rediss") or self.scheme == "tls"
 
     @property
     def breakers(self) -> str:

@@ -22,11 +22,11 @@ def open_transport(
         ConfigurationError: the library does not accept the URL.
     """
     most = address.most_messages if most_messages is None else most_messages
-    if address.scheme in ("redis", "rediss"):
+    if address.engine == "redis":
         from anthropic_exporter.transport.redis_streams import RedisStream  # noqa: PLC0415 - see above
 
         return RedisStream(address, stream, position=position, start=start, most_messages=most)
-    if address.scheme in ("nats", "tls"):
+    if address.engine == "nats":
         from anthropic_exporter.transport.nats_jetstream import NatsStream  # noqa: PLC0415 - see above
 
         return NatsStream(address, stream, position=position, start=start, most_messages=most)

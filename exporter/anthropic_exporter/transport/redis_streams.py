@@ -8,27 +8,24 @@ from __future__ import annotations
 import contextlib
 import re
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import redis
-from redis.backoff import NoBackoff
-from redis.retry import Retry
 
-from anthropic_exporter import bounded_files
-from anthropic_exporter.errors import ConfigurationError
-from anthropic_exporter.transport import tls
+from anthropic_exporter.transport import redis_clients, tls
 from anthropic_exporter.transport.address import Address
 from anthropic_exporter.transport.interface import NEWEST, Received, TransportError
 
-_CONNECT_SECONDS = 2.0
-_ANSWER_SECONDS = 5.0
 _FIELD = b"m"
 _BEGINNING = "0-0"
+_NO_STREAM = "no such key"
 _CODE = re.compile(r"[A-Z]{3,20}\b")
-#: TLS options that a URL may contain, with the names of the client library.
-_TLS = frozenset({"ssl_ca_certs", "ssl_certfile", "ssl_keyfile", "ssl_cert_reqs", "ssl_check_hostname"})
+#: What to do about a refusal.
+_HINTS: tuple[tuple[type[Exception], str], ...] = (
+    (redis.exceptions.NoPermissionError, "NOPERM: allow XADD to publishers, XREAD, XREVRANGE and XINFO to readers"),
+    (redis.exceptions.ReadOnlyError, "READONLY: this server is a replica: use redis+sentinel:// to follow the primary"),
+    (redis.exceptions.MovedError, "MOVED: this server is one of a cluster: use redis+cluster://"),
+)
 
 
 class RedisStream:
@@ -48,40 +45,55 @@ class RedisStream:
         self._most = most_messages
         self._acknowledged = position
         self._read_to = position or ("" if start == NEWEST else _BEGINNING)
-        self._redis = _client(address)
+        self._connect = redis_clients.opener(address)
+        self._client: Any = None
 
     def send(self, messages: Sequence[bytes]) -> None:
         """Append the messages in one round trip."""
-        with _translated():
-            pipeline = self._redis.pipeline(transaction=False)
+        with self._connected() as server:
+            pipeline = server.pipeline(transaction=False)
             for message in messages:
                 pipeline.xadd(self._stream, {_FIELD: message}, maxlen=self._most, approximate=True)
             pipeline.execute()
 
     def receive(self, most: int, seconds: float) -> list[Received]:
         """The next messages. A stream that was deleted and began again is read from its beginning."""
-        with _translated():
+        with self._connected() as server:
             if not self._read_to:
-                self._read_to = self._before_newest()
-            answer = self._redis.xread({self._stream: self._read_to}, count=most, block=max(1, int(seconds * 1000)))
+                self._read_to = self._before_newest(server)
+            answer = server.xread({self._stream: self._read_to}, count=most, block=max(1, int(seconds * 1000)))
             found = _received(answer)
             if found:
                 self._read_to = found[-1].token
-            elif self._began_again():
+            elif self._began_again(server):
                 self._read_to = _BEGINNING
             return found
 
-    def _before_newest(self) -> str:
-        newest: Any = self._redis.xrevrange(self._stream, count=2)
+    def _before_newest(self, server: Any) -> str:
+        newest = server.xrevrange(self._stream, count=2)
         return _text(newest[1][0]) if len(newest) > 1 else _BEGINNING
 
-    def _began_again(self) -> bool:
+    def _began_again(self, server: Any) -> bool:
         """Whether the newest id of the stream is older than what was read: it was lost with its server's disk."""
         try:
-            info: Any = self._redis.xinfo_stream(self._stream)
-        except redis.ResponseError:  # no stream yet
+            info = server.xinfo_stream(self._stream)
+        except redis.ResponseError as error:
+            if not str(error).startswith(_NO_STREAM):
+                raise
             return self._read_to != _BEGINNING
         return _key(_text(info["last-generated-id"])) < _key(self._read_to)
+
+    @contextlib.contextmanager
+    def _connected(self) -> Iterator[Any]:
+        """The client. After a failure it connects anew: the name may lead to another server by then."""
+        with _translated():
+            try:
+                if self._client is None:
+                    self._client = self._connect()
+                yield self._client
+            except BaseException:
+                self.close()
+                raise
 
     def acknowledge(self, tokens: Sequence[str]) -> None:
         """Move the position; nothing is kept in Redis."""
@@ -95,46 +107,10 @@ class RedisStream:
 
     def close(self) -> None:
         """Close the connections."""
-        with contextlib.suppress(redis.RedisError, OSError):
-            self._redis.close()
-
-
-def _client(address: Address) -> redis.Redis:
-    database = urlsplit(address.url).path.strip("/")
-    if database and not database.isdigit():
-        raise ConfigurationError(
-            f"queue {address.shown}: the path must be the number of a database, as in redis://queue/0"
-        )
-    unknown = address.options.keys() - _TLS
-    if unknown:
-        raise ConfigurationError(f"queue {address.shown}: unknown option {', '.join(sorted(unknown))[:80]}")
-    if address.options and address.scheme != "rediss":
-        raise ConfigurationError(f"queue {address.shown}: {', '.join(sorted(address.options))} needs rediss://")
-    options: dict[str, Any] = dict(address.options)
-    if "ssl_check_hostname" in options:
-        options["ssl_check_hostname"] = options["ssl_check_hostname"].lower() not in ("0", "no", "false")
-    if "ssl_ca_certs" in options:
-        tls.trusting(options["ssl_ca_certs"], address)
-    for name in sorted(options.keys() & {"ssl_certfile", "ssl_keyfile"}):
-        _readable(options[name], name, address)
-    try:
-        return redis.Redis.from_url(
-            address.url,
-            socket_connect_timeout=_CONNECT_SECONDS,
-            socket_timeout=_ANSWER_SECONDS,
-            retry=Retry(NoBackoff(), 0),  # the caller tries again, with newer values
-            health_check_interval=0,
-            **options,
-        )
-    except (ValueError, TypeError, redis.RedisError) as error:
-        raise ConfigurationError(f"queue {address.shown}: the Redis client does not accept this URL") from error
-
-
-def _readable(path: str, name: str, address: Address) -> None:
-    try:
-        bounded_files.read_bytes(Path(path), bounded_files.MOST_PEM_BYTES)
-    except ConfigurationError as error:
-        raise ConfigurationError(f"queue {address.shown}: {name}: {error}") from error
+        client, self._client = self._client, None
+        if client is not None:
+            with contextlib.suppress(redis.RedisError, OSError):
+                client.close()
 
 
 def _received(answer: Any) -> list[Received]:
@@ -163,8 +139,13 @@ def _translated() -> Iterator[None]:
     """Translate an exception of the client library into a `TransportError`: a bounded reason, no text of the server."""
     try:
         yield
-    except (redis.RedisError, OSError) as error:
-        raise TransportError(_reason(error), f"{tls.detail(error)} {_code(error)}".strip()) from error
+    except (redis.RedisError, redis.exceptions.RedisClusterException, OSError) as error:
+        raise TransportError(_reason(error), _detail(error)) from error
+
+
+def _detail(error: Exception) -> str:
+    hint = next((hint for kind, hint in _HINTS if isinstance(error, kind)), "")
+    return hint or f"{tls.detail(error)} {_code(error)}".strip()
 
 
 def _code(error: Exception) -> str:
@@ -182,7 +163,7 @@ def _reason(error: Exception) -> str:
         ("refused", (redis.AuthenticationError, redis.exceptions.NoPermissionError)),
         ("timeout", (redis.TimeoutError, TimeoutError)),
         ("full", (redis.exceptions.OutOfMemoryError,)),
-        ("unreachable", (redis.ConnectionError, OSError)),
+        ("unreachable", (redis.ConnectionError, redis.exceptions.RedisClusterException, OSError)),
     )
     if _code(error) in ("OOM", "MISCONF"):
         return "full"  # out of memory, or the server cannot write to its disk
