@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
 import threading
 from collections.abc import Coroutine, Iterator, Sequence
 from pathlib import Path
@@ -27,6 +28,9 @@ _CONNECT_SECONDS = 2.0
 _ANSWER_SECONDS = 5.0
 #: The server removes a reader that does not return within this time.
 _READER_SECONDS = 60.0
+#: The server's codes JSNotEnabledErr and JSNotEnabledForAccountErr (nats-server 2.9, server/errors.json); without any
+#: JetStream nobody answers, and the client has no code.
+_WITHOUT_JETSTREAM = (None, 10076, 10039)
 _OPTIONS = frozenset({"ssl_ca_certs", "credentials"})
 _T = TypeVar("_T")
 
@@ -47,7 +51,11 @@ class NatsStream:
         self._stream = stream
         self._most = most_messages
         self._acknowledged = position
-        self._read_to = int(position) if position.isdigit() else 0
+        read_to, _, created = position.partition("@")
+        self._read_to = int(read_to) if read_to.isdigit() else 0
+        #: When the stream was made that the position belongs to; empty if unknown.
+        self._created = created
+        self._refusal: Exception | None = None
         self._newest = start == NEWEST and not position
         self._loop: asyncio.AbstractEventLoop | None = None
         self._connection: Any = None
@@ -75,11 +83,11 @@ class NatsStream:
         except asyncio.TimeoutError:  # nats.errors.TimeoutError is one
             await self._check_stream()
             return []
-        received = [Received(str(one.metadata.sequence.stream), one.data) for one in found]
-        self._read_to, self._newest = int(received[-1].token), False
-        return received
+        self._read_to, self._newest = found[-1].metadata.sequence.stream, False
+        return [Received(f"{one.metadata.sequence.stream}@{self._created}", one.data) for one in found]
 
     async def _open_reader(self) -> Any:
+        await self._check_stream()
         if self._newest:
             where: dict[str, Any] = {"deliver_policy": api.DeliverPolicy.LAST}
         else:
@@ -90,10 +98,12 @@ class NatsStream:
     async def _check_stream(self) -> None:
         """Read from the beginning if the stream is not the one that was read; open a reader again if it is gone."""
         info = await self._jetstream.stream_info(self._stream)
-        if info.state.last_seq < self._read_to:
+        created = info.created.isoformat() if info.created else ""
+        if info.state.last_seq < self._read_to or (self._created and created != self._created):
             self._read_to, self._reader = 0, None
         elif info.state.last_seq > self._read_to and self._read_to:
             self._reader = None
+        self._created = created
 
     async def _connect(self) -> None:
         if self._connection is not None:
@@ -103,7 +113,9 @@ class NatsStream:
             await client.connect(
                 connect_timeout=_CONNECT_SECONDS,
                 allow_reconnect=False,  # the next call connects again, and says so
-                error_cb=_ignore,
+                max_reconnect_attempts=1,  # else the client goes on for minutes with the first connection
+                reconnect_time_wait=0.1,
+                error_cb=self._note_refusal,
                 **self._options,
             )
         except BaseException:
@@ -117,6 +129,11 @@ class NatsStream:
         )
         with contextlib.suppress(js_errors.BadRequestError):  # it exists, with settings of its owner
             await self._jetstream.add_stream(config)
+
+    async def _note_refusal(self, error: Exception) -> None:
+        """Keep a missing permission, after which the server never answers. Calls raise all other failures."""
+        if "permissions violation" in str(error).lower():
+            self._refusal = error
 
     def acknowledge(self, tokens: Sequence[str]) -> None:
         """Move the position; nothing is kept on the server."""
@@ -143,7 +160,7 @@ class NatsStream:
 
     def _do(self, work: Coroutine[Any, Any, _T], waits: float = 0.0) -> _T:
         """Run on the loop. After a failure the connection is made anew."""
-        loop = self._running_loop()
+        loop, self._refusal = self._running_loop(), None
         with _translated():
             try:
                 return asyncio.run_coroutine_threadsafe(
@@ -151,6 +168,8 @@ class NatsStream:
                 ).result()
             except BaseException:
                 asyncio.run_coroutine_threadsafe(self._drop_quietly(), loop)
+                if self._refusal is not None:
+                    raise self._refusal from None
                 raise
 
     async def _drop_quietly(self) -> None:
@@ -159,9 +178,17 @@ class NatsStream:
 
     def _running_loop(self) -> asyncio.AbstractEventLoop:
         if self._loop is None:
-            self._loop = asyncio.new_event_loop()
+            self._loop = _Loop()
             threading.Thread(target=_run, args=(self._loop,), name="anthropic-nats", daemon=True).start()
         return self._loop
+
+
+class _Loop(asyncio.SelectorEventLoop):
+    """Looks names up in its own thread: a process that ends starts no threads, and would wait for one that hangs."""
+
+    async def getaddrinfo(self, host: Any, port: Any, **options: Any) -> Any:
+        """As that of asyncio, but not in a pool of threads."""
+        return socket.getaddrinfo(host, port, **options)
 
 
 def _run(loop: asyncio.AbstractEventLoop) -> None:
@@ -206,17 +233,23 @@ def _checked(address: Address) -> dict[str, Any]:
     return options
 
 
-async def _ignore(_: Exception) -> None:
-    """Ignore what the client would log: every failure is raised by the call that it concerns."""
-
-
 @contextlib.contextmanager
 def _translated() -> Iterator[None]:
     """Translate an exception of the client library into a `TransportError`: a bounded reason, no text of the server."""
     try:
         yield
     except Exception as error:
-        raise TransportError(_reason(error), tls.detail(error)) from error
+        raise TransportError(_reason(error), _detail(error)) from error
+
+
+def _detail(error: Exception) -> str:
+    if _lacks_jetstream(error):
+        return "JetStream is not enabled: start nats-server with -js, and enable it for the account"
+    return tls.detail(error)
+
+
+def _lacks_jetstream(error: Exception) -> bool:
+    return isinstance(error, js_errors.ServiceUnavailableError) and error.err_code in _WITHOUT_JETSTREAM
 
 
 def _reason(error: Exception) -> str:
@@ -224,9 +257,12 @@ def _reason(error: Exception) -> str:
     kinds: tuple[tuple[str, tuple[type[BaseException], ...]], ...] = (
         ("refused", (nats.errors.AuthorizationError,)),
         ("full", (nats.errors.MaxPayloadError, js_errors.ServiceUnavailableError)),
-        ("unreachable", (nats.errors.NoServersError, nats.errors.ConnectionClosedError, OSError)),
         ("timeout", (asyncio.TimeoutError, TimeoutError)),
+        ("unreachable", (nats.errors.NoServersError, nats.errors.ConnectionClosedError, OSError)),
     )
-    if "uthorization" in str(error):  # the client raises plain errors with the server's words
+    said = str(error).lower()  # the client raises plain errors with the server's words
+    if "authorization" in said or "permissions violation" in said:
         return "refused"
+    if _lacks_jetstream(error):
+        return "failed"
     return next((reason for reason, types in kinds if isinstance(error, types)), "failed")
