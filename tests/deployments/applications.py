@@ -15,6 +15,9 @@ GUNICORN = """
             return own(environ, start_response)
         usage = {"input_tokens": 1000, "output_tokens": 7}
         recorder.record_usage(model="claude-opus-5-5", usage=usage, duration=1.5, feature="chat")
+        if environ["PATH_INFO"] == "/hang":
+            import time
+            time.sleep(600)
         start_response("200 OK", [("Content-Type", "text/plain"), ("Connection", "close")])
         return [str(os.getpid()).encode()]
 """
@@ -110,6 +113,30 @@ MULTIPROCESSING = """
             pids = pool.map(work, range(30), chunksize=1)
         print(len(set(pids)), flush=True)
         sys.stdin.readline()
+"""
+
+DAEMON = """
+    import os, sys, time
+    from anthropic_exporter import Recorder, serve
+
+    recorder = Recorder()
+    serve(recorder, port=int(os.environ["METRICS_PORT"]))
+
+    def work():
+        usage = {"input_tokens": 1000, "output_tokens": 7}
+        recorder.record_usage(model="claude-opus-5-5", usage=usage, duration=1.5, feature="chat")
+
+    work()
+    if os.fork():
+        os._exit(0)
+    os.setsid()
+    if os.fork():
+        os._exit(0)
+    os.closerange(3, 1024)
+    os.chdir("/")
+    for _ in range(2):
+        work()
+    time.sleep(60)
 """
 
 CELERY = """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from http.client import HTTPException
 from typing import Any
 
 import pytest
@@ -38,11 +39,24 @@ def test_uvicorn_workers_count_together(deploy: Any) -> None:
     server.settled()
 
 
-def test_workers_that_are_recycled_after_some_requests_lose_nothing(deploy: Any) -> None:
-    server = deploy(GUNICORN, *GUNICORN_COMMAND, "--max-requests", "7", "application:app")
+@pytest.mark.parametrize(
+    "options", [(), ("-k", "gthread", "--threads", "8", "--max-requests-jitter", "4")], ids=" ".join
+)
+def test_workers_that_are_recycled_after_some_requests_lose_nothing(deploy: Any, options: Any) -> None:
+    server = deploy(GUNICORN, *GUNICORN_COMMAND, "--max-requests", "7", *options, "application:app")
     server.until_it_answers()
     assert len(server.ask(60)) > 3
     server.settled()
+
+
+def test_what_a_hung_worker_counted_before_gunicorn_aborts_it_is_not_lost(deploy: Any) -> None:
+    server = deploy(GUNICORN, *GUNICORN_COMMAND, "--timeout", "5", "application:app")
+    server.until_it_answers()
+    server.ask(6)
+    with pytest.raises((OSError, HTTPException)):  # SIGABRT
+        server.get("/hang")
+    server.ask(6)
+    server.settled(1)
 
 
 def test_a_reload_and_killed_workers_lose_nothing(deploy: Any) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from anthropic_exporter import toolchain
-from deployments.applications import CELERY, DJANGO, MULTIPROCESSING, UVICORN
+from deployments.applications import CELERY, DAEMON, DJANGO, MULTIPROCESSING, UVICORN
 from deployments.running import needs
 from host.workers import scrape, wait_for
 from ports import free_port
@@ -72,3 +72,8 @@ def test_celery_tasks_count_though_their_processes_end(deploy: Any, redis: Any, 
     if "-P" in options:  # all tasks ran in the parent; the process that sent them has ended
         line = 'anthropic_exporter_workers{state="alive"} 1.0\n'
         assert wait_for(lambda: line in scrape(server.metrics_port))
+
+
+def test_a_daemon_that_closes_every_descriptor_continues_what_its_parent_counted(deploy: Any) -> None:
+    server = deploy(DAEMON, "application.py", ANTHROPIC_EXPORTER_RUNTIME_DIR=".")  # and that leaves its folder
+    server.settled(3)

@@ -15,6 +15,9 @@ from bench.host import restarts, rules_of_workers
 from prometheus_client import CollectorRegistry
 
 from anthropic_exporter import ConfigurationError, Recorder, serve
+from anthropic_exporter.host import runtime_dir
+from anthropic_exporter.host.cell_folder import CellFolder
+from anthropic_exporter.host.identity import process_name
 from host.workers import Worker, cell_files, scrape, total, wait_for
 from ports import free_port
 
@@ -240,3 +243,38 @@ def test_workers_of_one_host_cost_the_rules_what_one_process_costs() -> None:
     one, three = rules_of_workers.page(1), rules_of_workers.page(3)
     assert total(three) == 3 * total(one) == 360
     assert rules_of_workers.series_of(three) <= 1.1 * rules_of_workers.series_of(one)
+
+
+def test_a_relative_folder_is_that_of_the_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("ANTHROPIC_EXPORTER_RUNTIME_DIR", ".")
+    path = runtime_dir.port_folder(9464)
+    monkeypatch.chdir("/")
+    assert path == tmp_path / f"anthropic-exporter-{os.getuid()}" / "port-9464"
+    assert path.is_dir()
+
+
+def test_nothing_is_written_into_a_file_that_got_the_descriptor_of_the_lock_file(tmp_path: Path) -> None:
+    folder = CellFolder(tmp_path / "service")
+    assert folder.take_port()
+    closed = folder.lock_file()
+    os.close(closed)  # as a daemon does with all that it inherited
+    other = os.open(tmp_path / "other", os.O_RDWR | os.O_CREAT)
+    assert other == closed
+    folder.remember()
+    folder.name_holder(holds=True)
+    assert os.fstat(other).st_size == 0
+    assert folder.lock_file() not in (None, other)
+    assert folder.holder() == process_name(os.getpid())
+    os.close(other)
+    folder.forget()
+
+
+def test_a_file_of_ended_processes_that_cannot_be_read_is_one_log_line(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "ended.cells").write_bytes(b"of another program")
+    folder = CellFolder(tmp_path)
+    for _ in range(3):
+        folder.sources()
+    assert [record.getMessage().partition(" in ")[0] for record in caplog.records] == ["the file of ended processes"]

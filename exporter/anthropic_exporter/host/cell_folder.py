@@ -78,7 +78,7 @@ class CellFolder:
         self._ended: CellReader | None = None
         self._ended_inode = 0
         self._refused: set[tuple[int, str]] = set()
-        self._lock_fd = -1
+        self._lock_fd, self._lock_inode = -1, (0, 0)
         self._holds_port = False
         self._life: Life | None = None
 
@@ -255,15 +255,18 @@ class CellFolder:
         return life if is_running or any(name.endswith(".cells") for name in self._names()) else None
 
     def lock_file(self) -> int | None:
-        """The open lock file; a new one if the open one was deleted. None if it cannot be made."""
+        """The open lock file; a new one if the open one was deleted or closed. None if it cannot be made."""
         before = self._lock_fd
         try:
-            if before < 0 or os.fstat(before).st_nlink == 0:
+            is_open = before >= 0 and _inode(before) == self._lock_inode
+            if not is_open or os.fstat(before).st_nlink == 0:
                 self._make_folder()
                 flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
                 self._lock_fd = os.open(self.path / _LOCKS, flags, 0o600)
-                if before >= 0:
+                self._lock_inode = _inode(self._lock_fd)
+                if is_open:
                     os.close(before)
+                if before >= 0:
                     self._write_again(self._lock_fd)
         except OSError:
             return None
@@ -377,7 +380,9 @@ class CellFolder:
         except FileNotFoundError:
             return
         except (OSError, ValueError) as error:
-            _log.warning("the file of ended processes in %s cannot be read: %s", self.path, error)
+            if (0, folding.NAME) not in self._refused:
+                self._refused.add((0, folding.NAME))
+                _log.warning("the file of ended processes in %s cannot be read: %s", self.path, error)
 
     # -- folding
 
@@ -440,6 +445,15 @@ class CellFolder:
         self._own.clear()
         if self._lock_fd >= 0:
             os.close(self._lock_fd)
+
+
+def _inode(fd: int) -> tuple[int, int]:
+    """What a descriptor stands for: a daemon may have closed it, and a file of the application may have its number."""
+    try:
+        found = os.fstat(fd)
+    except OSError:
+        return (0, 0)
+    return (found.st_dev, found.st_ino)
 
 
 def _identity(token: str) -> str:

@@ -42,6 +42,8 @@ _FAMILIES = {family.name: family for family in f.FAMILIES}
 _AGES = (f.OLDEST_INFLIGHT.name, f.LONGEST_SILENCE.name)
 _RATE_LIMITS = (f.RATELIMIT_LIMIT.name, f.RATELIMIT_REMAINING.name, f.RATELIMIT_RESET.name)
 _NOT_STORED = (f.WORKERS.name,)
+_FREE_SPACE = "free space there, or choose another folder with ANTHROPIC_EXPORTER_RUNTIME_DIR"
+_OTHER_USER = "serve after the process has changed its user"
 #: The limit that is reached when a label set finds no space in the file.
 _NO_ROOM = "cell_file"
 
@@ -290,9 +292,9 @@ class Membership:
         if not self._was_logged:
             self._was_logged = True
             _log.warning(
-                "%s: new label sets of this process are shown only by this process, not by the other workers; free "
-                "space there, or choose another folder with ANTHROPIC_EXPORTER_RUNTIME_DIR (%s)",
+                "%s: new label sets of this process are shown only by this process, not by the other workers; %s (%s)",
                 self.path,
+                _OTHER_USER if isinstance(error, PermissionError) else _FREE_SPACE,
                 error.strerror or error,
             )
 

@@ -55,7 +55,7 @@ def families() -> list[Path]:
 def _place(chosen: str | os.PathLike[str] | None) -> tuple[Path, bool]:
     named = chosen or os.environ.get(ENVIRONMENT)
     if named:
-        return Path(named), True
+        return Path(named).absolute(), True  # the process may change its folder
     if _MEMORY.is_dir() and os.access(_MEMORY, os.W_OK | os.X_OK):
         return _MEMORY, False
     return Path(tempfile.gettempdir()), False
