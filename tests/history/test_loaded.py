@@ -63,6 +63,15 @@ def test_the_interval_of_the_rules_is_no_finding() -> None:
     assert loaded.findings(a_fit("5s")) == []
 
 
+def test_a_process_that_shows_nothing_to_count_is_named() -> None:
+    """An older recorder, or a scrape job that drops series or the label of lives."""
+    expected = (
+        "a of job 'shop' shows nothing that the rules can count: "
+        "upgrade its recorder, or drop none of its series and labels"
+    )
+    assert loaded.findings(a_fit("5s")._replace(counted=frozenset())) == [expected]
+
+
 def test_a_job_is_named_with_the_regular_expression_as_it_was_given() -> None:
     """The rules have it as a string of PromQL."""
     found = a_fit("5s", job="web", known="api.eu", written=r"api\\.eu|my \"job\"")

@@ -12,6 +12,7 @@ import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
+LAST_RECORD = "anthropic_exporter_last_record_timestamp_seconds"
 LONG_AGO = -1_000_000.0
 SELECTOR = re.compile(r"([\w:]+)(?:\{(.*)\})?$")
 LABEL = re.compile(r'(\w+)="((?:[^"\\]|\\.)*)"')
@@ -62,6 +63,7 @@ def with_lives(series: list[dict[str, str]], seconds: float) -> list[dict[str, s
     found = [Counter(*parsed(one["series"]), values_of(one["values"])) for one in read]
     created = [one for one in found if one.name.endswith("_created")]
     counted = [one for one in found if one.name in OF or one.name == "anthropic_requests_total"]
+    counted += recorded(series, {target(one) for one in counted})
     instances = dict.fromkeys(target(one) for one in counted)
     return [
         *series,
@@ -75,6 +77,21 @@ def with_lives(series: list[dict[str, str]], seconds: float) -> list[dict[str, s
                 seconds,
             )
         ),
+    ]
+
+
+def recorded(series: list[dict[str, str]], counted: set[tuple[str, str]]) -> list[Counter]:
+    """A counter of each process that shows only when it recorded last, but for those that a test names `uncounted`."""
+    shown = [
+        Counter("anthropic_requests_total", labels, values_of(one["values"]))
+        for one in series
+        for name, labels in [parsed(one["series"])]
+        if name == LAST_RECORD and labels.get("instance") != "uncounted"
+    ]
+    return [
+        one._replace(values=[None if value is None else 1.0 for value in one.values])
+        for one in shown
+        if target(one) not in counted
     ]
 
 

@@ -31,6 +31,7 @@ PATIENCE_SECONDS = 240
 NEEDS_AN_HOUR = "a baseline asks for half an hour of data"
 NEEDS_A_LEDGER = "the ledger knows a window once it is as old: five minutes, or an hour"
 NOT_RUNNING = "reconcile --watch does not run here"
+ALL_COUNTED = "every recorder here is of this version"
 NO_COLLECTOR = "no collector is scraped here, and no process publishes or follows"
 NOTHING_GIVEN_UP = "no limit is reached here, no callback fails, and no session ends"
 UNANSWERED = {
@@ -46,6 +47,7 @@ UNANSWERED = {
     "sum by (job, instance, label) (increase(anthropic_collector_label_overflow_total[1h]))": NO_COLLECTOR,
     "anthropic_collector_queue_up or anthropic_collector_state_age_seconds": NO_COLLECTOR,
     "sum by (instance, stage) (increase(anthropic_collector_errors_total[15m]))": NO_COLLECTOR,
+    "job_instance:anthropic_exporter_uncounted_record_timestamp_seconds:max": ALL_COUNTED,
     "anthropic_collector_lag_seconds": NO_COLLECTOR,
     "sum by (instance, result) (rate(anthropic_collector_messages_total[5m]))": NO_COLLECTOR,
     "anthropic_collector_last_message_age_seconds > 30": NO_COLLECTOR,

@@ -24,6 +24,9 @@ _ALIVE = re.compile(rf"{f.AGE.name}\[(\w+)\]")
 #: A process is alive if one of so many scrapes succeeded (rules/settings.py).
 _SCRAPES_ALIVE = 4
 _LISTED = 5
+#: Processes whose life the ledger can tell from others, and those that recorded a call and show nothing to count.
+_COUNTED = f'{f.STARTED.name}{{life!=""}}'
+UNCOUNTED = "job_instance:anthropic_exporter_uncounted_record_timestamp_seconds:max"
 
 
 class Loaded(NamedTuple):
@@ -35,7 +38,7 @@ class Loaded(NamedTuple):
         job: the regular expression of jobs in the rules, as PromQL writes it; "" if no rule has one.
         known: jobs that it matches.
         ours: (job, instance) of the processes that show the recorder's metrics.
-        counted: those of them whose life the ledger can read.
+        counted: those of them that the ledger can count.
         defaults: names of thresholds with a default.
         alertmanagers: how many it sends alerts to.
     """
@@ -76,7 +79,7 @@ def read(prometheus: Prometheus, now: float) -> Loaded:
         job,
         _jobs_that_match(prometheus, job, now) if job else frozenset(),
         _processes(prometheus, f.BUILD_INFO.name, now),
-        _processes(prometheus, f.STARTED.name, now),
+        _processes(prometheus, _COUNTED, now) - _processes(prometheus, UNCOUNTED, now),
         frozenset(one.labels.get("threshold", "") for one in defaults),
         prometheus.alertmanagers(),
     )
@@ -149,8 +152,9 @@ def _targets(loaded: Loaded) -> Iterator[str]:
         if target.problem:
             yield f"target {target.instance} of job {target.job!r} is down: {target.problem}"
     yield from _intervals(loaded, ours)
+    cure = "upgrade its recorder, or drop none of its series and labels"
     for job, instance in sorted(loaded.ours - loaded.counted)[:_LISTED]:
-        yield f"{instance} of job {job!r} has an older recorder, which the rules cannot count: upgrade it"
+        yield f"{instance} of job {job!r} shows nothing that the rules can count: {cure}"
 
 
 def _intervals(loaded: Loaded, targets: list[Target]) -> Iterator[str]:
