@@ -4,6 +4,7 @@
     make mutants ARGS='cost cache --jobs 2'       those of two files
     make mutants ARGS='--rule CostSpike'          those of the rules whose name contains a word
     make mutants ARGS='--effort 5000'             without the tests that take longest
+    make mutants ARGS='--sample 50'               so many of each file, the same ones each time
     make mutants ARGS='--list'                    what would be changed
 
 Operators, windows, numbers, matchers, label lists, aggregations, `for` and `keep_firing_for` are changed. A mutant that
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
 FILES = ("cost", "tokens", "cache", "budget", "latency", "errors", "meter", "fleet", "reconcile")
+SEED = 20261124
 KEPT = HERE.parent.parent / ".mutants"
 TOKEN = re.compile(
     r"""(?P<matchers>\{[^}]*\})|(?P<string>"[^"]*")|(?P<range>\[[^\]]*\])|(?P<offset>offset\s+\w+)
@@ -384,7 +386,8 @@ def all_mutants(files: Iterable[str]) -> list[Mutant]:
 
 def sample(file: str, count: int, seed: int) -> list[Mutant]:
     """Some of a file's mutants, the same ones each time."""
-    return random.Random(seed).sample([mutant for mutant in mutants_of(file) if not excuse(mutant)], count)
+    found = [mutant for mutant in mutants_of(file) if not excuse(mutant)]
+    return random.Random(seed).sample(found, min(count, len(found)))
 
 
 def judged(
@@ -404,9 +407,12 @@ def main() -> int:
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 2)
     parser.add_argument("--rule", default="", help="only rules whose name contains this")
     parser.add_argument("--effort", type=float, default=math.inf, help="how many expressions a test may evaluate")
+    parser.add_argument("--sample", type=int, help="how many mutants of each file")
     parser.add_argument("--list", action="store_true", help="print the mutants and run nothing")
     options = parser.parse_args()
     wanted = [mutant for mutant in all_mutants(options.files or FILES) if options.rule in mutant.rule]
+    if options.sample:
+        wanted = [mutant for file in options.files or FILES for mutant in sample(file, options.sample, SEED)]
     listed = [mutant for mutant in wanted if excuse(mutant)]
     wanted = [mutant for mutant in wanted if mutant not in set(listed)]
     if options.list:
