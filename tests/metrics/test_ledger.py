@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 
 from anthropic_exporter import Call, Inference, Recorder, Tokens
@@ -76,6 +77,19 @@ def test_a_life_says_when_it_began_and_how_old_it_is_before_the_first_call() -> 
     found = shown(one.render().decode())
     assert found["anthropic_exporter_start_timestamp_seconds",] == 1000
     assert found["anthropic_exporter_age_seconds",] == 42.5
+
+
+def test_a_life_gets_no_younger_when_the_clock_is_set_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The rules count a young life in full when they see it first, such as after a long outage of Prometheus."""
+    now, elapsed = [1000.0], [50.0]
+    monkeypatch.setattr("anthropic_exporter.metrics.ledger.time.monotonic", lambda: elapsed[0])
+    one = recorder(now)
+    now[0], elapsed[0] = 8200.0, 7250.0
+    assert shown(one.render().decode())["anthropic_exporter_age_seconds",] == 7200
+    now[0], elapsed[0] = 4611.0, 7261.0
+    assert shown(one.render().decode())["anthropic_exporter_age_seconds",] == 7211
+    now[0], elapsed[0] = 11_900.0, 7271.0  # set forward
+    assert shown(one.render().decode())["anthropic_exporter_age_seconds",] == 10_900
 
 
 def test_a_life_is_one_for_all_series_and_another_for_another_recorder() -> None:

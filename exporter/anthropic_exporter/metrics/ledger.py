@@ -9,6 +9,7 @@ A collector's are those of all its publishers, and one life.
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Iterator
 from itertools import zip_longest
 from typing import NamedTuple
@@ -21,6 +22,8 @@ Key = tuple[str, str, str, str]
 SUCCESS = "success"
 #: How long a scrape waits for another one to be summed.
 _PATIENCE_SECONDS = 1.0
+#: By how much two clocks may differ that are both right.
+_DRIFT_SECONDS = 1.0
 
 
 class Life(NamedTuple):
@@ -61,6 +64,8 @@ class Ledger:
         self._store: object = None
         self._life: Life | None = None
         self._shown: list[SeriesSample] = []
+        #: The age of a life when it was first shown, and the monotonic time of that.
+        self._first_age: tuple[Life, float, float] | None = None
         self._forget()
 
     def _forget(self) -> None:
@@ -76,8 +81,17 @@ class Ledger:
         return {
             f.LEDGER.name: self._readings(snapshot, life),
             f.STARTED.name: [SeriesSample((life.name,), [life.started], 0.0)],
-            f.AGE.name: [SeriesSample((life.name,), [max(0.0, now - life.started)], 0.0)],
+            f.AGE.name: [SeriesSample((life.name,), [self._age(life, now)], 0.0)],
         }
+
+    def _age(self, life: Life, now: float) -> float:
+        """Seconds since a life began. A clock that is set back makes no life young, which would count once more."""
+        elapsed = time.monotonic()
+        if self._first_age is None or self._first_age[0] != life:
+            self._first_age = life, max(0.0, now - life.started), elapsed
+        _, age, at = self._first_age
+        steady = age + elapsed - at
+        return steady if now - life.started < steady - _DRIFT_SECONDS else now - life.started
 
     def _readings(self, snapshot: Snapshot, life: Life) -> list[SeriesSample]:
         """The sums; the previous ones if another scrape takes too long, or is further up in this thread's stack."""
