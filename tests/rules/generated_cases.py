@@ -44,38 +44,88 @@ COUNTERS = {  # dollars, tokens and so on in each step of 5 s, by what is counte
     **{(of, ""): value for of, value in (("session_cost_mismatches", 18), ("guard_callbacks_ok", 19))},
 }
 STEPS = {"fast": 6, "slow": 60, "recent": 60, "step": 1, "minute": 12, "hour": 720}
+BORN, LATE = 10, 1000
+#: Steps for which a process is away: longer than one is alive that does not answer.
+AWAY = 8
+#: Windows of what budgets read, which have in them what counts late.
+LATE_COUNTS = ("minute", "hour")
 
 
 def growth_case(rules: list[Any]) -> dict[str, Any]:
-    """A process that counts all of it steadily, and one that begins in the last step with ten times as much."""
-    asked = 5 * (max(STEPS[rule.window] for rule in rules) + 40)
-    labels = 'life="a", feature="f", model="m"'
-    series = {
-        f'anthropic_ledger_total{{{labels}, of="{of}", tier="{tier}"}}': f"0+{value:g}x900"
-        for (of, tier), value in COUNTERS.items()
-    }
-    series['anthropic_exporter_start_timestamp_seconds{life="a"}'] = "0x900"
-    series['anthropic_exporter_age_seconds{life="a"}'] = "0+5x900"
+    """Five processes: one counts steadily, one is born in the last step, one comes back in it, one is gone, one idles.
+
+    The second counts ten times a step of the first, of another model, and shows counters at 0 beside. What the third
+    counted while it was away, a thousand times a step, is late: in no pace, and in every budget. The fourth was the
+    only one of its feature, which no longer shows. The last has answered nothing: its feature is at 0.
+    """
+    last = max(STEPS[rule.window] for rule in rules) + 40
+    idle = {(of, "idle"): 0.0 for of, _ in COUNTERS}
+    away = f"x{last - AWAY - 1} _x{AWAY}"
+    series = [
+        *process("a", "0x900", "0+5x900", "m", {key: f"0+{value:g}x900" for key, value in COUNTERS.items()}),
+        *process(
+            "b",
+            f"_x{last} {5 * last - 2}",
+            f"_x{last} 2",
+            "n",
+            {key: f"_x{last} {BORN * value:.12g}" for key, value in (COUNTERS | idle).items()},
+        ),
+        *process(
+            "c",
+            f"0{away} 0",
+            f"0+5{away} {5 * last}",
+            "m",
+            {key: f"0{away} {LATE * value:.12g}" for key, value in COUNTERS.items()},
+        ),
+        *process("d", "0x20", "0+5x20", "m", {key: f"0+{value:g}x20" for key, value in COUNTERS.items()}, "gone"),
+        *process("e", "0x900", "0+5x900", "m", {("requests", ""): "0x900"}, "idle"),
+    ]
     return {
-        "input_series": [{"series": name, "values": values} for name, values in series.items()],
+        "input_series": series,
         "promql_expr_test": [
-            {"eval_time": f"{asked}s", "expr": f"round({rule.record}, 1e-6)", "exp_samples": grown(rule)}
+            {"eval_time": f"{5 * last}s", "expr": f"round({rule.record}, 1e-6)", "exp_samples": grown(rule)}
             for rule in rules
         ],
     }
 
 
+def process(
+    life: str, started: str, age: str, model: str, counted: dict[tuple[str, str], str], feature: str = "f"
+) -> list[dict[str, str]]:
+    """The series of a process, as promtool writes their values."""
+    own = f'life="{life}", feature="{feature}", model="{model}"'
+    return [
+        {"series": f'anthropic_exporter_start_timestamp_seconds{{life="{life}"}}', "values": started},
+        {"series": f'anthropic_exporter_age_seconds{{life="{life}"}}', "values": age},
+        *(
+            {"series": f'anthropic_ledger_total{{{own}, of="{of}", tier="{tier}"}}', "values": values}
+            for (of, tier), values in counted.items()
+        ),
+    ]
+
+
 def grown(rule: Any) -> list[dict[str, Any]]:
+    steadily = 12 if rule.per_minute else STEPS[rule.window]
+    at_once = 12 / STEPS[rule.window] if rule.per_minute else 1
+    late = LATE * (rule.window in LATE_COUNTS)
     sums: dict[tuple[str, ...], float] = {}
     for (of, tier), value in COUNTERS.items():
         match = re.fullmatch(rule.of, of)
         if match and not (tier == "batch" and "batch" in rule.matchers):
-            own = {"feature": "f", "model": "m"}
-            key = tuple(own.get(label, match[1] if match.groups() else "") for label in rule.by)
-            sums[key] = sums.get(key, 0) + value
-    factor = 12 if rule.per_minute else STEPS[rule.window]
+            places = [("f", "m", steadily + late), ("f", "n", BORN * at_once)]
+            if not set(rule.by) <= {"feature", "model"}:  # by another label, what is gone stays at 0
+                places.append(("gone", "m", 0))
+            for feature, model, factor in places:
+                own = {"feature": feature, "model": model}
+                key = tuple(own.get(label, match[1] if match.groups() else "") for label in rule.by)
+                sums[key] = sums.get(key, 0) + value * factor
+    if "feature" in rule.by:
+        pairs = set(rule.by) <= {"feature", "model"}
+        shown = [of for of in (rule.of, rule.beside) if re.fullmatch(of, "requests")]
+        if shown or (rule.living and pairs and rule.of in shapes.IDLE_AT_ZERO):
+            sums[tuple({"feature": "idle", "model": "m"}[label] for label in rule.by)] = 0
     return [
-        {"labels": "{" + text(dict(zip(rule.by, key, strict=True))) + "}", "value": value * factor}
+        {"labels": "{" + text(dict(zip(rule.by, key, strict=True))) + "}", "value": value}
         for key, value in sums.items()
     ]
 
