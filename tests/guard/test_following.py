@@ -143,6 +143,26 @@ def test_a_queue_that_is_down_fails_open(
         wait_until(lambda: admitted(recorder) is True)
 
 
+def test_a_message_that_comes_again_is_not_obeyed_again(
+    recorder: Recorder, server: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A queue that lost its newest messages in a failover is read again; its collector may be gone meanwhile."""
+    monkeypatch.setattr(breakers_message, "EXPIRES_SECONDS", 0.5)
+    transport = open_transport(parse(server.url), "anthropic-cells-breakers")
+    message = encode(BreakersMessage("one", time.time(), (BUDGET,)))
+
+    def is_admitted_again() -> bool:
+        transport.send([message])
+        return admitted(recorder) is True
+
+    with Guard(recorder) as guard:
+        guard.breaker(scope="total", when=["daily_cost"], action="block")
+        guard.follow(server.url)
+        transport.send([message])
+        wait_until(lambda: admitted(recorder) == "daily_cost")
+        wait_until(is_admitted_again)
+
+
 def test_an_old_message_of_a_collector_that_is_gone_is_not_obeyed(
     recorder: Recorder, server: Redis, say: Callable[..., None]
 ) -> None:

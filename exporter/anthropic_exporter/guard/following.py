@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 _log = Log("anthropic_exporter.guard")
 _WAIT_SECONDS = 1.0
 _PAUSE_AFTER_ERROR_SECONDS = 0.5
+#: A queue that lost its newest messages, or a log that is read again, brings messages that were heard before.
+_REMEMBERED = 1_000
 _NOTE = "Measured by the collector, for the whole fleet."
 
 
@@ -51,6 +53,7 @@ class Following:
         self._transport: Transport = open_transport(self._address, self._address.breakers, start=NEWEST)
         #: By collector: its last message, and until when it is valid.
         self._heard: dict[str, tuple[float, BreakersMessage]] = {}
+        self._seen: dict[tuple[str, float], None] = {}
         self._told: Held = {}
         self._any = False
         self._failed_open = False
@@ -82,7 +85,9 @@ class Following:
         self._expire(now)
 
     def _hear(self, message: BreakersMessage, now: float) -> bool:
-        """Keep a message. The first one may be old, from a collector that no longer runs."""
+        """Keep a message. The first one may be old, from a collector that no longer runs; a repeated one is ignored."""
+        if self._was_seen(message):
+            return False
         age = 0.0 if self._any else abs(time.time() - message.sent_at)
         self._any = True
         if age > message.expires_seconds:
@@ -94,6 +99,15 @@ class Following:
             self._failed_open = False
             _log.warning("the collector publishes again; its breakers apply again")
         return True
+
+    def _was_seen(self, message: BreakersMessage) -> bool:
+        key = message.collector, message.sent_at
+        if key in self._seen:
+            return True
+        self._seen[key] = None
+        if len(self._seen) > _REMEMBERED:
+            del self._seen[next(iter(self._seen))]
+        return False
 
     def _expire(self, now: float) -> None:
         expired = [collector for collector, (until, _) in self._heard.items() if now >= until]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import concurrent.futures.thread  # noqa: F401 - client libraries need it, and a process that ends cannot import it
 import contextlib
 import random
 import socket
