@@ -206,7 +206,7 @@ def test_everything_is_sent_again_every_minute(
     publisher = publish(recorder, server.url, service="api", period_seconds=3600)
     recorder.record(call(output=171))
     assert publisher.flush()
-    open_transport(parse(server.url), "anthropic-cells")._redis.delete("anthropic-cells")  # type: ignore[attr-defined]  # the queue lost its disk
+    redis.Redis(port=server.port).delete("anthropic-cells")  # the queue lost its disk
     assert publisher.flush()
     assert total(arrived(server.url), TOKENS, type="output") == 171.0
     publisher.close()
