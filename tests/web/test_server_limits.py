@@ -121,7 +121,7 @@ def test_readers_that_stop_make_room_for_a_scrape(site: Callable[..., Site]) -> 
 def test_where_every_client_is_being_served_a_new_one_waits_for_room(
     site: Callable[..., Site], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("anthropic_exporter.web.event_loop._FULL_SECONDS", 60.0)
+    monkeypatch.setattr("anthropic_exporter.web.accepting._FULL_SECONDS", 60.0)
     held, started = threading.Event(), threading.Semaphore(0)
 
     def wait(_: Any) -> Any:
@@ -134,7 +134,7 @@ def test_where_every_client_is_being_served_a_new_one_waits_for_room(
     assert started.acquire(timeout=10)
     assert started.acquire(timeout=10)
     later = [attacked.connect(request()) for _ in range(5)]
-    wait_until(lambda: attacked.server._loop._waiting is not None)
+    wait_until(lambda: attacked.server._loop._acceptor.waiting is not None)
     held.set()
     assert all(one.recv(1_000).startswith(b"HTTP/1.1 200 ") for one in (*waiting, *later))
 
@@ -142,7 +142,7 @@ def test_where_every_client_is_being_served_a_new_one_waits_for_room(
 def test_a_new_connection_keeps_its_place_until_it_had_time_to_ask(
     site: Callable[..., Site], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("anthropic_exporter.web.event_loop._FULL_SECONDS", 60.0)
+    monkeypatch.setattr("anthropic_exporter.web.accepting._FULL_SECONDS", 60.0)
     monkeypatch.setattr("anthropic_exporter.web.event_loop._FRESH_SECONDS", 60.0)
     attacked = site(connections=2)
     first = [attacked.connect() for _ in range(2)]
@@ -157,7 +157,7 @@ def test_a_new_connection_keeps_its_place_until_it_had_time_to_ask(
 def test_where_every_client_is_being_served_for_long_a_new_one_is_turned_away(
     site: Callable[..., Site], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("anthropic_exporter.web.event_loop._FULL_SECONDS", 0.1)
+    monkeypatch.setattr("anthropic_exporter.web.accepting._FULL_SECONDS", 0.1)
     held, started = threading.Event(), threading.Semaphore(0)
 
     def wait(_: Any) -> Any:
@@ -428,7 +428,7 @@ def test_closing_waits_for_an_answer_that_is_under_way(site: Callable[..., Site]
     assert began.wait(10)
     closing = threading.Thread(target=attacked.server.close)
     closing.start()
-    wait_until(lambda: attacked.server._loop._listener.fileno() < 0)
+    wait_until(lambda: attacked.server._loop._acceptor._listener.fileno() < 0)
     finish.set()
     closing.join(10)
     assert end(connection).endswith(b"whole")

@@ -7,7 +7,6 @@ takes a descriptor and a few hundred bytes; handlers run on a few threads that a
 from __future__ import annotations
 
 import contextlib
-import errno
 import functools
 import selectors
 import socket
@@ -18,6 +17,7 @@ from http import HTTPStatus
 from typing import Any, Protocol
 
 from anthropic_exporter.web import request_head, response
+from anthropic_exporter.web.accepting import Acceptor
 from anthropic_exporter.web.connection import READ, Connection, Phase
 from anthropic_exporter.web.handler_threads import HandlerThreads
 from anthropic_exporter.web.limits import CpuBudget, ServerLimits
@@ -28,7 +28,6 @@ from anthropic_exporter.web.site import Site, request_of
 _LOOK_SECONDS = 0.25
 #: How often waiting answers are written while there are any, and how often the loop checks for some.
 _TICK_SECONDS, _IDLE_TICK_SECONDS = 0.05, 1.0
-_ACCEPTS_AT_ONCE = 32
 _STEPS_AT_ONCE = 32
 _SEND_BUFFER_BYTES = 262_144
 _LARGE_PAGE_BYTES = 65_536
@@ -36,12 +35,7 @@ _LARGE_PAGE_BYTES = 65_536
 _STALLED_SECONDS = 0.25
 #: A new connection has this long to send something before others may have its place.
 _FRESH_SECONDS = 0.25
-#: While every client is being served, new ones wait in the system's queue for this long before they are turned away: a
-#: sender that is turned away comes back seconds later.
-_FULL_SECONDS = 2.0
 _LOOK_FOR_ROOM_SECONDS = 0.05
-_FIRST_BACKOFF_SECONDS, _LAST_BACKOFF_SECONDS = 0.1, 2.0
-_OUT_OF_RESOURCES = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 #: Phases in which the client is to do something, and the limit that counts when it does not.
 _CLIENT_IS_SLOW = {
     Phase.HANDSHAKE: "server_handshake_seconds",
@@ -50,7 +44,6 @@ _CLIENT_IS_SLOW = {
     Phase.SENDING: "server_answer_seconds",
 }
 _EVICTED_FIRST = (Phase.LINGER, Phase.IDLE, Phase.HEAD, Phase.BODY, Phase.HANDSHAKE)
-_NO_ROOM = b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\nConnection: close\r\nRetry-After: 1\r\n\r\n"
 
 
 class Channel(Protocol):
@@ -82,8 +75,6 @@ class EventLoop:
         channel: Channel | None = None,
         headers: Callable[[], tuple[tuple[str, str], ...]] = tuple,
     ) -> None:
-        listener.setblocking(False)
-        self._listener = listener
         self._site = site
         self._limits = limits
         self._channel = channel
@@ -100,14 +91,10 @@ class EventLoop:
         self._body_bytes = 0
         self._budget = CpuBudget()
         self._used = deque([0.0])
-        self._backoff = _FIRST_BACKOFF_SECONDS
-        self._accepts_again = float("inf")
-        self._waiting: socket.socket | None = None
-        self._full_since = float("inf")
         self._closes_at = float("inf")
         self._tick_seconds, self._ticks_at = _TICK_SECONDS, 0.0
         self._selector.register(self._woken, READ, self._drain_wakes)
-        self._selector.register(listener, READ, self._accept)
+        self._acceptor = Acceptor(listener, self._selector, self, is_plain=channel is None)
 
     # -- for other threads
 
@@ -124,8 +111,9 @@ class EventLoop:
         self._selector.close()
         for connection in list(self._connections):
             connection.close()
-        for one in (self._listener, self._waker, self._woken, *self._parked()):
-            one.close()
+        self._acceptor.abandon()
+        self._waker.close()
+        self._woken.close()
 
     def _wake(self) -> None:
         with contextlib.suppress(OSError):  # full: it is awake; closed: it has ended
@@ -142,7 +130,8 @@ class EventLoop:
             for _ in range(len(self._done)):
                 self._guarded(self._done.popleft())
             self._expire(time.monotonic())
-            self._let_in(time.monotonic())
+            if self._acceptor.is_paused:
+                self._guarded(self._acceptor.resume)
             self._tick(time.monotonic())
             used, began = time.thread_time() - began, time.thread_time()
             self._pause(used + sum(self._used.popleft() for _ in range(len(self._used))))
@@ -156,9 +145,9 @@ class EventLoop:
         """Seconds to wait for an event."""
         if self._done:
             return 0.0
-        looks = self._connections or self._accepts_again != float("inf")
-        if self._waiting is not None:
+        if self._acceptor.waiting is not None:
             return _LOOK_FOR_ROOM_SECONDS
+        looks = self._connections or self._acceptor.is_paused
         return min(_LOOK_SECONDS if looks else _IDLE_TICK_SECONDS, max(0.0, self._ticks_at - time.monotonic()))
 
     def _tick(self, now: float) -> None:
@@ -188,11 +177,7 @@ class EventLoop:
 
     def _begin_to_close(self) -> None:
         self._closes_at = time.monotonic() + self._limits.close_seconds
-        self._stop_accepting()
-        self._listener.close()
-        for one in self._parked():
-            one.close()
-        self._waiting = None
+        self._acceptor.close()
         for connection in list(self._connections):
             if connection.phase not in (Phase.HANDLER, Phase.SENDING):
                 self._drop(connection)
@@ -208,81 +193,19 @@ class EventLoop:
 
     # -- connections
 
-    def _accept(self) -> None:
-        for _ in range(_ACCEPTS_AT_ONCE):
-            if self._waiting is not None:
-                break
-            try:
-                connected, _ = self._listener.accept()
-            except BlockingIOError:
-                break
-            except OSError as error:
-                if error.errno in _OUT_OF_RESOURCES:
-                    self._back_off()
-                break
-            self._backoff = _FIRST_BACKOFF_SECONDS
-            self._open(connected)
+    def limited(self, limit: str) -> None:
+        """Count that a limit was reached."""
+        self._site.limited(limit)
 
-    def _back_off(self) -> None:
-        """Do not ask again at once: the listener stays readable, and the thread would spin."""
-        self._site.limited("server_descriptors")
-        self._stop_accepting()
-        self._accepts_again = time.monotonic() + self._backoff
-        self._backoff = min(2 * self._backoff, _LAST_BACKOFF_SECONDS)
-        self._evict()
-
-    def _stop_accepting(self) -> None:
-        self._accepts_again = float("inf")
-        with contextlib.suppress(KeyError, ValueError):
-            self._selector.unregister(self._listener)
-
-    def _open(self, connected: socket.socket) -> None:
-        connected.setblocking(False)
-        if not self._has_room():
-            self._site.limited("server_connections")
-            if not self._evict():
-                self._make_wait(connected)
-                return
-        self._welcome(connected)
-
-    def _has_room(self) -> bool:
+    def has_room(self) -> bool:
+        """Whether one more connection may be open."""
         return len(self._connections) < self._limits.connections
 
-    def _welcome(self, connected: socket.socket) -> None:
-        self._full_since = float("inf")
+    def adopt(self, connected: socket.socket) -> None:
+        """Serve a new connection."""
         with contextlib.suppress(OSError):
             connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             connected.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER_BYTES)
-        self._adopt(connected)
-
-    def _make_wait(self, connected: socket.socket) -> None:
-        """Keep one new connection, and leave all others to the system, until there is room."""
-        now = time.monotonic()
-        self._full_since = min(self._full_since, now)
-        if now - self._full_since > _FULL_SECONDS:
-            self._turn_away(connected)
-            return
-        self._waiting = connected
-        self._stop_accepting()
-
-    def _let_in(self, now: float) -> None:
-        """Accept the connection that waits if there is room by now; turn it away if it waited for long."""
-        waiting = self._waiting
-        if waiting is None:
-            return
-        if self._has_room() or self._evict():
-            self._waiting = None
-            self._guarded(lambda: self._welcome(waiting))
-        elif now - self._full_since > _FULL_SECONDS:
-            self._waiting = None
-            self._turn_away(waiting)
-        if self._waiting is None:
-            self._selector.register(self._listener, READ, self._accept)
-
-    def _parked(self) -> tuple[socket.socket, ...]:
-        return () if self._waiting is None else (self._waiting,)
-
-    def _adopt(self, connected: socket.socket) -> None:
         tls, seconds = self._channel is not None, self._limits.handshake_seconds
         try:
             wrapped = self._channel.wrap(connected) if self._channel else connected
@@ -295,13 +218,7 @@ class EventLoop:
         self._connections.add(connection)
         self._want(connection, READ)
 
-    def _turn_away(self, connected: socket.socket) -> None:
-        with contextlib.suppress(OSError):
-            if self._channel is None:
-                connected.send(_NO_ROOM)
-        connected.close()
-
-    def _evict(self) -> bool:
+    def evict(self) -> bool:
         """Close the connection that has waited longest for its client. False where every client is being served."""
         now = time.monotonic()
         waiting = [
@@ -337,9 +254,6 @@ class EventLoop:
     def _expire(self, now: float) -> None:
         for connection in [one for one in self._connections if one.deadline <= now]:
             self._guarded(functools.partial(self._too_late, connection))
-        if self._accepts_again <= now:
-            self._accepts_again = float("inf")
-            self._selector.register(self._listener, READ, self._accept)
 
     def _too_late(self, connection: Connection) -> None:
         self._proceed(connection, lambda: self._give_up(connection))
@@ -570,7 +484,7 @@ class EventLoop:
     def _send(self, connection: Connection, built: Response) -> None:
         self._release_body(connection)
         # While there is no room, an answered connection ends in order, and is not cut off in the client's next request.
-        connection.closes |= self._closes_at != float("inf") or not self._has_room()
+        connection.closes |= self._closes_at != float("inf") or not self.has_room()
         connection.was_answered = True
         connection.unsent = built.buffers(connection.head, closes=connection.closes)
         connection.page = built.body
