@@ -92,7 +92,9 @@ def test_a_prometheus_that_wants_a_token_is_one_line_that_names_the_option(
         code, said, errors = run(*command, url)
         server.shutdown()
     assert (code, said) == (2, [])
-    assert errors == [f"anthropic-exporter: {url}: answers 401 ({hint})"]
+    assert errors == [
+        f"anthropic-exporter: {url}: answers 401 ({hint}, or user and password as in http://user:password@host)"
+    ]
     assert any(hint.removeprefix("give ") in line for line in run(command[0], "--help")[1])
 
 

@@ -234,7 +234,7 @@ def test_what_the_server_refuses_is_named_by_its_code(
     redis.Redis(port=server.port).set("anthropic-cells", "no stream")
     publisher = publish(recorder, server.url, service="api")
     assert not publisher.flush()
-    assert "does not accept messages: failed: ResponseError WRONGTYPE; recording goes on" in caplog.text
+    assert "does not accept messages: failed: ResponseError WRONGTYPE; recording continues" in caplog.text
     publisher.close(0.1)
 
 
