@@ -62,7 +62,7 @@ def main() -> int:
     options = parser.parse_args()
     uri = mirror()
     if uri is None:
-        parser.error("this is no Debian: put a newer Prometheus on PATH and run `make test`")
+        parser.error("this is not Debian: put a newer Prometheus on PATH and run `make test`")
     with tempfile.TemporaryDirectory() as folder:
         point_apt_at(uri, options.suite, Path(folder))
         absent = unpack(options.folder)

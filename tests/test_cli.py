@@ -99,7 +99,7 @@ def test_a_prometheus_that_wants_a_token_is_one_line_that_names_the_option(
 
 
 class Answering(ThreadingHTTPServer):
-    """Something that is no Prometheus."""
+    """Something that is not a Prometheus."""
 
     def __init__(self, body: bytes) -> None:
         super().__init__(("127.0.0.1", 0), Wrong)

@@ -75,29 +75,29 @@ def _is_positive(limit: Any) -> bool:
 
 
 class attribution:  # noqa: N801 - reads as a statement: `with attribution(...)`, `@attribution(...)`
-    """Attribute the Claude calls of a block, or of a function where used as a decorator.
+    """Attribute the Claude calls of a block, or, used as a decorator, of a function.
 
-    Holds across `await`, in tasks, in `asyncio.to_thread` and in copied contexts. A plain `threading.Thread` starts
-    unattributed, as Python has it. A nested block changes only what it names. A stream belongs to the block in which it
-    was asked for. Values are short names of few features and users; see the README on bounded labels.
+    The attribution follows `await`, tasks, `asyncio.to_thread` and copied contexts. A plain `threading.Thread` starts
+    without it, because Python does not copy the context. A nested block changes only the values that it names. A stream
+    belongs to the block in which it was requested. Values should be short names of a few features and users; see the
+    README on label limits.
 
-    A generator that is decorated is attributed while it runs and not while its consumer does. A block that is opened
-    inside of an undecorated generator and spans a `yield` is seen by the consumer too, as Python has it, until the
-    generator ends, wherever that is; and it is lost after the first `yield` if each step runs in a context of its own,
-    as web frameworks run generators in threads: decorate those. A function under `@contextmanager` attributes the body
-    of its `with` by a block around its `yield`; a decorator does not reach it. Work that runs later or elsewhere (a
-    callback, a thread, a background task of a web framework) takes the running block along by
-    `attribution.bind(function)`.
+    A decorated generator is attributed while it runs, and its consumer is not affected. If a block inside an
+    undecorated generator spans a `yield`, Python applies it to the consumer too, until the generator ends; and it is
+    lost after the first `yield` if each step runs in a separate context, as when web frameworks run generators in
+    threads. Decorate such generators. In a function with `@contextmanager`, a block around the `yield` attributes the
+    body of the `with` statement; decorating the function does not. For work that runs later or elsewhere (a callback,
+    a thread, a background task of a web framework), use `attribution.bind(function)`.
 
     Args:
         feature: the part of the application that spends, such as "summarise".
         user: the customer or team it spends for.
-        task: a name for one run of this block, which is a task with limits of its own; no label.
+        task: a name for one run of this block, which is a task with its own limits. It is not a label.
         max_calls: the calls that one run may make. A `Guard` alerts on more, and blocks them if configured to.
-        max_usd: the dollars that one run may spend; the call after that is one too many.
+        max_usd: the dollars that one run may spend; further calls exceed the limit.
 
     Raises:
-        ConfigurationError: a limit that is not a positive number, or what is decorated is not a function.
+        ConfigurationError: a limit is not a positive number, or the decorated object is not a function.
     """
 
     def __init__(
@@ -165,7 +165,7 @@ class attribution:  # noqa: N801 - reads as a statement: `with attribution(...)`
 
     @staticmethod
     def bind(function: _F) -> _F:
-        """Return `function` bound to the running block: for a callback, another thread, a task, or a later call.
+        """Return `function` bound to the current block: for a callback, another thread, a task, or a later call.
 
         The running task of the block goes along too. Takes any kind of function: plain, async or a generator.
 

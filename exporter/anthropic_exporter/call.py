@@ -159,7 +159,7 @@ class Call(NamedTuple):
     """One HTTP attempt, or one batch result. Frozen; the only value that crosses from capture to metrics.
 
     Times are seconds; `started_at` is seconds since the Unix epoch and selects dated prices. `requests` is 0 for a
-    batch result or a session of managed agents, which count tokens and dollars but are no requests. `retry_reason` is
+    batch result or a session of managed agents, which count tokens and dollars but are not requests. `retry_reason` is
     the outcome of the attempt before this one, empty on a first attempt. `call_duration_seconds` runs from the first
     attempt of the call to the end of this, its last one; None where another attempt may follow.
     `estimated_output_tokens` is what an unfinished stream had surely begun to produce: an estimate, never part of
@@ -167,7 +167,7 @@ class Call(NamedTuple):
     `fallback_hop`, `priority_tier`, `inference_profile`). `regional` marks a regional endpoint of a cloud platform.
     `rate_limit_headers` are the `anthropic-ratelimit-*` family as sent, by lower-case name; bytes that are read only
     when somebody scrapes. `unmetered` says why the tokens of an answer that succeeded are not known. `session_seconds`
-    is billed runtime of a session. `task` is what the call was made for, where its code said so; it is no label.
+    is billed runtime of a session. `task` is what the call was made for, where its code said so; it is not a label.
     `prompt` is what `Recorder(advise=True)` remembers of the request. `bill` is None until the recorder has priced the
     call.
     """

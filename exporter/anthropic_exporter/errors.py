@@ -37,7 +37,7 @@ class SpendLimitExceeded(AnthropicExporterError):  # noqa: N818 - users catch it
         reason: the condition that opened the breaker, such as "cost_rate", or "manual".
         limit: what was measured and the threshold, in words.
         window: the time over which it was measured, in words.
-        retry_at: seconds since the epoch at which requests are let through again to try; None where time does not help.
+        retry_at: seconds since the epoch at which the next request is let through; None if waiting does not help.
     """
 
     def __init__(self, scope: str, name: str, reason: str, limit: str, window: str, retry_at: float | None) -> None:

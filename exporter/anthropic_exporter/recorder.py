@@ -1,4 +1,4 @@
-"""`Recorder`, the object that applications use: it takes calls, makes the SDK's middleware, and renders /metrics."""
+"""`Recorder`, the object that applications use: records calls, provides the SDK's middleware, and renders /metrics."""
 
 from __future__ import annotations
 
@@ -58,27 +58,27 @@ _SHARED: Any = _Shared()
 
 
 class Recorder(Intake):
-    """Counts and prices Claude calls, and shows them to Prometheus.
+    """Counts and prices Claude calls, and exposes them to Prometheus.
 
-    Recording never raises into the application and never waits: our failures are counted in
-    `anthropic_exporter_record_errors_total` and logged once a minute. One recorder serves all threads and loops.
+    Recording never raises into the application and never waits: failures of the recorder are counted in
+    `anthropic_exporter_record_errors_total` and logged once a minute. One recorder serves all threads and event loops.
 
-    A registry has one recorder. `Recorder()` for a registry that already has one, as in a notebook cell that is run
-    again, returns that recorder: it keeps counting, uses the given `prices`, and admits `features`, `users` and
-    `models` as well; its other settings stay, which the log says where others are given. It is shown again if somebody
-    has cleared the registry.
+    A registry has one recorder. `Recorder()` for a registry that already has one, as when a notebook cell is run
+    again, returns that recorder: it keeps counting, uses the given `prices`, and adds the given `features`, `users` and
+    `models`. Other settings do not change; if different ones are given, this is logged. If the registry was cleared,
+    the recorder is registered again.
 
     Args:
-        registry: the prometheus_client registry to join; None for none at all.
-        prices: a price file laid over the shipped prices, read again when it changes; or a ready `PriceBook`.
+        registry: the prometheus_client registry to join; None to join none.
+        prices: a price file that overrides the shipped prices, read again when it changes; or a `PriceBook`.
         features: the only feature names that become label values; by default the first 100. Every other name is
             counted under `other`.
-        users: the only user names that become label values; by default the first 200, first come, first served: name
-            your largest customers, so that others do not take their places.
+        users: the only user names that become label values; by default the first 200. List your largest customers,
+            so that others do not take their places.
         models: models that the application will use: their series exist at 0 from the start, for each of `features`.
-        max_series: series of this recorder, `_created` not counted. When they run out, new label sets fold into
+        max_series: maximum number of series, without `_created`. As it is approached, new label sets are folded into
             `other`, users first, then features; totals stay exact.
-        strict: raise our own failures, for tests.
+        strict: raise failures of the recorder, for tests.
         clock: seconds since the epoch.
 
     Raises:
@@ -191,7 +191,7 @@ class Recorder(Intake):
         feature: str | None = None,
         user: str | None = None,
     ) -> None:
-        """Count one successful request that did not come through an SDK client.
+        """Count one successful request that was not sent by an SDK client.
 
         Args:
             model: the model that served it.
@@ -199,9 +199,9 @@ class Recorder(Intake):
                 Bedrock Converse, the Claude Agent SDK (`model_usage`) or the OpenTelemetry GenAI conventions, as a
                 mapping or as the library's own object.
                 Any other shape counts in `anthropic_exporter_unmetered_responses_total`.
-            duration: seconds it took; what is no such number is left out, and counted as a failure.
-            feature: as in `attribution`; by default that of the running block.
-            user: as in `attribution`; by default that of the running block.
+            duration: duration in seconds; an invalid value is ignored and counted as a failure.
+            feature: as in `attribution`; by default that of the current block.
+            user: as in `attribution`; by default that of the current block.
         """
         try:
             seconds, now, where = _seconds(duration), self._clock(), _where(feature, user)

@@ -36,34 +36,35 @@ def serve(  # noqa: PLR0913 - one keyword for each thing to serve
 ) -> ServiceHandle:
     """Serve the recorder's metrics in a daemon thread.
 
-    Every worker of a service may call this, before or after a fork: one of them holds the port and shows the counts of
-    all; when it ends, another one takes the port within a second. A service that starts again continues its counters.
-    If another program has the port, that is logged as an error, and the port is taken once it is free. Serving a
-    recorder on the same port again, as a notebook cell does that is run again, takes the place of the handle before.
+    Every worker of a service may call this, before or after a fork. One of them listens on the port and shows the
+    counts of all; when it ends, another one takes over within a second. A service that starts again continues its
+    counters. If another program uses the port, an error is logged, and the server starts when the port is free. If the
+    same recorder is served on the same port again, as when a notebook cell is run again, the new handle replaces the
+    previous one.
 
-    `/metrics` answers in Prometheus text or OpenMetrics by `Accept`, gzipped where accepted; `/-/healthy` says that the
-    process lives; `/` is a landing page.
+    `/metrics` returns Prometheus text or OpenMetrics depending on `Accept`, compressed if accepted; `/-/healthy`
+    returns 200 while the process runs; `/` is a landing page.
 
     Args:
-        recorder: what to show.
-        port: TCP port; 0 picks a free one.
-        host: address to bind; only this machine can connect unless another is given.
-        routes: what else to serve.
-        live: serve `/live` too, a page that shows spend as it happens.
-        guard: whose open alerts and breakers the page shows.
-        remedies: take Alertmanager's webhook at `/alerts` for them; they need a token file for it.
+        recorder: the recorder to show.
+        port: TCP port; 0 selects a free one.
+        host: address to bind; by default only this machine can connect.
+        routes: further routes.
+        live: also serve `/live`, a page that shows current spending.
+        guard: the Guard whose open alerts and breakers the page shows.
+        remedies: remedies that receive Alertmanager's webhook at `/alerts`; they need a token file for it.
         web_config: a web configuration file as Prometheus' exporter-toolkit reads it: TLS, client certificates,
             passwords and tokens for every route.
-        allowed_hosts: names by which clients reach this server, without ports, beside localhost, 127.0.0.1, [::1] and
-            the address it is bound to. Bound to an address that others reach, it answers to any name unless some are
-            given.
-        required: raise if another program has the port.
-        runtime_dir: where the processes of the service keep their counts, in a folder of their own; without it
-            `ANTHROPIC_EXPORTER_RUNTIME_DIR`, else shared memory or the folder for temporary files.
+        allowed_hosts: names by which clients reach this server, without ports, in addition to localhost, 127.0.0.1,
+            [::1] and the bound address. If the server is bound to an address that others can reach, any name is
+            accepted unless some are given.
+        required: raise if another program uses the port.
+        runtime_dir: the folder for the counts of the service's processes; by default
+            `ANTHROPIC_EXPORTER_RUNTIME_DIR`, otherwise shared memory or the folder for temporary files.
 
     Raises:
-        ConfigurationError: the port is not allowed, or taken with `required`; the address is not one of this machine;
-            two routes serve the same path; or the web configuration file holds a mistake.
+        ConfigurationError: the port is not allowed, or in use with `required`; the address does not belong to this
+            machine; two routes have the same path; or the web configuration file is invalid.
     """
     spoken = scheme(web_config)  # every worker finds a mistake at its start, not when it takes the port
     owned = contextlib.ExitStack()

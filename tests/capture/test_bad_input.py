@@ -1,6 +1,6 @@
 """Bad input: one clear error before anything runs, or a counted failure beside a call that stays as it is.
 
-A threshold that is no PromQL is in `test_check.py`, an edited price file in `test_live_prices.py`; more damage, at
+A threshold that is not PromQL is in `test_check.py`, an edited price file in `test_live_prices.py`; more damage, at
 random, in `test_fuzz.py`.
 """
 

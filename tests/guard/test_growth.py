@@ -41,7 +41,7 @@ def test_counters_and_windows_agree_on_every_column(
             time_to_first_token_seconds=draw.choice((None, 0.15, 2.5)),
             cache_asked=draw.random() < 0.5,
         )
-        # Batch results are no requests; what their cache misses cost has no label that tells them apart.
+        # Batch results are not requests; what their cache misses cost has no label that tells them apart.
         recorder.record(one._replace(requests=0, cache_asked=False) if one.tier == "batch" else one)
     totals = PlaceTotals().read(recorder.snapshot())
     assert totals.keys() == guard._watch.windows.keys() == {("chat", one.model), ("search", one.model)}

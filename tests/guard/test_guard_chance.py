@@ -1,4 +1,4 @@
-"""A few hours of `bench/guard/guard_chance.py`: what chance and mornings bring is no spike."""
+"""A few hours of `bench/guard/guard_chance.py`: what chance and mornings bring is not a spike."""
 
 from __future__ import annotations
 

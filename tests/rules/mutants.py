@@ -96,7 +96,7 @@ class Mutant(NamedTuple):
 
 
 class Verdict(NamedTuple):
-    """The test that noticed, "" for none; a mutant that is no PromQL any more is no mutant."""
+    """The test that noticed, "" for none; a mutant that is not PromQL any more is no mutant."""
 
     mutant: Mutant
     caught_by: str
@@ -266,7 +266,7 @@ class Bench:
 
 
 def without_annotations(case: Case) -> Case:
-    """What an alert says is no concern of a change to when it says it."""
+    """What an alert says is not a concern of a change to when it says it."""
     test = copy.deepcopy(case.test)
     for item in test.get("alert_rule_test", []):
         item["exp_alerts"] = [{"exp_labels": alert["exp_labels"]} for alert in item["exp_alerts"]]

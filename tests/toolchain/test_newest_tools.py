@@ -54,7 +54,7 @@ def test_where_there_is_no_apt_it_says_what_to_do_instead(machine: Callable[...,
     done = newest_tools(tmp_path / "newest")
     assert done.returncode == 2
     assert done.stderr.splitlines()[-1] == (
-        "newest_tools.py: error: this is no Debian: put a newer Prometheus on PATH and run `make test`"
+        "newest_tools.py: error: this is not Debian: put a newer Prometheus on PATH and run `make test`"
     )
 
 

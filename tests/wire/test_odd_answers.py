@@ -171,7 +171,7 @@ CASES = {
         answer(PLAIN | {"server_tool_use": {"web_search_requests": 2, "web_search": {"requests": 2}}}),
         PLAIN_COUNTED | {"tool web_search": 2, "usd": 0.0242},
     ),
-    "searches that are no object": Case(answer(PLAIN | {"server_tool_use": [1]}), PLAIN_COUNTED | {"failed usage": 1}),
+    "searches that are a list": Case(answer(PLAIN | {"server_tool_use": [1]}), PLAIN_COUNTED | {"failed usage": 1}),
     "a tier in capitals": Case(answer(PLAIN | {"service_tier": "Standard"}), PLAIN_COUNTED),
     "a speed in capitals": Case(answer(PLAIN | {"speed": "FAST"}), PLAIN_COUNTED | {"usd": 0.0084}),
     "a geography in capitals": Case(answer(PLAIN | {"inference_geo": "US"}), PLAIN_COUNTED | {"usd": 0.00462}),

@@ -1,4 +1,4 @@
-"""The Guard: detects anomalies in one process within a second, sends alerts, and stops what it is asked to stop."""
+"""The Guard: detects anomalies in one process within a second, sends alerts, and stops requests if configured to."""
 
 from __future__ import annotations
 
@@ -43,10 +43,10 @@ if TYPE_CHECKING:
 
 _log = Log("anthropic_exporter.guard")
 _LAST_CALLBACKS_SECONDS = 2.0
-#: Calls wait to be judged at most so long, where no request follows them.
+#: The longest time that calls wait to be evaluated if no request follows them.
 _MOST_WAITING_SECONDS = 1.0
-#: So long another worker of the service may hold the folder: until this one knows that it does not judge, and when the
-#: judge changes.
+#: How long another worker of the service may hold the folder: until this one knows that it does not evaluate, and after
+#: a handover.
 _HANDOVER_SECONDS = 5.0
 #: The Guards of each recorder: every process of a service numbers them in the same order.
 _guards: WeakKeyDictionary[Recorder, dict[int, weakref.ref[Guard]]] = WeakKeyDictionary()
@@ -65,17 +65,17 @@ def _has_ended(guard: Guard | None) -> bool:
 
 
 class Timing(NamedTuple):
-    """How fast and how patient a Guard is, and when its day begins.
+    """Intervals and timeouts of a Guard, and the start of its day.
 
     Attributes:
-        evaluate_every_seconds: interval of evaluating everything; dollars are evaluated with every call as well, at the
-            latest before the next request is sent. None: only when `tick()` is called.
-        calibration_seconds: how much must be known of a feature before its spikes fire.
+        evaluate_every_seconds: interval between evaluations; dollars are also evaluated with every call, at the latest
+            before the next request is sent. None: only when `tick()` is called.
+        calibration_seconds: history of a feature that is required before its spikes fire.
         hysteresis: a value must fall this share below its threshold before its condition is false.
         resolve_seconds: how long a condition must stay false before its alert resolves; None: as in the rules.
-        cooldown_seconds: an alert that fires again sooner than this is sent when this time is over.
-        callback_timeout_seconds: how long a callback may take before the next one gets its turn.
-        utc_offset_minutes: how far the budget's day is ahead of UTC; the same as `export --utc-offset` of the rules.
+        cooldown_seconds: the shortest time between two notifications of the same alert.
+        callback_timeout_seconds: how long a callback may take before the next one is called.
+        utc_offset_minutes: offset of the budget's day from UTC; the same as `export --utc-offset` of the rules.
     """
 
     evaluate_every_seconds: float | None = 0.5
@@ -98,15 +98,15 @@ class Spent(NamedTuple):
 class Guard:
     """Watches one recorder: alerts with the thresholds of the rules, and breakers if asked for.
 
-    In a service of several processes, each with the same lines of code, one process judges them all and sends the
-    alerts, and all obey. When it ends, another one takes over within a second.
+    In a service of several processes, each with the same lines of code, one process evaluates the conditions of all and
+    sends the alerts, and all apply the breakers. When it ends, another one takes over within a second.
 
     Args:
-        recorder: whose calls it watches.
-        limits: the thresholds; those of the shipped rules if None.
-        state_dir: a folder for this service alone, in which budgets and baselines survive a reboot. Without it they
-            survive restarts of a service that calls `serve`, and nothing else.
-        timing: how fast and how patient it is.
+        recorder: the recorder whose calls it watches.
+        limits: the thresholds; by default those of the shipped rules.
+        state_dir: a separate folder for this service, so that budgets and baselines survive a reboot. Without it, they
+            only survive restarts of a service that calls `serve`.
+        timing: intervals and timeouts.
         clock: seconds since the epoch; the recorder's if None.
 
     Raises:
@@ -213,20 +213,20 @@ class Guard:
         """Stop requests before they are sent, while one of the conditions `when` holds.
 
         Args:
-            scope: what is stopped: the "feature" or the "model" that a condition holds for, or the "total".
+            scope: what is stopped: the "feature" or the "model" for which a condition holds, or the "total".
             when: conditions by key, such as "cost_rate", "request_cost", "daily_cost", "runaway_loop".
-            action: "observe" only counts what would have been stopped; "block" raises `SpendLimitExceeded` into the
-                call; "degrade" sends another request instead.
-            degrade: takes the SDK's request, returns the one to send: `request.copy(body={**request.json, ...})`. If
-                it fails, the original request is sent, and the failure is counted.
+            action: "observe" only counts what would have been stopped; "block" raises `SpendLimitExceeded` in the
+                call; "degrade" sends a different request instead.
+            degrade: takes the SDK's request and returns the one to send: `request.copy(body={**request.json, ...})`.
+                If it fails, the original request is sent, and the failure is counted.
             exempt: features that are never stopped.
             open_seconds: the shortest time a breaker stays open, and the longest time a probe may take.
             probes: how many calls must succeed before all requests pass again.
-            include_other: whether `other` is stopped as a whole. It stands for every feature (or model) beyond the
-                limit of labels: one that overspends would stop them all.
+            include_other: whether `other` is stopped as a whole. It stands for all features (or models) beyond the
+                label limit: if one overspends, all are stopped.
 
         Raises:
-            ConfigurationError: an argument makes no sense.
+            ConfigurationError: an argument is invalid.
         """
         made = Breaker(
             scope=scope,
@@ -244,13 +244,13 @@ class Guard:
     def open_breaker(
         self, name: str = "", *, scope: str = "feature", reason: str, seconds: float | None = None
     ) -> None:
-        """Open a breaker by hand: every breaker of this scope does to `name` what its action says.
+        """Open a breaker by hand: every breaker of this scope applies its action to `name`.
 
         Args:
             name: the feature or the model; empty for the scope "total".
             scope: "feature", "model" or "total".
-            reason: for people; it is part of the error.
-            seconds: for how long; None: until `close_breaker`.
+            reason: a text for people, which is part of the error message.
+            seconds: how long it stays open; None: until `close_breaker`.
 
         Raises:
             ConfigurationError: there is no breaker of this scope.
@@ -270,7 +270,7 @@ class Guard:
     def close_breaker(self, name: str = "", *, scope: str = "feature") -> None:
         """Close a breaker by hand, however it was opened. A condition that holds must end before it can open it again.
 
-        The scope "total" also closes what the budget of everything opened, in breakers of any scope.
+        The scope "total" also closes breakers of any scope that the total budget opened.
 
         Raises:
             ConfigurationError: there is no breaker of this scope.
@@ -296,13 +296,14 @@ class Guard:
                 self._close_here(command.name, command.scope)
 
     def follow(self, url: str) -> None:
-        """Obey the conditions of the fleet that a collector sees: `anthropic-exporter collect --guard thresholds.yml`.
+        """Apply the conditions of the fleet that a collector evaluates (`anthropic-exporter collect --guard FILE`).
 
-        A condition of the fleet opens the breakers whose `when` and scope it matches, like one of this process. After
-        60 s without a message from a collector, those breakers close, which `anthropic_guard_failed_open_total` counts.
+        A condition of the fleet opens the breakers with matching `when` and scope, like a condition of this process.
+        After 60 s without a message from a collector, these breakers close, and `anthropic_guard_failed_open_total`
+        increases.
 
         Raises:
-            ConfigurationError: the URL is wrong, the extra of its engine is not installed, or one is followed already.
+            ConfigurationError: the URL is invalid, its extra is not installed, or `follow` was called before.
         """
         from anthropic_exporter.guard.following import Following  # noqa: PLC0415 - for those who have a queue
         from anthropic_exporter.transport.address import parse  # noqa: PLC0415 - for those who have a queue
@@ -319,7 +320,7 @@ class Guard:
     def set_baseline(
         self, feature: str, *, cost_usd_per_minute: float | None = None, tokens_per_minute: float | None = None
     ) -> None:
-        """Set what a feature usually spends instead of learning it; None returns to what was learned."""
+        """Set the baseline of a feature instead of learning it; None restores the learned one."""
         with self._judge.lock:
             self._learning.fix(feature, cost_usd_per_minute=cost_usd_per_minute, tokens_per_minute=tokens_per_minute)
 
@@ -344,7 +345,7 @@ class Guard:
         return tuple(Spent(feature, spent.tokens, spent.usd) for feature, spent in by_feature.items())
 
     def tick(self) -> None:
-        """Evaluate everything now. The Guard's thread does it; call it if `evaluate_every_seconds` is None."""
+        """Evaluate all conditions now. The Guard's thread calls this, unless `evaluate_every_seconds` is None."""
         learned = self._part.tick()
         self._callbacks.watch()
         if self._part.role != FOLLOWER:
@@ -409,7 +410,7 @@ class Guard:
             self._failed("guard_state", error)
 
     def close(self) -> None:
-        """Stop watching: evaluate once more, wait two seconds for callbacks, keep budgets and baselines. Idempotent."""
+        """Stop: evaluate once more, wait two seconds for callbacks, save budgets and baselines. Idempotent."""
         if self._ticker.stopped:
             return
         self._ticker.stop()

@@ -68,7 +68,7 @@ class Threshold(NamedTuple):
 class Limits:
     """Thresholds by name, with overrides by feature and model.
 
-    The most specific wins, as in the rules: feature and model, then feature, then model, then the default.
+    The most specific applies, as in the rules: feature and model, then feature, then model, then the default.
 
     Args:
         thresholds: every number; each of `NAMES` needs one without feature and model.
@@ -113,7 +113,7 @@ class Limits:
         """The same limits with other values, such as `limits.replace(cost_usd_per_minute=5, feature="chat")`.
 
         Raises:
-            ConfigurationError: a name that no threshold has, or a value that is no number.
+            ConfigurationError: there is no threshold with this name, or a value is not a number.
         """
         known = {name for name, _, _ in self._values}
         if unknown := sorted(values.keys() - known):

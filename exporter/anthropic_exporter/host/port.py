@@ -1,4 +1,4 @@
-"""Decides which process of a service holds its port: the first; when it ends, another one within a second."""
+"""Decides which process of a service listens on its port: the first; when it ends, another one within a second."""
 
 from __future__ import annotations
 
@@ -47,7 +47,8 @@ _open: set[ServiceHandle] = set()
 class ServiceHandle:
     """This process's part in serving a port; close it, or use it as a context manager.
 
-    Closing it frees the port, if this process holds it, for another worker. A closed handle never takes the port again.
+    If this process listens on the port, closing the handle frees it for another worker. A closed handle never takes the
+    port again.
 
     Args:
         make_server: serves the port; raises ConfigurationError if that is not possible.

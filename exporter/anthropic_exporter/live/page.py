@@ -56,7 +56,7 @@ class Live:
     def _read(self, request: Request) -> Answer:
         since = parse_qs(request.query).get("since", ["0"])[0]
         if not (since.isascii() and since.isdigit() and len(since) < 16):  # noqa: PLR2004 - far beyond any step
-            return Answer(HTTPStatus.BAD_REQUEST, JSON, b'{"error": "since is no step number"}')
+            return Answer(HTTPStatus.BAD_REQUEST, JSON, b'{"error": "since is not a step number"}')
         return Answer(HTTPStatus.OK, JSON, self._state.read(int(since)), _PRIVATE)
 
 

@@ -59,7 +59,7 @@ class Line:
 def write_spend(line: Line, counts: tuple[int, int, int, int, int], *, asked: bool) -> float:
     """Write the tokens and dollars of a plain call, and what the cache did for it. Returns its dollars.
 
-    Counts that are no numbers raise before anything is written.
+    Counts that are not numbers raise before anything is written.
     """
     fresh, read, short, long, output = counts
     fresh_rate, read_rate, short_rate, long_rate, output_rate = (

@@ -53,12 +53,12 @@ class _Result(NamedTuple):
 
 
 class Publisher:
-    """Sends one recorder's cells. Made by `publish`; close it, or use it as a context manager.
+    """Sends one recorder's cells. Created by `publish`; close it, or use it as a context manager.
 
-    Of the processes of a service that count together, one sends the cells of all; when it ends, another one does.
+    If the processes of a service count together, one of them sends the cells of all; when it ends, another one does.
 
     Attributes:
-        identity: under which the collector knows the cells; empty before the first message.
+        identity: the collector's name for the owner of the cells; empty before the first message.
     """
 
     def __init__(self, recorder: Recorder, address: Address, service: str, host: str, period_seconds: float) -> None:
@@ -98,9 +98,9 @@ class Publisher:
                 self._failed(error)
 
     def flush(self, *, final: bool = False) -> bool:
-        """Send what changed now. Returns whether the queue accepted it; a failure is counted, never raised.
+        """Send changes now. Returns whether the queue accepted them; a failure is counted, never raised.
 
-        True also if another process of the host sends it.
+        Also returns True if another process of the host sends them.
         """
         with self._sending:
             cells = self._source.read()
@@ -163,7 +163,7 @@ class Publisher:
             self._recorder.failed("publish", error)
 
     def close(self, timeout: float = CLOSE_SECONDS) -> bool:
-        """Send what is left within `timeout` seconds, and stop. Idempotent.
+        """Send the remaining changes within `timeout` seconds, and stop. Idempotent.
 
         Returns:
             Whether the queue accepted everything. If not, a log line says so.
@@ -222,20 +222,20 @@ def publish(
     host: str | None = None,
     period_seconds: float = PERIOD_SECONDS,
 ) -> Publisher:
-    """Send what the recorder counts to a collector, from a daemon thread.
+    """Send the recorder's counts to a collector, from a daemon thread.
 
-    A queue that is down, full, slow or refuses messages does not affect the application: it is counted in
-    `anthropic_publish_messages_total` and logged once a minute. The next accepted message makes up for it.
+    A queue that is down, full, slow or rejects messages does not affect the application: failures are counted in
+    `anthropic_publish_messages_total` and logged once a minute. The next accepted message makes up for them.
 
     Args:
-        recorder: whose cells to send.
+        recorder: the recorder whose counts to send.
         url: the queue, such as `redis://queue:6379`; needs the extra of its engine.
         service: the value of the label `service` at the collector.
-        host: the name of this machine; its host name if not given.
+        host: the name of this machine; by default its host name.
         period_seconds: seconds between two messages.
 
     Raises:
-        ConfigurationError: the URL or another argument is wrong, or the extra is not installed.
+        ConfigurationError: the URL or another argument is invalid, or the extra is not installed.
     """
     if not (isinstance(service, str) and 0 < len(service) <= _LONGEST_NAME):
         raise ConfigurationError(f"publish: service is a name of 1 to {_LONGEST_NAME} characters, such as 'api'")
@@ -247,7 +247,7 @@ def publish(
 
 @contextlib.contextmanager
 def publishing(recorder: Recorder, url: str, *, service: str, host: str | None = None) -> Iterator[Publisher]:
-    """`publish` for a short job: what the job counted is sent when the block ends, within 5 s.
+    """`publish` for a short job: its counts are sent when the block ends, within 5 s.
 
     Raises:
         ConfigurationError: as for `publish`.

@@ -1,4 +1,4 @@
-"""Turns alerts into actions: once for each firing, undone when it is over, each logged and counted."""
+"""Turns alerts into actions: once per firing, undone when the alert resolves, each logged and counted."""
 
 from __future__ import annotations
 
@@ -61,23 +61,23 @@ class _Remedy(NamedTuple):
 
 
 class Remedies:
-    """What this process does about alerts from outside. Does nothing until a remedy is registered.
+    """Actions of this process on alerts from Alertmanager. There are none until a remedy is registered.
 
-    Alerts come by Alertmanager's webhook (`serve(recorder, remedies=remedies)`, which needs `token_file`), by asking
-    Alertmanager (`watch`), or both; the same firing acts once. Breakers open at once and before anything else, with a
-    memory of firings of their own; each other remedy has a thread of its own while it has something to do, so that one
-    that hangs delays no other.
+    Alerts are received by Alertmanager's webhook (`serve(recorder, remedies=remedies)`, which needs `token_file`), by
+    polling Alertmanager (`watch`), or both; the same firing acts once. Breakers are opened first, and have their own
+    memory of firings. Each other remedy has its own thread while it has work, so that one that hangs does not delay the
+    others.
 
     Args:
-        recorder: where actions are counted.
-        guard: whose breakers `open_breaker` opens.
-        token_file: holds the bearer token of the webhook; read with each request, so that it can be changed.
-        dry_run: log and count what would have been done, and do nothing.
+        recorder: the recorder that counts the actions.
+        guard: the Guard whose breakers `open_breaker` opens.
+        token_file: a file with the bearer token of the webhook; read for each request, so that it can be changed.
+        dry_run: log and count actions without doing them.
         max_age_seconds: alerts that began longer ago are refused.
         clock: monotonic seconds.
 
     Attributes:
-        recorder: as given; for remedies that make calls of their own.
+        recorder: as given; for remedies that make calls themselves.
 
     Raises:
         ConfigurationError: the token file cannot be read, or is empty.
@@ -113,16 +113,16 @@ class Remedies:
     # -- what is done about what
 
     def prompt(self, feature: str, client: Any, request: Mapping[str, Any]) -> None:
-        """Write this prompt into the cache again when a cache alert fires for the feature, once per lifetime of it.
+        """Write this prompt into the cache again when a cache alert fires for the feature, once per cache lifetime.
 
         Args:
-            feature: whose alerts; those that are labelled `remedy="refresh_cache"` count too.
-            client: a sync client of the SDK. What this costs is counted under the feature `refresh_cache`, whether or
-                not the client carries the recorder's middleware.
+            feature: the feature of the alerts; its alerts with the label `remedy="refresh_cache"` are handled too.
+            client: a sync client of the SDK. The cost is counted under the feature `refresh_cache`, whether or
+                not the client has the recorder's middleware.
             request: the arguments of `messages.create` with their `cache_control`; `max_tokens` is replaced by 0.
 
         Raises:
-            ConfigurationError: the client is async, or the request asks for no caching.
+            ConfigurationError: the client is async, or the request does not ask for caching.
         """
         made = Prompt(feature, client, request, self.recorder, self._clock)
         if not self._prompts:
@@ -130,15 +130,16 @@ class Remedies:
         self._prompts.setdefault(feature, []).append(made)
 
     def open_breaker(self, *alertnames: str, features: Iterable[str] | None = None, seconds: float = 3600.0) -> None:
-        """Open the Guard's breaker of an alert's feature, and close it when the alert is over.
+        """Open the Guard's breaker for the feature of an alert, and close it when the alert resolves.
 
-        Whoever can send an alert can stop a feature. So name the `features` that may be stopped; without the list, an
-        alert opens nothing unless it came with the webhook's token, or from an Alertmanager that asks for credentials.
+        Anybody who can send an alert could stop a feature. List the `features` that may be stopped; without the list,
+        an alert opens nothing unless it came with the webhook's token, or from an Alertmanager that requires
+        credentials.
 
         Args:
-            alertnames: alerts that do it; with none, those that are labelled `remedy="open_breaker"` do.
-            features: the only features that are stopped.
-            seconds: after which it closes even if its alert still fires.
+            alertnames: the alerts that open it; by default those with the label `remedy="open_breaker"`.
+            features: the only features that may be stopped.
+            seconds: the breaker closes after this time even if its alert still fires.
 
         Raises:
             ConfigurationError: there is no Guard, or it has no breaker of scope "feature".
@@ -155,16 +156,16 @@ class Remedies:
     def on(
         self, *alertnames: str, remedy: str = "", undo: Action | None = None, timeout_seconds: float = 30.0
     ) -> Callable[[_A], _A]:
-        """Decorate a function of yours: it is called when one of these alerts fires, `undo` when it is over.
+        """Decorate a function that is called when one of these alerts fires; `undo` is called when it resolves.
 
         Args:
             alertnames: such as "AnthropicCacheMissWaste".
-            remedy: alerts with this label `remedy` too.
-            undo: gets the resolved alert.
+            remedy: also handle alerts with this value of the label `remedy`.
+            undo: a function that takes the resolved alert.
             timeout_seconds: how long one call may take. After that it is counted as `timeout`, and the next one begins.
 
         Raises:
-            ConfigurationError: neither an alert nor a label is named, or the timeout is not above 0.
+            ConfigurationError: neither an alert nor a label is given, or the timeout is not above 0.
         """
         if not (alertnames or remedy):
             raise ConfigurationError("remedies.on: name an alert, or a remedy=")
@@ -223,20 +224,21 @@ class Remedies:
         password_file: str | Path | None = None,
         token_file: str | Path | None = None,
     ) -> None:
-        """Ask Alertmanager every few seconds for alerts with the label `remedy`. Call it after a fork.
+        """Poll Alertmanager every few seconds for alerts with the label `remedy`. Call this after a fork.
 
-        An alert that is gone is over, unless Alertmanager was restarted in the last two minutes, or does not answer.
+        An alert that disappears has resolved, unless Alertmanager was restarted in the last two minutes, or does not
+        respond.
 
         Args:
-            urls: such as "http://alertmanager:9093"; several are one cluster, whose alerts are put together.
-            every_seconds: between two requests.
-            username: for basic authentication, as Alertmanager's `--web.config.file` asks for it.
-            password_file: holds the password.
-            token_file: holds a bearer token, for a proxy that asks for one.
+            urls: such as "http://alertmanager:9093"; several addresses are one cluster, whose alerts are merged.
+            every_seconds: seconds between two requests.
+            username: for basic authentication, if Alertmanager's `--web.config.file` requires it.
+            password_file: a file with the password.
+            token_file: a file with a bearer token, for a proxy that requires one.
 
         Raises:
-            ConfigurationError: there is no address, one is not an http address, the credentials do not fit together or
-                cannot be read, or it was called before.
+            ConfigurationError: there is no address, one is not an http address, the credentials are inconsistent or
+                cannot be read, or `watch` was called before.
         """
         if not urls:
             raise ConfigurationError("remedies.watch: give the address of Alertmanager")

@@ -138,7 +138,7 @@ def windows(scrape: int, step: int | None = None) -> dict[str, str]:
     step = step or _step(scrape)
     fast, ticks = _fast(scrape), -(-scrape // step) + 3
     rate = max(fast, 4 * scrape)
-    # The scrape after a failed one has answered by then, however late: one failure alone is no target that is down.
+    # The scrape after a failed one has answered by then, however late: one failure alone is not a target that is down.
     down = scrape + max(step, min(scrape, _SCRAPE_TIMEOUT))
     return {
         "step": duration(step),

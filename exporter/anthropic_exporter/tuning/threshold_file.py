@@ -129,7 +129,7 @@ def _key_of(labels: Any) -> Key:
 
 
 def _values(root: Any) -> dict[Key, str]:
-    """What each rule of a threshold is set to. What is no rule is for `anthropic-exporter check` to report."""
+    """What each rule of a threshold is set to. What is not a rule is for `anthropic-exporter check` to report."""
     found = {}
     for rule in (rule for group in _list(root, "groups") for rule in _list(group, "rules")):
         if isinstance(rule, dict) and rule.get("record") == series.THRESHOLD:

@@ -23,7 +23,7 @@ _HEADER = """\
 verdicts:
 """
 _MOST_BYTES = yaml_with_lines.MOST_YAML_BYTES
-#: More is a mistake; a whole number of 400 digits is no float either.
+#: More is a mistake; a whole number of 400 digits is not a float either.
 _MOST_USD = 1e12
 _KEYS = ("id", "at", "alert", "feature", "model", "verdict", "usd", "note")
 

@@ -158,7 +158,7 @@ def json_value(data: bytes) -> Any:
     """Parse JSON.
 
     Raises:
-        ValueError: the bytes are no JSON.
+        ValueError: the bytes are not JSON.
     """
     try:
         return _parsed(data)
@@ -170,7 +170,7 @@ def json_object(data: bytes) -> dict[str, Any]:
     """Parse a JSON object.
 
     Raises:
-        ValueError: the bytes are no JSON object.
+        ValueError: the bytes are not a JSON object.
     """
     value = json_value(data)
     if not isinstance(value, dict):

@@ -21,7 +21,7 @@ class ModelId(NamedTuple):
     """The meaning of an id.
 
     Attributes:
-        bare: the first-party id, a date kept; the id itself where it is no Claude model's; empty where it is opaque.
+        bare: the first-party id, a date kept; the id itself where it is not a Claude model's; empty where it is opaque.
         endpoint: `global`, `regional` or `us_gov` where a platform's id says so, else empty.
         fast: the id is a deployment of fast mode, as Foundry names it.
     """

@@ -110,7 +110,7 @@ def usage_of(plain: Plain) -> dict[str, Any]:
 def _plain(model: Any, stop_reason: Any, usage: dict[str, Any], split: Any) -> Plain | None:
     """The kind, and the partition as `wire.usage` makes it, of a usage object that says nothing else.
 
-    None where a word is no word, a count is no count, the prompt has none, or more is counted than the tokens of one
+    None if a word or a count is malformed, the prompt has no count, or the object counts more than the tokens of one
     inference.
     """
     used = usage.get

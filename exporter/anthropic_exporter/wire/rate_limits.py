@@ -32,7 +32,7 @@ class RateLimit(NamedTuple):
 def rate_limits(headers: RateLimitHeaders) -> list[RateLimit]:
     """One entry a resource, `priority_*` and `fast_*` where they were sent. Resets are RFC 3339 times on the wire.
 
-    What is no number, no time or no name of a resource is left out.
+    What is not a number, no time or no name of a resource is left out.
     """
     found: dict[str, RateLimit] = {}
     for raw_name, raw_value in headers.items():
@@ -55,7 +55,7 @@ def _with_part(limit: RateLimit, part: str, value: str) -> RateLimit:
 
 
 def _timestamp(value: str) -> float | None:
-    """Seconds since the epoch; None for what is no time of it."""
+    """Seconds since the epoch; None for what is not a time of it."""
     found = _TIME(value)
     try:
         moment = dt.datetime.fromisoformat(f"{found[1].upper()}{found[2] or '+00:00'}") if found else None

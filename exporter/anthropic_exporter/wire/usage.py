@@ -383,7 +383,7 @@ def _marks_cache(blocks: Any, depth: int = 0) -> bool:
 
 
 def stop_reason_of(message: Mapping[str, Any]) -> str:
-    """Why a message ended, as the word it says; `other` where that is no word, empty where there is none."""
+    """Why a message ended, as the word it says; `other` where that is not a word, empty where there is none."""
     reason = _text(message.get("stop_reason"))
     return reason if not reason or reason in _DOCUMENTED_REASONS else _as_word(reason)
 

@@ -100,7 +100,7 @@ def _adds_up(usage: _Usage) -> bool:
     )
     try:
         return total in (prompt + output, prompt + read + written + output)
-    except TypeError:  # a count that is no number is malformed, and counted as that
+    except TypeError:  # a count that is not a number is malformed, and counted as that
         return True
 
 

@@ -143,7 +143,7 @@ def _missed_share(sums: Sums, least: float) -> float | None:
 
 
 def _read_share(sums: Sums, usual: float, least: float) -> float | None:
-    """The share of prompt tokens read; over the fast window only if far below the usual: a cold cache is no loss."""
+    """The share of prompt tokens read; over the fast window only if far below the usual: a cold cache is not a loss."""
     for values, most in ((sums.fast, _NUMBERS.cold_cache_share * usual), (sums.slow, math.inf)):
         if values[w.HITS] + values[w.MISSES] + values[w.UNASKED] >= least and values[w.PROMPT] > 0:
             share = values[w.CACHE_READ] / values[w.PROMPT]

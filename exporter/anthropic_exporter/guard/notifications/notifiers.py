@@ -38,8 +38,8 @@ def slack_webhook(
     """Post to a Slack incoming webhook.
 
     Args:
-        url_file: a file that holds the webhook's address, which is a secret; read again for each alert.
-        url: the address itself, where it is no secret.
+        url_file: a file with the webhook's address, which is a secret; read again for each alert.
+        url: the address itself, if it is not a secret.
         timeout: seconds.
 
     Raises:
@@ -85,7 +85,7 @@ def webhook(url: str, *, token_file: str | Path | None = None, timeout: float = 
 
     Args:
         url: the address.
-        token_file: a file that holds a bearer token, where the address asks for one.
+        token_file: a file with a bearer token, if the address requires one.
         timeout: seconds.
 
     Raises:
