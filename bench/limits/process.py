@@ -6,6 +6,7 @@ slowest call of 100 while a sink is slow, and while another thread holds the cel
 
 from __future__ import annotations
 
+import json
 import sys
 import threading
 import time
@@ -18,6 +19,7 @@ from anthropic_exporter.recording.batch_memory import SeenResults
 from anthropic_exporter.recording.retries import Failed, Retries
 from anthropic_exporter.recording.served_models import CachedThreads, ServedModels
 from anthropic_exporter.recording.session_memory import SessionMemory, SessionUse
+from anthropic_exporter.wire.alertmanager import IncomingAlert, parse_webhook
 
 QUICK = "--quick" in sys.argv
 SHARE = 20 if QUICK else 1
@@ -100,6 +102,14 @@ def waiting_for_a_sink() -> Recorder:
     return recorder
 
 
+def alerts() -> list[IncomingAlert]:
+    """Alerts as large as one may be, in the letters that take the most memory."""
+    texts = dict.fromkeys(("feature", "model", "remedy", "summary", "began", "a", "b", "c"), "🔥" * 2048)
+    one = {"status": "firing", "labels": {**texts, "alertname": "x"}, "annotations": texts, "fingerprint": "0"}
+    body = json.dumps({"alerts": [one]}).encode()
+    return [parse_webhook(body)[0] for _ in range(1_000 // SHARE)]
+
+
 STORES: dict[str, Callable[[], object]] = {
     "20,000 series, with the page": series,
     "20,000 label sets seen at the start of a request": label_sets,
@@ -108,6 +118,7 @@ STORES: dict[str, Callable[[], object]] = {
     "4,096 failed attempts": retries,
     "1,000 requested models, 4,096 message threads": models,
     "10,000 calls that wait for a slow sink": waiting_for_a_sink,
+    "1,000 alerts that wait for a remedy": alerts,
 }
 
 
