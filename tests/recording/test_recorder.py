@@ -107,7 +107,7 @@ def test_a_second_recorder_says_which_settings_stay(
     Recorder(registry=registry, max_series=6000, strict=True)
     assert [line.partition("given now")[2] for line in caplog.messages] == [
         "",
-        ", but for max_series, strict, which does not change",
+        ", except max_series, strict, which does not change",
     ]
 
 
@@ -145,7 +145,7 @@ def test_a_registry_that_already_holds_our_names_is_one_clear_error() -> None:
     registry = CollectorRegistry()
     Counter("anthropic_requests", "somebody else's", registry=registry)
     for _ in range(2):
-        with pytest.raises(ConfigurationError, match="already holds anthropic_"):
+        with pytest.raises(ConfigurationError, match="already contains anthropic_"):
             Recorder(registry=registry)
 
 

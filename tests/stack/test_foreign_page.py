@@ -106,7 +106,7 @@ def test_a_foreign_page_reads_nothing(foreign: WebDriver, path: str) -> None:
         here = foreign.current_url
         foreign.get(f"http://evil.example:{running.port}{path}")
         status, text = foreign.execute_async_script(READ, f"http://evil.example:{running.port}{path}")
-        assert (status, "does not have that name" in text) == (421, True)
+        assert (status, "does not accept that Host" in text) == (421, True)
         foreign.get(here)
 
 
