@@ -34,6 +34,11 @@ ODD = (
     "$1 ${2}",
     "it's [x]+?^",
     "<b>&amp;</b>",
+    "two\nlines\tand a tab",
+    '"',
+    "ends with \\",
+    "long " * 40,
+    "\u202eright to left \U0001f680",
     "c++ (beta)/\\d",
 )
 RULES = [
