@@ -190,7 +190,9 @@ def milliseconds(written: str) -> int:
 
 
 def _step(scrape: int) -> int:
-    return 5 if scrape <= 15 else 10 if scrape <= 30 else 15  # noqa: PLR2004
+    """Seconds between evaluations: a divisor of the interval if one is near, so that windows hold whole scrapes."""
+    most = 5 if scrape <= 15 else 10 if scrape <= 30 else 15  # noqa: PLR2004
+    return next((step for step in range(most, -(-most // 3) - 1, -1) if scrape % step == 0), most)
 
 
 def _fast(scrape: int) -> int:
