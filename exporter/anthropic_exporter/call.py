@@ -69,8 +69,11 @@ STOP_REASONS = (
 )
 #: Why the tokens of a successful answer are unknown.
 NO_USAGE, UNKNOWN_SHAPE, UNREADABLE = "no_usage", "unknown_shape", "unreadable"
-#: Outcomes that are not failures: the request succeeded, or the caller or a policy ended it. The rules have the same.
-NO_FAILURE = frozenset({SUCCESS, ABANDONED, CANCELLED, REFUSAL, BLOCKED})
+#: Outcomes that are not failures: the request succeeded, or the caller or a policy ended it.
+_NO_FAILURE = (SUCCESS, ABANDONED, CANCELLED, REFUSAL, BLOCKED)
+NO_FAILURE = frozenset(_NO_FAILURE)
+#: Outcomes outside of the error ratio, as a regular expression: rate limits and overload have their own alerts.
+NOT_IN_ERROR_RATIO = "|".join((*_NO_FAILURE, "rate_limit_error", "overloaded_error"))
 
 #: The disjoint parts of a call's tokens; they sum to everything billed by the token.
 TOKEN_TYPES = ("input", "cache_read", "cache_write_5m", "cache_write_1h", "output")

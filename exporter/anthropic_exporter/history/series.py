@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from anthropic_exporter.call import NOT_IN_ERROR_RATIO
 from anthropic_exporter.metrics import families as f
 
 THRESHOLD = "anthropic_threshold"
@@ -28,7 +29,7 @@ class Signal(NamedTuple):
 
 _INTERACTIVE = 'tier!="batch"'
 _PROMPT = 'type=~"input|cache_write_5m|cache_write_1h",tier!="batch"'
-_NO_FAILURES = 'outcome!~"success|abandoned|cancelled|refusal|blocked|rate_limit_error|overloaded_error"'
+_FAILURES = f'outcome!~"{NOT_IN_ERROR_RATIO}"'
 #: By alert. What is not here has no onset: a budget, a forecast, a percentile.
 SIGNALS = {
     "AnthropicCostRateHigh": Signal(COST.name, _INTERACTIVE),
@@ -36,7 +37,7 @@ SIGNALS = {
     "AnthropicTokenSpike": Signal(TOKENS.name, _INTERACTIVE),
     "AnthropicCacheMissRateHigh": Signal(TOKENS.name, _PROMPT),
     "AnthropicCacheMissWaste": Signal(f.CACHE_MISS_COST.name),
-    "AnthropicErrorRateHigh": Signal(REQUESTS.name, _NO_FAILURES),
+    "AnthropicErrorRateHigh": Signal(REQUESTS.name, _FAILURES),
     "AnthropicRateLimited": Signal(REQUESTS.name, 'outcome="rate_limit_error"'),
     "AnthropicOverloaded": Signal(REQUESTS.name, 'outcome="overloaded_error"'),
     "AnthropicRequestUnusuallyExpensive": Signal(f.REQUEST_COST_MAX.name, is_gauge=True),

@@ -7,6 +7,7 @@ import re
 from dataclasses import dataclass
 
 from anthropic_exporter.bundle.detection import detection_numbers
+from anthropic_exporter.call import NOT_IN_ERROR_RATIO
 from anthropic_exporter.errors import ConfigurationError
 from anthropic_exporter.rules import re2
 from anthropic_exporter.rules.templates import QUESTIONS
@@ -122,6 +123,7 @@ class Fit:
             "dashboard_url": self.dashboard_url + ("&" if "?" in self.dashboard_url else "?"),
             "runbook_url": self.runbook_url.rstrip("/"),
             **_calendar(self.utc_offset_minutes),
+            "not_in_error_ratio": NOT_IN_ERROR_RATIO,
             **windows(self.scrape_interval),
             **_shared_numbers(),
             **(_OF_VMALERT if self.format == "vmalert" else {}),
