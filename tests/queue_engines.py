@@ -106,7 +106,7 @@ class Sentinel(Engine):
         configuration.write_text(
             f"port {self.port}\nbind 127.0.0.1\ndir {self.folder}\n"
             f"sentinel monitor main 127.0.0.1 {self.primary.port} 1\n"
-            "sentinel down-after-milliseconds main 500\nsentinel failover-timeout main 3000\n"
+            "sentinel down-after-milliseconds main 2000\nsentinel failover-timeout main 3000\n"
         )
         return [str(toolchain.provide(["redis-server"])["redis-server"]), str(configuration), "--sentinel"]
 
