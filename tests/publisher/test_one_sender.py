@@ -48,6 +48,10 @@ PROCESS = """
         global publisher
         publisher = publish(recorder, URL, service="api", host="web-1", period_seconds=0.05)
 
+    def shown(name):
+        lines = recorder.render().decode().splitlines()
+        return sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith(name + "{"))
+
     def forked(work):
         child = os.fork()
         if child == 0:
@@ -203,6 +207,22 @@ def test_processes_that_forked_first_and_serve_later_are_counted_once(
     start("serving()", "publishes()", "record(1)")
     queue.wait_for(13.0)
     assert len(queue.fleet.members) == 1
+
+
+def test_children_that_ended_long_before_their_parent_serves_are_counted(
+    start: Callable[..., Process], queue: Queue, tmp_path: Path
+) -> None:
+    """Their files are folded into one by then."""
+    parent = start("publishes()", "record(3)")
+    for _ in range(2):
+        parent.ask("forked(lambda: record(4))")
+    wait_until(lambda: [one.name for one in tmp_path.rglob("family-*/*.cells")].count("ended.cells") == 1)
+    wait_until(lambda: len(list(tmp_path.rglob("family-*/*.cells"))) == 2)  # that one, and the parent's
+    assert parent.ask("serving()", "record(5)", "shown('anthropic_requests_total')") == "16.0"
+    assert parent.ask("shown('anthropic_exporter_workers')") == "3.0"
+    queue.wait_for(16.0)
+    start("serving()", "publishes()", "record(1)")
+    queue.wait_for(17.0)
 
 
 def test_the_last_one_says_that_the_host_ends(start: Callable[..., Process], queue: Queue) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import secrets
 import sys
 import threading
 import time
@@ -157,15 +158,21 @@ class CellFolder:
         with self._lock:
             self._own[f"{_identity(token)}.cells"] = owner
 
-    def bring_to(self, path: Path) -> None:
+    def bring_to(self, path: Path, bounds: MergedBounds) -> None:
         """Move what ended processes, and the first process of the family, left here into another folder."""
         root = f"-{process_name(family_root())}-"
         with self._lock:
-            for reader in self._open_readers():
+            readers = self._open_readers()
+            self._read_ended()
+            named = {} if self._ended is None else self._ended.header.folded
+            for reader in readers:
                 name = f"{reader.header.identity}.cells"
-                if root in name or not locks.is_taken(reader.fd):
+                if (root in name or not locks.is_taken(reader.fd)) and reader.header.identity not in named:
                     with contextlib.suppress(OSError):
                         (self.path / name).rename(path / name)
+            if self._ended is not None:
+                with contextlib.suppress(OSError):
+                    folding.move(self._ended, self.path, path, _identity(secrets.token_hex(4)), bounds)
 
     def _make_folder(self) -> None:
         if not self.path.parent.exists():
@@ -334,8 +341,9 @@ class CellFolder:
         for reader in readers:
             runs = locks.is_taken(reader.fd)
             alive += runs
-            exited += not runs and reader.exited
-            lost += not runs and not reader.exited
+            if not runs:
+                of_file = folding.count_ended(reader)
+                exited, lost = exited + of_file[0], lost + of_file[1]
             sources.append(CellSource(f"file {reader.serial}", runs, reader.refresh()))
         return sources, Workers(alive, exited, lost)
 

@@ -65,6 +65,41 @@ def fold(
         (folder / f"{one.header.identity}.cells").unlink(missing_ok=True)
 
 
+def move(ended: CellReader, old: Path, new: Path, identity: str, bounds: MergedBounds) -> None:
+    """Move the file of all that have ended to another folder, where it is the file of one more that has ended.
+
+    Args:
+        ended: the file.
+        old: its folder.
+        new: the other folder.
+        identity: a name that no other file there has.
+        bounds: of labels and series, still empty.
+
+    Raises:
+        OSError: the disk is full, or a folder is gone; everything is as before.
+    """
+    path = new / f"{identity}.new"
+    file = CellFile(path, ended.header._replace(identity=identity, folded={}))
+    try:
+        _write(file, ended.refresh(), bounds)
+        os.fsync(file.fd)
+        (old / NAME).unlink()
+        path.rename(new / f"{identity}.cells")
+    except OSError:
+        path.unlink(missing_ok=True)
+        raise
+    finally:
+        file.close()
+
+
+def count_ended(reader: CellReader) -> tuple[int, int]:
+    """How many processes of a file shut down cleanly, and how many did not; nobody counts in it any more."""
+    header = reader.header
+    if header.exited or header.lost:
+        return header.exited, header.lost
+    return int(reader.exited), int(not reader.exited)
+
+
 def _oldest_first(before: CellReader | None, ended: Sequence[CellReader]) -> list[CellReader]:
     return [*([before] if before is not None else []), *ended]
 
@@ -72,11 +107,11 @@ def _oldest_first(before: CellReader | None, ended: Sequence[CellReader]) -> lis
 def _header(before: CellReader | None, ended: Sequence[CellReader], now: float) -> Header:
     earlier = Header("ended") if before is None else before.header
     recent = {identity: at for identity, at in earlier.folded.items() if now - at < _NAMED_SECONDS}
-    exited = sum(one.exited for one in ended)
+    counts = [count_ended(one) for one in ended]
     return earlier._replace(
         folded={**recent, **{one.header.identity: now for one in ended}},
-        exited=earlier.exited + exited,
-        lost=earlier.lost + len(ended) - exited,
+        exited=earlier.exited + sum(exited for exited, _ in counts),
+        lost=earlier.lost + sum(lost for _, lost in counts),
     )
 
 

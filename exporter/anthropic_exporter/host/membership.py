@@ -315,7 +315,7 @@ class Membership:
         self._recorder.share(self, wait=True)
         if old_cells.file is not None:
             old.remove_file(old_cells.file)
-        old.bring_to(path)
+        old.bring_to(path, self.bounds())
 
     # -- the view of all
 
