@@ -18,6 +18,8 @@ from anthropic_exporter.transport.interface import NEWEST, Received, TransportEr
 
 _ANSWER_SECONDS = 5.0
 _GATHER_SECONDS = 0.02
+#: Publishers send every second: a topic that is silent for longer, or its brokers, may be gone.
+_SILENT_SECONDS = 3.0
 _PARTITION = 0
 #: Options of librdkafka that a URL may contain: TLS and authentication.
 _OPTIONS = frozenset(
@@ -46,6 +48,7 @@ class KafkaLog:
         self._newest = start == NEWEST
         self._producer: Any = None
         self._consumer: Any = None
+        self._heard_at = 0.0
 
     def send(self, messages: Sequence[bytes]) -> None:
         """Produce the messages, and wait until the brokers have them."""
@@ -89,8 +92,32 @@ class KafkaLog:
                 self.close()
                 raise TransportError(_reason(one.error()), one.error().name())
         if received:
-            self._next = int(received[-1].token) + 1
+            self._next, self._heard_at = int(received[-1].token) + 1, time.monotonic()
+        elif not found:
+            self._check_silence()
         return received
+
+    def _check_silence(self) -> None:
+        """Ask the brokers whether there is nothing to read: the client returns nothing, too, if it cannot reach them.
+
+        Begins again if the topic ends before what was read, or has more: it was deleted and made again.
+
+        Raises:
+            TransportError: the brokers cannot be reached.
+        """
+        now = time.monotonic()
+        if now - self._heard_at < _SILENT_SECONDS:
+            return
+        self._heard_at = now
+        try:
+            with _translated():
+                partition = kafka.TopicPartition(self._topic, _PARTITION)
+                low, high = self._consumer.get_watermark_offsets(partition, timeout=_ANSWER_SECONDS)
+        except TransportError:
+            self.close()
+            raise
+        if (low if self._next is None else self._next) != high:
+            self.close()
 
     def _open(self, seconds: float) -> bool:
         """Start to consume at the position; False while the topic does not exist."""
@@ -107,7 +134,7 @@ class KafkaLog:
             low, high = consumer.get_watermark_offsets(partition, timeout=_ANSWER_SECONDS)
             partition.offset = self._first(low, high)
             consumer.assign([partition])
-            self._consumer = consumer
+            self._consumer, self._heard_at = consumer, time.monotonic()
             return True
         consumer.close()
         time.sleep(min(seconds, 0.2))
@@ -174,7 +201,9 @@ def _translated() -> Iterator[None]:
     try:
         yield
     except kafka.KafkaException as error:
-        raise TransportError(_reason(error.args[0] if error.args else None), "KafkaException") from error
+        found = error.args[0] if error.args else None
+        name = found.name() if isinstance(found, kafka.KafkaError) else "KafkaException"
+        raise TransportError(_reason(found), name) from error
     except BufferError as error:
         raise TransportError("full", "BufferError") from error
 
@@ -183,6 +212,8 @@ def _reason(error: Any) -> str:
     name = error.name() if isinstance(error, kafka.KafkaError) else ""
     if "AUTH" in name or "SSL" in name:
         return "refused"
+    if "TOO_LARGE" in name:
+        return "full"
     if "TIMED_OUT" in name:
         return "timeout"
     return "unreachable" if name in ("_TRANSPORT", "_ALL_BROKERS_DOWN", "_RESOLVE") else "failed"
