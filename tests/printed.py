@@ -79,7 +79,7 @@ def reconcile(found: Any) -> Iterator[str]:
     yield summary(found)
     yield f"The bill is {found['paid_usd']:,.2f} USD after discounts, before credits and tax."
     for kind, amount in found["not_compared_usd"].items():
-        yield f"Not compared: {kind}, {amount:,.2f} USD at list price. No response reports it."
+        yield f"Not compared: {kind}, {amount:,.2f} USD at list price. Responses do not report it."
     if not found["has_list_price"]:
         yield "Only the older endpoints answered: they have no list price, so only tokens are compared."
     yield from reconciled_hours(found)
@@ -153,7 +153,7 @@ def calibrate(found: Any) -> Iterator[str]:
         else f"The threshold of '{found['method']}'"
     )
     unknown = found["thresholds_without_expected_pages"]
-    rest = f" How often the other {unknown} will page cannot be said yet." if unknown else ""
+    rest = f" How often the other {unknown} will page is not known yet." if unknown else ""
     yield f"{which}: {expected}{rest}"
 
 
@@ -269,7 +269,7 @@ def backtest(found: Any) -> Iterator[str]:
 
 def advise(found: Any) -> Iterator[str]:
     """All items, ranked and with their data."""
-    cost = f"{found['usd']:,.2f} USD, {found['usd_per_month']:,.2f} USD a month at this pace"
+    cost = f"{found['usd']:,.2f} USD, {found['usd_per_month']:,.2f} USD a month at this rate"
     span = f"{found['days']:.1f} days" if found["days"] >= 1 else f"{24 * found['days']:.0f} h"
     yield f"Advice from {span} that cost {cost}"
     yield "USD a month what feature model"
@@ -282,5 +282,5 @@ def advise(found: Any) -> Iterator[str]:
             f"{name} {f'{value:,.0f}' if value >= 1_000 else f'{value:,.4g}'}" for name, value in one["data"].items()
         )
         yield from (one["change"], f"= {one['formula']}", "; ".join(data), f"Source: {one['source']}")
-        yield from ([f"You have to know: {one['needs']}."] if one["needs"] else [])
+        yield from ([f"Only you know {one['needs']}."] if one["needs"] else [])
     yield "Each item is computed on its own: items on the same feature and model do not add up."

@@ -272,7 +272,7 @@ def test_a_file_of_the_kernel_that_has_nothing_to_say_is_one_line(
 
     (tmp_path / "kmsg").touch()
     monkeypatch.setattr(os, "fdopen", Silent)
-    with pytest.raises(ConfigurationError, match="kmsg: cannot be read: it has no content at this moment"):
+    with pytest.raises(ConfigurationError, match="kmsg: cannot be read: it has no content yet"):
         bounded_files.read_bytes(tmp_path / "kmsg", 10)
 
 

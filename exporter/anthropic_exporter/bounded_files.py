@@ -61,7 +61,7 @@ def read_bytes(path: Path, most_bytes: int, *, follow_links: bool = True) -> byt
         reason = getattr(error, "strerror", None) or "the path is not valid"
         raise ConfigurationError(f"{path}: cannot be read: {reason}") from error
     if content is None:  # a file of the kernel, such as /proc/kmsg, for which others wait
-        raise ConfigurationError(f"{path}: cannot be read: it has no content at this moment")
+        raise ConfigurationError(f"{path}: cannot be read: it has no content yet")
     if len(content) > most_bytes:  # files below /proc have a size of 0
         raise _too_large(path, most_bytes)
     return content
@@ -92,7 +92,7 @@ def read_token(path: Path) -> str:
     """
     token = read_text(path, MOST_SECRET_BYTES).removeprefix("\ufeff").strip()
     if not token:
-        raise ConfigurationError(f"{path}: the token is empty; write a long random word into it")
+        raise ConfigurationError(f"{path}: the token is empty; write a long random string into it")
     if not token.isprintable():
         raise ConfigurationError(f"{path}: expected one token, in one line without control characters")
     return token

@@ -52,7 +52,7 @@ class SpendLimitExceeded(AnthropicExporterError):  # noqa: N818 - users catch it
     def __str__(self) -> str:
         what = "every request" if self.scope == "total" else f"{self.scope} {self.name!r}"
         if self.retry_at is None:
-            again = "not tried again"
+            again = "no retry"
         else:
-            again = f"tried again at {dt.datetime.fromtimestamp(self.retry_at, dt.timezone.utc):%Y-%m-%dT%H:%M:%SZ}"
+            again = f"retry at {dt.datetime.fromtimestamp(self.retry_at, dt.timezone.utc):%Y-%m-%dT%H:%M:%SZ}"
         return f"{what} is blocked ({self.reason}): {self.limit} ({self.window}); {again}"

@@ -360,7 +360,7 @@ class TestClosing:
         text = " ".join(self.tell().split())
         assert "until the notification 0.48 USD 0.14 minutes, 2 requests" in text
         assert "until a daily report, 9 h 7,776.00 USD 0.24 USD x 60/min x 540 minutes" in text
-        assert "by 1,000 requests, played 240.00 USD 50,000 uncached tokens, opus-5-5" in text
+        assert "by the 1,000 requests played 240.00 USD 50,000 uncached tokens, opus-5-5" in text
         assert "Their total cost 262.50 USD" in text
         assert "Notified after 8.4 s and 0.48 USD instead of 9 h: 7,775.52 USD saved." in text
         assert "too slow" not in text

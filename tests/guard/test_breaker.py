@@ -93,7 +93,7 @@ def test_an_open_breaker_stops_the_request_before_it_is_sent(
     assert fake_api.requests == []
     assert str(stopped.value) == (
         "feature 'chat' is blocked (cost_rate): 3.60 USD a minute; the threshold is 2.00 USD a minute"
-        " (over 30 s, or over 5 minutes if there are few requests); tried again at 2026-11-21T12:01:00Z"
+        " (over 30 s, or over 5 minutes if there are few requests); retry at 2026-11-21T12:01:00Z"
     )
     assert samples("anthropic_requests_total", feature="chat", outcome="blocked") == 1
     assert samples("anthropic_guard_blocked_total", feature="chat", reason="cost_rate", mode="block") == 1
@@ -369,7 +369,7 @@ def test_a_used_up_day_is_tried_again_at_midnight(
     guard = start_guard(cost_usd_per_day=3)
     guard.breaker(action="block", when=["daily_cost"])
     spend(3.5)
-    with pytest.raises(SpendLimitExceeded, match=r"every request is blocked.*tried again at 2026-11-22T00:00:00Z"):
+    with pytest.raises(SpendLimitExceeded, match=r"every request is blocked.*retry at 2026-11-22T00:00:00Z"):
         ask()
     clock.now += 11 * 3600
     guard.tick()
@@ -450,7 +450,7 @@ def test_by_hand_a_feature_beyond_the_limit_is_stopped_by_its_own_name(
 
 
 def test_without_a_breaker_nothing_can_be_opened(guard: Guard) -> None:
-    with pytest.raises(ConfigurationError, match=r"no breaker has scope='feature'; make one with guard.breaker"):
+    with pytest.raises(ConfigurationError, match=r"no breaker has scope='feature'; create one with guard.breaker"):
         guard.open_breaker("chat", reason="deploy 17")
 
 

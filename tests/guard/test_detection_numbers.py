@@ -76,8 +76,9 @@ def test_the_rules_have_the_shared_windows() -> None:
         assert re.search(rf"offset \S+\)?,\s+{seconds}\s", EXPRESSIONS[f"anthropic_ledger:{window}_seconds"])
 
 
-def test_the_rules_ignore_the_same_outcomes() -> None:
-    ignored = re.findall(r'outcome!~"([^"]+)"', str(RULES))
+def test_the_rules_and_panels_ignore_the_same_outcomes() -> None:
+    panels = (Path(__file__).parents[2] / "grafana" / "claude-cost.panels.yml").read_text(encoding="utf-8")
+    ignored = re.findall(r'outcome!~"([^"]+)"', str(RULES) + panels)
     assert ignored
     assert {frozenset(one.split("|")) - {"rate_limit_error", "overloaded_error"} for one in ignored} == {NO_FAILURE}
 

@@ -71,7 +71,7 @@ def test_the_cache_is_lost_the_alert_fires_and_the_notification_arrives(
     assert re.search(r"fired +Anthropic(CostRateHigh|CacheMissWaste) fires, \d+\.\d s after the deploy", said)
     assert re.search(r"notified +the notification arrives, \d+\.\d s after the deploy", said)
     assert re.search(r"Notified after \d+\.\d s and \d+\.\d\d USD instead of 9 h: \d,\d{3}\.\d\d USD saved\.", said)
-    assert re.search(r"by 150 requests, played +36\.0\d USD +50,000 uncached tokens, opus-5-5", said)
+    assert re.search(r"by the 150 requests played +36\.0\d USD +50,000 uncached tokens, opus-5-5", said)
     before_the_incident = said[: said.index("  incident  chat")]
     assert "fires" not in before_the_incident
     assert left_behind(tmp_path) == []
@@ -114,7 +114,7 @@ def test_without_prometheus_the_rest_runs_and_says_what_is_left_out(
     said = recording_console.file.getvalue()  # type: ignore[attr-defined]
     assert "Skipped: Prometheus, Alertmanager and the notification: prometheus 2.42 or later not found" in said
     assert re.search(r"incident +\d+\.\d\d USD/min", said)
-    assert "by 20 requests, played" in said
+    assert "by the 20 requests played" in said
     assert "until a daily report, 9 h" in said
 
 

@@ -215,7 +215,7 @@ def advice(**counts: dict[tuple[str, ...], float]) -> list[items.Item]:
 def test_a_newer_model_is_priced_with_the_tokens_that_it_counts() -> None:
     place = ("claude-opus-4-1", "chat", "standard")
     (one,) = advice(tokens={(*place, "input"): 1_000_000.0, (*place, "output"): 100_000.0}, usd={place: 22.5})
-    assert (one.kind, one.change) == ("model", "Ask for claude-opus-5-5, the newest model of its family.")
+    assert (one.kind, one.change) == ("model", "Use claude-opus-5-5, the newest model of its family.")
     # 15 + 7.5 dollars now; 1.3 million at 4 and 130,000 at 20 then
     assert one.usd_per_month == pytest.approx(22.5 - 5.2 - 2.6)
     assert one.data["tokens for the same text"] == 1.3

@@ -249,7 +249,7 @@ def test_a_file_that_cannot_be_edited_is_one_line_and_stays(tmp_path: Path) -> N
     )
     other = "  - record: anthropic_threshold\n    expr: *two\n    labels: {threshold: x, feature: f}\n"
     path.write_text(shared + other)
-    with pytest.raises(ConfigurationError, match="cannot be edited as it is written: give each threshold a rule"):
+    with pytest.raises(ConfigurationError, match="cannot be edited in this form: write a separate rule"):
         threshold_file.edited(path, [threshold_file.Override("x", "f", "", 7.5)])
     assert path.read_text() == shared + other
 

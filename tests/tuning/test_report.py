@@ -91,7 +91,7 @@ def test_everything_is_on_the_page() -> None:
         *("361.70 USD", "25 s", "95 % within 29 s", "≥ 41.30 USD", "212 requests blocked", "601.10 USD"),
         *("Measured, at least", "Estimated, at most", "903.70 USD", "loop in the planner", "found on the bill"),
         *("98.8% of the billed tokens are recorded: 361.70 USD of 365.20 USD. There is drift", "calls not recorded"),
-        *("You have to know", "no verdict", "67% of 3 judged were true", "Mon 23 Nov 00:00 to Mon 30 Nov 00:00 UTC"),
+        *("Only you know", "no verdict", "67% of 3 judged were true", "Mon 23 Nov 00:00 to Mon 30 Nov 00:00 UTC"),
     ):
         assert part in shown, part
 

@@ -351,7 +351,7 @@ def test_a_certificate_that_clients_refuse_is_one_line_at_the_start(certificates
     path, said = certificates.config("web.yml"), []  # type: ignore[var-annotated]
     certificates.issue("server", "127.0.0.1", **dates)
     Protection(path, said.append, pytest.fail, Clock(100.0), lambda: NOON)
-    assert said == [f"{path}: tls_server_config: the certificate of cert_file {line}: clients refuse this server"]
+    assert said == [f"{path}: tls_server_config: the certificate of cert_file {line}: clients reject this server"]
 
 
 def test_a_certificate_that_expires_meanwhile_is_said_once_an_hour_until_it_is_renewed(certificates: Any) -> None:

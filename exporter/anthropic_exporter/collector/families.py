@@ -14,15 +14,15 @@ GAPS = Family(
     "anthropic_collector_message_gaps_total",
     COUNTER,
     (),
-    "Messages that the queue accepted and that never came. Their cells came with later ones; many gaps say that the "
-    "queue drops messages.",
+    "Messages that the queue accepted and that never arrived. Later messages contain their cells; many gaps mean that "
+    "the queue drops messages.",
 )
 IGNORED_CELLS = Family(
     "anthropic_collector_ignored_cells_total",
     COUNTER,
     ("reason",),
     "Cells not shown: unknown (a family or buckets of another version), undefined (until the next full message), "
-    "invalid (a counter that is negative, infinite or no number).",
+    "invalid (a counter that is negative, infinite or not a number).",
 )
 OVERFLOW = Family(
     "anthropic_collector_label_overflow_total",
@@ -34,7 +34,7 @@ REBASED = Family(
     "anthropic_collector_rebased_members_total",
     COUNTER,
     (),
-    "Publishers that came back after they were forgotten. What they counted in between is in no total.",
+    "Publishers that returned after they were forgotten. Their counts in between are in no total.",
 )
 ERRORS = Family(
     "anthropic_collector_errors_total",
@@ -66,13 +66,13 @@ QUEUE_UP = Family(
     "anthropic_collector_queue_up",
     GAUGE,
     (),
-    "1 if the last read from the queue worked, else 0.",
+    "1 if the last read from the queue succeeded, else 0.",
 )
 STATE_AGE = Family(
     "anthropic_collector_state_age_seconds",
     GAUGE,
     (),
-    "Seconds since the state was last written to disk. What came since is read again after a crash.",
+    "Seconds since the state was last written to disk. Messages received since then are read again after a crash.",
 )
 MEMBERS = Family(
     "anthropic_collector_members",

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 _MOST_SETS = 2
 _DAY_SECONDS = 86_400
 _SHORT_LEAD = (
-    "With --lead {lead}, budgets count only from then on, and spikes are not compared with yesterday: 1d knows both."
+    "With --lead {lead}, budgets count only from then on, and spikes are not compared with yesterday: use 1d for both."
 )
 
 

@@ -64,7 +64,7 @@ def _arithmetic(loss: Loss, ending: Ending) -> list[tuple[str, str, str]]:
             f"{loss.until_report_usd:,.2f} USD",
             f"{loss.usd_per_request:.2f} USD x {loss.requests_per_minute:.0f}/min x {hours * _MINUTE:.0f} minutes",
         ),
-        (f"  by {played.requests:,} requests, played", f"{played.lost_usd:,.2f} USD", cached),
+        (f"  by the {played.requests:,} requests played", f"{played.lost_usd:,.2f} USD", cached),
         ("Their total cost", f"{played.total_usd:,.2f} USD", ""),
     ]
 

@@ -120,7 +120,7 @@ class ServiceHandle:
                 if membership is not None:
                     membership.withdraw()
                 raise error
-            _log.error("%s; this process keeps trying, and the application runs on", error)
+            _log.error("%s; this process keeps trying, and the application continues", error)
             if membership is not None:
                 membership.share()
         _open.add(self)

@@ -50,10 +50,10 @@ def _found(verdict: BillVerdict) -> str:
     if verdict.cause == compare.AGREES:
         return "Tokens and dollars agree."
     if verdict.cause == compare.PRICE_BOOK:
-        return f"Dollars for each token differ: {'; '.join(_rates(verdict))}."
+        return f"Dollars per token differ: {'; '.join(_rates(verdict))}."
     missing = verdict.billed.tokens - verdict.recorded.tokens
     if missing <= 0:
-        return f"{-missing:,.0f} tokens were recorded that the bill does not have{_kinds(verdict)}."
+        return f"{-missing:,.0f} recorded tokens are not on the bill{_kinds(verdict)}."
     return f"{missing:,.0f} tokens were billed and not recorded{_kinds(verdict)}{_who(verdict)}{_hours(verdict)}."
 
 

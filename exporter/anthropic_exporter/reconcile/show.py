@@ -106,7 +106,7 @@ def _notes(comparison: Comparison) -> Iterator[str]:
     if bill.paid_usd is not None:
         yield f"The bill is {bill.paid_usd:,.2f} USD after discounts, before credits and tax."
     for kind, usd in comparison.not_compared_usd.items():
-        yield f"Not compared: {kind}, {usd:,.2f} USD at list price. No response reports it."
+        yield f"Not compared: {kind}, {usd:,.2f} USD at list price. Responses do not report it."
     if comparison.edges:
         hours_in_part = " and ".join(f"the hour from {_time(at)} UTC" for at in sorted(comparison.edges))
         yield f"Counted in part: {hours_in_part}. Only the matching part of their bill is compared."

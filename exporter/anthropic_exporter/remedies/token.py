@@ -42,7 +42,7 @@ class Token:
             given.strip().encode("latin-1", "replace"), token.encode()
         ):
             return None
-        return refusal(HTTPStatus.UNAUTHORIZED, "wrong or no bearer token", ("WWW-Authenticate", "Bearer"))
+        return refusal(HTTPStatus.UNAUTHORIZED, "missing or wrong bearer token", ("WWW-Authenticate", "Bearer"))
 
     def _read(self) -> str:
         return bounded_files.read_token(self._path)

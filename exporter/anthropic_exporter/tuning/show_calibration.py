@@ -112,7 +112,7 @@ def promise(calibration: Calibration, method: str) -> str:
         return "It is not known yet how often these thresholds will page."
     known = len(calibration.found) - without
     which = f"The {known} thresholds of '{method}' together" if known > 1 else f"The threshold of '{method}'"
-    rest = f" How often the other {without} will page cannot be said yet." if without else ""
+    rest = f" How often the other {without} will page is not known yet." if without else ""
     return f"{which}: {pages(expected)} false pages a week expected; {calibration.pages:g} accepted.{rest}"
 
 

@@ -43,7 +43,7 @@ def _parts(review: Review, *, with_quiet: bool) -> Iterator[RenderableType]:
     if review.unjudged:
         yield Text(f"\n{_asked(review)}")
     if (gap := not_evaluated(review)) > 0:
-        yield Text(f"\nFor {length(gap)} of this time no rules were evaluated, so no alert can have fired.", "yellow")
+        yield Text(f"\nFor {length(gap)} of this time no rules were evaluated, so no alert could fire.", "yellow")
 
 
 def _asked(review: Review) -> str:
@@ -143,7 +143,7 @@ def _measured(review: Review) -> str:
 
 def _estimated(review: Review) -> str:
     if not review.saved.estimated_usd:
-        return "nothing: it needs alerts with a cost that are judged true"
+        return "nothing: no alert with a cost was judged true"
     return (
         f"up to {review.saved.estimated_usd:,.2f} USD: what the true alerts would have cost more, had they gone on "
         "until a report at 09:00 UTC of the next day"

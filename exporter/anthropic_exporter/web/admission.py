@@ -54,7 +54,7 @@ class Admission(NamedTuple):
             said = "this server does not accept that Host; use localhost, or allow the name"
             return refusal(HTTPStatus.MISDIRECTED_REQUEST, said)
         if head.method not in ("GET", "HEAD") and self._is_foreign(head.headers, host or ""):
-            return refusal(HTTPStatus.FORBIDDEN, "a web page of another origin may not send this")
+            return refusal(HTTPStatus.FORBIDDEN, "web pages of other origins may not send this")
         return None
 
     def _is_foreign(self, headers: Mapping[str, str], host: str) -> bool:

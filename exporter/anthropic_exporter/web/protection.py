@@ -208,4 +208,4 @@ def _has_token(authorization: str, tokens: tuple[bytes, ...]) -> bool:
 def _unauthorized(state: _State) -> Answer:
     schemes = (*(("Basic",) if state.config.users else ()), *(("Bearer",) if state.tokens else ()))
     challenge = ", ".join(f'{scheme} realm="anthropic-exporter"' for scheme in schemes)
-    return refusal(HTTPStatus.UNAUTHORIZED, "wrong or no credentials", ("WWW-Authenticate", challenge))
+    return refusal(HTTPStatus.UNAUTHORIZED, "missing or wrong credentials", ("WWW-Authenticate", challenge))

@@ -52,7 +52,7 @@ class Tls:
     def problem(self, now: float) -> str:
         """Why every client is refused, or refuses this server, at `now` (Unix seconds); empty if none does."""
         if own := certificate_dates.describe_problem(self._own, now):
-            return f"the certificate of cert_file {own}: clients refuse this server"
+            return f"the certificate of cert_file {own}: clients reject this server"
         authorities = certificate_dates.describe_problem_of_all(self._authorities, now)
         return f"the certificate of client_ca_file {authorities}: clients are refused" if authorities else ""
 

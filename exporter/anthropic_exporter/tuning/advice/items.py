@@ -155,7 +155,7 @@ def _lifetimes(place: FeatureModel) -> Iterator[Item]:
     yield place.item(
         "cache_lifetime",
         lost * (rates.cache_write_5m - rates.cache_read) - others * (rates.cache_write_1h - rates.cache_write_5m),
-        'Give the cache an hour: cache_control {"type": "ephemeral", "ttl": "1h"}.',
+        'Use a cache lifetime of an hour: cache_control {"type": "ephemeral", "ttl": "1h"}.',
         "written again after 5 min to 1 h x (write 5m - read) - all other writes x (write 1h - write 5m)",
         {"written again after 5 min to 1 h": lost, "other writes": others}
         | _prices(rates, "cache_read", "cache_write_5m", "cache_write_1h"),
@@ -168,7 +168,7 @@ def _lifetimes(place: FeatureModel) -> Iterator[Item]:
         long * (rates.cache_write_1h - rates.cache_write_5m) - late * (rates.cache_write_5m - rates.cache_read)
         if long
         else 0.0,
-        'Give the cache 5 minutes: cache_control {"type": "ephemeral"} without "ttl".',
+        'Use a cache lifetime of 5 minutes: cache_control {"type": "ephemeral"} without "ttl".',
         "written for 1 h x (write 1h - write 5m) - read after 5 min to 1 h x (write 5m - read)",
         {"written for 1 h": long, "read after 5 min to 1 h": late}
         | _prices(rates, "cache_read", "cache_write_5m", "cache_write_1h"),
@@ -197,11 +197,11 @@ def _batches(place: FeatureModel) -> Iterator[Item]:
             "batch",
             usd * (1 - factor),
             "Send them as message batches: the price is half, results come within 24 h, most within one.",
-            "dollars of single requests without stream and tools, sent in runs of a steady pace x (1 - batch factor)",
+            "dollars of single requests without stream and tools, sent at a steady rate x (1 - batch factor)",
             {"job USD": usd, "all unstreamed USD": place.waste(UNSTREAMED), "batch factor": factor},
             _BATCHES,
         )
-        yield item._replace(needs="whether somebody waits for these answers: if so, give --waited-for")
+        yield item._replace(needs="whether people wait for these answers: if so, pass --waited-for")
 
 
 def _model(place: FeatureModel) -> Iterator[Item]:
@@ -219,13 +219,13 @@ def _model(place: FeatureModel) -> Iterator[Item]:
     item = place.item(
         "model",
         now - then,
-        f"Ask for {other.name}, the newest model of its family.",
+        f"Use {other.name}, the newest model of its family.",
         "dollars now - tokens x tokens for the same text x prices of the newer model",
         {"USD now": now, "USD then": then, "tokens for the same text": ratio},
         f"prices: {other.source}, checked {other.checked}; tokens: {models.TOKENIZER_SOURCE}",
     )
-    cliff = f"that prompts stay below {row.long_above_tokens:,} tokens, and " if row.long_rates else ""
-    yield item._replace(needs=f"{cliff}that its answers are as good for you")
+    cliff = f"whether prompts stay below {row.long_above_tokens:,} tokens, and " if row.long_rates else ""
+    yield item._replace(needs=f"{cliff}whether its answers are good enough")
 
 
 def _long_prompts(place: FeatureModel) -> Iterator[Item]:

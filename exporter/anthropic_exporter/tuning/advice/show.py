@@ -41,7 +41,7 @@ def table(items: Sequence[Item], usage: Usage, unpriced: Sequence[str] = ()) -> 
 def _parts(items: Sequence[Item], usage: Usage, unpriced: Sequence[str]) -> Iterator[RenderableType]:
     spent = sum(usage.usd.values())
     monthly = spent * MONTH_DAYS / usage.days if usage.days else 0.0
-    cost = f"{spent:,.2f} USD, {monthly:,.2f} USD a month at this pace"
+    cost = f"{spent:,.2f} USD, {monthly:,.2f} USD a month at this rate"
     span = f"{usage.days:.1f} days" if usage.days >= 1 else f"{24 * usage.days:.0f} h"
     yield Text(f"Advice from {span} that cost {cost}", style="bold")
     if items:
@@ -72,7 +72,7 @@ def _details(number: int, item: Item) -> RenderableType:
     place = ", ".join(filter(None, (item.feature, item.model)))
     heading = Text(f"{number}. {TITLES[item.kind]}: {place}, {item.usd_per_month:,.2f} USD a month", style="bold")
     lines = [item.change, f"= {item.formula}", data(item), f"Source: {item.source}"]
-    lines += [f"You have to know: {item.needs}."] if item.needs else []
+    lines += [f"Only you know {item.needs}."] if item.needs else []
     return Group(heading, *(Padding(Text(line), (0, 0, 0, _LEFT)) for line in lines))
 
 

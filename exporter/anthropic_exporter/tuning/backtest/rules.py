@@ -117,7 +117,7 @@ def layers(rules: list[Rule]) -> list[list[Rule]]:
     for _, (index, rule) in itertools.product(rules, enumerate(rules)):
         depth[rule.name] = max([depth[rule.name], *(depth[name] + 1 for name in reads[index])])
         if rule.name in _reads(rule, rules) or depth[rule.name] > len(rules):
-            raise ConfigurationError(f"{rule.name}: is recorded from itself, so it cannot be evaluated over the past")
+            raise ConfigurationError(f"{rule.name}: reads its own results, so it cannot be evaluated over the past")
     return [
         [rule for rule in rules if depth[rule.name] == number] for number in range(max(depth.values(), default=0) + 1)
     ]

@@ -136,7 +136,7 @@ def _gap(review: Review) -> str:
     if not gap:
         return ""
     length = show_review.length(gap)
-    return f"<p>For {length} of this time no rules were evaluated, so no alert can have fired.</p>"
+    return f"<p>For {length} of this time no rules were evaluated, so no alert could fire.</p>"
 
 
 def _missed(review: Review) -> str:
@@ -194,7 +194,7 @@ def _advice(report: Report) -> str:
 
 def _item(item: Item) -> str:
     place = ", ".join(filter(None, (item.feature, item.model)))
-    needs = f"<br>You have to know: {text(item.needs)}." if item.needs else ""
+    needs = f"<br>Only you know {text(item.needs)}." if item.needs else ""
     return (
         f"<strong>{usd(item.usd_per_month)} a month</strong>: {text(TITLES[item.kind])} ({text(place)})"
         f"<p>{text(item.change)}{needs}</p><details><summary>Formula and data</summary>"
