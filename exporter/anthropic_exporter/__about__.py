@@ -10,7 +10,7 @@ __version__: str
 
 @functools.cache
 def installed(distribution: str) -> str:
-    """The installed version of a distribution; "unknown" where it was never installed."""
+    """The installed version of a distribution; "unknown" if it is not installed."""
     try:
         return version(distribution)
     except PackageNotFoundError:
@@ -18,7 +18,7 @@ def installed(distribution: str) -> str:
 
 
 def __getattr__(name: str) -> str:
-    """Look `__version__` up where it is asked for: it is read from files."""
+    """Look up `__version__` on first access, because it is read from files."""
     if name != "__version__":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return installed("anthropic-exporter")

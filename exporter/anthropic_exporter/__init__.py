@@ -41,7 +41,7 @@ __all__ = [
 ]
 
 
-#: What a process needs later, or never, and where it is.
+#: Names that a process needs later, or never, and their modules.
 _LATER = {
     "Server": "web.server",
     "ServiceHandle": "host.port",

@@ -141,7 +141,7 @@ class attribution:  # noqa: N801 - reads as a statement: `with attribution(...)`
     def _left(self, blocks: _Blocks, frame: int) -> _Block | None:
         """The block that is being left: the innermost that the same function entered, here or in another context.
 
-        The function that leaves is another one only where an `ExitStack` or the like stands between.
+        The function that leaves differs only if an `ExitStack` or the like is in between.
         """
         here = [block for block in reversed(blocks) if block.owner is self]
         found = next((block for block in here if block.frame == frame), None)

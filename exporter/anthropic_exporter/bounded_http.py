@@ -45,7 +45,7 @@ def fetch(
         urllib.error.HTTPError: the status is not 2xx; its body is not read.
         OSError: no connection, or the response was not complete in time.
         AnswerTooLongError: the answer is longer.
-        http.client.HTTPException: what answers does not speak HTTP.
+        http.client.HTTPException: the response is not HTTP.
     """
     request = urllib.request.Request(url, body, dict(headers or {}))  # noqa: S310 - `checked` looked at the scheme
     try:
@@ -140,7 +140,7 @@ def _connected(address: tuple[str, int], deadline: float) -> socket.socket:
 
 
 class _TimedConnection(http.client.HTTPConnection):
-    """A connection whose `timeout` is for everything that happens on it."""
+    """A connection whose `timeout` limits all of its operations together."""
 
     sock: Any
 
@@ -184,7 +184,7 @@ class _NoRedirect(urllib.request.HTTPRedirectHandler):
 
 
 def opener(*handlers: type[urllib.request.BaseHandler]) -> urllib.request.OpenerDirector:
-    """An opener of urllib whose `timeout` is for the whole of each answer, with further handlers."""
+    """An opener of urllib whose `timeout` limits each complete response, with further handlers."""
     return urllib.request.build_opener(_Handler, *handlers)
 
 

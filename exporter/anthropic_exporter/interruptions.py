@@ -34,7 +34,7 @@ def is_interruption(error: BaseException) -> bool:
     handlers = _signal_handlers()
     if any(_is_signal_handler(trace.tb_frame, handlers) for trace in traces):
         return True
-    arguments = BaseException.args.__get__(error)  # type: ignore[attr-defined] # a class may have `args` of its own
+    arguments = BaseException.args.__get__(error)  # type: ignore[attr-defined] # a class may define its own `args`
     return not arguments and not isinstance(error, MemoryError) and _came_from_nowhere(type(error), traces[-1])
 
 

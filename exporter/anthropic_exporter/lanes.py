@@ -1,4 +1,4 @@
-"""Runs functions of the application one after the other on a thread of its own, with a time limit and retries.
+"""Runs functions of the application one after the other in a separate thread, with a time limit and retries.
 
 The application's own threads put items in, and an exception may be raised there at any moment, as Celery's soft time
 limit is. So locks here are `threading.Lock` in a `with` statement, which such an exception cannot leave locked;
@@ -67,7 +67,7 @@ class Lane(Generic[_Item]):
         name: of the thread.
         do: gets an item, how many attempts have begun, and the seconds since it was put in. If it raises, it failed.
         ended: gets an item and the result of an attempt: what `do` returned, `timeout` or `dropped`.
-        timeout_seconds: how long `do` may take. After that `ended` is called, and the lane goes on in another thread.
+        timeout_seconds: how long `do` may take. After that `ended` is called, and the lane continues in another thread.
         most_waiting: items that may wait.
     """
 

@@ -127,7 +127,7 @@ class Recorder(Intake):
             self._making.release(this_frame())
 
     def _make(self, registry: CollectorRegistry | None, asked: Settings) -> None:
-        #: The service whose processes count together; None for a process alone.
+        #: The service whose processes share counters; None for a process that is alone.
         self.membership: Membership | None = None
         self._ordinal = next(_ordinals)
         self._must_share = False
@@ -277,6 +277,6 @@ _NUMBERS = (int, float)
 
 
 def _seconds(duration: Any) -> float | None:
-    """A duration that can be counted; None for what is none."""
+    """A duration that can be counted; None for any other value."""
     is_number = isinstance(duration, _NUMBERS) and not isinstance(duration, bool)
     return float(duration) if is_number and 0 <= duration <= _MOST_SECONDS else None

@@ -29,7 +29,7 @@ def start(target: Callable[..., Any], *arguments: Any, name: str) -> threading.T
     try:
         thread.start()
     except (RuntimeError, MemoryError, KeyError) as error:
-        # Interrupted, `Thread.start` releases what it has not locked, or strikes out what it has struck out already.
+        # An interrupted `Thread.start` releases a lock that it does not hold, or removes an entry that it has removed.
         if error.__context__ is not handled and error.__context__ is not None:
             raise error.__context__ from None
         return None

@@ -24,7 +24,7 @@ _MOST_VALUES = MOST_YAML_BYTES
 
 
 class Mapping(dict[str, Any]):
-    """A YAML mapping with `line`, where it begins, and `lines`, where each of its keys stands; 1-based."""
+    """A YAML mapping with `line`, where it begins, and `lines`, the line of each key; 1-based."""
 
     line: int = 1
     lines: dict[str, int]
@@ -94,7 +94,7 @@ def load(path: Path) -> Mapping:
 
 
 def _check_conflicts(path: Path, text: str) -> None:
-    """Name the marks of a merge as what they are: what YAML makes of them helps nobody."""
+    """Report merge conflict markers as such, because YAML's own message about them is misleading."""
     for number, line in enumerate(text.splitlines(), start=1):
         if line.startswith(("<<<<<<< ", ">>>>>>> ", "||||||| ")):
             raise ConfigurationError(f"{path}:{number}: unresolved merge conflict: choose one side")

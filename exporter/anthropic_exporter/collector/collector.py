@@ -67,7 +67,7 @@ class Collector:
         self.fleet = saved.fleet
         self.restored_guard: Mapping[str, Any] = saved.guard
         for member in self.fleet.members.values():
-            member.heard_at = clock()  # silence counts from now, because nobody listened before
+            member.heard_at = clock()  # silence is measured from now on, because nothing was received before
         self.lock = threading.Lock()
         self._source = source
         self._position = _position(saved, source, folder)
@@ -85,7 +85,7 @@ class Collector:
     # -- reading
 
     def catch_up(self, seconds: float) -> None:
-        """Merge what waits in the queue, for up to `seconds`, so that what was shown before a crash is shown again."""
+        """Merge waiting messages for up to `seconds`, so that totals shown before a crash are shown again."""
         deadline = self._clock() + seconds
         while self._catching_up and self._clock() < deadline:
             self.step(0.2)
@@ -134,7 +134,7 @@ class Collector:
         self._check_clock(message, now)
 
     def _check_clock(self, message: CellsMessage, now: float) -> None:
-        """Name the host whose messages take long by its clock, once a minute: the gauge of the lag cannot say which."""
+        """Log the host whose messages are late by its clock, once a minute: the lag gauge does not name it."""
         behind = self._wall() - message.sent_at
         if abs(behind) <= _LONG_LAG_SECONDS or self._catching_up or not self._is_due("lag", now):
             return
@@ -238,7 +238,7 @@ class Collector:
 
 
 def _position(saved: SavedState, source: str, folder: CollectorFolder) -> str:
-    """Where to read on. On another kind of queue from its beginning: what was merged before adds nothing.
+    """The position to continue from. Another kind of queue is read from its beginning: merging again adds nothing.
 
     Raises:
         ConfigurationError: the state is that of another stream; its totals would be mixed with this one's.

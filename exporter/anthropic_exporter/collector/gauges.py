@@ -21,7 +21,7 @@ _Merge = Callable[[float, float], float]
 
 
 def is_live(member: Member, now: float) -> bool:
-    """Whether the publisher was heard lately and did not end."""
+    """Whether the publisher sent a message recently and has not ended."""
     return not member.finished and now - member.heard_at <= LIVE_SECONDS
 
 

@@ -19,7 +19,7 @@ GONE_SECONDS = 3_600.0
 
 
 class Host(NamedTuple):
-    """One machine, and when its publishers were heard.
+    """One machine, and when its publishers sent messages.
 
     Attributes:
         name: service and host.

@@ -1,4 +1,4 @@
-"""What the collector knows of one publisher: its latest cells, and when it was last heard."""
+"""What the collector knows of one publisher: its latest cells, and when it last sent a message."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ from anthropic_exporter.metrics.ledger import Life
 from anthropic_exporter.transport.cells_message import CellsMessage, Definition
 
 MOST_MEMBERS = 50_000
-#: Events older than this count in totals and budgets, but in no pace.
+#: Events older than this count in totals and budgets, but not in rates.
 LATE_SECONDS = 15.0
 _LARGEST = 1e300
 
@@ -63,12 +63,12 @@ class Fleet:
         self.life = Life(life, started)
         self.series = ShownSeries(most_series)
         self.members: dict[str, Member] = {}
-        #: Identities whose cells were dropped long after they were last heard.
+        #: Identities whose cells were dropped after a long silence.
         self.forgotten: dict[str, None] = {}
         self.counts = MergeCounts()
         #: Identities whose cells are part of another one's.
         self.replaced: dict[str, None] = {}
-        #: By cell, how much of the growth since this process started was too old for a pace. It only grows.
+        #: By cell, how much of the growth since this process started was too old for a rate. It only grows.
         self.late: dict[int, float] = {}
 
     def take(self, message: CellsMessage, now: float, *, catching_up: bool = False) -> bool:
@@ -121,7 +121,7 @@ class Fleet:
             del self.replaced[next(iter(self.replaced))]
         other = self.members.pop(identity, None)
         if other is None:
-            if self.forgotten.pop(identity, "") is None:  # its share of the totals is not known any more
+            if self.forgotten.pop(identity, "") is None:  # its share of the totals is unknown from now on
                 member.rebase = True
                 self._count("rebased")
             return

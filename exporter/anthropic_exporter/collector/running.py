@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 _log = Log("anthropic_exporter.collect")
 _STANDBY_LOOKS_EVERY_SECONDS = 0.25
-#: The queue may be down when the collector starts: then it serves what it saved.
+#: If the queue is down when the collector starts, it serves the saved totals after this time.
 CATCH_UP_SECONDS = 10.0
 
 

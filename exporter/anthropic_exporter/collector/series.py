@@ -174,7 +174,7 @@ class ShownSeries:
 
 
 def _loaded(name: str, kind: str, labels: Sequence[str], buckets: Sequence[float]) -> tuple[Layout, Family]:
-    """A saved layout, and the family that shows it; one that nobody shows if there is none."""
+    """A saved layout, and the family that shows it; one that is not shown if there is none."""
     layout = Layout(name, kind, tuple(labels), tuple(map(float, buckets)))
     family = _BY_NAME.get(name)
     if family is None or family.kind != kind or not _same_buckets(family, layout):

@@ -22,7 +22,7 @@ from anthropic_exporter.transport.container import UnreadableError, pack, unpack
 fcntl: Any
 try:
     import fcntl
-except ImportError:  # Windows has no flock; two collectors on one folder are not told apart there
+except ImportError:  # Windows has no flock: two collectors on one folder are not detected there
     fcntl = None
 
 NAME = "collector.state"

@@ -20,7 +20,7 @@ class ThresholdsFile:
 
     Args:
         path: a Prometheus rule file of thresholds.
-        broken: called when an edit cannot be used; the thresholds before it stay in force.
+        broken: called when an edit cannot be used; the previous thresholds stay in use.
         clock: seconds of a clock that never goes back.
 
     Attributes:

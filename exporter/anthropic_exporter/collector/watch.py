@@ -1,4 +1,4 @@
-"""The Guard of the fleet: paces and budgets of all publishers together, with the thresholds of the rules.
+"""The Guard of the fleet: rates and budgets of all publishers together, with the thresholds of the rules.
 
 It reads growth of the collector's totals. Conditions of single calls stay with the processes that make them.
 """

@@ -83,7 +83,7 @@ def duration(text: str, option: str = "--last") -> int:
     """`36h` as seconds.
 
     Raises:
-        ConfigurationError: it is not a duration, is 0, or is longer than anybody keeps.
+        ConfigurationError: it is not a duration, is 0, or is too long.
     """
     found = _DURATION.fullmatch(text.strip())
     if found is None or not int(found[1]):
@@ -95,7 +95,7 @@ def duration(text: str, option: str = "--last") -> int:
 
 
 def check_written(*paths: Path | None) -> None:
-    """Check that files can be written, before the work whose result they take.
+    """Check that files can be written, before the work starts.
 
     Raises:
         ConfigurationError: a folder does not exist, or a path is one.

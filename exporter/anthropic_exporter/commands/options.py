@@ -11,7 +11,7 @@ import click
 
 
 class FiniteRange(click.FloatRange):
-    """A range of numbers: click's lets through `nan`, and `inf` where it has no upper end."""
+    """A range of finite numbers: click's `FloatRange` accepts `nan`, and `inf` if it has no upper end."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
         """The number."""

@@ -31,7 +31,7 @@ class Stopped(BaseException):
 def raising() -> Iterator[None]:
     """Raise `Stopped` in the main thread at the first of these signals; those that follow are ignored.
 
-    For commands that own other processes: their `finally` and `with` blocks end what they started.
+    For commands that start other processes: their `finally` and `with` blocks stop these.
     """
 
     def stop(number: int, _frame: FrameType | None) -> None:

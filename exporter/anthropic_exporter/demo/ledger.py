@@ -18,7 +18,7 @@ _MOST_ENTRIES = 20_000
 
 
 class PricedCall(NamedTuple):
-    """One priced call: when it ended, whose it was, what it cost. `lost_usd` is what a cache miss paid too much."""
+    """One priced call: when it ended, its feature, its cost. `lost_usd` is the additional cost of a cache miss."""
 
     at: float
     feature: str
@@ -42,7 +42,7 @@ class Sum(NamedTuple):
 
     @property
     def hit_ratio(self) -> float | None:
-        """Share of the requests that asked for the cache and read from it; None where none asked."""
+        """Share of the requests with caching that read from the cache; None if there are none."""
         asked = self.hits + self.misses
         return self.hits / asked if asked else None
 

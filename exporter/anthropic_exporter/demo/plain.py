@@ -24,7 +24,7 @@ class PlainOutput:
         self._due = 0.0
 
     def show(self, picture: Picture) -> None:
-        """Print what is new."""
+        """Print the events since the last call."""
         for moment in picture.moments[self._told :]:
             self._say(moment.at, f"{moment.kind:9} {moment.text}")
         self._told = len(picture.moments)

@@ -279,7 +279,7 @@ class Breaker:
             circuit.advance(at, holds, self.open_seconds, self.probes)
 
     def release(self, over: AbstractSet[Identity]) -> None:
-        """These conditions of the fleet are over, or no longer reported."""
+        """Handle conditions of the fleet that have ended, or are no longer reported."""
         for circuit in self._circuits.values():
             circuit.release(over)
 

@@ -36,7 +36,7 @@ class Following:
 
     Args:
         address: the queue.
-        recorder: counts when nothing is heard.
+        recorder: counts periods without a message.
         obey: gets every condition that holds, whenever something was heard or a message expired, and the conditions
             whose breakers close at once.
     """

@@ -268,7 +268,7 @@ class Guard:
             judge.update_shut()
 
     def close_breaker(self, name: str = "", *, scope: str = "feature") -> None:
-        """Close a breaker by hand, however it was opened. A condition that holds must end before it can open it again.
+        """Close a breaker by hand. A condition that still holds has to end before it can open the breaker again.
 
         The scope "total" also closes breakers of any scope that the total budget opened.
 
@@ -286,7 +286,7 @@ class Guard:
             judge.update_shut()
 
     def _carry_out(self, command: Command) -> None:
-        """Repeat what was done by hand in another process of the service."""
+        """Repeat a manual command of another process of the service."""
         at = self._clock.moment()
         with contextlib.suppress(ConfigurationError):  # this process has no breaker of that scope
             if command.do == OPEN:
@@ -357,7 +357,7 @@ class Guard:
     # -- its failures, its end, its children
 
     def _failed(self, stage: str, error: BaseException) -> None:
-        with contextlib.suppress(Exception):  # a strict recorder raises; the failure is counted, and the thread goes on
+        with contextlib.suppress(Exception):  # a strict recorder raises; it is counted, the thread continues
             self.recorder.failed(stage, error)
 
     def _count_callback(self, name: str, result: str) -> None:

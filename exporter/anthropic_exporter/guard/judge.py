@@ -36,7 +36,7 @@ class Judge:
         self.elsewhere: dict[str, Held] = {}
         #: Takes what only this process can measure while another process judges and sends the alerts.
         self.report: Callable[[Measure], None] | None = None
-        #: Called when this process sends alerts for others as well.
+        #: Called when this process also sends alerts for others.
         self.sent: Callable[[], None] | None = None
         self.reset(alerts)
 

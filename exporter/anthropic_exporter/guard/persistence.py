@@ -24,7 +24,7 @@ from anthropic_exporter.logs import Log
 fcntl: Any
 try:
     import fcntl
-except ImportError:  # Windows has no flock; two processes on one folder are not told apart there
+except ImportError:  # Windows has no flock: two processes on one folder are not detected there
     fcntl = None
 
 _log = Log("anthropic_exporter.guard")
@@ -178,7 +178,7 @@ class Memory:
             self.restore()
 
     def restore(self) -> None:
-        """Replace budgets and baselines by what is in the folder."""
+        """Replace budgets and baselines with those in the folder."""
         self._restore("budgets", self._budgets.load)
         self._restore("baselines", self._baselines.load)
 

@@ -127,7 +127,7 @@ class Limits:
         return Limits((Threshold(key[0], value, key[1], key[2]) for key, value in changed.items()), source=self._source)
 
     def of(self, name: str, feature: str = "", model: str = "") -> float:
-        """The threshold of this name that holds for the feature on the model."""
+        """The threshold of this name that applies to the feature on the model."""
         values = self._values
         for key in ((name, feature, model), (name, feature, ""), (name, "", model)):
             if key in values:

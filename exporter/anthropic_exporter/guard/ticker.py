@@ -15,7 +15,7 @@ _NO_THREAD = "guard_thread"
 
 
 class Ticker:
-    """Calls `tick` at an interval, on a thread of its own.
+    """Calls `tick` at an interval, in a separate thread.
 
     A forked child has no thread until `start` is called there, as its first call does.
 
@@ -71,7 +71,7 @@ class Ticker:
             pause = max(every_seconds, (time.thread_time() - began) / _MOST_OF_A_CORE)
 
     def _wait(self, pause: float) -> bool:
-        """Wait until the interval is over or `wake` is called. Returns whether it was stopped."""
+        """Wait until the interval has passed or `wake` is called. Returns whether it was stopped."""
         self._wanted.wait(pause)
         return self.stopped
 

@@ -1,4 +1,4 @@
-"""Whether the rules that a running Prometheus has loaded fit what it scrapes.
+"""Checks whether the rules that a running Prometheus has loaded fit its scrapes.
 
 Source of the answers' fields: prometheus.io/docs/prometheus/latest/querying/api (rules, targets, alertmanagers), read
 2026-11-30; checked on 2.42.
@@ -21,7 +21,7 @@ _NEEDED = ("anthropic-thresholds", "anthropic-ledger")
 _USED = re.compile(r'anthropic_threshold\{[^}]*?threshold="(\w+)"')
 _JOB = re.compile(r'up\{job=~"((?:[^"\\]|\\.)*)"\}')
 _ALIVE = re.compile(rf"{f.AGE.name}\[(\w+)\]")
-#: A process is alive if one of so many scrapes succeeded (rules/settings.py).
+#: A process is alive if one of this many scrapes succeeded (rules/settings.py).
 _SCRAPES_ALIVE = 4
 _LISTED = 5
 #: Processes whose life the ledger can tell from others, and those that recorded a call and show nothing to count.
@@ -33,7 +33,7 @@ class Loaded(NamedTuple):
     """What a Prometheus says of itself.
 
     Attributes:
-        groups: its rule groups whose name is one of this bundle.
+        groups: its rule groups that have the name of a group in this bundle.
         targets: its active targets.
         job: the regular expression of jobs in the rules, as PromQL writes it; "" if no rule has one.
         known: jobs that it matches.
@@ -64,7 +64,7 @@ class Loaded(NamedTuple):
 
 
 def read(prometheus: Prometheus, now: float) -> Loaded:
-    """Ask a Prometheus what it has loaded.
+    """Read the loaded rules and targets of a Prometheus.
 
     Raises:
         ConfigurationError: it cannot be reached, or does not answer as a Prometheus does.

@@ -10,7 +10,7 @@ from anthropic_exporter.metrics import families as f
 THRESHOLD = "anthropic_threshold"
 #: Our alerts; the heartbeat fires always and is not an incident.
 FIRING = 'ALERTS{alertstate="firing",alertname=~"Anthropic.+",alertname!="AnthropicWatchdog"}'
-#: Dollars of an open incident above what is usual, at any level of aggregation.
+#: Dollars of an open incident above the usual cost, at any level of aggregation.
 INCIDENT_COST = '{{__name__=~".*:anthropic_incident_cost_usd:sum",alertname="{alert}"}}'
 
 TOKENS, COST, REQUESTS, GUARD_BLOCKED = f.TOKENS, f.COST, f.REQUESTS, f.GUARD_BLOCKED

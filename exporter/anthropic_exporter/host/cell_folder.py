@@ -137,7 +137,7 @@ class CellFolder:
                 raise
 
     def remove_file(self, file: CellFile) -> None:
-        """Remove a file of this process whose numbers are in another file now."""
+        """Remove a file of this process after its numbers were copied to another file."""
         name = f"{file.header.identity}.cells"
         with self._lock:
             self._own.pop(name, None)
@@ -145,7 +145,7 @@ class CellFolder:
             (self.path / name).unlink()
 
     def end_file(self, file: CellFile) -> None:
-        """Leave a file to whoever folds those of ended processes: nobody counts in it any more."""
+        """Leave a file to be folded with those of ended processes: nothing is counted in it from now on."""
         name = f"{file.header.identity}.cells"
         with self._lock:
             if name in self._own and self._own[name].file is file:

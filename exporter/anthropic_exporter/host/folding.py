@@ -19,7 +19,7 @@ from anthropic_exporter.metrics.stores.file_format import Header, Record, Stored
 from anthropic_exporter.metrics.stores.merged_bounds import MergedBounds
 
 NAME = "ended.cells"
-#: How long the file names a process whose own file is gone: a slow reader may still have it open.
+#: How long the file lists a process after its own file was removed: a slow reader may still have that open.
 _NAMED_SECONDS = 120.0
 #: Gauges without meaning once their process has ended.
 _OF_THE_LIVING = (f.INFLIGHT.name, f.OLDEST_INFLIGHT.name, f.LONGEST_SILENCE.name)
@@ -39,7 +39,7 @@ def fold(
     Args:
         folder: where the files are.
         before: the file of those that ended earlier; None for the first.
-        ended: the files to add; nobody writes to them any more.
+        ended: the files to add; no process writes to them.
         bounds: of labels and series, still empty.
         now: seconds since the epoch.
 

@@ -63,7 +63,7 @@ def _port_of(process: str) -> Path | None:
 
 
 def _remove_ended_families() -> None:
-    """Remove the folders of families without processes: nobody reads them again."""
+    """Remove the folders of families without processes, which are never read again."""
     from anthropic_exporter.host.cell_folder import CellFolder  # noqa: PLC0415 - maps files: only where wanted
 
     for path in runtime_dir.families():

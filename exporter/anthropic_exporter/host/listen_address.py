@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 
 class ListenAddress(NamedTuple):
-    """A host, a TCP port, and what is spoken there."""
+    """A host, a TCP port, and the scheme."""
 
     host: str
     port: int

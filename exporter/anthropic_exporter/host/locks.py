@@ -1,4 +1,4 @@
-"""Locks that end with their process, however it ends, and that a forked child does not inherit.
+"""Locks that are released when their process ends in any way, and that a forked child does not inherit.
 
 POSIX record locks. Closing any descriptor of a file gives up all locks that the process has on it. So a process opens
 a file that it locks only once, and never opens its own cell file for reading.

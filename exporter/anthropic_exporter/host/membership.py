@@ -52,7 +52,7 @@ class Membership:
     """Puts a recorder's cells into the shared folder of its service.
 
     Args:
-        recorder: whose cells.
+        recorder: the owner of the cells.
         path: the folder of the service.
     """
 
@@ -70,7 +70,7 @@ class Membership:
         self._merge: Merge | None = None
         self._merged = Snapshot([], {}, {})
         self._kept: KeptCells | None = None
-        #: The copy that others see as long as there is no room for the cells themselves.
+        #: The copy that other processes see while there is no room for the cells themselves.
         self._left: CellFile | None = None
         self._next_move = 0.0
         self._merges = False
@@ -127,7 +127,7 @@ class Membership:
         TICKER.add(self.tick)
 
     def _make_copy(self) -> None:
-        """Make a copy; what is counted while it is made is in it, too.
+        """Make a copy; it includes calls that are counted in the meantime.
 
         Raises:
             OSError: the folder is gone, or the disk full.
@@ -233,7 +233,7 @@ class Membership:
         return mapped, moved
 
     def _count_without_file(self, mapped: MappedCells) -> None:
-        """Count where nobody else sees it. Others continue to see the copy; no other file may take its place."""
+        """Count in memory that other processes do not see. They still see the copy; no other file may replace it."""
         self.folder.own(self._token, mapped)
         if self._kept is None:
             mapped.make_file_by(self._make_file, self._failed)

@@ -54,7 +54,7 @@ class ServiceHandle:
         make_server: serves the port; raises ConfigurationError if that is not possible.
         address: where the service listens, whichever worker holds the port; port 0 picks a free one.
         membership: the service that shares the port; None if processes cannot share here.
-        owner: what it serves; a later handle of the same owner and port takes its place.
+        owner: the served object; a later handle with the same owner and port replaces this one.
         release: called when the handle is closed, whether or not this process ever held the port.
         leave: called when the handle is closed, but not when another one of this process takes its place.
     """

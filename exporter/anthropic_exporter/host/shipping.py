@@ -82,7 +82,7 @@ class Shipping:
         return epoch
 
     def replaced(self, identity: str) -> tuple[str, ...]:
-        """The identities whose cells are among those of `identity` by now, newest last."""
+        """The identities whose cells are now part of those of `identity`, newest last."""
         found = sorted((at, name) for name, at in _replaced_in(self.folder).items() if name != identity)
         return tuple(name for _, name in found[-MOST_REPLACED:])
 
@@ -93,7 +93,7 @@ def _read_epoch(fd: int) -> int:
 
 
 def _replaced_in(folder: CellFolder) -> dict[str, float]:
-    """Identities that were replaced not long ago, with the time of it. Removes what is older."""
+    """Identities that were replaced recently, with the time. Removes older ones."""
     found = {}
     with contextlib.suppress(OSError), os.scandir(folder.path) as entries:
         for entry in entries:

@@ -1,4 +1,4 @@
-"""Fills the history of a page with the calls of a recorder. A collector has a feed of its own."""
+"""Fills the history of a page with the calls of a recorder. A collector has its own feed."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from anthropic_exporter.call import Call
     from anthropic_exporter.recorder import Recorder
 
-# The most calls that wait for a reader; also a bound in a forked child, where nobody reads.
+# The most calls that wait for a reader; also a bound in a forked child, which has no reader.
 _MOST_PENDING = 10_000
 
 
@@ -29,8 +29,8 @@ class Feed(Protocol):
     """Fills a history.
 
     Attributes:
-        scope: whose calls these are: `process` or `fleet`.
-        history: what it fills.
+        scope: the origin of the calls: `process` or `fleet`.
+        history: the history to fill.
         lock: held by whoever touches the history.
     """
 
@@ -39,7 +39,7 @@ class Feed(Protocol):
     lock: threading.Lock
 
     def take(self) -> None:
-        """Add what was counted until now; called without the lock."""
+        """Add the calls counted until now; called without the lock."""
         ...
 
     def inflight(self) -> InFlight:
@@ -55,7 +55,7 @@ class CallFeed:
     """Subscribes to a recorder. Adding a call never waits for a reader.
 
     Args:
-        recorder: whose calls to add.
+        recorder: the source of the calls.
         clock: monotonic seconds.
         wall: Unix seconds.
     """

@@ -31,7 +31,7 @@ class Live:
     """The routes `/live` and `/live/state`. Close it to stop its feed.
 
     Args:
-        feed: whose calls to show.
+        feed: the calls to show.
         watched: open alerts and breakers, if there is a Guard.
         clock: monotonic seconds.
         wall: Unix seconds.

@@ -25,7 +25,7 @@ class PageState:
     """Answers the page from a history that a feed fills.
 
     Args:
-        feed: whose calls to show.
+        feed: the calls to show.
         watched: open alerts and breakers, if there is a Guard.
         clock: monotonic seconds.
         wall: Unix seconds.

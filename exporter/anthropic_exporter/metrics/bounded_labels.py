@@ -62,7 +62,7 @@ class Bounded:
         return known
 
     def let_in(self, values: Iterable[str]) -> None:
-        """Admit these values as well, beyond the limit."""
+        """Admit these values too, beyond the limit."""
         self._known.update((value, value) for value in values)
 
     @property

@@ -14,7 +14,7 @@ SETTLE_EVERY = 65_536
 
 
 def add(block: MutableSequence[float], total: int, rest: int, amount: float) -> None:
-    """Add an amount to `block[total]`; `block[rest]` keeps what was rounded off."""
+    """Add an amount to `block[total]`; `block[rest]` keeps the rounding error."""
     before, amount = block[total], amount + block[rest]
     after = before + amount
     added = after - before

@@ -74,7 +74,7 @@ class LabelSets:
         budget: of the series.
         slots: where calls of certain labels are written, by model, feature, user, tier and outcome.
         spend: the blocks of tokens and dollars, by model, feature, user and tier.
-        by_place: what is kept of each (model, feature).
+        by_place: the state of each (model, feature).
     """
 
     def __init__(
@@ -103,7 +103,7 @@ class LabelSets:
                 self._new_counter(f.REQUESTS, labels)
 
     def let_in(self, features: Iterable[str], users: Iterable[str] = ()) -> None:
-        """Admit these names as well."""
+        """Admit these names too."""
         self.bounds["feature"].let_in(features)
         self.bounds["user"].let_in(users)
 
@@ -115,7 +115,7 @@ class LabelSets:
         return self._with_room("model", model), self._with_room("feature", feature)
 
     def admitted(self, model: str, feature: str, user: str, tier: str) -> tuple[str, str, str]:
-        """The label set itself where it exists or the budget has room for it; else folded, users first."""
+        """The label set itself if it exists or fits into the budget; otherwise folded, users first."""
         if (model, feature, user, tier) in self.spend:
             return model, feature, user
         user = self._with_room("user", user)
@@ -229,7 +229,7 @@ class LabelSets:
     def move_to(self, cells: Cells, moved: Mapping[int, Block]) -> None:
         """Make label sets in `cells` from now on; `moved` are its blocks by the `id` of those that they replace."""
         self.cells = cells
-        self.slots.clear()  # each is made again from what follows
+        self.slots.clear()  # each is created again from the following
         self.spend.update({key: moved[id(block)] for key, block in self.spend.items()})
         self._speed.update({key: moved[id(block)] for key, block in self._speed.items()})
         self._counters.update({key: moved[id(block)] for key, block in self._counters.items()})

@@ -33,7 +33,7 @@ class Line:
     `like` is one of them; `blocks` are those that each of them changes, by identity. `advice` is where advice counts
     them; None until the first.
 
-    Valid for requests from `start` on and before `end`, in seconds since the epoch, and while `book` is in force.
+    Valid for requests from `start` on and before `end`, in seconds since the epoch, and while `book` is in use.
     """
 
     __slots__ = (

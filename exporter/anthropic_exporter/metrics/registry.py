@@ -25,7 +25,7 @@ class ReadingsCollector(Collector):
     """A prometheus_client collector over a function that reads all series.
 
     Attributes:
-        owner: whose series these are.
+        owner: the owner of the series.
     """
 
     def __init__(self, read: Callable[[], dict[str, list[SeriesSample]]], owner: object = None) -> None:

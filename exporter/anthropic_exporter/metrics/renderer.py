@@ -64,7 +64,7 @@ class _FamilyLines:
     """The formatted lines of one family. Series are only added, and keep their order.
 
     Attributes:
-        family: what they are of.
+        family: their metric family.
         is_openmetrics: the line that says since when a series counts follows its other lines.
         counts: there are such lines.
         text: all lines of stored series; None if one of them has changed.
@@ -101,7 +101,7 @@ class _FamilyLines:
         return (one.block, one.start if self.family.kind == HISTOGRAM else one.start - number)
 
     def parts(self, blocks: int, readings: Sequence[SeriesSample]) -> Iterator[str]:
-        """The family as text: its series in the first so many blocks, and gauges computed at scrape time."""
+        """The family as text: its series in the first blocks, and gauges computed at scrape time."""
         yield head(base_name(self.family) if self.is_openmetrics else self.family.name, self.family)
         lines = self._lines
         if lines and lines[-1].block >= blocks:
@@ -192,7 +192,7 @@ class _Format:
 
 
 class Renderer:
-    """Formats snapshots. A series whose numbers are those of the scrape before is not formatted again.
+    """Formats snapshots. A series whose numbers have not changed since the last scrape is not formatted again.
 
     Args:
         families: what to show, in this order.

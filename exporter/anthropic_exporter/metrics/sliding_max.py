@@ -36,7 +36,7 @@ class SlidingMax:
             kept.popleft()
 
     def max(self, now: float) -> float:
-        """The largest value of the 60 s before `now`; 0 where there was none."""
+        """The largest value of the 60 s before `now`; 0 if there was none."""
         newest = int(now)
         for second, value in self._kept:
             if newest - _SECONDS < second <= newest:

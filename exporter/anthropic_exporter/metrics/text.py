@@ -39,7 +39,7 @@ def _with_go_exponent(text: str) -> str:
 
 
 def escape(value: str) -> str:
-    """A label value as it stands between quotes."""
+    """A label value as it is written between quotes."""
     return value.replace("\\", r"\\").replace("\n", r"\n").replace('"', r"\"")
 
 

@@ -118,7 +118,7 @@ class Metrics:
         self._touch(self.label_sets.counter(family, labels))[0] = value
 
     def observe(self, family: Family, labels: tuple[str, ...], value: float) -> None:
-        """Add to a histogram of which there are few. The last label may come from outside: it is bounded here."""
+        """Add to a histogram with few series. The last label may come from outside: it is bounded here."""
         if family.labels and family.labels[-1] in self.label_sets.bounds:
             labels = (*labels[:-1], self.label_sets.fold(family.labels[-1], labels[-1]))
         block = self._touch(self.label_sets.counter(family, labels))
@@ -136,7 +136,7 @@ class Metrics:
         self.count(family, labels)
 
     def write(self, call: Call, bill: Bill, now: float | None = None) -> Slot:
-        """Write one call that ended at `now`, and its bill. Returns where it was written; that names its labels."""
+        """Write one call that ended at `now`, and its bill. Returns its slot, which has the labels."""
         now = self._clock() if now is None else now
         self._last_record = now
         key = (call.model, call.feature, call.user, call.tier, call.outcome)
@@ -257,7 +257,7 @@ class Metrics:
                 speed[-1] += rate
 
     def write_call_duration(self, model: str, feature: str, seconds: float) -> None:
-        """Write the duration of a call whose end became known later."""
+        """Write the duration of a call whose end was found out later."""
         block = self._touch(self.label_sets.place(*self.label_sets.place_of(model, feature)).block)
         block[CALL_DURATION + bisect_left(f.CALL_DURATION.buckets, seconds)] += 1.0
         block[CALL_DURATION_SUM] += seconds

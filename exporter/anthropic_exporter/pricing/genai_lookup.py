@@ -1,4 +1,4 @@
-"""Prices of models that the book does not know, from the library genai-prices (the extra `prices`), as rows of ours.
+"""Prices of models that the book does not know, from the library genai-prices (extra `prices`), as rows of the book.
 
 Written against genai-prices 0.2.3, read 2026-11-21. How it answers, and what this module does about it:
 

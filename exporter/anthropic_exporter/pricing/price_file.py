@@ -20,7 +20,7 @@ SHIPPED_ORIGIN, FILE_ORIGIN = "shipped", "file"
 _FOREVER = dt.date.max
 #: The `checked` of rows that do not say when they were compared with their source.
 UNCHECKED = dt.date(1970, 1, 1)
-#: Minimum cacheable tokens of a model whose minimum is unknown.
+#: Minimum number of cacheable tokens for a model whose minimum is unknown.
 USUAL_MINIMUM_TOKENS = 1024
 
 

@@ -1,4 +1,4 @@
-"""The price book in force: reloads the user's file when it changes, and adds models from genai-prices."""
+"""The current price book: reloads the user's file when it changes, and adds models from genai-prices."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class LivePrices:
         prices: a price file, a ready book, or None for the shipped one.
         clock: seconds since the epoch.
         resume: takes calls that waited, to be written now.
-        broken: takes one line that says what is wrong with an edit.
+        broken: is called with one line that describes the mistake in an edit.
         changing: called before the book is replaced: calls that ended before keep the prices of their time.
 
     Raises:
@@ -90,7 +90,7 @@ class LivePrices:
         return True
 
     def _may_ask(self, model: str) -> bool:
-        if len(model) > MOST_CHARS:  # nobody has a price for it, and it would be kept
+        if len(model) > MOST_CHARS:  # there is no price for it, and it would be kept
             return False
         return model not in self._answers and len(self._answers) < _MOST_ASKED and self.book.model(model) is None
 

@@ -23,7 +23,7 @@ class OutgoingCells(NamedTuple):
     """What to send, and under which identity.
 
     Attributes:
-        identity: whose cells these are.
+        identity: the owner of the cells.
         snapshot: all of them.
         lasting: they outlive their processes.
         replaces: identities under which some of them were sent before.
@@ -99,7 +99,7 @@ class CellFinder:
             self._shipping.retire()
 
     def is_last(self) -> bool:
-        """Whether no other process goes on sending these cells; asked after `retire`."""
+        """Whether no other process continues to send these cells; called after `retire`."""
         return self._shipping is None or self._shipping.is_last()
 
     def leave(self) -> None:

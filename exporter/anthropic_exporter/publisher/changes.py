@@ -17,7 +17,7 @@ from anthropic_exporter.metrics.cells import Snapshot
 from anthropic_exporter.metrics.families import FAMILIES, Family
 from anthropic_exporter.transport.cells_message import CellsMessage, Definition, Layout
 
-#: NATS and Kafka refuse messages above 1 MB unless told otherwise; such a part takes 600 kB at most.
+#: NATS and Kafka refuse messages above 1 MB by default; such a part takes 600 kB at most.
 _MOST_DEFINITIONS = 2_000
 _MOST_CELLS = 20_000
 _FAMILY = {family.name: family for family in FAMILIES}

@@ -159,7 +159,7 @@ class Publisher:
             _log.warning(line, self._address.shown, result.text)
 
     def _failed(self, error: BaseException) -> None:
-        with contextlib.suppress(Exception):  # a strict recorder raises it; it is counted, and this thread goes on
+        with contextlib.suppress(Exception):  # a strict recorder raises it; it is counted, and this thread continues
             self._recorder.failed("publish", error)
 
     def close(self, timeout: float = CLOSE_SECONDS) -> bool:
@@ -174,7 +174,7 @@ class Publisher:
         atexit.unregister(self.close)
         self._stopped.set()
         done = threading.Event()
-        # On a thread of its own: a queue that hangs must not keep the application from ending.
+        # In a separate thread: a queue that hangs must not prevent the application from ending.
         if threads.start(self._finish, done, timeout, name="anthropic-publish-end") is None:
             self._finish(done, timeout)
         sent = done.wait(timeout)
@@ -197,7 +197,7 @@ class Publisher:
         self._transport.close()
 
     def _left(self) -> bool:
-        """Let another process send. False if none is there any more, although the last message did not say so."""
+        """Let another process send. False if there is none left, although the last message did not say so."""
         self._source.leave()
         return self._said_final or not self._source.is_last()
 

@@ -1,1 +1,1 @@
-"""Compares what was recorded with Anthropic's bill: by model, tier, token type and hour, tokens first, then dollars."""
+"""Compares recorded usage with Anthropic's bill: by model, tier, token type and hour, tokens first, then dollars."""

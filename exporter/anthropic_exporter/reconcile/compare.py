@@ -100,7 +100,7 @@ def compare(
     limits: Tolerances = Tolerances(),  # noqa: B008 - frozen
     edges: frozenset[int] | None = None,
 ) -> Comparison:
-    """Compare what was recorded with the bill of the same hours.
+    """Compare recorded usage with the bill of the same hours.
 
     Args:
         recorded: by hour; with `edges`, one sum for the whole span.
@@ -241,7 +241,7 @@ class _Judge:
         return min(runs)[1:]
 
     def _callers_of(self, group: Group, ours: Vector, theirs: Vector) -> tuple[Caller, ...]:
-        """The fewest callers, or else whole workspaces, that together sent exactly what is missing."""
+        """The fewest callers, or otherwise whole workspaces, whose usage is exactly the missing amount."""
         vectors = _by_caller(self._bill.lines, group)
         single = self._smallest(vectors, group, ours, theirs)
         whole = self._smallest(_by_workspace(vectors), group, ours, theirs)

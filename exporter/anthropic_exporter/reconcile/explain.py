@@ -1,4 +1,4 @@
-"""Puts each verdict into words: what was found, and what to do. Pure."""
+"""Describes each verdict in words: the finding, and what to do. Pure."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from anthropic_exporter.reconcile.lines import HOUR
 
 
 class Explanation(NamedTuple):
-    """A heading of few words, what was found, and what to do about it."""
+    """A short heading, the finding, and what to do about it."""
 
     heading: str
     found: str

@@ -52,7 +52,7 @@ def run(sources: Sources, schedule: Schedule, host: str, port: int, stop: thread
     gauges = Gauges(recorder)
     with serve(recorder, host=host, port=port) as server:
         _log.info("serving %s/metrics", server.url)
-        # On a thread of its own: a comparison waits for two servers, and `stop` must not wait for it.
+        # In a separate thread: a comparison waits for two servers, and `stop` must not wait for it.
         threading.Thread(target=_turns, args=(sources, schedule, gauges, stop), daemon=True).start()
         stop.wait()
 

@@ -1,4 +1,4 @@
-"""Opens the breaker of an alert's feature, and closes it when the last alert that opened it is over."""
+"""Opens the breaker of an alert's feature, and closes it when the last alert that opened it resolves."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class AlertBreakers:
     """The breakers of a Guard that alerts from outside hold open.
 
     Args:
-        guard: whose breakers.
+        guard: the owner of the breakers.
         seconds: after which one closes even if its alert still fires.
         features: the only features that are stopped; None: every feature, if the alert's sender proved who it is.
 

@@ -12,7 +12,7 @@ NEWS, KNOWN, REFUSED = "news", "known", "refused"
 _GONE = "gone"
 _MOST = 10_000
 _MOST_REFUSED = 1_000
-#: Firings whose start is further from now than this are refused: replays, and clocks that are wrong.
+#: Firings that started longer ago than this, or as far in the future, are refused: replays, and wrong clocks.
 MAX_AGE_SECONDS = 86_400.0
 _Key = tuple[str, str]
 
@@ -75,13 +75,13 @@ class Firings:
             self._forgotten_until = max(self._forgotten_until, self._known.pop(key)[0])
 
     def polled(self, active: list[IncomingAlert], *, complete: bool = True) -> list[IncomingAlert]:
-        """The alerts to take after a look at all active ones: those, and as resolved the ones that are gone.
+        """The alerts to handle after reading all active ones: these, and as resolved those that have disappeared.
 
         An alert that comes back with the same start, as after a silence, begins anew.
 
         Args:
             active: the alerts.
-            complete: whether one that is missing is over.
+            complete: whether a missing alert has resolved.
         """
         now = {alert.key: alert for alert in active}
         gone = [alert for key, alert in self._polled.items() if key not in now] if complete else []

@@ -17,7 +17,7 @@ _MOST_NOTED = 10_000
 
 
 class LogLines:
-    """Lines of what was done about alerts.
+    """Log lines about the actions of remedies.
 
     A repetitive outcome of a remedy, such as that there is no room, is written once a minute with the number of alerts
     since: in a flood a slow log handler would hold the threads that take alerts.
@@ -54,7 +54,7 @@ class LogLines:
             return unwritten
 
     def write(self) -> None:
-        """Write what was noted until now. Call it without a lock."""
+        """Write the lines collected until now. Call it without a lock."""
         for _ in range(len(self._noted)):
             with contextlib.suppress(IndexError):  # another thread took it
                 self._log.warning("remedy %s %s: %s %s feature=%s%s", *self._noted.popleft())

@@ -19,7 +19,7 @@ from anthropic_exporter.errors import ConfigurationError
 from anthropic_exporter.wire import alertmanager
 from anthropic_exporter.wire.alertmanager import IncomingAlert
 
-#: For one whole request, however slowly the answer comes.
+#: For one complete request, however slow the response.
 _TIMEOUT_SECONDS = 4.0
 _MOST_BYTES = 1_048_576
 #: How long `close` waits for a request that is under way.
@@ -38,7 +38,7 @@ _ALL, _BREAKERS = _query('remedy=~".+"'), _query('remedy="open_breaker"')
 
 
 class Look(NamedTuple):
-    """What Alertmanagers know: the `active` alerts, and whether a missing alert is over (`complete`)."""
+    """The state of Alertmanagers: the `active` alerts, and whether a missing alert has resolved (`complete`)."""
 
     active: list[IncomingAlert]
     complete: bool
@@ -152,9 +152,9 @@ class Poller:
     """Asks every few seconds until closed. While no Alertmanager answers, the alerts stay as they are.
 
     Args:
-        sources: Alertmanagers of one cluster, whose alerts are put together.
+        sources: Alertmanagers of one cluster, whose alerts are merged.
         every_seconds: between two requests.
-        take: gets what was found.
+        take: is called with the result.
         failed: gets what went wrong.
     """
 

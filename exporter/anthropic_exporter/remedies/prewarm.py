@@ -60,7 +60,7 @@ class Prompt:
 
     @property
     def due(self) -> bool:
-        """Whether what was last written has run out by now."""
+        """Whether the last cache entry has expired."""
         return self._warmed_at is None or self._clock() - self._warmed_at >= self._ttl_seconds
 
     def warm(self) -> Exception | None:
@@ -76,7 +76,7 @@ class Prompt:
 
 
 def _recorded(client: Any, recorder: Recorder) -> Any:
-    """The client, with the recorder's middleware where it has none of it."""
+    """The client, with the recorder's middleware added if it is missing."""
     present = getattr(client, "middleware", ())
     if any(getattr(one, "recorder", None) is recorder for one in present):
         return client

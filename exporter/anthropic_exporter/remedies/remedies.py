@@ -110,7 +110,7 @@ class Remedies:
         self._owned = contextlib.ExitStack()
         self._watching = False
 
-    # -- what is done about what
+    # -- remedies and their alerts
 
     def prompt(self, feature: str, client: Any, request: Mapping[str, Any]) -> None:
         """Write this prompt into the cache again when a cache alert fires for the feature, once per cache lifetime.
@@ -408,7 +408,7 @@ def _debt_of(alert: IncomingAlert) -> tuple[str, ...]:
 
 
 def _wanted(alerts: Iterable[IncomingAlert], remedies: tuple[_Remedy, ...]) -> list[IncomingAlert]:
-    """The alerts that one of the remedies is about. No other one is remembered, however many come."""
+    """The alerts that one of the remedies handles. Other alerts are never remembered."""
     return [alert for alert in alerts if any(one.wants(alert) for one in remedies)]
 
 

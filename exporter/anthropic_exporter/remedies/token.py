@@ -30,7 +30,7 @@ class Token:
         self._read()
 
     def admit(self, headers: Mapping[str, str]) -> Answer | None:
-        """The answer that refuses a request with these headers; None where it carries the token."""
+        """The response that refuses a request with these headers; None if it has the token."""
         try:
             token = self._read()
         except ConfigurationError as error:

@@ -49,7 +49,7 @@ def enough(requests: str, minimum: str) -> str:
 
 
 def either(record: str, operation: str = "increase") -> str:
-    """The fast window, else the slow one: the fast one has data sooner, the slow one bridges gaps in scraping."""
+    """The fast window, otherwise the slow one: the fast one has data sooner, the slow one bridges gaps in scraping."""
     return f"{record}:{operation}_fast or {record}:{operation}_slow"
 
 
@@ -250,7 +250,7 @@ BLOCKS: dict[str, tuple[Rule, ...]] = {
             'alertname=~"AnthropicCacheMissRateHigh|AnthropicCacheMissWaste"',
         ),
         IncidentCost("AnthropicCacheMissWaste", PAIR, MISS_SEEN, MISS_GROWTH),
-        # What the cache usually saves, minus what it saved; if that is unknown, the misses.
+        # The usual savings of the cache, minus the actual ones; if these are unknown, the misses.
         IncidentCost(
             "AnthropicCacheMissRateHigh",
             PAIR,

@@ -1,4 +1,4 @@
-"""Settings of the rules: what they need to know about the Prometheus that evaluates them."""
+"""Settings of the rules, which describe the Prometheus that evaluates them."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class Fit:
         runbook_url: folder of the runbooks; one page an alert, named for it.
         keep_labels: labels of a target, such as `namespace`, that stay through every aggregation.
         utc_offset_minutes: what the budget's day is ahead of UTC.
-        without: questions whose rules are left out, such as `meter`.
+        without: rule files that are left out, such as `meter`.
         format: `rules` (files for `rule_files`), `prometheus-rule` (objects of the operator), `mimir` or `vmalert`.
 
     Raises:

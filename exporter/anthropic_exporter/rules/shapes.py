@@ -192,7 +192,7 @@ class Onset:
     lets it return to 0 within minutes of the incident's end.
 
     Attributes:
-        alert: whose description asks for the moment.
+        alert: the alert whose description shows the moment.
         by: labels that stay.
         subjects: what has a sum, as an expression.
         above: how far a step was above halfway, as a part of halfway: -1 where nothing was spent.
@@ -273,7 +273,7 @@ class BeyondChance:
 
 @dataclass(frozen=True)
 class MissingDefaults:
-    """An expression that yields one sample for each threshold whose default is gone."""
+    """An expression that returns one sample for each threshold without a default."""
 
     names: tuple[str, ...]
 

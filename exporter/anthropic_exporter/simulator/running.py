@@ -41,14 +41,14 @@ def episodes(seed: int, every: float) -> Iterator[Episode]:
 
 
 class Queue(NamedTuple):
-    """Where the application publishes what it counts, and as which service."""
+    """The queue that the application publishes its counters to, and the name of its service."""
 
     url: str
     service: str
 
 
 def simulate(host: str, port: int, seed: int, every: float, stop: threading.Event, queue: Queue | None = None) -> None:
-    """Run until stopped. The fake API listens on loopback only, whatever the address of /metrics.
+    """Run until stopped. The fake API listens on loopback only, regardless of the address of /metrics.
 
     Raises:
         ConfigurationError: the address of /metrics is taken or wrong, or the queue's URL is.

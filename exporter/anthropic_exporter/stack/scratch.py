@@ -1,4 +1,4 @@
-"""A Prometheus of its own with nothing to scrape, which takes what is written to it: for replays of the past."""
+"""A temporary Prometheus without targets, which accepts remote writes: for replays of the past."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ class Delays:
     A firing that began before this object did may be a repeat, so it is not measured.
 
     Args:
-        recorder: on whose page the histograms are.
+        recorder: the recorder whose page shows the histograms.
         clock: seconds since the epoch.
     """
 

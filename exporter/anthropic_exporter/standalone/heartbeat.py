@@ -22,7 +22,7 @@ class Heartbeat:
 
     Args:
         silent_after_seconds: after the last beat.
-        tell: receives the alert `AnthropicHeartbeatLost`, firing or resolved, on a thread of its own.
+        tell: receives the alert `AnthropicHeartbeatLost`, firing or resolved, in a separate thread.
         clock: monotonic seconds.
     """
 

@@ -23,7 +23,7 @@ def show(program: Path, tree: Path, target: Path) -> None:
 
     Args:
         program: the executable, somewhere below `tree`.
-        tree: what stands in for `/usr`.
+        tree: the folder that replaces `/usr`.
         target: where callers find it.
     """
     target.parent.mkdir(exist_ok=True)

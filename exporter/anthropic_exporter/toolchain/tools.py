@@ -39,7 +39,7 @@ _ALERTMANAGER = ("alertmanager", "prometheus-alertmanager")  # the second is Deb
 #: keep_firing_for came with Prometheus 2.42, routing_key_file with Alertmanager 0.25 (changelogs, read 2026-11-21).
 TOOLS = {
     "prometheus": Tool(("prometheus",), ("prometheus",), "prometheus", (2, 42)),
-    # A package of its own since Debian 13, part of the server's package before.
+    # A separate package since Debian 13, part of the server's package before.
     "promtool": Tool(("promtool",), ("promtool", "prometheus"), "prometheus", (2, 42)),
     "alertmanager": Tool(_ALERTMANAGER, ("prometheus-alertmanager",), "alertmanager", (0, 25)),
     "amtool": Tool(("amtool",), ("prometheus-alertmanager",), "alertmanager", (0, 25)),

@@ -12,7 +12,7 @@ from anthropic_exporter.transport.cells_message import encodable
 _FORMAT = 1
 _MOST_BYTES = 1_000_000
 _MOST_HOLDING = 10_000
-#: What the conditions of a message may take: NATS and Kafka refuse messages above 1 MB unless told otherwise.
+#: The most bytes for the conditions of a message: NATS and Kafka refuse messages above 1 MB by default.
 _MOST_HOLDING_BYTES = 900_000
 #: If there are too many, those that stop the most are sent.
 _SCOPES = ("total", "feature", "model")
@@ -42,7 +42,7 @@ class BreakersMessage(NamedTuple):
 
 
 def encode(message: BreakersMessage) -> bytes:
-    """The bytes of a message. Of more conditions than a message holds, `fitting` says which are in it."""
+    """The bytes of a message. If there are too many conditions, it has those that `fitting` returns."""
     return json.dumps(
         {
             "format": _FORMAT,

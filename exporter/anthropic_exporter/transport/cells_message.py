@@ -49,7 +49,7 @@ class CellsMessage(NamedTuple):
     """Changed cells of one publisher.
 
     Attributes:
-        identity: whose cells these are; a new one whenever they may have begun again at 0.
+        identity: the owner of the cells; a new one whenever they may have started again at 0.
         epoch: the numbering of the cells; a publisher that starts has a new one.
         sequence: 1 for the first message of an epoch, then one more each time.
         service: which service they belong to.

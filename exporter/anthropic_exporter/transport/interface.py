@@ -28,7 +28,7 @@ class TransportError(AnthropicExporterError):
 
 
 class Received(NamedTuple):
-    """A message, and the position behind it."""
+    """A message, and the position after it."""
 
     token: str
     data: bytes

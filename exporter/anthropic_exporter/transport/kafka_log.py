@@ -36,7 +36,7 @@ class KafkaLog:
     Args:
         address: `kafka://host:9092,other:9092`.
         stream: the topic.
-        position: the offset behind which a receiver goes on.
+        position: the offset after which a receiver continues.
         start: `OLDEST` or `NEWEST`, for a receiver without a position.
     """
 
@@ -72,7 +72,7 @@ class KafkaLog:
                 )
             left = self._producer.flush(_ANSWER_SECONDS + 1.0)
         if failed or left:
-            self._producer = None  # what is still queued in it must not come after newer messages
+            self._producer = None  # its queued messages must not be sent after newer ones
             raise TransportError(_reason(failed[0]) if failed else "timeout", "not delivered")
 
     def receive(self, most: int, seconds: float) -> list[Received]:

@@ -1,4 +1,4 @@
-"""NATS JetStream. The asynchronous client runs on an event loop of its own, in a daemon thread.
+"""NATS JetStream. The asynchronous client runs on a separate event loop, in a daemon thread.
 
 A receiver is an ordered reader from a sequence number; nothing is acknowledged to the server.
 """
@@ -41,7 +41,7 @@ class NatsStream:
     Args:
         address: the server, or several separated by commas.
         stream: its name.
-        position: the sequence number behind which a receiver goes on.
+        position: the sequence number after which a receiver continues.
         start: `OLDEST` or `NEWEST`, for a receiver without a position.
         most_messages: a stream that is made here keeps this many.
     """
@@ -113,7 +113,7 @@ class NatsStream:
             await client.connect(
                 connect_timeout=_CONNECT_SECONDS,
                 allow_reconnect=False,  # the next call connects again, and says so
-                max_reconnect_attempts=1,  # else the client goes on for minutes with the first connection
+                max_reconnect_attempts=1,  # otherwise the client continues for minutes with the first connection
                 reconnect_time_wait=0.1,
                 error_cb=self._note_refusal,
                 **self._options,

@@ -14,7 +14,7 @@ def open_transport(
     Args:
         address: where the queue is.
         stream: its stream.
-        position: where a receiver goes on.
+        position: where a receiver continues.
         start: where a receiver without a position begins: `OLDEST` or `NEWEST`.
         most_messages: how many messages the stream keeps; the address' own number if not given.
 

@@ -34,7 +34,7 @@ class RedisStream:
     Args:
         address: the server.
         stream: the key of the stream.
-        position: the id behind which a receiver goes on.
+        position: the id after which a receiver continues.
         start: `OLDEST` or `NEWEST`, for a receiver without a position.
         most_messages: the stream is trimmed to about this length with each message.
     """

@@ -51,7 +51,7 @@ class Choice(NamedTuple):
 
 
 class Calibrated(NamedTuple):
-    """One signal: what it was, the threshold in force, and the choices.
+    """One signal: its history, the current threshold, and the choices.
 
     `is_new` says that it has less than a working day of history, because it began late: nothing is known of it yet.
     `is_gone` says the same of one that ended early: nothing would be known of it if it came back.
@@ -278,7 +278,7 @@ def rounded_up(value: float) -> float:
 
 
 def thresholds(prometheus: Prometheus, at: float) -> dict[tuple[str, str, str], float]:
-    """The thresholds in force, by name, feature and model."""
+    """The current thresholds, by name, feature and model."""
     found = prometheus.vector(series.THRESHOLD, at)
     return {
         (one.labels.get("threshold", ""), one.labels.get("feature", ""), one.labels.get("model", "")): one.points[0][1]

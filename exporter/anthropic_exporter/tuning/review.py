@@ -16,7 +16,7 @@ from anthropic_exporter.tuning.verdicts import FALSE, MISSED, TRUE, Verdict
 
 _HEADROOM = 1.1
 _STEP_SECONDS = 300.0
-#: Severities of alerts that page nobody and so need no verdict.
+#: Severities of alerts that do not page, and therefore need no verdict.
 _QUIET = ("info", "none")
 
 
@@ -30,7 +30,7 @@ class Reviewed(NamedTuple):
 
     @property
     def is_quiet(self) -> bool:
-        """Whether the alert only informs: nobody was paged."""
+        """Whether the alert only informs, and does not page."""
         return self.firing.severity in _QUIET
 
 

@@ -32,7 +32,7 @@ _MOST_BARS, _CELL, _PLACE, _MANY = 14, 12, 18, 10
 
 
 def table(calibration: Calibration, method: str) -> RenderableType:
-    """The whole calibration; the chosen method stands out."""
+    """The whole calibration; the chosen method is highlighted."""
     return Group(*_parts(calibration, method))
 
 

@@ -47,7 +47,7 @@ class Override(NamedTuple):
 
 
 class _Rule(NamedTuple):
-    """Where a rule stands in the text: its expression, its end, and the list that it is an item of."""
+    """The position of a rule in the text: its expression, its end, and the list that contains it."""
 
     expression: Any  # a node of PyYAML, whose types leave out what nodes have
     end: int

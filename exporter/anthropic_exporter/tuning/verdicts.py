@@ -144,7 +144,7 @@ def apply(
 ) -> dict[str, Verdict]:
     """The verdicts with `marks`: pairs of an id, its beginning or the name of an alert, and a word.
 
-    The name of an alert stands for all of its firings that have no verdict.
+    The name of an alert selects all of its firings without a verdict.
 
     Raises:
         ConfigurationError: an id or name that no firing of the span has, or a word that is not a verdict.

@@ -45,7 +45,7 @@ def _elements(data: bytes) -> Iterator[tuple[int, bytes]]:
     at = 0
     while at < len(data):
         tag, length, at = data[at], data[at + 1], at + 2
-        if length & 0x80:  # the length has bytes of its own
+        if length & 0x80:  # the length is encoded in further bytes
             more = length & 0x7F
             length, at = int.from_bytes(data[at : at + more], "big"), at + more
         yield tag, data[at : at + length]
@@ -73,7 +73,7 @@ def describe_problem(validities: list[Validity], now: float) -> str:
 
 
 def describe_problem_of_all(validities: list[Validity], now: float) -> str:
-    """The same of certificates of which one that is valid is enough."""
+    """The same for a list of certificates, of which one has to be valid."""
     problems = [describe_problem([one], now) for one in validities]
     return problems[-1] if problems and all(problems) else ""
 

@@ -32,7 +32,7 @@ class Connection:
     """State of one connection. Used by the server's own thread alone.
 
     Attributes:
-        phase: what it waits for, until `deadline` (seconds that never go back).
+        phase: the event that it waits for, until `deadline` (monotonic seconds).
         since: when the phase began; while an answer is sent, when the client last took some of it.
         received: bytes that no request has used so far.
         head, route, length: the request that is under way, who answers it, and the bytes of its body.
@@ -110,7 +110,7 @@ class Connection:
             self.socket.send(text)
 
     def end_of_answer(self) -> None:
-        """Say that no more is sent, and go on reading."""
+        """Shut down the sending side, and continue to read."""
         with contextlib.suppress(OSError):
             self.socket.shutdown(socket.SHUT_WR)
 

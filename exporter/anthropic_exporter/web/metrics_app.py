@@ -52,6 +52,6 @@ class MetricsApp:
 def metrics_app(recorder: Recorder) -> MetricsApp:
     """Return /metrics as an application: mount it at a path of an ASGI application, or in a WSGI dispatcher.
 
-    It needs no port of its own. Whichever worker answers, the page shows the sum of all workers of the service.
+    It needs no separate port. In every worker, the page shows the sum over all workers of the service.
     """
     return MetricsApp(recorder)

@@ -67,7 +67,7 @@ class Protection:
         self._lock = threading.Lock()
         self._state = _read(path)
         self._stamps = self._files()
-        #: The mistake of an edit that is not in force.
+        #: The mistake in the last edit, which is therefore not used.
         self._mistake = ""
         self._looks_at = clock() + _LOOK_SECONDS
         self._problem, self._repeats_at = "", 0.0
@@ -111,7 +111,7 @@ class Protection:
         return None if admitted else _unauthorized(state)
 
     def _refresh(self) -> None:
-        """Reload changed files. One thread does so; the others use the configuration in force."""
+        """Reload changed files. One thread does so; the others use the current configuration."""
         if self._clock() < self._looks_at or not self._lock.acquire(blocking=False):
             return
         try:
@@ -127,7 +127,7 @@ class Protection:
             self._lock.release()
 
     def _check_dates(self) -> None:
-        """Say that a certificate is not valid: clients see it, and nobody sees the clients."""
+        """Log that a certificate is not valid, because otherwise only clients notice."""
         tls, now = self._state.tls, self._clock()
         problem = "" if tls is None else tls.problem(self._wall())
         if problem and (problem != self._problem or now >= self._repeats_at):

@@ -1,4 +1,4 @@
-"""Parses the request line and headers of HTTP/1.1 strictly: whatever two programs could read differently is refused.
+"""Parses the request line and headers of HTTP/1.1 strictly: ambiguous requests are refused.
 
 RFC 9112 (June 2022), sections 2 to 6. A message that a proxy in front reads differently would let a client smuggle a
 second request past that proxy.
@@ -87,7 +87,7 @@ def _headers(lines: list[bytes]) -> dict[str, str] | Answer:
 
 
 def _mistake(head: Head, authority: str) -> str:
-    """What is wrong with a head whose target may name a host; that name counts if there is no `Host`."""
+    """The mistake in a head, if any. A host in the request target is used if there is no `Host` header."""
     length = head.headers.get("content-length", "0")
     if not (length.isascii() and length.isdigit()):
         return "Content-Length is not a number"

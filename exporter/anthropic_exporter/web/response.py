@@ -60,7 +60,7 @@ def build(answer: Answer, *, gzip: bool, extra: tuple[tuple[str, str], ...] = ()
 
 
 def _date(now: float) -> str:
-    """An HTTP date (RFC 9110, section 5.6.7), in English whatever the locale is."""
+    """An HTTP date (RFC 9110, section 5.6.7), in English regardless of the locale."""
     at = time.gmtime(now)
     day = f"{_DAYS[at.tm_wday]}, {at.tm_mday:02} {_MONTHS[at.tm_mon - 1]} {at.tm_year}"
     return f"{day} {at.tm_hour:02}:{at.tm_min:02}:{at.tm_sec:02} GMT"

@@ -60,5 +60,5 @@ class Route(NamedTuple):
 
 
 def refusal(status: HTTPStatus, text: str, *headers: tuple[str, str]) -> Answer:
-    """An answer that says in one line what is wrong."""
+    """An answer that describes an error in one line."""
     return Answer(status, TEXT, f"{text}\n".encode(), headers)

@@ -1,4 +1,4 @@
-"""Serves /metrics, and what is mounted beside it, from the application's own process: standard library only."""
+"""Serves /metrics and further routes from the application's own process, with the standard library only."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class Server:
         port: the port it is bound to; the real one where 0 was asked for.
 
     Raises:
-        ConfigurationError: what is given cannot be served; names what to change.
+        ConfigurationError: the arguments cannot be used; the message says what to change.
     """
 
     def __init__(

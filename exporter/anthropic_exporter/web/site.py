@@ -1,4 +1,4 @@
-"""Which route answers a request, and the error boundary around what it does. Knows no socket."""
+"""Finds the route for a request, and is the error boundary around its handler. Does not use sockets."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Site:
 
     Args:
         recorder: counts what fails and which limits are reached.
-        routes: what is served beside /metrics, /-/healthy and the landing page.
+        routes: the routes besides /metrics, /-/healthy and the landing page.
         admission: who may ask.
         authenticate: checks a password or token; None admits everybody.
 
@@ -75,7 +75,7 @@ class Site:
     def admit(self, route: Route, headers: Mapping[str, str]) -> Answer | None:
         """Return the answer that refuses these headers, or None if they are admitted.
 
-        A route with a key of its own asks for that key alone: a client sends one `Authorization`.
+        A route with its own key requires only that key, because a client sends one `Authorization` header.
         """
         return self._asked(route.admit or self._authenticate, headers)
 
@@ -105,16 +105,16 @@ class Site:
             return False
 
     def stop_ticking(self) -> None:
-        """Say that `tick` is no longer called."""
+        """Announce that `tick` is no longer called."""
         self._recorder.stop_ticking()
 
     def limited(self, limit: str) -> None:
         """Count that a limit was reached."""
-        with contextlib.suppress(BaseException):  # the server goes on whatever a sink or a strict recorder does
+        with contextlib.suppress(BaseException):  # a strict recorder raises; the server continues
             self._recorder.count(f.LIMITS_REACHED, limit)
 
     def failed(self, error: BaseException) -> None:
-        """Count and log a failure of ours."""
+        """Count and log a failure of this library."""
         with contextlib.suppress(BaseException):  # a strict recorder raises
             self._recorder.failed("serve", error)
 

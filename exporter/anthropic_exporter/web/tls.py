@@ -57,7 +57,7 @@ class Tls:
         return f"the certificate of client_ca_file {authorities}: clients are refused" if authorities else ""
 
     def wrap(self, connected: socket.socket) -> ssl.SSLSocket:
-        """A TLS socket whose handshake is still to come; the given one is not used any more."""
+        """A TLS socket before its handshake; it replaces the given one."""
         return self._context.wrap_socket(connected, server_side=True, do_handshake_on_connect=False)
 
     def refuses(self, connected: Any) -> bool:

@@ -232,7 +232,7 @@ def _headers(section: _Section | None) -> tuple[tuple[str, str], ...]:
     if section is None:
         return ()
     section.only("http2", "headers")
-    section.flag("http2", default=True)  # HTTP/1.1 is spoken whatever it says
+    section.flag("http2", default=True)  # HTTP/1.1 is used regardless of its value
     headers = section.inner("headers")
     return () if headers is None else tuple(_header(headers, name) for name in headers.mapping if headers.text(name))
 

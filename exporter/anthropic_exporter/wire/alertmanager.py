@@ -22,7 +22,7 @@ _LONGEST_IDENTITY = 64
 #: Alerts wait for their remedies, a thousand of each: one that is a megabyte must not be kept whole. Ours have 2 kB.
 _MOST_CHARS_OF_ONE = 2_048
 _MOST_CHARS = 16_384
-#: Labels and annotations that are read here, whatever else an alert carries.
+#: The labels and annotations that are read; an alert may have others.
 _KEPT_FIRST = ("alertname", "severity", "feature", "model", "remedy", "began", "summary", "description")
 
 

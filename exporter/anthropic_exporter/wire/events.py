@@ -1,4 +1,4 @@
-"""Splits the bytes of a stream into whole events, in linear time however they are cut into chunks."""
+"""Splits the bytes of a stream into complete events, in linear time for any size of chunks."""
 
 from __future__ import annotations
 

@@ -63,7 +63,7 @@ def declined_attempts(
 
 
 def iteration_models(message: Mapping[str, Any], entries: Sequence[Mapping[str, Any]], asked_model: str) -> list[str]:
-    """The model that each entry of `usage.iterations` names, empty where it is the message's.
+    """The model that each entry of `usage.iterations` names; empty for the model of the message.
 
     An entry of type `message` need not name its model. Where a fallback follows, that is the model that declined: the
     one that the first `fallback` block names, else the one that was asked for.

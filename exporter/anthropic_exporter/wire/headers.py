@@ -29,7 +29,7 @@ NO_HEADING = Heading("", "", "", {})
 
 
 def fields_of(headers: Any) -> RawHeaders:
-    """The headers of an httpx response as its own list, where it has one: `raw` copies it, header by header."""
+    """The headers of an httpx response as its own list, if it has one: `raw` copies it, header by header."""
     try:
         fields: RawHeaders = headers._list  # noqa: SLF001 - names first, values last, as in `raw`
     except AttributeError:

@@ -11,9 +11,9 @@ _FAMILY = "(?:opus|sonnet|haiku|fable|mythos)"
 
 GOOGLE = re.compile(r"(?:.*/)?locations/([^/]+)/publishers/")
 BEDROCK = re.compile(r"(?:([a-z][a-z-]*)\.)?anthropic\.(?=claude)")
-# us.claude-…: some gateways leave out whose model it is
+# us.claude-…: some gateways leave out the vendor
 GEOGRAPHY = re.compile(r"(us|eu|apac|jp|au|ca|sa|global|us-gov)\.(?=claude)")
-# bedrock/us-gov-west-1/anthropic.claude-…: the region stands before the id
+# bedrock/us-gov-west-1/anthropic.claude-…: the region is before the id
 GOV_REGION = re.compile(r"(?:^|/)us-gov-[a-z]+-\d/")
 # anthropic/claude-…, vertex_ai/…, bedrock/converse/…, publishers/anthropic/models/…, anthropic:claude-…,
 # gateway/anthropic:claude-…

@@ -1,4 +1,4 @@
-"""Reads model ids: the model, where it runs, how fast. Gateways and cloud platforms spell one model in many ways.
+"""Parses model ids: the model, its location and speed. Gateways and platforms spell one model in many ways.
 
 Sources, read 2026-11-30: platform.claude.com/docs, Claude on Amazon Bedrock, on Vertex AI and in Microsoft Foundry;
 Amazon Bedrock user guide, *inference profiles*; the model lists of LiteLLM 1.110 and OpenRouter for the spellings of

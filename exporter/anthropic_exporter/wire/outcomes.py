@@ -14,7 +14,7 @@ from typing import Any
 from anthropic_exporter.call import API_ERRORS, SPEND_CAPS
 
 _FIRST_ERROR_STATUS, _FIRST_SERVER_ERROR, _LAST_STATUS, _STATUS_DIGITS = 400, 500, 599, 3
-#: Keys under which servers and gateways say what went wrong; no message has one of them.
+#: Keys under which servers and gateways describe an error; no message has one of them.
 _ERROR_KEYS = ("error", "errors", "Error", "fault", "__type")
 _OF_STATUS = {
     400: "invalid_request_error",
@@ -108,7 +108,7 @@ def _first_of(body: Any) -> Any:
 
 
 def _error_of(body: Any) -> Mapping[str, Any]:
-    """What says which error it is: the object below `error`, or the body itself where a gateway has none."""
+    """The object that describes the error: the one below `error`, or the body itself if a gateway has none."""
     body = _first_of(body)
     if not isinstance(body, Mapping):
         return {}
@@ -124,7 +124,7 @@ def _counts_tokens(usage: Any) -> bool:
 
 
 def _status_inside(error: Mapping[str, Any], word: str) -> int:
-    """The HTTP status that an error without one stands for; 500 if unknown."""
+    """The HTTP status that an error without one corresponds to; 500 if unknown."""
     status = _status_of({**error, "type": word})
     if status:
         return status

@@ -63,7 +63,7 @@ class BodyFold:
         foreign: events that were read and are none of the API's.
         received: bytes that were read.
         folded_bytes: bytes of what was parsed, of which `message` was made.
-        tail: chunks that nobody has read yet.
+        tail: chunks that have not been read yet.
     """
 
     def __init__(self, inflate: Inflate | None = None, *, expects_stream: bool = False) -> None:

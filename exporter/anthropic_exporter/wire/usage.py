@@ -1,4 +1,4 @@
-"""Reads a body of the Messages API into a `Reading`. Pure; never raises, whatever a server sends.
+"""Reads a body of the Messages API into a `Reading`. Pure; never raises, regardless of what a server sends.
 
 Sources: the types `Usage` and `BetaUsage` of the SDK 2.14.0; platform.claude.com/docs, pages *streaming*, *prompt
 caching* and *handling stop reasons*, read 2026-11-21.
@@ -328,7 +328,7 @@ def _tier(usage: Mapping[str, Any], model: str, asked_model: str) -> str:
 
 
 def _server_tools(usage: Mapping[str, Any], malformed: list[str]) -> tuple[tuple[str, int], ...]:
-    """Requests by tool, once where two keys count the same. Whatever else stands there is passed over."""
+    """Requests by tool, once if two keys count the same. Other entries are ignored."""
     found: dict[str, int] = {}
     for key, value in _mapping(usage, "server_tool_use", malformed).items():
         count = _uses(key, value, malformed)

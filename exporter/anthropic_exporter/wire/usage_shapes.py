@@ -111,7 +111,7 @@ def _detailed(key: Any, value: Any) -> Any:
 
 
 def _is_readable(usage: _Usage) -> bool:
-    """Whether the details are there as fields: what they count is part of another number, or of none."""
+    """Whether the details have fields: their counts are part of another number, or of none."""
     details = (value for key, value in usage.items() if str(key).endswith(_DETAILS))
     return all(value is None or isinstance(value, Mapping) for value in details)
 
@@ -283,7 +283,7 @@ def _has(*keys: str) -> Callable[[_Usage], bool]:
 
 
 class _Shape(NamedTuple):
-    """One shape: how it is known, what reads it, and its names for counts of a cache, also of those inside details."""
+    """One shape: how it is recognised, its reader, and its names for cache counts, including those inside details."""
 
     fits: Callable[[_Usage], bool]
     counts: Callable[[_Usage], _Counts]

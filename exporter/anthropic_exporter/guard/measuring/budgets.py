@@ -53,7 +53,7 @@ class Budgets(BudgetStore):
     """The daily spend of this process. A day that ended is kept for another day, in case the clock is set back.
 
     Args:
-        limits: the budgets; a feature's own budget stands beside the one of everything together.
+        limits: the budgets; the budget of a feature is additional to that of the total.
         utc_offset_minutes: how far the day is ahead of UTC.
     """
 

@@ -70,7 +70,7 @@ def _beyond_chance(pace: _Pace, usual: Usual) -> float:
 
 
 def _cost_spike(feature: str, places: Sequence[Sums], pace: _Pace, usual: float, limits: Limits) -> Measure:
-    """Ignores the largest single request: one giant is not a spike, and has an alert of its own."""
+    """Ignores the largest single request: it is not a spike, and has its own alert."""
     threshold = max(usual * limits.of("cost_spike_ratio", feature), limits.of("cost_spike_min_usd_per_minute"))
     cost = pace.cost_usd / pace.minutes
     if cost > threshold * 0.5:  # otherwise it cannot exceed it, and there is no need to find the largest

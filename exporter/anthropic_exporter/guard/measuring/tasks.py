@@ -34,14 +34,14 @@ class Tasks:
         self._beyond: dict[int, _Run] = {}
 
     def asks(self, task: Task, feature: str, now: float, *, again: bool) -> Measure | None:
-        """Count a request before it is sent; `again` if the SDK retries it. Returns what it exceeds, or None."""
+        """Count a request before it is sent; `again` if the SDK retries it. Returns the exceeded limit, or None."""
         run = self._run(task, feature, now)
         if not again:
             run.calls += 1
         return self._exceeded(run)
 
     def spent(self, task: Task, feature: str, usd: float, now: float) -> Measure | None:
-        """Count what a call of a task cost. Returns what it exceeds, or None."""
+        """Count the cost of a call of a task. Returns the limit that it exceeds, or None."""
         run = self._run(task, feature, now)
         run.usd += usd
         return self._exceeded(run)

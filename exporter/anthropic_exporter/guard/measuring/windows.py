@@ -28,7 +28,7 @@ COST, OUTPUT, REQUESTS, PROMPT, CACHE_READ, HITS, MISSES, UNASKED, MISS_COST, FA
 )
 _WIDTH = 12
 _SLOW_STEP = 10
-# Bounds of the recorder's histograms; values above the last bound have a bucket of their own.
+# Bounds of the recorder's histograms; values above the last bound have a separate bucket.
 _DURATION_BOUNDS, _TTFT_BOUNDS = tuple(map(float, f.DURATION.buckets)), tuple(map(float, f.TTFT.buckets))
 _ANSWER_BOUNDS = f.REQUEST_OUTPUT_TOKENS.buckets
 _ANSWERS = len(_DURATION_BOUNDS) + 1
@@ -41,7 +41,7 @@ COLUMNS = FIRST_TOKENS_AT + len(_TTFT_BOUNDS) + 1
 
 #: After an evaluation without a result, this share of a minute's threshold must be spent before the next one.
 _MORE = 0.005
-#: Failures that have an alert of their own, as in the rules.
+#: Failures that have their own alert, as in the rules.
 _REFUSED = {"rate_limit_error": RATE_LIMITED, "overloaded_error": OVERLOADED}
 
 

@@ -66,7 +66,7 @@ class Alerts:
     Args:
         hysteresis: the part of the threshold by which the value must fall below it to count as over.
         resolve_seconds: how long a condition must be over before its alert is; each condition's own where not given.
-        cooldown_seconds: an alert that fires again within this time is sent when the time is over, if it still fires.
+        cooldown_seconds: an alert that fires again within this time is sent after it, if it still fires.
     """
 
     def __init__(
@@ -88,7 +88,7 @@ class Alerts:
         active.holding = measure.value > measure.threshold * self._factor
         if active.holding:
             active.held_at = now
-        if measure.holds:  # what is only not yet over is nothing to tell
+        if measure.holds:  # an alert that has only not resolved yet is not news
             active.measure = measure
         return active.holding
 
@@ -105,7 +105,7 @@ class Alerts:
                 active.holding = False
 
     def news(self, now: float, ahead: float = 0.0) -> list[Alert]:
-        """What to send since the last call: alerts that began, and alerts that are over.
+        """Alerts that have started firing or resolved since the last call.
 
         Their times are those that a clock shows which `now` is `ahead` of.
         """

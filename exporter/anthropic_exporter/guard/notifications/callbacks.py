@@ -1,4 +1,4 @@
-"""Sends alerts to callbacks, each on a lane of its own with a time limit and retries."""
+"""Sends alerts to callbacks, each in its own lane with a time limit and retries."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Ready-made callbacks: Slack, PagerDuty, a webhook in Alertmanager's format, the log. Standard library only.
 
-Foreign text is escaped for its destination. A request takes at most `timeout` seconds, whatever the service does.
+Foreign text is escaped for its destination. A request takes at most `timeout` seconds, even if the service is slow.
 """
 
 from __future__ import annotations

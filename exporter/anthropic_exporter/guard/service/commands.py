@@ -55,7 +55,7 @@ class Commands:
 
 
 def loaded(values: Any) -> list[Command]:
-    """Commands from their plain values; what is not one is left out."""
+    """Commands from their plain values; values that are not commands are ignored."""
     return [Command(**one) for one in values if _is_command(one)] if isinstance(values, list) else []
 
 

@@ -42,7 +42,7 @@ _SERVICE = "service"
 _SILENT_SECONDS = 5.0
 #: Older spend counts in the day's budget, but in no pace.
 _FRESH_SECONDS = 5.0
-#: A process reports what it measures again while it holds.
+#: While a condition holds, its process reports it again at this interval.
 _REPORTED_SECONDS = 1.5
 _REPORT_EVERY_SECONDS = 0.4
 
@@ -51,13 +51,13 @@ class Parts(NamedTuple):
     """The parts of a Guard that its part in a service works with.
 
     Attributes:
-        recorder: whose service.
+        recorder: the recorder of the service.
         limits: the thresholds.
         budgets: the day's spend that the Guard shows.
         judge: this process's alerts and breakers.
         clock: the Guard's time.
         watch: this process's windows.
-        learning: what is usual.
+        learning: learns baselines.
         callbacks: where alerts are sent.
     """
 
@@ -142,7 +142,7 @@ class ServicePart:
                 self.tick()
 
     def about_to_fork(self) -> None:
-        """Judge before the fork, so that the child finds what was spent before it."""
+        """Evaluate before the fork, so that the child starts with the current spend."""
         with self._lock:
             if self.role in ("", ALONE) and self._recorder.membership is not None:
                 self.tick()
@@ -289,7 +289,7 @@ class ServicePart:
         return learned
 
     def _reports(self, letters: list[dict[str, Any]], wall: float) -> list[Measure]:
-        """What other processes measured of their own calls."""
+        """Measurements that other processes made of their own calls."""
         for one in letters:
             with contextlib.suppress(ValueError, KeyError, TypeError):
                 measure = measure_of(one["measure"])
@@ -402,7 +402,7 @@ class ServicePart:
     # -- by hand
 
     def tell_all(self, command: Command) -> None:
-        """Tell every process of the service to repeat what was done here by hand."""
+        """Send a manual command to every process of the service."""
         if self._recorder.membership is None:
             return
         if not self.role:

@@ -1,1 +1,1 @@
-"""Learns and stores baselines: what is usual."""
+"""Learns and stores baselines."""

@@ -190,7 +190,7 @@ class FeatureBaseline:
         self.answers = AnswerLengths(least_answers)
 
     def learn(self, slot: int, spent: Usual) -> None:
-        """Take in what was spent per minute in a slot that ended."""
+        """Add the spend per minute of a slot that has ended."""
         self.cost.learn(slot, spent.cost_usd)
         self.tokens.learn(slot, spent.tokens)
         self.requests.learn(slot, spent.requests)
@@ -226,7 +226,7 @@ class FeatureBaseline:
 
 
 class Baselines:
-    """What every feature usually spends, and what it reads from the cache.
+    """The baselines of all features: their spend, and their cache reads.
 
     Args:
         calibration_seconds: how long a feature must be known before its spikes fire.
@@ -245,7 +245,7 @@ class Baselines:
         return self._features[feature]
 
     def fix(self, feature: str, *, cost_usd_per_minute: float | None, tokens_per_minute: float | None) -> None:
-        """Say what is usual instead of learning it; None goes back to what was learned."""
+        """Set the baseline instead of learning it; None returns to the learned one."""
         known = self._of(feature)
         known.cost.fixed, known.tokens.fixed = cost_usd_per_minute, tokens_per_minute
 

@@ -38,7 +38,7 @@ class SlotHistory:
             self._values[slot % self.slots] = value
 
     def get(self, slot: int) -> float | None:
-        """The value of a slot; None where there is none."""
+        """The value of a slot; None if there is none."""
         if self.newest - self.slots < slot <= self.newest:
             return self._values[slot % self.slots]
         return None

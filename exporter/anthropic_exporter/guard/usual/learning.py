@@ -51,7 +51,7 @@ class Learning:
         return self._shares[key]
 
     def fix(self, feature: str, *, cost_usd_per_minute: float | None, tokens_per_minute: float | None) -> None:
-        """Say what is usual instead of learning it."""
+        """Set the baseline instead of learning it."""
         self.baselines.fix(feature, cost_usd_per_minute=cost_usd_per_minute, tokens_per_minute=tokens_per_minute)
         self._usual.clear()
 

@@ -151,5 +151,5 @@ def _reserve(fd: int, start: int, length: int) -> None:
     if reserve is not None:
         reserve(fd, start, length)
         return
-    for at in range(start, start + length, len(_ZEROS)):  # macOS: written zeros are backed as well
+    for at in range(start, start + length, len(_ZEROS)):  # macOS: written zeros are backed too
         os.pwrite(fd, _ZEROS, at)

@@ -21,10 +21,10 @@ class CellReader:
     """An open cell file. It stays readable after it was unlinked.
 
     Attributes:
-        serial: tells the reader from every other one of this process.
+        serial: a number that is unique among the readers of this process.
         fd: its descriptor, open as long as the reader is.
         header: the process that it belongs to.
-        records: what was committed at the last `refresh()`, oldest first.
+        records: the records committed at the last `refresh()`, oldest first.
 
     Raises:
         OSError: the file is not there, or not readable.
@@ -61,7 +61,7 @@ class CellReader:
 
     @property
     def folded(self) -> bool:
-        """Whether its numbers are part of the file of ended processes by now."""
+        """Whether its numbers are already part of the file of ended processes."""
         return self._words[fmt.FOLDED] == 1
 
     @property
@@ -84,7 +84,7 @@ class CellReader:
         return self.records
 
     def read_once(self) -> None:
-        """Copy all numbers of a file that nobody writes to: lists are read twenty times as fast."""
+        """Copy all numbers of a file that is no longer written: lists are read twenty times as fast."""
         self.records = [one._replace(values=list(one.values)) for one in self.refresh()]
 
     def _read_record(self, first: int) -> int:

@@ -41,7 +41,7 @@ class StoredSeries(NamedTuple):
 
 
 class Record(NamedTuple):
-    """One block of floats and what they mean.
+    """One block of floats and their meaning.
 
     The first `shown` floats belong to `series`, one series after the other. `sums` says where dollars gather before
     they are settled; such a block ends with a journal of three floats a sum and a counter of half settlements. With

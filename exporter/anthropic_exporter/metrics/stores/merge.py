@@ -105,7 +105,7 @@ class Merge:
                 else:
                     self._add_gauge(record, gauges, alive=source.alive)
         for index, parts_of_block in enumerate(rows):
-            # None: its file was deleted, and what was shown stays.
+            # None: its file was deleted, and the shown values stay.
             if parts_of_block and parts_of_block != self._rows[index]:
                 self._blocks[index] = _summed(parts_of_block)
                 self._rows[index] = parts_of_block

@@ -64,7 +64,7 @@ _THRESHOLD = re.compile(
     r"(?P<level>feature_model|feature|model):anthropic_(?P<name>\w+):threshold"
     r'\{(?:feature=%q, model=%q|feature=%q|model=%q)\}(?="(?: \$labels\.\w+)+\))'
 )
-#: The same of everything together; its threshold has a name of its own, or that of the features'.
+#: The same for the total; its threshold has its own name, or that of the features.
 _TOTAL_THRESHOLD = re.compile(r"total:anthropic_(?P<name>\w+_per_(?:day|month)):threshold")
 #: One number of a sentence, which would have a hole where its record is not written yet.
 _NUMBER = re.compile(
@@ -152,7 +152,7 @@ def _sums(text: str) -> str:
 
 
 class _Form:
-    """Rules with what they read written into them."""
+    """Rules that contain the rules that they read."""
 
     def __init__(self, files: Mapping[str, list[Group]], own: Mapping[str, list[Group]]) -> None:
         groups = [group for one in files.values() for group in one]

@@ -80,7 +80,7 @@ class PromptCache:
         self._lock = threading.Lock()
 
     def read(self, model: str, prompt: Sequence[Block], now: float) -> CacheUse:
-        """What `prompt` reads from the cache now, and what it would write."""
+        """The tokens that `prompt` reads from the cache now, and those that it would write."""
         total = prompt[-1].tokens if prompt else 0
         minimum = minimum_tokens(model)
         marked = [index for index, block in enumerate(prompt) if block.ttl and block.tokens >= minimum]

@@ -61,7 +61,7 @@ class FakeApi:
         self._service.script.clear()
 
     def close(self) -> None:
-        """Stop the server and reset what is still connected."""
+        """Stop the server and reset open connections."""
         self._server.should_exit = True
         self._connections.call_soon(self._connections.reset_all)
         self._thread.join(_PATIENCE_SECONDS)

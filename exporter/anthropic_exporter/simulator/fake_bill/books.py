@@ -22,7 +22,7 @@ _CENTS = Decimal(100)
 
 
 class Use(NamedTuple):
-    """One billed request: Unix seconds, what was used, and what the bill knows of who sent it.
+    """One billed request: Unix seconds, usage, and the caller as the bill shows it.
 
     `extra_usd` are dollars of other cost types, such as `code_execution`.
     """
@@ -51,7 +51,7 @@ class Books:
     """All uses, priced once.
 
     Args:
-        uses: what was billed.
+        uses: the billed requests.
         prices: the list prices.
         discount: the part of the list price that is paid.
         refreshed_at: how far the data reach, in Unix seconds; None is now.

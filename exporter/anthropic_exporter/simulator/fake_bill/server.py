@@ -26,7 +26,7 @@ class FakeBill:
         requests: the paths that were asked for, with their queries.
 
     Args:
-        books: what was billed.
+        books: the billed requests.
         key: the only key that may read it.
         clock: Unix seconds.
         has_analytics: False answers 404 to the Analytics API, as for organizations without it.

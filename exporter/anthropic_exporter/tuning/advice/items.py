@@ -78,9 +78,9 @@ def items(usage: Usage, book: PriceBook, day: dt.date, least_usd: float, waited_
     """All items that save at least `least_usd` a month and 2 % of their feature's dollars, the most dollars first.
 
     Args:
-        usage: what was counted.
+        usage: the recorded usage.
         book: prices.
-        day: whose prices hold.
+        day: the day whose prices apply.
         least_usd: dollars a month.
         waited_for: features whose answers people wait for, so that they cannot be batched.
     """

@@ -1,4 +1,4 @@
-"""Which spending looks like a job that nobody waits for: it begins and ends at once, and keeps its pace between. Pure.
+"""Finds spending by jobs that nobody waits for: it starts and stops abruptly, and its rate is steady. Pure.
 
 People come and go: their requests ramp up in the morning, dip at noon and thin out at night. A job sends as fast as it
 may until it is done. So these are jobs:
@@ -20,7 +20,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 _PAUSE_STEPS = 1
 #: Steps that are averaged, so that chance does not look like a rhythm: more where single steps differ more.
 _AVERAGED, _NOISE = 3, 0.2
-#: A mean of so many steps may differ from the median of all of them by these factors.
+#: A mean of this many steps may differ from the median of all of them by these factors.
 _LEAST, _MOST = 0.4, 2.5
 _LEAST_OF_PLATEAU = 0.55
 #: A run is short up to an hour. One of a day and more is people around the world, if it has no floor.
@@ -99,7 +99,7 @@ def _keeps_its_pace(inner: Sequence[float], usd: Amounts, step: float, least: fl
 
 
 def _averaged(amounts: Sequence[float]) -> int:
-    """How many steps are averaged: so many that single ones hardly count, and at most a third of all."""
+    """How many steps are averaged: enough that single ones hardly matter, and at most a third of all."""
     mean = statistics.fmean(amounts)
     noise = statistics.fmean(abs(one - other) for one, other in itertools.pairwise(amounts)) if len(amounts) > 1 else 0
     wanted = math.ceil((noise / (_NOISE * mean)) ** 2 / 2) if mean else _AVERAGED

@@ -39,7 +39,7 @@ class Fired(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """What is evaluated: rules over the history from `begin`, of which alerts from `start` to `end` are shown."""
+    """Rules to evaluate over the history from `begin`; alerts from `start` to `end` are shown."""
 
     rules: list[Rule]
     begin: float
@@ -64,7 +64,7 @@ def backtest(source: Prometheus, plan: Plan, advance: Callable[[float], None] = 
 
 
 def _check(scratch: Prometheus, plan: Plan) -> None:
-    """Evaluate every rule once, while there is no history yet.
+    """Evaluate every rule once, before there is any history.
 
     Raises:
         ConfigurationError: a rule cannot be evaluated; names it.
@@ -88,7 +88,7 @@ def has_history(source: Prometheus, start: float, end: float) -> bool:
 
 
 def _phases(source: Prometheus, plan: Plan) -> dict[str, float]:
-    """When each group is evaluated: as in this Prometheus, if it has the group; else the ledger before its readers."""
+    """When each group is evaluated: as in this Prometheus, if it has the group; otherwise the ledger comes first."""
     groups = sorted(dict.fromkeys(rule.group for rule in plan.rules), key=r.is_read_first, reverse=True)
     found: dict[str, float] = {}
     for number, group in enumerate(groups):

@@ -17,7 +17,7 @@ _NARROWEST_SHARE = 0.004
 
 
 def firings(sets: Sets, start: float, end: float) -> str:
-    """An SVG with a row for each alert, feature and model, of those that page somebody."""
+    """An SVG with a row for each alert, feature and model, for alerts that page."""
     rows = _rows(sets)
     shown = rows[:_MOST_ROWS]
 

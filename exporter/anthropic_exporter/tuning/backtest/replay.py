@@ -29,7 +29,7 @@ class Replay:
     """Remembers from slice to slice which series are alive, and when the conditions of alerts held.
 
     Args:
-        scratch: an empty Prometheus that takes what is written to it.
+        scratch: an empty Prometheus that accepts remote writes.
         found: all rules.
         scrape: seconds between scrapes.
         phases: seconds after a multiple of its interval at which each group is evaluated.
@@ -49,7 +49,7 @@ class Replay:
         self.held: dict[Rule, dict[Labels, list[float]]] = {}
 
     def begin_anew(self) -> None:
-        """Forget what was alive: what comes next is more than the ledger's memory later, as after a pause."""
+        """Forget all lives: the next samples come later than the ledger remembers, as after a pause."""
         self._ledger = ledger.ReplayedLedger(self._durations)
         self._alive: dict[Labels, float] = {}
         self._recorded: dict[int, set[Labels]] = {}

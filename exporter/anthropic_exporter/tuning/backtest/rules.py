@@ -107,7 +107,7 @@ def names(rule: Rule) -> set[str]:
 
 
 def layers(rules: list[Rule]) -> list[list[Rule]]:
-    """Rules whose series are recorded by the layers before.
+    """Rules in layers: each reads only series that the previous layers record.
 
     Raises:
         ConfigurationError: a rule that an alert reads is recorded from itself.
