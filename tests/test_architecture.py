@@ -91,7 +91,7 @@ def test_no_arrow_points_up() -> None:
     assert up == set()
 
 
-def test_there_is_no_circle() -> None:
+def test_there_is_no_import_cycle() -> None:
     # A package's own `__init__` names what its modules hold; they import each other by their full names.
     assert circles(graph()) == []
 

@@ -236,7 +236,7 @@ class TestDecorator:
         assert Bot.static() == Bot().static() == ("chat", "")
 
     @pytest.mark.parametrize("decorated", [int, property(here), None, "chat"], ids=lambda one: type(one).__name__)  # type: ignore[arg-type]
-    def test_what_is_not_a_function_is_refused_at_once(self, decorated: Any) -> None:
+    def test_an_object_that_is_not_a_function_is_rejected_at_once(self, decorated: Any) -> None:
         with pytest.raises(ConfigurationError, match="attribution: "):
             attribution(feature="chat")(decorated)
 

@@ -96,7 +96,7 @@ KINDS = {
         if reader != "exported" or KINDS[kind][0] in (fifo, fifo_behind, unix_socket)
     ],
 )
-def test_what_is_not_a_small_regular_file_is_one_line(tmp_path: Path, reader: Any, kind: Any) -> None:
+def test_a_file_that_is_not_small_and_regular_is_one_line(tmp_path: Path, reader: Any, kind: Any) -> None:
     make, said = KINDS[kind]
     with pytest.raises(ConfigurationError) as caught:
         READERS[reader](make(tmp_path / "given"))

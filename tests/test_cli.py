@@ -130,7 +130,7 @@ class Wrong(BaseHTTPRequestHandler):
         (b'{"status": "success", "data": {"resultType": "matrix", "result": []}}', "give --last or --until"),
     ],
 )
-def test_what_is_no_prometheus_or_an_empty_one_is_one_line(
+def test_a_server_that_is_not_prometheus_or_is_empty_is_one_line(
     run: Callable[..., tuple[int, list[str], list[str]]], command: str, body: bytes, said: str
 ) -> None:
     with Answering(body) as server:
@@ -311,7 +311,7 @@ def test_check_needs_none_of_them(missing: str) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 @pytest.mark.parametrize("command", ["serve", "simulate"])
-def test_a_server_answers_and_ends_at_once_when_told(
+def test_a_server_responds_and_stops_at_once_on_sigterm(
     start: Callable[..., subprocess.Popen[str]], command: str, number: signal.Signals
 ) -> None:
     process = start(command, "--port", "0")

@@ -77,7 +77,7 @@ def test_a_publisher_sends_once_there_is_a_thread(
         publisher.close()
 
 
-def test_a_publisher_that_ends_without_a_thread_sends_what_is_left(
+def test_a_publisher_that_ends_without_a_thread_sends_remaining_cells(
     no_threads: Callable[..., Any], recorder: Recorder, call: Callable[..., Call], tmp_path: Path
 ) -> None:
     pytest.importorskip("redis")

@@ -123,7 +123,7 @@ def test_a_container_is_asked_for_its_health_on_its_own_port(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_what_is_mounted_exists(name: str) -> None:
+def test_mounted_files_exist(name: str) -> None:
     for volume in SERVICES[name].get("volumes", []):
         source, _, rest = volume.partition(":")
         if source.startswith("."):

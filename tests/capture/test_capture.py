@@ -381,7 +381,7 @@ def test_what_is_not_billed_is_not_a_request(fake_api: FakeApi, client: anthropi
     assert samples("anthropic_requests_total") is None
 
 
-def test_of_what_is_not_billed_nothing_is_kept(fake_api: FakeApi, client: anthropic.Anthropic) -> None:
+def test_unbilled_requests_leave_nothing_in_memory(fake_api: FakeApi, client: anthropic.Anthropic) -> None:
     fake_api.push(*[Scripted.of(b'{"input_tokens": 7}')] * 50, streamed(events(USAGE)))
     sending.innermost.set(None)
     for _ in range(50):
@@ -455,7 +455,9 @@ def test_the_error_page_of_a_proxy_is_an_api_error_and_no_failure_of_ours(
     assert samples("anthropic_exporter_record_errors_total") is None
 
 
-def test_nobody_there_is_a_connection_error(fake_api: FakeApi, client: anthropic.Anthropic, samples: Samples) -> None:
+def test_an_unreachable_server_is_a_connection_error(
+    fake_api: FakeApi, client: anthropic.Anthropic, samples: Samples
+) -> None:
     fake_api.close()
     with pytest.raises(anthropic.APIConnectionError):
         client.messages.create(**ASK)

@@ -133,7 +133,7 @@ class TestSync:
         stream.close()
         unfinished(samples, "abandoned")
 
-    def test_one_whose_block_is_left_is_abandoned(
+    def test_a_stream_whose_block_is_left_is_abandoned(
         self, fake_api: FakeApi, client: anthropic.Anthropic, samples: Samples
     ) -> None:
         fake_api.push(endless())
@@ -184,7 +184,7 @@ class TestSync:
         list(client.messages.create(**ASK, stream=True))
         unfinished(samples, "truncated")
 
-    def test_one_whose_connection_is_cut_is_a_connection_error(
+    def test_a_stream_whose_connection_is_cut_is_a_connection_error(
         self, fake_api: FakeApi, client: anthropic.Anthropic, sdk_client: anthropic.Anthropic, samples: Samples
     ) -> None:
         fake_api.push(*[streamed(BEGUN, drop=True)] * 2)
@@ -343,7 +343,7 @@ class TestAsync:
         await stream.close()
         unfinished(samples, "abandoned")
 
-    async def test_one_whose_block_is_left_is_abandoned(
+    async def test_a_stream_whose_block_is_left_is_abandoned(
         self, fake_api: FakeApi, async_client: anthropic.AsyncAnthropic, samples: Samples
     ) -> None:
         fake_api.push(endless())
@@ -464,7 +464,7 @@ class TestAsync:
             await asyncio.wait_for(read(), 0.05)
         unfinished(samples, "cancelled")
 
-    async def test_one_whose_connection_is_cut_is_a_connection_error(
+    async def test_a_stream_whose_connection_is_cut_is_a_connection_error(
         self, fake_api: FakeApi, async_client: anthropic.AsyncAnthropic, samples: Samples
     ) -> None:
         fake_api.push(streamed(BEGUN, drop=True))

@@ -538,7 +538,7 @@ def test_an_older_publisher_does_not_say_its_machine(opened: Callable[..., Colle
     assert shown(collector, "anthropic_collector_hosts", state="lost") == 0.0
 
 
-def test_messages_that_the_queue_refused_are_no_gaps(opened: Callable[..., Collector], log: Log) -> None:
+def test_messages_that_the_queue_refused_are_not_gaps(opened: Callable[..., Collector], log: Log) -> None:
     for sequence, unsent in ((1, 0), (62, 60), (65, 0)):
         log.messages.append(encode(message(requests(), sequence=sequence, unsent=unsent, cells={0: 1.0})))
     collector = opened()

@@ -79,7 +79,7 @@ def test_the_life_continues_with_the_state_and_its_age_with_the_clock(
     assert value_of(after, "anthropic_exporter_age_seconds") == 42.0
 
 
-def test_a_collector_whose_state_is_gone_has_another_life(opened: Callable[..., tuple[str, CollectorFolder]]) -> None:
+def test_a_collector_that_lost_its_state_has_another_life(opened: Callable[..., tuple[str, CollectorFolder]]) -> None:
     assert lives(opened("state")[0]) != lives(opened("another")[0])
 
 

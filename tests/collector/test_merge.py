@@ -51,7 +51,7 @@ def test_a_lost_message_is_made_up_for_by_the_next(fleet: Fleet) -> None:
     assert (total(fleet, NAME), fleet.counts.gaps) == (171.0, 7)
 
 
-def test_a_publisher_that_starts_again_with_the_same_cells_adds_only_what_is_new(fleet: Fleet) -> None:
+def test_a_publisher_that_restarts_with_the_same_cells_adds_only_growth(fleet: Fleet) -> None:
     chat, search = requests("chat", first=0), requests("search", first=1)
     fleet.take(message(chat, search, epoch=1, cells={0: 100.0, 1: 7.0}), 0.0)
     again = (requests("search", first=0), requests("chat", first=1))  # another numbering

@@ -109,7 +109,7 @@ def test_a_rate_is_that_of_all_hosts_together(clock: Clock) -> None:
 
 
 @pytest.mark.parametrize("jump", [-3_600, -86_400, 3_600])
-def test_a_clock_that_is_set_stops_nobody_and_hides_nothing(clock: Clock, jump: int) -> None:
+def test_a_clock_that_is_set_stops_no_feature_and_hides_no_spending(clock: Clock, jump: int) -> None:
     fleet = Publishers(clock, cost_usd_per_minute=2, total_cost_usd_per_minute=1e9, cost_min_requests=10)
     for usd, seconds, holds in ((0.012, 60, set()), (0.012, 120, set()), (0.12, 30, {("cost_rate", "place", "chat")})):
         held = set()
@@ -123,7 +123,7 @@ def test_a_clock_that_is_set_stops_nobody_and_hides_nothing(clock: Clock, jump: 
         jump = 0
 
 
-def test_what_is_late_counts_in_budgets_and_in_no_rate(clock: Clock) -> None:
+def test_late_growth_counts_in_budgets_but_not_in_rates(clock: Clock) -> None:
     fleet = Publishers(clock, cost_usd_per_day=10, cost_usd_per_minute=2, total_cost_usd_per_minute=2)
     fleet.spend("one", usd=0.1, calls=100)
     fleet.holding()

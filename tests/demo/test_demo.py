@@ -180,7 +180,7 @@ class TestPlay:
         play.step()
         assert play.notification is None
 
-    def test_what_else_was_told_is_named(self, told: Play, heard: list[Notification]) -> None:
+    def test_other_notifications_are_named(self, told: Play, heard: list[Notification]) -> None:
         heard.append(notification(60.0, "AnthropicCostRateHigh"))
         assert told.ending().notes == ("Also notified: AnthropicCostRateHigh",)
 
@@ -196,7 +196,7 @@ class TestPlay:
         assert told.picture().phase == "forward"
         assert told.picture().moment(story.FORWARD).text == "nobody acts: the rest of 6 requests, 55 times as fast"
 
-    def test_what_is_played_faster_does_not_make_the_usual_rate_faster(
+    def test_fast_playback_does_not_raise_the_usual_rate(
         self, told: Play, clock: Clock, miss: Callable[..., Any]
     ) -> None:
         clock.now = 58.0
@@ -238,9 +238,7 @@ class TestPlay:
         assert not play.step()
         assert not play.ending().notified
 
-    def test_it_does_not_wait_where_nobody_can_be_notified(
-        self, play: Play, clock: Clock, miss: Callable[..., Any]
-    ) -> None:
+    def test_it_does_not_wait_without_a_receiver(self, play: Play, clock: Clock, miss: Callable[..., Any]) -> None:
         play._scene = play._scene._replace(left_out="no Prometheus")
         clock.now = 45.0
         play.step()
@@ -301,7 +299,7 @@ class TestView:
         for name in ("chat", "summarise", "agent", "cache read", "cache write", "400.0k"):
             assert name in text
 
-    def test_it_says_what_is_left_out(self, play: Play) -> None:
+    def test_it_names_omitted_parts(self, play: Play) -> None:
         play._scene = play._scene._replace(left_out="Prometheus", links=LINKS[2:])
         assert "skipped: Prometheus" in "\n".join(drawn(view.frame(play.picture()), 80, 24))
 
@@ -369,7 +367,7 @@ class TestClosing:
         said = self.tell(played=Played(640, 1000, 153.6, 168.0))
         assert "Played 640 of 1,000 requests: too slow for the rest." in said
 
-    def test_it_says_that_nobody_was_notified(self) -> None:
+    def test_it_says_that_no_notification_arrived(self) -> None:
         assert "The notification did not arrive." in self.tell(notified=False)
 
     def test_it_says_what_was_left_out(self) -> None:

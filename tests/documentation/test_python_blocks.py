@@ -70,7 +70,7 @@ def write_file(block: Block, place: Path) -> None:
 
 
 @pytest.mark.parametrize("block", BLOCKS, ids=lambda block: block.name)
-def test_a_block_runs_as_it_stands(
+def test_a_block_runs_as_it_is_written(
     block: Block, place: Path, fake_api: FakeApi, request: pytest.FixtureRequest
 ) -> None:
     needs = NEEDS.get(block.name, Needs())

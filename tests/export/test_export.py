@@ -72,7 +72,7 @@ def test_mimir_gets_groups_of_at_most_20_rules_in_their_order() -> None:
 
 
 @pytest.mark.parametrize("name", QUESTIONS)
-def test_what_is_added_up_by_evaluations_stays_in_one_group_on_mimir(name: str) -> None:
+def test_running_sums_stay_in_one_group_on_mimir(name: str) -> None:
     """Mimir evaluates groups independently. A figure of each evaluation may be neither missed nor taken twice."""
     groups = yaml.safe_load(files(Fit(format="mimir"))[f"rules/{name}"])["groups"]
     group_of = {rule["record"]: group["name"] for group in groups for rule in group["rules"] if "record" in rule}
@@ -109,7 +109,7 @@ def test_the_operator_gets_the_same_rules() -> None:
     assert {one["name"] for one in routing["receivers"]} == {"exporter", "heartbeat"}
 
 
-def test_the_route_stands_in_a_larger_tree() -> None:
+def test_the_route_works_in_a_larger_tree() -> None:
     route = yaml.safe_load(files(Fit())["alertmanager/route.yml"])
     shipped = yaml.safe_load((bundle.path("alertmanager") / "alertmanager.yml").read_text())
     (one,) = route["routes"]
@@ -392,6 +392,6 @@ def test_an_address_of_a_dashboard_may_have_a_query() -> None:
     assert "runbook_url: http://r/AnthropicCostSpike.md" in exported["rules/cost.yml"]
 
 
-def test_what_is_left_out_leaves_nothing_to_find(tmp_path: Path) -> None:
+def test_omitted_rule_files_cause_no_findings(tmp_path: Path) -> None:
     write(files(Fit(without=("meter", "fleet"))), tmp_path)
     assert checks.thresholds(tmp_path) == []

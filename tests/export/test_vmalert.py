@@ -92,12 +92,12 @@ def test_every_alert_and_every_recorded_series_is_there_or_named() -> None:
     assert left_out(Fit()) == []
 
 
-def test_the_page_names_what_is_left_out() -> None:
+def test_the_page_names_omitted_rules() -> None:
     section = " ".join(PAGE[PAGE.index("## VictoriaMetrics and vmalert") :].split())
     assert [name for name in left_out(FIT) if name.removeprefix("panel ").strip("'") not in section] == []
 
 
-def test_an_alert_asks_only_for_what_is_recorded() -> None:
+def test_an_alert_reads_only_recorded_series() -> None:
     recorded = {rule["record"] for rule in rules_of(FIT) if "record" in rule}
     asked = {read.name for rule in rules_of(FIT) for query in queries_of(rule) for read in reads(query)}
     assert len(asked) > 20
@@ -122,7 +122,7 @@ def test_a_number_that_is_not_recorded_yet_leaves_no_hole_in_a_text() -> None:
     assert texts.count(day) == 2
 
 
-def test_panels_read_what_is_recorded_but_for_those_that_are_named() -> None:
+def test_panels_read_recorded_series_except_those_listed() -> None:
     recorded = {rule["record"] for rule in rules_of(FIT) if "record" in rule}
     dashboard = json.loads(files(FIT)["dashboards/claude-cost.json"])
     empty = {

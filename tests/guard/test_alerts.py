@@ -29,7 +29,7 @@ def test_an_alert_is_reported_once_and_resolves_two_minutes_after_it_was_over(al
     assert at(alerts, 130, 0.5) == ["resolved"]
 
 
-def test_what_is_not_measured_any_more_is_over(alerts: Alerts) -> None:
+def test_a_condition_that_is_no_longer_measured_ends(alerts: Alerts) -> None:
     at(alerts, 0, 3.0)
     assert at(alerts, 120, None) == ["resolved"]
 

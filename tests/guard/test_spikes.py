@@ -86,7 +86,7 @@ def test_answers_on_several_models_are_those_of_one_feature(
     assert measured()["token_spike"].holds
 
 
-def test_long_answers_below_the_least_rate_alert_nobody(
+def test_long_answers_below_the_minimum_rate_do_not_alert(
     answer: Callable[..., None], measured: Callable[..., dict[str, Measure]]
 ) -> None:
     answer(6, output=300)
@@ -104,7 +104,7 @@ def test_long_answers_are_over_when_they_left_the_30_seconds(
     assert measured(second=SECOND + 31) == {}
 
 
-def test_nothing_is_long_where_nobody_knows_what_is_usual(
+def test_no_answer_is_long_without_a_baseline(
     answer: Callable[..., None], measured: Callable[..., dict[str, Measure]]
 ) -> None:
     answer(10, output=100_000, prompt=1_000)

@@ -84,7 +84,7 @@ def test_a_miss_is_worth_a_look_when_half_a_minute_s_threshold_is_lost() -> None
     assert not place.spend(Bill((), (), 0.3, "hit"), 1, 0.3, 100, 100, 10)  # nothing is lost by it
 
 
-def test_a_window_is_as_long_as_it_is_with_what_is_over_of_the_running_step() -> None:
+def test_a_window_includes_the_elapsed_part_of_the_current_step() -> None:
     assert window_minutes(1000.0) == {30: 0.5, 300: 5.0}
     assert window_minutes(1009.25) == {30: pytest.approx(30.25 / 60), 300: pytest.approx(309.25 / 60)}
 

@@ -59,7 +59,7 @@ def test_another_interval_is_one_finding_with_its_cure(interval: str, cure: str)
     assert loaded.findings(a_fit(interval)) == [expected]
 
 
-def test_the_interval_of_the_rules_is_no_finding() -> None:
+def test_the_interval_of_the_rules_is_not_a_finding() -> None:
     assert loaded.findings(a_fit("5s")) == []
 
 

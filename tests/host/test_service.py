@@ -46,7 +46,7 @@ def test_another_worker_takes_the_port_of_a_killed_one_and_nothing_is_lost(
     assert 'anthropic_exporter_workers{state="lost"} 1.0' in scrape(port)
 
 
-def test_a_service_that_starts_again_continues_what_nobody_had_scraped(start: Callable[..., Worker], port: int) -> None:
+def test_a_service_that_restarts_continues_unscraped_counts(start: Callable[..., Worker], port: int) -> None:
     for worker in [start(), start()]:
         worker.record(4)
         worker.kill()

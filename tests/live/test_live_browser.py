@@ -135,7 +135,7 @@ def test_names_of_the_application_are_only_ever_text(driver: Any, busy: Any) -> 
     assert driver.title.endswith("Claude spend")
 
 
-def test_the_browser_finds_nothing_to_complain_of_and_asks_nobody_else(driver: Any, busy: Any) -> None:
+def test_the_browser_logs_no_errors_and_sends_no_other_requests(driver: Any, busy: Any) -> None:
     opened(driver, busy)
     until(driver, lambda: driver.find_elements(By.TAG_NAME, "canvas"))
     assert driver.get_log("browser") == []
@@ -242,7 +242,7 @@ def test_it_has_landmarks_headings_and_scopes(driver: Any, busy: Any) -> None:
     assert count("return [...document.querySelectorAll('canvas')].every((c) => c.closest('[aria-hidden=true]'))")
 
 
-def test_it_stands_still_where_motion_is_unwanted(driver: Any, busy: Any) -> None:
+def test_it_does_not_move_if_reduced_motion_is_requested(driver: Any, busy: Any) -> None:
     opened(driver, busy)
     animated = "return getComputedStyle(document.getElementById('status'), '::before').animationName"
     assert driver.execute_script(animated) == "beat"

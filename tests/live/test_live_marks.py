@@ -47,7 +47,7 @@ def test_a_gap_longer_than_the_memory_leaves_nothing_behind() -> None:
     assert (counts.minute(), counts.quarter()) == ([2], [2])
 
 
-def test_a_clock_that_stands_still_or_goes_back_changes_nothing() -> None:
+def test_a_clock_that_stops_or_goes_back_changes_nothing() -> None:
     counts = RecentTotals(1, 100.0)
     counts.totals[0] += 5
     counts.advance(40.0)

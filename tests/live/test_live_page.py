@@ -62,7 +62,7 @@ def test_the_policy_allows_these_scripts_and_styles_and_nothing_else(server: Ser
     }
 
 
-def test_the_page_asks_nobody_else(server: ServiceHandle) -> None:
+def test_the_page_sends_no_other_requests(server: ServiceHandle) -> None:
     body = get(server, "/live")[1].decode()
     assert re.findall(r"https?://[^\s\"'*)]+", body) == [
         "https://github.com/leeoniya/uPlot"
@@ -71,14 +71,14 @@ def test_the_page_asks_nobody_else(server: ServiceHandle) -> None:
     assert "innerHTML" not in "".join((ASSETS / name).read_text() for name in ("page.js", "charts.js", "numbers.js"))
 
 
-def test_the_page_is_small_and_kept_by_nobody(server: ServiceHandle) -> None:
+def test_the_page_is_small_and_not_cached(server: ServiceHandle) -> None:
     response, _ = get(server, "/live")
     assert int(response.headers["Content-Length"]) < 40_000
     assert response.headers["Cache-Control"] == "no-store"
     assert response.headers["X-Content-Type-Options"] == "nosniff"
 
 
-def test_the_state_is_json_that_nobody_keeps(server: ServiceHandle) -> None:
+def test_the_state_is_json_that_is_not_cached(server: ServiceHandle) -> None:
     response, body = get(server, "/live/state")
     assert json.loads(body)["total"][10] == 171
     assert response.headers["Content-Type"] == "application/json; charset=utf-8"

@@ -49,7 +49,7 @@ def test_openmetrics_is_byte_for_byte_what_prometheus_client_writes(
 
 
 @pytest.mark.parametrize("form", [False, True])
-def test_a_later_scrape_shows_what_changed_and_what_is_new(
+def test_a_later_scrape_shows_changes_and_new_series(
     busy: Recorder, registry: CollectorRegistry, call: Callable[..., Call], form: bool
 ) -> None:
     busy.render(openmetrics=form)

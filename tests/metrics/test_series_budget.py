@@ -131,7 +131,7 @@ def test_series_are_counted_as_prometheus_counts_them() -> None:
     assert budget.used == 17
 
 
-def test_what_is_counted_is_at_least_what_is_shown(call: Callable[..., Call]) -> None:
+def test_counts_are_at_least_what_a_page_shows(call: Callable[..., Call]) -> None:
     bounded = recorder()
     for number in range(40):
         bounded.record(call(feature=f"f{number % 7}", user=f"u{number}", tier=TIERS[number % 4], output=1))

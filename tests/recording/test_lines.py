@@ -171,7 +171,7 @@ def test_an_object_of_the_sdk_counts_as_the_mapping_does(clock: Clock, kind: Cal
     assert tokens == {"input": 9, "cache_read": 15, "cache_write_5m": 390, "cache_write_1h": 60, "output": 513}
 
 
-def test_a_field_that_nobody_knows_yet_is_not_passed_over(clock: Clock) -> None:
+def test_an_unknown_field_is_not_ignored(clock: Clock) -> None:
     recorder = Recorder(registry=None, clock=clock)
     usage = Usage.construct(input_tokens=3, output_tokens=171, cached_tokens=5)
     for _ in range(3):
@@ -210,14 +210,14 @@ def test_a_sink_that_wants_each_call_gets_it_at_once(clock: Clock) -> None:
 
 
 @pytest.mark.parametrize("call", [None, 7, Call("m", inferences=None), Call("m", feature=["a"])])  # type: ignore[arg-type]
-def test_what_is_no_call_is_counted_and_never_raised(clock: Clock, call: Any) -> None:
+def test_an_object_that_is_not_a_call_is_counted_and_never_raised(clock: Clock, call: Any) -> None:
     recorder = Recorder(registry=None, clock=clock)
     recorder.record(call)
     assert [one.values for one in recorder.read()["anthropic_exporter_record_errors_total"]] == [[1.0]]
 
 
 @pytest.mark.parametrize("tokens", [None, (1, 2), Tokens("3"), Tokens(3, None), Tokens(3, 0, 0, 0, [1])])  # type: ignore[arg-type]
-def test_tokens_that_are_no_numbers_are_counted_as_a_failure_and_nothing_else(clock: Clock, tokens: Any) -> None:
+def test_tokens_that_are_not_numbers_are_counted_only_as_a_failure(clock: Clock, tokens: Any) -> None:
     recorder = Recorder(registry=None, clock=clock)
     for _ in range(2):
         recorder.record(Call("claude-opus-5-5", inferences=(Inference("claude-opus-5-5", Tokens(output=171)),)))

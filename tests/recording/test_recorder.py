@@ -136,7 +136,7 @@ def test_a_recorder_of_a_class_of_the_users_is_the_one_of_its_registry(
 
 
 @pytest.mark.parametrize("names", [5, True])
-def test_what_is_not_a_list_of_names_is_one_clear_line(registry: CollectorRegistry, names: Any) -> None:
+def test_an_argument_that_is_not_a_list_of_names_is_one_clear_line(registry: CollectorRegistry, names: Any) -> None:
     with pytest.raises(ConfigurationError, match=r"Recorder: expected a list of names, not (int|bool)"):
         Recorder(registry=registry, users=names)
 

@@ -179,7 +179,7 @@ def test_a_start_that_is_not_a_time_is_malformed(text: int | str | None) -> None
     ],
     ids=["a long value", "many labels", "a long name", "wide characters"],
 )
-def test_of_a_huge_alert_only_what_is_read_is_kept(more: dict[str, str]) -> None:
+def test_only_the_used_parts_of_a_huge_alert_are_kept(more: dict[str, str]) -> None:
     """A thousand may wait for each remedy."""
     ours = {"alertname": COST, "feature": "chat", "severity": "critical", "remedy": "open_breaker"}
     labels, annotations = more | ours, more | {"began": "1795262400"}
@@ -261,7 +261,7 @@ def test_a_log_handler_that_hangs_delays_no_breaker(remedies: Remedies, opened: 
         thread.join()
 
 
-def test_in_a_flood_what_is_dropped_is_one_line_a_minute(caplog: pytest.LogCaptureFixture) -> None:
+def test_dropped_alerts_of_a_flood_are_one_line_a_minute(caplog: pytest.LogCaptureFixture) -> None:
     clock = Clock(100.0)
     lines = LogLines(Log("anthropic_exporter.remedies"), clock)
     for _ in range(1_000):

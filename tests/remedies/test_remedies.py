@@ -203,7 +203,7 @@ def test_the_token_may_be_changed_while_it_runs(recorder: Recorder, remedies: Re
 
 
 @pytest.mark.parametrize("damage", [lambda path: path.unlink(), lambda path: path.write_bytes(b"\n")])
-def test_a_token_file_that_is_gone_lets_nobody_in_and_is_said(
+def test_a_missing_token_file_rejects_every_request_and_is_logged(
     recorder: Recorder,
     remedies: Remedies,
     token_file: Path,

@@ -109,7 +109,7 @@ def test_rules_pass_the_linter(promtool: Path, name: str) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_a_threshold_that_stands_twice_is_found(promtool: Path, tmp_path: Path) -> None:
+def test_a_threshold_that_is_defined_twice_is_found(promtool: Path, tmp_path: Path) -> None:
     shipped = (RULES / "thresholds.yml").read_text(encoding="utf-8")
     path = tmp_path / "thresholds.yml"
     again = '      - record: anthropic_threshold\n        expr: "4"\n        labels: {threshold: cost_usd_per_minute}\n'

@@ -101,9 +101,7 @@ class TestPromptCache:
         api_clock.advance(3_599)
         assert parts(ask(sdk_client, system)) == (10, 2_000, 1_000)
 
-    def test_a_growing_conversation_reads_what_it_wrote_and_writes_what_is_new(
-        self, sdk_client: anthropic.Anthropic
-    ) -> None:
+    def test_a_growing_conversation_reads_its_cache_and_writes_new_turns(self, sdk_client: anthropic.Anthropic) -> None:
         turns = [{"role": "user", "content": [text(1_000, letter="a")]}]
         first = sdk_client.messages.create(model=OPUS, max_tokens=9, messages=turns, cache_control=EPHEMERAL).usage  # type: ignore[call-overload]
         turns += [{"role": "assistant", "content": "yes!"}, {"role": "user", "content": [text(100, letter="c")]}]

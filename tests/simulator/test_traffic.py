@@ -144,7 +144,7 @@ def test_a_rush_is_one_users(recorder: Recorder, ledger: Ledger, fake_api: FakeA
     assert sum(call.user == "globex" for call in calls) > 0.9 * len(calls)
 
 
-def test_closing_cancels_what_is_in_flight(recorder: Recorder, ledger: Ledger, fake_api: FakeApi) -> None:
+def test_closing_cancels_requests_in_flight(recorder: Recorder, ledger: Ledger, fake_api: FakeApi) -> None:
     arrived = threading.Event()
 
     def never(_received: ReceivedRequest) -> Scripted:

@@ -356,7 +356,7 @@ class TestTheFull:
         assert found["color"] == "warning"
         assert found["text"].strip() == "Since 12:00 UTC, Sat 21 Nov"
 
-    def test_slack_names_the_process_where_there_is_no_feature(self, full: Any) -> None:
+    def test_slack_names_the_process_if_there_is_no_feature(self, full: Any) -> None:
         about = labels("AnthropicMeterStopped", "critical", "meter", job="anthropic", instance="10.0.0.19:9464")
         full.send(alert(about, STOPPED, "2026-11-21T12:00:00Z"))
         assert self.slack(full, STOPPED_TITLE)["color"] == "danger"
@@ -368,7 +368,7 @@ class TestTheFull:
         event = full.web.inbox.wait_for(lambda one: one.body.get("payload", {}).get("summary") == STOPPED_TITLE, 20)
         assert event.body["payload"]["custom_details"]["firing"] == STOPPED_TEXT
 
-    def test_a_warning_goes_to_slack_and_pages_nobody(self, full: Any) -> None:
+    def test_a_warning_goes_to_slack_and_does_not_page(self, full: Any) -> None:
         about = labels("AnthropicErrorRateHigh", "warning", "errors", feature="chat", model=OPUS)
         full.send(alert(about, LATENCY, "2026-11-21T12:00:00Z"))
         found = self.slack(full, "WARNING Error Rate High · chat · claude-opus-5-5")

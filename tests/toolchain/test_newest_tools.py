@@ -50,7 +50,7 @@ def newest_tools(*arguments: Any) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, SCRIPT, *arguments], capture_output=True, text=True, check=False)
 
 
-def test_where_there_is_no_apt_it_says_what_to_do_instead(machine: Callable[..., Any], tmp_path: Path) -> None:
+def test_without_apt_it_says_what_to_do_instead(machine: Callable[..., Any], tmp_path: Path) -> None:
     done = newest_tools(tmp_path / "newest")
     assert done.returncode == 2
     assert done.stderr.splitlines()[-1] == (

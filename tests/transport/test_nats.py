@@ -83,7 +83,7 @@ def test_a_stream_made_again_is_read_from_its_beginning(
     assert drained(reader, 4) == [b"three", b"four", b"five", b"six"]
 
 
-def test_a_stream_that_is_purged_goes_on(server: Nats, opened: Callable[..., NatsStream]) -> None:
+def test_a_purged_stream_continues(server: Nats, opened: Callable[..., NatsStream]) -> None:
     sender, receiver = opened(server.url, "purged"), opened(server.url, "purged")
     sender.send([b"one"])
     assert texts(receiver, 5) == [b"one"]
@@ -120,7 +120,7 @@ def test_a_server_without_jetstream_is_named(tmp_path: Path, opened: Callable[..
         opened(server.url, "cells").send([b"never"])
 
 
-def test_nobody_listens(opened: Callable[..., NatsStream]) -> None:
+def test_an_unreachable_queue_is_reported(opened: Callable[..., NatsStream]) -> None:
     with pytest.raises(TransportError, match="unreachable: NoServersError"):  # and not a timeout after 7 s
         opened(f"nats://127.0.0.1:{free_port()}", "cells").send([b"never"])
 

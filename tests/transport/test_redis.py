@@ -33,7 +33,7 @@ def reason(url: str) -> str:
     return caught.value.reason
 
 
-def test_nobody_listens() -> None:
+def test_an_unreachable_queue_is_reported() -> None:
     assert reason(f"redis://127.0.0.1:{free_port()}") == "unreachable"
 
 

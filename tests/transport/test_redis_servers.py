@@ -74,7 +74,7 @@ REMOVALS: dict[str, Callable[[Any], object]] = {
 
 @pytest.mark.parametrize("remove", REMOVALS.values(), ids=REMOVALS.keys())
 @pytest.mark.parametrize("is_idle", [True, False], ids=["seen by the reader", "sent to at once"])
-def test_a_stream_that_is_removed_goes_on(server: Redis, remove: Callable[[Any], object], is_idle: bool) -> None:
+def test_a_removed_stream_continues(server: Redis, remove: Callable[[Any], object], is_idle: bool) -> None:
     sender, receiver = opened(server.url), opened(server.url)
     sender.send([b"one", b"two"])
     assert texts(receiver) == [b"one", b"two"]

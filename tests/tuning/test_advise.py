@@ -190,7 +190,7 @@ def test_a_job_among_what_people_send_is_the_plateau() -> None:
 
 
 @pytest.mark.parametrize("name", jobs_and_people.FAMILY)
-def test_jobs_are_told_from_people(name: str) -> None:
+def test_jobs_are_distinguished_from_people(name: str) -> None:
     assert jobs_and_people.found(name, 0).is_right
 
 
@@ -252,7 +252,7 @@ def test_of_two_lifetimes_the_better_one_is_advised() -> None:
     assert '"ttl": "1h"' in one.change
 
 
-def test_what_is_not_worth_a_change_is_left_out() -> None:
+def test_savings_that_are_too_small_are_left_out() -> None:
     place = ("claude-opus-5-5", "chat")
     waste = {(*place, "cut_off"): 1.9}
     counts: dict[str, Any] = {"tokens": {(*place, "standard", "output"): 5e6}, "usd": {(*place, "standard"): 100.0}}

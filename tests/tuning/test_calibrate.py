@@ -403,7 +403,7 @@ def test_alerts_without_a_verdict_are_named(calibrate: Any, tmp_path: Path) -> N
 
 
 @pytest.mark.stack
-def test_a_weekend_is_no_working_day(calibrate: Any, tmp_path: Path) -> None:
+def test_a_weekend_is_not_a_working_day(calibrate: Any, tmp_path: Path) -> None:
     target = tmp_path / "thresholds.yml"
     shutil.copy(THRESHOLDS, target)
     code, shown = calibrate("--write", str(target), last="2d")

@@ -107,7 +107,7 @@ def test_nothing_of_others_is_markup_and_nothing_is_loaded() -> None:
     assert len(ids) == len(set(ids))
 
 
-def test_what_is_left_out_of_the_page_is_counted() -> None:
+def test_items_that_the_page_leaves_out_are_counted() -> None:
     items = [Item("model", "f", "m", 100.0 - number, "", "", {}, "") for number in range(12)]
     shown = page.page(sample(advice=items))
     assert shown.count("<li>") == 10

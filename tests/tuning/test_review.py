@@ -235,7 +235,7 @@ def firing(
     return Firing(alert, severity, {"feature": feature}, START + start, START + start + seconds, cost_usd=usd)
 
 
-def test_what_pages_nobody_needs_no_verdict() -> None:
+def test_an_alert_that_does_not_page_needs_no_verdict() -> None:
     both = tuple(Reviewed(one, Detection(None, None), "") for one in (firing(), firing("AnthropicB", "info")))
     found = Review(START, START + HOUR, both, (), None, Savings(0.0, 0, 0.0), ())
     assert [one.firing.alert for one in found.unjudged] == ["A"]

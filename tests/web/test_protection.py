@@ -234,7 +234,7 @@ def test_a_file_that_is_replaced_between_its_check_and_its_use_is_not_waited_for
     assert list(temporary.iterdir()) == []  # no copy of the key is left
 
 
-def test_an_encrypted_key_is_one_line_and_asks_nobody(certificates: Any) -> None:
+def test_an_encrypted_key_is_one_line_without_a_prompt(certificates: Any) -> None:
     path = certificates.folder / "server.key"
     key = serialization.load_pem_private_key(path.read_bytes(), None)
     kind = serialization.BestAvailableEncryption(b"secret")
@@ -311,7 +311,7 @@ def test_a_certificate_that_is_renewed_is_used(certificates: Any) -> None:
     assert protected._state.tls is not first
 
 
-def test_an_edit_whose_files_come_later_is_taken_when_they_are_there(certificates: Any) -> None:
+def test_an_edit_whose_files_are_created_later_is_loaded_then(certificates: Any) -> None:
     path, clock, said = certificates.config("web.yml"), Clock(100.0), []  # type: ignore[var-annotated]
     protected = Protection(path, said.append, pytest.fail, clock)
     first = protected._state.tls
@@ -455,7 +455,7 @@ def test_guesses_push_out_no_password_that_is_right(slow: Any) -> None:
     assert {result: len(known) for result, known in checked._known.items()} == {True: 1, False: 100}
 
 
-def test_a_flood_of_guesses_delays_nobody_who_is_known(slow: Any) -> None:
+def test_a_flood_of_guesses_does_not_delay_known_clients(slow: Any) -> None:
     checked = Passwords({"alice": "hash"})
     checked.admits(basic("alice", "right"))
     slow.gate.clear()

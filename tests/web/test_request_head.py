@@ -134,7 +134,7 @@ PIECES = [
 
 
 @given(st.lists(st.sampled_from(PIECES), max_size=12).map(b"".join))
-def test_what_is_accepted_means_the_same_to_h11(middle: bytes) -> None:
+def test_accepted_requests_mean_the_same_to_h11(middle: bytes) -> None:
     raw = b"GET / HTTP/1.1\r\nHost: b\r\n" + middle
     found = request_head.parse(raw)
     if isinstance(found, Head) and request_head.END not in raw:

@@ -76,7 +76,7 @@ def test_one_connection_takes_many_scrapes(server: ServiceHandle) -> None:
     connection.close()
 
 
-def test_it_binds_loopback_unless_told_otherwise(server: ServiceHandle) -> None:
+def test_it_binds_loopback_by_default(server: ServiceHandle) -> None:
     assert server.host == "127.0.0.1"
     assert server.url == f"http://127.0.0.1:{server.port}"
 
@@ -166,7 +166,7 @@ def raw(server: ServiceHandle, *sent: bytes) -> bytes:
         return connection.makefile("rb").read()
 
 
-def test_a_mounted_route_answers_with_its_headers_and_stands_on_the_landing_page(mounted: ServiceHandle) -> None:
+def test_a_mounted_route_responds_with_its_headers_and_is_on_the_landing_page(mounted: ServiceHandle) -> None:
     response, body = get(mounted, "/echo?name=x")
     assert (body, response.headers["X-Echo"]) == (b"name=x", "1")
     assert b'<a href="/echo">/echo</a> says it &lt;again&gt;' in get(mounted, "/")[1]

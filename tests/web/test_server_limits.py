@@ -368,7 +368,7 @@ def test_headers_are_bounded(site: Callable[..., Site]) -> None:
 
 
 @pytest.mark.parametrize("length", ["Content-Length: 36", "Transfer-Encoding: chunked", "Content-Length: x"])
-def test_a_body_where_none_belongs_is_not_a_second_request(site: Callable[..., Site], length: str) -> None:
+def test_an_unexpected_body_is_not_a_second_request(site: Callable[..., Site], length: str) -> None:
     attacked = site()
     said = end(attacked.connect(request("/-/healthy", length) + b"GET /metrics HTTP/1.1\r\nHost: a\r\n\r\n"))
     assert said.startswith(b"HTTP/1.1 400 ")

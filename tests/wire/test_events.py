@@ -74,7 +74,7 @@ def small_limit(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("chunk", [b"data: x", b"x" * 50])
-def test_there_is_an_end_to_what_is_kept(small_limit: None, chunk: bytes) -> None:
+def test_kept_data_is_bounded(small_limit: None, chunk: bytes) -> None:
     with pytest.raises(OversizedError):
         list(map(SseSplitter().feed, [chunk] * 10_000))
 

@@ -41,7 +41,7 @@ def test_failures_and_answers_of_one_requested_id_share_the_label_of_the_model_t
     assert samples("anthropic_requests_total", outcome="overloaded_error") == 1
 
 
-def test_what_is_in_flight_has_the_same_label(recorder: Recorder, samples: Samples) -> None:
+def test_requests_in_flight_have_the_same_label(recorder: Recorder, samples: Samples) -> None:
     recorder.served.learn("claude-sonnet-4-6", SERVED)
     with attribution(feature="chat"):
         attempt = Attempt(recorder, {"model": "claude-sonnet-4-6"}, 0, None)
