@@ -77,6 +77,12 @@ class Kills:
             self.falls += shown < self.newest
             self.newest, self.scrapes = shown, self.scrapes + 1
 
+    def wait_for_all(self) -> None:
+        """Until every worker has recorded something."""
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline and not all(struct.unpack("<qq", one.read_bytes())[1] for one in self.truths):
+            time.sleep(0.02)
+
     def kill(self, worker: subprocess.Popen[bytes]) -> None:
         worker.kill()
         worker.wait()
@@ -97,12 +103,14 @@ def main() -> None:
         run = Kills(Path(name), 19_470)
         watch = threading.Thread(target=run.watch)
         watch.start()
-        time.sleep(2)
+        while not run.newest:  # until a worker answers, which takes its time on a busy machine
+            time.sleep(0.1)
         for number in range(kills):
             victim = run.holder() if number % 2 else chance.choice(run.workers)
             run.workers.remove(victim)
             run.kill(victim)
             run.workers.append(run.start())
+            run.wait_for_all()
             time.sleep(chance.uniform(0.2, 1.2))
         keeper, *others = run.workers
         for worker in others:
