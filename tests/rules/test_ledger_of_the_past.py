@@ -133,6 +133,25 @@ def test_totals_of_a_random_hour_are_those_of_the_rules(promtool: Path, tmp_path
     assert verdict(promtool, tmp_path, compared(processes, HOUR_STEPS)) == ""
 
 
+def counted(one: Process, steps: int) -> float:
+    """What a life counted, as its scrapes show it; an old one begins with what it shows first."""
+    seen = [(step, value) for step, value in enumerate(one.values) if value is not None and one.first + step < steps]
+    if not seen:
+        return 0.0
+    (first, begins), (_, ends) = seen[0], seen[-1]
+    age = STEP * (one.first + first) - one.started
+    return ends - (begins if age >= 3600 or (age >= 60 and one.started < 0) else 0.0)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_totals_of_a_random_hour_are_the_true_sums(seed: int) -> None:
+    """Restarts, crash loops, gaps and births: exactly what was scraped, to the last 64th of a dollar."""
+    processes = [one for one in a_random_hour(seed) if one.of == "cost_usd"]
+    totals = by_python(processes, HOUR_STEPS)[HOUR_STEPS - 1].totals
+    assert sum(totals.values()) == sum(counted(one, HOUR_STEPS) for one in processes)
+    assert sum(totals.values()) > 100
+
+
 def test_totals_of_awkward_processes_are_those_of_the_rules(promtool: Path, tmp_path: Path) -> None:
     assert verdict(promtool, tmp_path, compared(awkward(), 900)) == ""
 
