@@ -359,15 +359,19 @@ def test_a_damaged_state_is_an_error_that_says_what_to_do(opened: Callable[..., 
         opened()
 
 
-def test_a_state_that_was_cut_off_is_an_error(opened: Callable[..., Collector], log: Log, tmp_path: Path) -> None:
+def test_a_state_that_was_cut_off_anywhere_is_an_error(
+    opened: Callable[..., Collector], log: Log, tmp_path: Path
+) -> None:
     log.messages.append(encode(message(requests(), cells={0: 171.0})))
     first = opened()
     first.catch_up(1.0)
     crash(first)
-    whole = (tmp_path / "collector.state").read_bytes()
-    (tmp_path / "collector.state").write_bytes(whole[:-1])
-    with pytest.raises(ConfigurationError, match="move it away"):
-        opened()
+    path = tmp_path / "collector.state"
+    whole = path.read_bytes()
+    for length in range(len(whole)):
+        path.write_bytes(whole[:length])
+        with pytest.raises(ConfigurationError, match="move it away"):
+            state_file.read(path)
 
 
 def test_the_state_is_for_its_owner_alone(opened: Callable[..., Collector], tmp_path: Path) -> None:
