@@ -146,7 +146,7 @@ def test_any_label_value_leaves_the_call_alone_and_the_text_readable(
 def test_a_registry_that_is_taken_by_somebody_else_is_one_line() -> None:
     registry = CollectorRegistry()
     Gauge("anthropic_inflight_requests", "somebody else's", registry=registry)
-    with pytest.raises(ConfigurationError, match="already holds anthropic_") as caught:
+    with pytest.raises(ConfigurationError, match="already contains anthropic_") as caught:
         Recorder(registry=registry)
     assert "\n" not in str(caught.value)
 

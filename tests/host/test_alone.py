@@ -209,5 +209,5 @@ def test_a_folder_without_room_is_one_log_line_and_the_process_counts_alone(
     with caplog.at_level(logging.WARNING), serve(recorder, port=port):
         recorder.record_usage(model="claude-opus-5-5", usage={"input_tokens": 7, "output_tokens": 1})
         assert total(scrape(port)) == 1
-    assert ["is not kept for the one after it" in record.getMessage() for record in caplog.records] == [True]
+    assert ["are not kept for its successor" in record.getMessage() for record in caplog.records] == [True]
     assert cell_files(folder) == []
