@@ -36,6 +36,7 @@ from anthropic_exporter.wire.model_ids import served_label
 from anthropic_exporter.wire.outcomes import error_type
 from anthropic_exporter.wire.plain_answer import Plain, message_of
 from anthropic_exporter.wire.regional import is_regional
+from anthropic_exporter.wire.request import model_in
 from anthropic_exporter.wire.stream import BodyFold, Unread
 from anthropic_exporter.wire.usage import Reading, asks_for_caching, read_message, stop_reason_of
 
@@ -100,8 +101,7 @@ class Attempt:
     ) -> None:
         if type(request) is not dict:
             request = dict(request) if isinstance(request, Mapping) else {}
-        model = request.get("model")
-        self.model = model if isinstance(model, str) else ""
+        self.model = model_in(request)
         self._recorder = recorder
         self._request: dict[str, Any] = request
         self._key = key

@@ -2,35 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Protocol
-
 from anthropic_exporter.attribution import Attribution
-from anthropic_exporter.call import Call
-from anthropic_exporter.metrics.label_sets import Slot
-from anthropic_exporter.metrics.line import Line
 from anthropic_exporter.metrics.writer import Metrics
-from anthropic_exporter.recording.answers import says_no_more
+from anthropic_exporter.recording.answers import Writing, says_no_more
 from anthropic_exporter.recording.calls import call_of
-from anthropic_exporter.recording.lines import Kind, Lines
+from anthropic_exporter.recording.lines import Kind
 from anthropic_exporter.wire.plain_answer import Counts, Plain, usage_of
 from anthropic_exporter.wire.usage import read_usage
-
-
-class Writing(Protocol):
-    """What is needed of the intake. Called with its lock held."""
-
-    lines: Lines
-    #: Whether written calls are passed on.
-    has_sinks: bool
-
-    def may_use(self, line: Line, at: float) -> bool:
-        """Whether a request of `at` may be written by a line."""
-
-    def line_of(self, call: Call, slot: Slot) -> Line | None:
-        """The line of calls like this one; None if there is none."""
-
-    def write_now(self, call: Call, now: float) -> Slot | None:
-        """Write a call that ended at `now`."""
 
 
 def key_of(plain: Plain, where: Attribution) -> Kind:

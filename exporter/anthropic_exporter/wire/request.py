@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 
@@ -12,5 +13,10 @@ def model_of(request: Any) -> str:
         request: anything with the SDK's `APIRequest.json`.
     """
     body = request.json
-    model = body.get("model") if isinstance(body, dict) else None
+    return model_in(body) if isinstance(body, dict) else ""
+
+
+def model_in(body: Mapping[str, Any]) -> str:
+    """The model that a JSON body names; empty if it names none."""
+    model = body.get("model")
     return model if isinstance(model, str) else ""
