@@ -7,7 +7,6 @@ sandbox user, which need root, are off.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import shutil
 import subprocess
@@ -29,6 +28,8 @@ def available() -> bool:
 @contextlib.contextmanager
 def exclusive(home: Path) -> Iterator[None]:
     """Lock the folder, so that no other thread or process unpacks into it."""
+    import fcntl  # noqa: PLC0415 - there is none on Windows, where `check` uses the tools that PATH has
+
     home.mkdir(parents=True, exist_ok=True)
     with (home / ".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)

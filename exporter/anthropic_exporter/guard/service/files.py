@@ -10,11 +10,13 @@ import contextlib
 import json
 import os
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from anthropic_exporter.bounded_files import read_bytes
 from anthropic_exporter.errors import ConfigurationError
-from anthropic_exporter.host.cell_folder import CellFolder
+
+if TYPE_CHECKING:
+    from anthropic_exporter.host.cell_folder import CellFolder  # its locks do not exist on Windows
 
 _MOST_BYTES = 33_554_432
 #: The judge empties the mail if it is longer; conditions that still hold are reported again.
