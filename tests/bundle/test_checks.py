@@ -53,8 +53,8 @@ def test_a_second_default_is_an_error_with_its_line(folder: Any, capfd: pytest.C
     told = capfd.readouterr().out.splitlines()
     assert told[:-1] == [
         (
-            f"{file}:{last}: the default of threshold cost_usd_per_minute is set a second time; "
-            f"the first is in thresholds.yml:{first}"
+            f"{file}:{last}: the default of threshold cost_usd_per_minute is defined twice; "
+            f"the first definition is in thresholds.yml:{first}"
         )
     ]
     assert told[-1].endswith(": 1 finding")

@@ -184,7 +184,7 @@ def test_an_alert_waits_for_its_time_and_is_kept_for_its_time(wait: Any, keep: A
 
 def test_what_reads_itself_is_refused() -> None:
     found = [rule(name="a:b:c", expression="a:b:c + 1", is_alert=False), rule(expression="a:b:c > 1")]
-    with pytest.raises(ConfigurationError, match="a:b:c: is recorded from itself"):
+    with pytest.raises(ConfigurationError, match="a:b:c: reads its own results"):
         rules.layers(found)
 
 

@@ -398,7 +398,7 @@ def test_alerts_without_a_verdict_are_named(calibrate: Any, tmp_path: Path) -> N
     code, shown = calibrate("--verdicts", str(tmp_path / "none.yml"))
     assert code == 0
     words = " ".join(shown.out.split())
-    assert "1 alert of this time has no verdict and counts as ordinary traffic" in words
+    assert "1 alert of this period has no verdict and counts as ordinary traffic" in words
     assert "no verdict" not in calibrate()[1].out
 
 

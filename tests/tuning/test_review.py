@@ -339,7 +339,7 @@ def test_what_the_team_wrote_into_the_file_stays(tmp_path: Path) -> None:
             "verdicts:\n<<<<<<< HEAD\n  - {id: a, verdict: true}\n=======\n  - {id: b, verdict: true}\n>>>>>>> mine\n",
             ":2: unresolved merge conflict: choose one side",
         ),
-        ("<<<<<<< HEAD\n", ":1: a merge left a conflict here"),
+        ("<<<<<<< HEAD\n", ":1: unresolved merge conflict"),
     ],
 )
 def test_a_mistake_in_the_file_is_named(tmp_path: Path, text: Any, message: Any) -> None:
