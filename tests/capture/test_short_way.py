@@ -276,6 +276,43 @@ def test_an_answer_with_an_inference_of_another_model_hides_no_rate_limits_of_th
     assert samples("anthropic_ratelimit_remaining", model=MODEL, resource="requests") == 3
 
 
+def test_an_object_inside_names_no_model_even_where_the_answer_before_named_its_own(
+    recorder: Recorder, samples: Samples
+) -> None:
+    limits, sonnet = "anthropic-ratelimit-requests-remaining", "claude-sonnet-4-6"
+    of_sonnet = {"id": "", "model": ""} | message() | {"id": "msg_", "model": sonnet}
+    inside = {"container": {"model": sonnet}, **message(), "model": MODEL}
+    bodies = [json.dumps(one) for one in (of_sonnet, of_sonnet, of_sonnet, inside)]
+    assert len({body.index(f'"model": "{sonnet}"') for body in bodies}) == 1
+    answers = iter(zip(bodies, "9873", strict=True))
+
+    def respond(_: Any) -> Any:
+        body, remaining = next(answers)
+        return library.Response(200, content=body, headers={"content-type": "application/json", limits: remaining})
+
+    http = library.Client(transport=library.MockTransport(respond))
+    client = anthropic.Anthropic(api_key="none", middleware=[recorder.middleware()], http_client=http)
+    client.messages.create(**ASK)
+    assert samples("anthropic_ratelimit_remaining", model=sonnet, resource="requests") == 9
+    for _ in range(3):
+        client.messages.create(**ASK)
+    assert samples("anthropic_ratelimit_remaining", model=sonnet, resource="requests") == 7
+    assert samples("anthropic_ratelimit_remaining", model=MODEL, resource="requests") == 3
+
+
+def test_a_sink_that_comes_after_answers_have_waited_gets_rate_limits(
+    fake_api: FakeApi, client: anthropic.Anthropic, recorder: Recorder
+) -> None:
+    limits = "anthropic-ratelimit-requests-remaining"
+    seen: list[Any] = []
+    for remaining in "987":
+        call(fake_api, client, headers={limits: remaining})
+        recorder.drain()
+    recorder.subscribe(seen.append)
+    call(fake_api, client, headers={limits: "5"})
+    assert [one.rate_limit_headers for one in seen] == [{limits.encode(): b"5"}]
+
+
 @pytest.mark.parametrize("are_read_between", [True, False])
 def test_the_newest_rate_limits_are_shown_after_the_clock_was_set_back(
     fake_api: FakeApi, client: anthropic.Anthropic, clock: Clock, samples: Samples, *, are_read_between: bool
